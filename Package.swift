@@ -1,0 +1,76 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// `package` access does not reach a nested package, so benchmarks and fuzz targets live here. Fuzz targets have no
+// `main` (libFuzzer brings it), so they exist only while SLUICE_FUZZ is set: see `make fuzz`.
+let fuzzing = Context.environment["SLUICE_FUZZ"] != nil
+
+let strict: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+]
+
+let fuzzed: [SwiftSetting] = [.unsafeFlags(["-sanitize=fuzzer,address", "-parse-as-library"])]
+
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(
+    name: name, dependencies: dependencies,
+    swiftSettings: strict + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer-no-link,address"])] : []))
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(name: "\(name)Tests", dependencies: dependencies, swiftSettings: strict)
+}
+
+func fuzzTarget(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .executableTarget(
+    name: "Fuzz\(name)", dependencies: dependencies, path: "Fuzz/\(name)",
+    exclude: ["corpus"], swiftSettings: strict + fuzzed,
+    linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
+}
+
+let package = Package(
+  name: "sluice",
+  products: [.executable(name: "sluice", targets: ["sluice"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
+  ],
+  targets: [
+    .target(name: "CLinux"),
+    .systemLibrary(name: "CAres", pkgConfig: "libcares", providers: [.apt(["libc-ares-dev"])]),
+    .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+    .systemLibrary(name: "CCrypt", pkgConfig: "libcrypt", providers: [.apt(["libcrypt-dev"])]),
+    module("Wire"),
+    module("Policy", ["Wire"]),
+    module("Flow", ["Wire", "Policy"]),
+    module("Kernel", ["CLinux"]),
+    module("Gate", ["Kernel", "Wire", "Policy", "Flow", "CAres", "CCrypt"]),
+    module("PolicyFile", ["Policy", "Wire", "CYAML"]),
+    .executableTarget(
+      name: "sluice",
+      dependencies: [
+        "Gate", "PolicyFile", "Policy", "Wire", "Kernel",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: strict),
+    tests("Wire", ["Wire"]),
+    tests("Policy", ["Policy", "Wire"]),
+    tests("PolicyFile", ["PolicyFile", "Policy", "Wire"]),
+    tests("Flow", ["Flow", "Policy", "Wire"]),
+    tests("Kernel", ["Kernel", "CLinux"]),
+    tests("Gate", ["Gate", "Kernel", "Flow", "Policy", "Wire"]),
+    tests("Style", []),
+  ]
+    + (fuzzing
+      ? [
+        fuzzTarget("HTTPHead", ["Wire"]),
+        fuzzTarget("Authority", ["Wire"]),
+        fuzzTarget("ClientHello", ["Wire"]),
+        fuzzTarget("PolicyFile", ["PolicyFile", "Policy", "Wire"]),
+        fuzzTarget("Flow", ["Flow", "Policy", "Wire"]),
+      ] : []),
+  swiftLanguageModes: [.v6]
+)
