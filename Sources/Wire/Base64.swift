@@ -1,0 +1,35 @@
+// Base64 as Basic credentials carry it (RFC 4648 section 4), decoded strictly.
+// It relies on nothing; a second spelling of the same bytes is refused, so what is compared cannot differ unseen.
+
+package enum Base64 {
+  /// Nil unless the text is padded, of the standard alphabet, and canonical (its unused bits are zero).
+  package static func decode(_ text: Span<UInt8>) -> [UInt8]? {
+    guard text.count % 4 == 0 else { return nil }
+    var digits = text.count
+    while digits > 0, text.count - digits < 2, text[digits - 1] == UInt8(ascii: "=") { digits -= 1 }
+    var decoded: [UInt8] = []
+    decoded.reserveCapacity(digits * 3 / 4)
+    var (bits, count): (UInt32, UInt32) = (0, 0)
+    for index in 0..<digits {
+      guard let value = value(of: text[index]) else { return nil }
+      bits = bits << 6 | UInt32(value)
+      count += 6
+      guard count >= 8 else { continue }
+      count -= 8
+      decoded.append(UInt8(truncatingIfNeeded: bits >> count))
+      bits &= (1 << count) - 1
+    }
+    return bits == 0 ? decoded : nil
+  }
+
+  private static func value(of byte: UInt8) -> UInt8? {
+    switch byte {
+    case UInt8(ascii: "A")...UInt8(ascii: "Z"): byte - UInt8(ascii: "A")
+    case UInt8(ascii: "a")...UInt8(ascii: "z"): byte - UInt8(ascii: "a") + 26
+    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0") + 52
+    case UInt8(ascii: "+"): 62
+    case UInt8(ascii: "/"): 63
+    default: nil
+    }
+  }
+}

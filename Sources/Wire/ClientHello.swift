@@ -1,0 +1,81 @@
+// Reads the first flight of a TLS client, over any number of records, for the name that it asks for and nothing else.
+// It relies on RFC 8446 sections 4.1.2 and 5.1 and RFC 6066 section 3; no cryptography is needed for it.
+
+package enum ClientHelloResult: Equatable, Sendable {
+  /// It is not worth calling again with fewer than `needed` bytes in all. That bound is what keeps a hello of many
+  /// small pieces from costing its length squared.
+  case incomplete(needed: Int)
+  case complete(ClientHello)
+  case notTLS
+  case malformed(ClientHelloProblem)
+}
+
+package struct ClientHello: Hashable, Sendable {
+  package enum ServerName: Hashable, Sendable {
+    case none
+    case name(HostName)
+    case refused(ServerNameProblem)
+  }
+
+  /// Bytes of the records that carry it.
+  package let length: Int
+  package let serverName: ServerName
+  /// Encrypted Client Hello, extension 0xfe0d: what `serverName` says is the outer name.
+  package let offersECH: Bool
+
+  package static func parse(_ bytes: Span<UInt8>, bytesMax: Int) -> ClientHelloResult {
+    do throws(ClientHelloProblem) {
+      guard bytes.count > 0 else { return .incomplete(needed: 1) }
+      guard bytes[0] == 0x16 else { return .notTLS }
+      guard bytes.count > 1 else { return .incomplete(needed: 2) }
+      guard bytes[1] == 3 else { return .notTLS }
+      return try HandshakeRecords.read(bytes, bytesMax: bytesMax)
+    } catch {
+      return .malformed(error)
+    }
+  }
+}
+
+package enum ClientHelloProblem: Error, Hashable, Sendable, CustomStringConvertible {
+  case tooLarge
+  case recordLength
+  case recordType
+  case recordVersion
+  case notClientHello
+  case trailingBytes
+  case version
+  case length
+
+  package var description: String {
+    switch self {
+    case .tooLarge: "ClientHello is larger than the limit"
+    case .recordLength: "TLS record is empty or longer than 2^14 bytes (RFC 8446 section 5.1)"
+    case .recordType: "another record type stands within the ClientHello (RFC 8446 section 5.1)"
+    case .recordVersion: "TLS record of an unknown version"
+    case .notClientHello: "first handshake message is not a ClientHello"
+    case .trailingBytes: "bytes behind the ClientHello in its record"
+    case .version: "ClientHello of an unknown version"
+    case .length: "a length in the ClientHello does not fit what it stands in"
+    }
+  }
+}
+
+package enum ServerNameProblem: Error, Hashable, Sendable, CustomStringConvertible {
+  case empty
+  case twoNames
+  case twoExtensions
+  case nameType
+  case address
+  case host(HostNameProblem)
+
+  package var description: String {
+    switch self {
+    case .empty: "server name is empty"
+    case .twoNames: "more than one server name"
+    case .twoExtensions: "more than one server_name extension"
+    case .nameType: "server name of an unknown type"
+    case .address: "server name is an address (RFC 6066 section 3 wants a host name)"
+    case .host(let problem): "server name: \(problem)"
+    }
+  }
+}

@@ -1,0 +1,146 @@
+// Cuts a message head into its first line and its field lines while the bytes arrive, each byte looked at once.
+// It relies on being handed the same bytes again, with more behind them, after `.incomplete`.
+
+/// Places of one field line in the buffer. 32 bits each: a head is far below 4 GiB.
+struct FieldLine: Sendable {
+  let start: UInt32
+  let nameEnd: UInt32
+  let valueStart: UInt32
+  let valueEnd: UInt32
+  /// Behind the CRLF.
+  let end: UInt32
+  let kind: FieldKind
+  /// Named by a Connection field, and so for this hop alone.
+  var isNominated = false
+
+  var name: Range<Int> { Int(start)..<Int(nameEnd) }
+  var value: Range<Int> { Int(valueStart)..<Int(valueEnd) }
+  var line: Range<Int> { Int(start)..<Int(end) }
+}
+
+/// The fields that mean something to a proxy.
+enum FieldKind: UInt8, Sendable {
+  case other, host, connection, keepAlive, contentLength, transferEncoding, te, upgrade, http2Settings, expect
+  case proxyAuthorization, proxyConnection, proxyStatus, proxyOther, sluice
+
+  @inline(__always)
+  init(_ bytes: Span<UInt8>, _ name: Range<Int>) {
+    self = .other
+    switch name.count {
+    case 2: if bytes.matches("te", at: name) { self = .te }
+    case 4: if bytes.matches("host", at: name) { self = .host }
+    case 6: if bytes.matches("expect", at: name) { self = .expect }
+    case 7: if bytes.matches("upgrade", at: name) { self = .upgrade }
+    case 10:
+      if bytes.matches("connection", at: name) {
+        self = .connection
+      } else if bytes.matches("keep-alive", at: name) {
+        self = .keepAlive
+      }
+    case 14:
+      if bytes.matches("content-length", at: name) {
+        self = .contentLength
+      } else if bytes.matches("http2-settings", at: name) {
+        self = .http2Settings
+      }
+    case 17: if bytes.matches("transfer-encoding", at: name) { self = .transferEncoding }
+    default: break
+    }
+    guard self == .other else { return }
+    if bytes.hasPrefix("proxy-", at: name) {
+      self = FieldKind.proxyKind(bytes, name)
+    } else if bytes.hasPrefix("x-sluice-", at: name) {
+      self = .sluice
+    }
+  }
+
+  private static func proxyKind(_ bytes: Span<UInt8>, _ name: Range<Int>) -> FieldKind {
+    if bytes.matches("proxy-authorization", at: name) { return .proxyAuthorization }
+    if bytes.matches("proxy-connection", at: name) { return .proxyConnection }
+    return bytes.matches("proxy-status", at: name) ? .proxyStatus : .proxyOther
+  }
+}
+
+struct HeadLines: Sendable {
+  static let fieldsMax = 128
+
+  enum Step {
+    case incomplete
+    case firstLine(Range<Int>)
+    case end(length: Int)
+  }
+
+  private(set) var fields: [FieldLine] = []
+  /// Start of the line that is being read.
+  private var lineStart = 0
+  /// Everything in front of it is known to be field content, or a CR at its very end.
+  private var cursor = 0
+  private var hasFirstLine = false
+
+  mutating func reset() {
+    fields.removeAll(keepingCapacity: true)
+    lineStart = 0
+    cursor = 0
+    hasFirstLine = false
+  }
+
+  mutating func nominate(_ index: Int) { fields[index].isNominated = true }
+
+  /// Reads on to the end of the first line, then to the end of the head.
+  mutating func next(_ bytes: Span<UInt8>, bytesMax: Int) throws(HeadProblem) -> Step {
+    let limit = min(bytes.count, bytesMax, Int(UInt32.max))
+    while let lineEnd = try lineEnd(bytes, limit) {
+      let line = lineStart..<lineEnd
+      lineStart = lineEnd + 2
+      cursor = lineStart
+      if !hasFirstLine {
+        guard !line.isEmpty else { throw .emptyFirstLine }
+        hasFirstLine = true
+        return .firstLine(line)
+      }
+      if line.isEmpty { return .end(length: lineStart) }
+      guard fields.count < HeadLines.fieldsMax else { throw .tooManyFields }
+      if fields.capacity == 0 { fields.reserveCapacity(16) }
+      fields.append(try HeadLines.parse(bytes, line))
+    }
+    // One byte more would be needed than a head may have.
+    guard limit < bytesMax else { throw .tooLarge }
+    return .incomplete
+  }
+
+  /// The place of the CRLF that ends the current line, or nil where it has not arrived.
+  @inline(__always)
+  private mutating func lineEnd(_ bytes: Span<UInt8>, _ limit: Int) throws(HeadProblem) -> Int? {
+    var index = cursor
+    while index < limit, bytes[index].isFieldContent { index += 1 }
+    cursor = index
+    guard index < limit else { return nil }
+    guard bytes[index] == .carriageReturn else {
+      throw bytes[index] == .lineFeed ? .bareLineFeed : .controlByte
+    }
+    guard index + 1 < limit else { return nil }
+    guard bytes[index + 1] == .lineFeed else { throw .bareCarriageReturn }
+    return index
+  }
+
+  @inline(__always)
+  private static func parse(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HeadProblem) -> FieldLine {
+    var colon = line.lowerBound
+    while colon < line.upperBound, bytes[colon].isToken { colon += 1 }
+    guard colon < line.upperBound, bytes[colon] == UInt8(ascii: ":"), colon > line.lowerBound else {
+      throw nameProblem(bytes, line, colon)
+    }
+    let value = bytes.trimmed((colon + 1)..<line.upperBound)
+    return FieldLine(
+      start: UInt32(line.lowerBound), nameEnd: UInt32(colon), valueStart: UInt32(value.lowerBound),
+      valueEnd: UInt32(value.upperBound), end: UInt32(line.upperBound + 2),
+      kind: FieldKind(bytes, line.lowerBound..<colon))
+  }
+
+  /// Each of these is a line that two parsers may read in two ways.
+  private static func nameProblem(_ bytes: Span<UInt8>, _ line: Range<Int>, _ stop: Int) -> HeadProblem {
+    if bytes[line.lowerBound].isBlank { return .foldedLine }
+    guard let colon = bytes.firstIndex(of: UInt8(ascii: ":"), in: line) else { return .fieldWithoutColon }
+    return stop < colon && bytes[colon - 1].isBlank ? .spaceBeforeColon : .fieldName
+  }
+}

@@ -1,0 +1,122 @@
+// JSON strings and numbers appended to a buffer, so that no byte from outside can break a line of the log.
+// It relies on RFC 8259 and escapes beyond it what would break or reorder a line on an operator's terminal.
+
+package enum JSONText {
+  /// Appends a quoted JSON string. Invalid UTF-8 becomes U+FFFD; controls, U+2028, U+2029 and the bidirectional
+  /// controls (which reorder what a terminal shows) are escaped.
+  package static func appendString(_ bytes: Span<UInt8>, to out: inout [UInt8]) {
+    out.append(UInt8(ascii: "\""))
+    var index = 0
+    while index < bytes.count {
+      let start = index
+      while index < bytes.count, isPlain(bytes[index]) { index += 1 }
+      if index > start { out.append(bytes.extracting(start..<index)) }
+      guard index < bytes.count else { break }
+      if bytes[index] < 0x80 {
+        appendEscape(bytes[index], to: &out)
+        index += 1
+      } else {
+        index = appendMultibyte(bytes, at: index, to: &out)
+      }
+    }
+    out.append(UInt8(ascii: "\""))
+  }
+
+  package static func appendString(_ bytes: [UInt8], to out: inout [UInt8]) {
+    appendString(bytes.span, to: &out)
+  }
+
+  package static func appendString(_ text: String, to out: inout [UInt8]) {
+    appendString([UInt8](text.utf8).span, to: &out)
+  }
+
+  /// For literals that need no escape: it is copied as it stands.
+  package static func appendString(_ literal: StaticString, to out: inout [UInt8]) {
+    out.append(UInt8(ascii: "\""))
+    out.append(literal)
+    out.append(UInt8(ascii: "\""))
+  }
+
+  package static func appendDecimal(_ value: UInt64, to out: inout [UInt8]) {
+    Wire.appendDecimal(value, to: &out)
+  }
+
+  package static func appendDecimal(_ value: Int, to out: inout [UInt8]) {
+    if value < 0 { out.append(UInt8(ascii: "-")) }
+    Wire.appendDecimal(UInt64(value.magnitude), to: &out)
+  }
+
+  @inline(__always)
+  private static func isPlain(_ byte: UInt8) -> Bool {
+    byte >= 0x20 && byte < 0x7f && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\")
+  }
+
+  private static func appendEscape(_ byte: UInt8, to out: inout [UInt8]) {
+    switch byte {
+    case UInt8(ascii: "\""): out.append("\\\"")
+    case UInt8(ascii: "\\"): out.append("\\\\")
+    case .lineFeed: out.append("\\n")
+    case .carriageReturn: out.append("\\r")
+    case .tab: out.append("\\t")
+    default: appendUnicodeEscape(UInt32(byte), to: &out)
+    }
+  }
+
+  private static func appendUnicodeEscape(_ value: UInt32, to out: inout [UInt8]) {
+    out.append("\\u")
+    for shift in stride(from: 12, through: 0, by: -4) { out.append(hexDigit(UInt8(value >> UInt32(shift) & 0xf))) }
+  }
+
+  /// One scalar of two to four bytes, or U+FFFD for the longest prefix of one (Unicode chapter 3, table 3-7).
+  private static func appendMultibyte(_ bytes: Span<UInt8>, at start: Int, to out: inout [UInt8]) -> Int {
+    let lead = bytes[start]
+    let (length, second): (Int, ClosedRange<UInt8>) =
+      switch lead {
+      case 0xc2...0xdf: (2, 0x80...0xbf)
+      case 0xe0: (3, 0xa0...0xbf)
+      case 0xed: (3, 0x80...0x9f)
+      case 0xe1...0xef: (3, 0x80...0xbf)
+      case 0xf0: (4, 0x90...0xbf)
+      case 0xf1...0xf3: (4, 0x80...0xbf)
+      case 0xf4: (4, 0x80...0x8f)
+      default: (1, 0x80...0xbf)
+      }
+    var end = start + 1
+    var value = UInt32(lead) & (0x7f >> UInt32(length))
+    while end < min(start + length, bytes.count) {
+      guard end == start + 1 ? second.contains(bytes[end]) : bytes[end] & 0xc0 == 0x80 else { break }
+      value = value << 6 | UInt32(bytes[end] & 0x3f)
+      end += 1
+    }
+    if length == 1 || end - start < length {
+      out.append("\u{fffd}")
+    } else if isDangerous(value) {
+      appendUnicodeEscape(value, to: &out)
+    } else {
+      out.append(bytes.extracting(start..<end))
+    }
+    return end
+  }
+
+  /// C1 controls, line and paragraph separators, bidirectional controls, byte order mark.
+  private static func isDangerous(_ value: UInt32) -> Bool {
+    switch value {
+    case 0x80...0x9f, 0x61c, 0x200e, 0x200f, 0x2028...0x202e, 0x2066...0x2069, 0xfeff: true
+    default: false
+    }
+  }
+}
+
+func appendDecimal(_ value: UInt64, to out: inout [UInt8]) {
+  if value >= 10 { appendDecimal(value / 10, to: &out) }
+  out.append(UInt8(ascii: "0") + UInt8(value % 10))
+}
+
+func appendHex(_ value: UInt64, to out: inout [UInt8]) {
+  if value >= 16 { appendHex(value >> 4, to: &out) }
+  out.append(hexDigit(UInt8(value & 0xf)))
+}
+
+func hexDigit(_ value: UInt8) -> UInt8 {
+  value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10
+}

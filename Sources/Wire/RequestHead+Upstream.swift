@@ -1,0 +1,74 @@
+// Writes a parsed request head as it goes upstream: origin-form, the judged Host, nothing that was for this hop.
+// It relies on `RequestHead.parse` having completed on the very bytes that are passed again.
+
+extension RequestHead {
+  /// Appends the head that goes to `target`. Framing is written anew from `body`, so nothing that a client says of its
+  /// Connection fields can take it away; Proxy-Authorization never leaves.
+  package func writeUpstream(from bytes: Span<UInt8>, to target: Target, into out: inout [UInt8]) {
+    out.append(bytes.extracting(method))
+    out.append(UInt8(ascii: " "))
+    appendPath(bytes, to: &out)
+    out.append(" HTTP/1.1\r\nHost: ")
+    target.host.append(to: &out)
+    if target.port != 80 {
+      out.append(UInt8(ascii: ":"))
+      appendDecimal(UInt64(target.port), to: &out)
+    }
+    out.append("\r\n")
+    lines.appendEndToEnd(bytes, to: &out) { kind in
+      switch kind {
+      // Upstream is spoken to as HTTP/1.1, and may answer an expectation that an HTTP/1.0 client cannot have.
+      case .expect: minorVersion == 1
+      case .other, .sluice: true
+      default: false
+      }
+    }
+    appendFraming(body, to: &out)
+    if upgradesToWebSocket { out.append("Connection: Upgrade\r\nUpgrade: websocket\r\n") }
+    appendVia(minorVersion: minorVersion, to: &out)
+    out.append("\r\n")
+  }
+
+  /// RFC 9112 sections 3.2.1 and 3.2.4.
+  private func appendPath(_ bytes: Span<UInt8>, to out: inout [UInt8]) {
+    guard !path.isEmpty else {
+      out.append(isOPTIONS ? UInt8(ascii: "*") : UInt8(ascii: "/"))
+      return
+    }
+    if bytes[path.lowerBound] == UInt8(ascii: "?") { out.append(UInt8(ascii: "/")) }
+    out.append(bytes.extracting(path))
+  }
+}
+
+extension HeadLines {
+  /// Appends the field lines that `keeps` wants and that Connection does not nominate, neighbours in one copy.
+  @inline(__always)
+  func appendEndToEnd(_ bytes: Span<UInt8>, to out: inout [UInt8], keeps: (FieldKind) -> Bool) {
+    var run = 0..<0
+    for field in fields where !field.isNominated && keeps(field.kind) {
+      if field.line.lowerBound == run.upperBound, !run.isEmpty {
+        run = run.lowerBound..<field.line.upperBound
+        continue
+      }
+      out.append(bytes.extracting(run))
+      run = field.line
+    }
+    out.append(bytes.extracting(run))
+  }
+}
+
+func appendFraming(_ body: BodyLength, to out: inout [UInt8]) {
+  switch body {
+  case .none, .untilClose: return
+  case .chunked: out.append("Transfer-Encoding: chunked\r\n")
+  case .length(let length):
+    out.append("Content-Length: ")
+    appendDecimal(length, to: &out)
+    out.append("\r\n")
+  }
+}
+
+/// RFC 9110 section 7.6.3: the version is the one in which the message was received.
+func appendVia(minorVersion: UInt8, to out: inout [UInt8]) {
+  if minorVersion == 0 { out.append("Via: 1.0 sluice\r\n") } else { out.append("Via: 1.1 sluice\r\n") }
+}

@@ -1,0 +1,216 @@
+// Parses the head of an HTTP/1 request and refuses every head that two parsers could read in two ways (RFC 9112).
+// It relies on `HeadLines` for the lines, `FieldSummary` for the fields, and `Authority` for the target.
+
+/// A reusable value: after `.complete` or `.malformed` the next `parse` begins a new head in the same memory. After
+/// `.incomplete` it goes on where it stopped; call `reset` to give such a head up.
+package struct RequestHead: Sendable {
+  package enum Form: Hashable, Sendable {
+    case connect(Target)
+    case absolute(Target)
+    case origin
+    case asterisk
+  }
+
+  package private(set) var form = Form.origin
+  /// The method and the request target as places in the bytes that were parsed.
+  package private(set) var method = 0..<0
+  package private(set) var requestTarget = 0..<0
+  package private(set) var isHEAD = false
+  /// 0 or 1.
+  package private(set) var minorVersion: UInt8 = 1
+  package private(set) var body = BodyLength.none
+  /// What Host names when the form is origin or asterisk (port 80 where it has none). The other forms say it themselves.
+  package private(set) var originHost: Target?
+
+  var lines = HeadLines()
+  var summary = FieldSummary()
+  /// Path and query; empty where an absolute-form target has none.
+  var path = 0..<0
+  var isOPTIONS = false
+  private var isGET = false
+  private var authority = 0..<0
+  private var isResuming = false
+
+  package init() {}
+
+  package mutating func reset() {
+    lines.reset()
+    isResuming = false
+  }
+
+  /// Reads a head of at most `bytesMax` bytes at the beginning of `bytes`.
+  package mutating func parse(_ bytes: Span<UInt8>, bytesMax: Int) -> HeadResult {
+    if !isResuming { lines.reset() }
+    isResuming = false
+    do throws(HeadProblem) {
+      while true {
+        switch try lines.next(bytes, bytesMax: bytesMax) {
+        case .incomplete:
+          isResuming = true
+          return .incomplete
+        case .firstLine(let line): try parseRequestLine(bytes, line)
+        case .end(let length):
+          try summary.read(bytes, &lines)
+          try checkHost(bytes)
+          body = try framing()
+          return .complete(length: length)
+        }
+      }
+    } catch {
+      return .malformed(error)
+    }
+  }
+
+  /// Whether the client may send another request on this connection (RFC 9112 section 9.3). A proxy does not keep
+  /// connections of HTTP/1.0 clients, whatever they ask for: an old proxy in between may pass the wish on blindly.
+  package var keepAlive: Bool { minorVersion == 1 && !summary.saysClose && !summary.proxySaysClose }
+
+  /// A WebSocket opening handshake (RFC 6455 section 4.1): GET, HTTP/1.1, no body, `Upgrade: websocket` that
+  /// Connection nominates.
+  package var upgradesToWebSocket: Bool {
+    summary.offersWebSocket && summary.saysUpgrade && isGET && minorVersion == 1 && body == .none
+  }
+
+  /// HTTP/1.0 cannot expect it (RFC 9110 section 10.1.1).
+  package var expectsContinue: Bool { summary.expectsContinue && minorVersion == 1 }
+
+  package var hasProxyAuthorization: Bool { summary.proxyAuthorization != nil }
+
+  /// User and password out of `Proxy-Authorization: Basic …` (RFC 7617), or nil.
+  package func basicCredentials(in bytes: Span<UInt8>) -> (user: [UInt8], password: [UInt8])? {
+    guard let value = summary.proxyAuthorization, bytes.hasPrefix("basic ", at: value) else { return nil }
+    let token = bytes.trimmed((value.lowerBound + 6)..<value.upperBound)
+    guard let decoded = Base64.decode(bytes.extracting(token)), let colon = decoded.firstIndex(of: UInt8(ascii: ":"))
+    else { return nil }
+    return (Array(decoded[..<colon]), Array(decoded[(colon + 1)...]))
+  }
+}
+
+// MARK: - Request line
+
+extension RequestHead {
+  private mutating func parseRequestLine(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HeadProblem) {
+    var index = line.lowerBound
+    while index < line.upperBound, bytes[index].isToken { index += 1 }
+    method = line.lowerBound..<index
+    guard !method.isEmpty, index < line.upperBound, bytes[index] == .space else { throw .requestLine }
+    let targetStart = index + 1
+    index = targetStart
+    while index < line.upperBound, bytes[index].isVisible { index += 1 }
+    requestTarget = targetStart..<index
+    guard !requestTarget.isEmpty, index < line.upperBound, bytes[index] == .space else { throw .requestLine }
+    try parseVersion(bytes, (index + 1)..<line.upperBound)
+    isHEAD = RequestHead.isMethod(bytes, method, "head")
+    isGET = RequestHead.isMethod(bytes, method, "get")
+    isOPTIONS = RequestHead.isMethod(bytes, method, "options")
+    try parseTarget(bytes)
+  }
+
+  /// Methods are case-sensitive (RFC 9110 section 9.1).
+  private static func isMethod(_ bytes: Span<UInt8>, _ method: Range<Int>, _ lower: StaticString) -> Bool {
+    bytes.matches(lower, at: method) && method.allSatisfy { bytes[$0] & 0x20 == 0 }
+  }
+
+  private mutating func parseVersion(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(HeadProblem) {
+    guard range.count == 8, bytes.hasPrefix("http/", at: range), bytes[range.lowerBound] == UInt8(ascii: "H") else {
+      throw .requestLine
+    }
+    guard let minor = httpMinorVersion(bytes, range) else {
+      throw RequestHead.isMethod(bytes, method, "pri") ? .http2Preface : .version
+    }
+    minorVersion = minor
+  }
+
+  private mutating func parseTarget(_ bytes: Span<UInt8>) throws(HeadProblem) {
+    authority = 0..<0
+    path = requestTarget
+    if RequestHead.isMethod(bytes, method, "connect") {
+      authority = requestTarget
+      form = .connect(try target(bytes, defaultPort: nil))
+      return
+    }
+    if bytes.firstIndex(of: UInt8(ascii: "#"), in: requestTarget) != nil { throw .fragment }
+    switch bytes[requestTarget.lowerBound] {
+    case UInt8(ascii: "/"): form = .origin
+    case UInt8(ascii: "*"):
+      guard requestTarget.count == 1, isOPTIONS else { throw .targetForm }
+      form = .asterisk
+    default: try parseAbsolute(bytes)
+    }
+  }
+
+  private mutating func parseAbsolute(_ bytes: Span<UInt8>) throws(HeadProblem) {
+    guard bytes.hasPrefix("http://", at: requestTarget) else {
+      let colon = bytes.firstIndex(of: UInt8(ascii: ":"), in: requestTarget) ?? requestTarget.upperBound
+      throw bytes.hasPrefix("://", at: colon..<requestTarget.upperBound) ? .scheme : .targetForm
+    }
+    let start = requestTarget.lowerBound + 7
+    var end = start
+    while end < requestTarget.upperBound, bytes[end] != UInt8(ascii: "/"), bytes[end] != UInt8(ascii: "?") { end += 1 }
+    authority = start..<end
+    path = end..<requestTarget.upperBound
+    form = .absolute(try target(bytes, defaultPort: 80))
+  }
+
+  private func target(_ bytes: Span<UInt8>, defaultPort: UInt16?) throws(HeadProblem) -> Target {
+    do throws(AuthorityProblem) {
+      return try Authority.parse(bytes.extracting(authority), defaultPort: defaultPort)
+    } catch {
+      throw .target(error)
+    }
+  }
+}
+
+// MARK: - Host and body
+
+extension RequestHead {
+  /// The host that is judged is the one that is dialled and the one that upstream sees: a Host that says something
+  /// else is refused, not overruled.
+  private mutating func checkHost(_ bytes: Span<UInt8>) throws(HeadProblem) {
+    originHost = nil
+    guard let host = summary.host else {
+      switch form {
+      case .connect, .absolute: return
+      case .origin, .asterisk: throw .missingHost
+      }
+    }
+    // The common case costs no second parse: the same bytes name the same target.
+    if !authority.isEmpty, bytes.sameBytes(host, authority) { return }
+    let named: Target
+    let defaultPort: UInt16 = if case .connect(let target) = form { target.port } else { 80 }
+    do throws(AuthorityProblem) {
+      named = try Authority.parse(bytes.extracting(host), defaultPort: defaultPort)
+    } catch {
+      throw .host(error)
+    }
+    switch form {
+    case .connect(let target), .absolute(let target):
+      guard named == target else { throw .hostDisagrees }
+    case .origin, .asterisk: originHost = named
+    }
+  }
+
+  private func framing() throws(HeadProblem) -> BodyLength {
+    let isConnect = if case .connect = form { true } else { false }
+    if summary.isChunked {
+      guard minorVersion == 1 else { throw .transferEncodingBeforeHTTP11 }
+      guard !isConnect else { throw .bodyOnConnect }
+      return .chunked
+    }
+    guard let length = summary.contentLength else { return .none }
+    guard isConnect else { return .length(length) }
+    guard length == 0 else { throw .bodyOnConnect }
+    return .none
+  }
+}
+
+/// The minor version of an eight-byte `HTTP/1.x`, or nil.
+func httpMinorVersion(_ bytes: Span<UInt8>, _ range: Range<Int>) -> UInt8? {
+  let start = range.lowerBound
+  guard range.count >= 8, bytes[start] == UInt8(ascii: "H"), bytes[start + 1] == UInt8(ascii: "T"),
+    bytes[start + 2] == UInt8(ascii: "T"), bytes[start + 3] == UInt8(ascii: "P"),
+    bytes[start + 4] == UInt8(ascii: "/"), bytes[start + 5] == UInt8(ascii: "1"),
+    bytes[start + 6] == UInt8(ascii: "."), bytes[start + 7] &- 0x30 < 2
+  else { return nil }
+  return bytes[start + 7] &- 0x30
+}
