@@ -6,27 +6,28 @@ package enum Authority {
   /// Port 1 to 65535; without one, `defaultPort`, and where that is nil too, a problem.
   package static func parse(_ bytes: Span<UInt8>, defaultPort: UInt16?) throws(AuthorityProblem) -> Target {
     guard bytes.count > 0 else { throw .empty }
-    if bytes[0] == UInt8(ascii: "[") { return try parseBracketed(bytes, defaultPort) }
-    var colon = bytes.count
+    do throws(AuthorityProblem) {
+      if bytes[0] == UInt8(ascii: "[") { return try parseBracketed(bytes, defaultPort) }
+      let colon = bytes.firstIndex(of: UInt8(ascii: ":"), in: 0..<bytes.count) ?? bytes.count
+      guard colon > 0 else { throw .emptyHost }
+      let port = try parsePort(bytes, from: colon, defaultPort)
+      return Target(host: try parseHost(bytes.extracting(0..<colon)), port: port)
+    } catch {
+      throw diagnose(bytes) ?? error
+    }
+  }
+
+  /// What is really wrong with a text that was refused: `user:password@host` deserves a better answer than "bad port".
+  private static func diagnose(_ bytes: Span<UInt8>) -> AuthorityProblem? {
     for index in 0..<bytes.count {
       switch bytes[index] {
-      case UInt8(ascii: ":"):
-        if colon == bytes.count { colon = index }
-      case UInt8(ascii: "@"): throw .userinfo
-      case UInt8(ascii: "%"): throw .percentEncoded
-      case 0...0x20, 0x7f: throw .controlOrSpace
+      case UInt8(ascii: "@"): return .userinfo
+      case UInt8(ascii: "%"): return bytes[0] == UInt8(ascii: "[") ? .zone : .percentEncoded
+      case 0...0x20, 0x7f: return .controlOrSpace
       default: continue
       }
     }
-    guard colon > 0 || IPAddress(parsing: bytes) != nil else { throw .emptyHost }
-    let port: UInt16
-    do throws(AuthorityProblem) {
-      port = try parsePort(bytes, from: colon, defaultPort)
-    } catch {
-      // Kept off the way of well-formed text: `::1` and `::1:443` deserve a better answer than "bad port".
-      throw isBareIPv6(bytes) ? .ipv6WithoutBrackets : error
-    }
-    return Target(host: try parseHost(bytes.extracting(0..<colon)), port: port)
+    return isBareIPv6(bytes) ? .ipv6WithoutBrackets : nil
   }
 
   private static func parseHost(_ bytes: Span<UInt8>) throws(AuthorityProblem) -> Host {
@@ -40,7 +41,6 @@ package enum Authority {
 
   private static func parseBracketed(_ bytes: Span<UInt8>, _ defaultPort: UInt16?) throws(AuthorityProblem) -> Target {
     guard let end = bytes.firstIndex(of: UInt8(ascii: "]"), in: 0..<bytes.count) else { throw .badIPv6 }
-    if bytes.firstIndex(of: UInt8(ascii: "%"), in: 0..<end) != nil { throw .zone }
     guard let address = IPAddress(parsing: bytes.extracting(1..<end)), address.width == 128 else { throw .badIPv6 }
     return Target(host: .address(address), port: try parsePort(bytes, from: end + 1, defaultPort))
   }

@@ -20,8 +20,8 @@ struct FieldSummary: Sendable {
   /// Reads the fields, and marks in `lines` those that Connection nominates.
   mutating func read(_ bytes: Span<UInt8>, _ lines: inout HeadLines) throws(HeadProblem) {
     self = FieldSummary()
-    for index in lines.fields.indices {
-      let field = lines.fields[index]
+    for index in 0..<lines.count {
+      let field = lines[index]
       switch field.kind {
       case .other: continue
       case .host:
@@ -81,7 +81,7 @@ struct FieldSummary: Sendable {
     guard nominations <= FieldSummary.nominationsMax, option.allSatisfy({ bytes[$0].isToken }) else {
       throw .connectionOptions
     }
-    for index in lines.fields.indices where bytes.sameText(lines.fields[index].name, option) {
+    for index in 0..<lines.count where bytes.sameText(lines[index].name, option) {
       lines.nominate(index)
     }
   }

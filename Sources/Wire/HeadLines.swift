@@ -54,6 +54,10 @@ enum FieldKind: UInt8, Sendable {
     }
   }
 
+  /// Whether the kind follows from the name as a whole, and not from the beginning of it.
+  @inline(__always)
+  var isWholeName: Bool { self != .other && self != .proxyOther && self != .sluice }
+
   private static func proxyKind(_ bytes: Span<UInt8>, _ name: Range<Int>) -> FieldKind {
     if bytes.matches("proxy-authorization", at: name) { return .proxyAuthorization }
     if bytes.matches("proxy-connection", at: name) { return .proxyConnection }
@@ -63,6 +67,8 @@ enum FieldKind: UInt8, Sendable {
 
 struct HeadLines: Sendable {
   static let fieldsMax = 128
+  /// Places are kept in 32 bits; no sensible limit comes near.
+  private static let bytesCeiling = 1 << 24
 
   enum Step {
     case incomplete
@@ -70,7 +76,9 @@ struct HeadLines: Sendable {
     case end(length: Int)
   }
 
-  private(set) var fields: [FieldLine] = []
+  /// Lines of this head, then what is left of longer ones before it: emptying the array would cost more than a field.
+  private var storage: [FieldLine] = []
+  private(set) var count = 0
   /// Start of the line that is being read.
   private var lineStart = 0
   /// Everything in front of it is known to be field content, or a CR at its very end.
@@ -78,17 +86,23 @@ struct HeadLines: Sendable {
   private var hasFirstLine = false
 
   mutating func reset() {
-    fields.removeAll(keepingCapacity: true)
+    count = 0
     lineStart = 0
     cursor = 0
     hasFirstLine = false
   }
 
-  mutating func nominate(_ index: Int) { fields[index].isNominated = true }
+  subscript(index: Int) -> FieldLine {
+    precondition(index < count, "a field of this head")
+    return storage[index]
+  }
+
+  mutating func nominate(_ index: Int) { storage[index].isNominated = true }
 
   /// Reads on to the end of the first line, then to the end of the head.
   mutating func next(_ bytes: Span<UInt8>, bytesMax: Int) throws(HeadProblem) -> Step {
-    let limit = min(bytes.count, bytesMax, Int(UInt32.max))
+    let bytesMax = min(bytesMax, HeadLines.bytesCeiling)
+    let limit = min(bytes.count, bytesMax)
     while let lineEnd = try lineEnd(bytes, limit) {
       let line = lineStart..<lineEnd
       lineStart = lineEnd + 2
@@ -99,20 +113,29 @@ struct HeadLines: Sendable {
         return .firstLine(line)
       }
       if line.isEmpty { return .end(length: lineStart) }
-      guard fields.count < HeadLines.fieldsMax else { throw .tooManyFields }
-      if fields.capacity == 0 { fields.reserveCapacity(16) }
-      fields.append(try HeadLines.parse(bytes, line))
+      guard count < HeadLines.fieldsMax else { throw .tooManyFields }
+      append(try HeadLines.parse(bytes, line))
     }
     // One byte more would be needed than a head may have.
     guard limit < bytesMax else { throw .tooLarge }
     return .incomplete
   }
 
+  @inline(__always)
+  private mutating func append(_ field: FieldLine) {
+    if count < storage.count {
+      storage[count] = field
+    } else {
+      if storage.capacity == 0 { storage.reserveCapacity(16) }
+      storage.append(field)
+    }
+    count += 1
+  }
+
   /// The place of the CRLF that ends the current line, or nil where it has not arrived.
   @inline(__always)
   private mutating func lineEnd(_ bytes: Span<UInt8>, _ limit: Int) throws(HeadProblem) -> Int? {
-    var index = cursor
-    while index < limit, bytes[index].isFieldContent { index += 1 }
+    let index = bytes.endOfFieldContent(from: min(cursor, limit), to: limit)
     cursor = index
     guard index < limit else { return nil }
     guard bytes[index] == .carriageReturn else {
@@ -125,22 +148,26 @@ struct HeadLines: Sendable {
 
   @inline(__always)
   private static func parse(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HeadProblem) -> FieldLine {
-    var colon = line.lowerBound
-    while colon < line.upperBound, bytes[colon].isToken { colon += 1 }
-    guard colon < line.upperBound, bytes[colon] == UInt8(ascii: ":"), colon > line.lowerBound else {
-      throw nameProblem(bytes, line, colon)
+    guard let colon = bytes.firstIndex(of: UInt8(ascii: ":"), in: line) else {
+      throw bytes[line.lowerBound].isBlank ? .foldedLine : .fieldWithoutColon
     }
+    let name = line.lowerBound..<colon
+    let kind = FieldKind(bytes, name)
+    // A name that was recognised whole is a token.
+    if !kind.isWholeName { try checkName(bytes, name) }
     let value = bytes.trimmed((colon + 1)..<line.upperBound)
     return FieldLine(
       start: UInt32(line.lowerBound), nameEnd: UInt32(colon), valueStart: UInt32(value.lowerBound),
       valueEnd: UInt32(value.upperBound), end: UInt32(line.upperBound + 2),
-      kind: FieldKind(bytes, line.lowerBound..<colon))
+      kind: kind)
   }
 
   /// Each of these is a line that two parsers may read in two ways.
-  private static func nameProblem(_ bytes: Span<UInt8>, _ line: Range<Int>, _ stop: Int) -> HeadProblem {
-    if bytes[line.lowerBound].isBlank { return .foldedLine }
-    guard let colon = bytes.firstIndex(of: UInt8(ascii: ":"), in: line) else { return .fieldWithoutColon }
-    return stop < colon && bytes[colon - 1].isBlank ? .spaceBeforeColon : .fieldName
+  private static func checkName(_ bytes: Span<UInt8>, _ name: Range<Int>) throws(HeadProblem) {
+    for index in name where !bytes[index].isToken {
+      if bytes[name.lowerBound].isBlank { throw .foldedLine }
+      throw bytes[name.upperBound - 1].isBlank ? .spaceBeforeColon : .fieldName
+    }
+    guard !name.isEmpty else { throw .fieldName }
   }
 }

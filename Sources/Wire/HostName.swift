@@ -15,9 +15,9 @@ package struct HostName: Hashable, Sendable, CustomStringConvertible {
     // WHATWG URL "ends in a number": a client's resolver or URL parser may read such a text as an IPv4 address, so
     // what was judged as a name would be dialled as an address.
     guard !HostName.isNumber(text, lastLabel) else { throw .endsInNumber }
-    bytes = [UInt8](capacity: end) { output in
-      for index in 0..<end { output.append(text[index].lowercased) }
-    }
+    var lower = [UInt8](repeating: 0, count: end)
+    for index in 0..<end { lower[index] = text[index].lowercased }
+    bytes = lower
   }
 
   package init(_ text: String) throws(HostNameProblem) {

@@ -45,7 +45,9 @@ extension HeadLines {
   @inline(__always)
   func appendEndToEnd(_ bytes: Span<UInt8>, to out: inout [UInt8], keeps: (FieldKind) -> Bool) {
     var run = 0..<0
-    for field in fields where !field.isNominated && keeps(field.kind) {
+    for index in 0..<count {
+      let field = self[index]
+      guard !field.isNominated, keeps(field.kind) else { continue }
       if field.line.lowerBound == run.upperBound, !run.isEmpty {
         run = run.lowerBound..<field.line.upperBound
         continue

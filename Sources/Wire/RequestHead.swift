@@ -100,15 +100,11 @@ extension RequestHead {
     requestTarget = targetStart..<index
     guard !requestTarget.isEmpty, index < line.upperBound, bytes[index] == .space else { throw .requestLine }
     try parseVersion(bytes, (index + 1)..<line.upperBound)
-    isHEAD = RequestHead.isMethod(bytes, method, "head")
-    isGET = RequestHead.isMethod(bytes, method, "get")
-    isOPTIONS = RequestHead.isMethod(bytes, method, "options")
+    // Methods are case-sensitive (RFC 9110 section 9.1).
+    isHEAD = bytes.equals("HEAD", at: method)
+    isGET = bytes.equals("GET", at: method)
+    isOPTIONS = bytes.equals("OPTIONS", at: method)
     try parseTarget(bytes)
-  }
-
-  /// Methods are case-sensitive (RFC 9110 section 9.1).
-  private static func isMethod(_ bytes: Span<UInt8>, _ method: Range<Int>, _ lower: StaticString) -> Bool {
-    bytes.matches(lower, at: method) && method.allSatisfy { bytes[$0] & 0x20 == 0 }
   }
 
   private mutating func parseVersion(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(HeadProblem) {
@@ -116,7 +112,7 @@ extension RequestHead {
       throw .requestLine
     }
     guard let minor = httpMinorVersion(bytes, range) else {
-      throw RequestHead.isMethod(bytes, method, "pri") ? .http2Preface : .version
+      throw bytes.equals("PRI", at: method) ? .http2Preface : .version
     }
     minorVersion = minor
   }
@@ -124,7 +120,7 @@ extension RequestHead {
   private mutating func parseTarget(_ bytes: Span<UInt8>) throws(HeadProblem) {
     authority = 0..<0
     path = requestTarget
-    if RequestHead.isMethod(bytes, method, "connect") {
+    if bytes.equals("CONNECT", at: method) {
       authority = requestTarget
       form = .connect(try target(bytes, defaultPort: nil))
       return
