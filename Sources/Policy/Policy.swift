@@ -1,1 +1,112 @@
-// placeholder
+// One policy file as it is in force: settings, clients, and for each client its rules. Immutable, shared by all loops.
+// It relies on NetworkPolicy for verdicts; a reload replaces it whole, and what buckets hold passes on.
+package import Wire
+
+/// One entry of `clients` as it was written.
+package struct ClientSpec: Sendable {
+  package var name: String
+  package var sources: [AddressPrefix] = []
+  package var proxyUser: [UInt8]?
+  package var passwordHash: [UInt8]?
+  package var network: NetworkSpec
+
+  package init(name: String, network: NetworkSpec) {
+    self.name = name
+    self.network = network
+  }
+}
+
+package final class Client: Sendable {
+  package let name: String
+  package let sources: [AddressPrefix]
+  package let proxyUser: [UInt8]?
+  /// As crypt(5) writes it.
+  package let passwordHash: [UInt8]?
+  package let network: NetworkPolicy
+
+  init(_ spec: ClientSpec, inheriting old: Client?) {
+    name = spec.name
+    sources = spec.sources
+    proxyUser = spec.proxyUser
+    passwordHash = spec.passwordHash
+    network = NetworkPolicy(spec.network, inheriting: old?.network)
+  }
+
+  /// The length of the longest of its source networks that the address is in.
+  fileprivate func match(_ source: IPAddress) -> Int? {
+    sources.lazy.filter { $0.contains(source) }.map(\.length).max()
+  }
+
+  fileprivate func maySpeak(from source: IPAddress) -> Bool { sources.isEmpty || match(source) != nil }
+}
+
+package final class Policy: Sendable {
+  package enum Identity: Sendable {
+    case client(Client)
+    /// Clients at this address are told apart by their proxy user (407 without one).
+    case needsCredentials
+  }
+
+  /// The client of the file's own `network_policy`.
+  package static let fallbackName = "default"
+
+  /// 16 hexadecimal digits that tell two policies apart in the log.
+  package let hash: String
+  package let settings: Settings
+  package let clients: [Client]
+  package let fallback: Client
+  private let bySource: [Client]
+  private let byUser: [Client]
+
+  package init(
+    hash: String, settings: Settings, network: NetworkSpec, clients: [ClientSpec], inheriting old: Policy? = nil
+  ) {
+    self.hash = hash
+    self.settings = settings
+    fallback = Client(ClientSpec(name: Self.fallbackName, network: network), inheriting: old?.fallback)
+    var before: [String: Client] = [:]
+    for client in old?.clients ?? [] { before[client.name] = client }
+    self.clients = clients.map { Client($0, inheriting: before[$0.name]) }
+    bySource = self.clients.filter { $0.proxyUser == nil }
+    byUser = self.clients.filter { $0.proxyUser != nil }
+  }
+
+  /// Without a policy nothing is allowed.
+  package static let denyAll = Policy(
+    hash: "0000000000000000", settings: Settings(),
+    network: NetworkSpec(line: SourceLine(file: "(no policy)", line: 0)), clients: [])
+
+  /// By the longest matching source network, then by proxy user where any could be at this address.
+  package func identify(source: IPAddress) -> Identity {
+    if clients.isEmpty { return .client(fallback) }
+    // A listener for both families names IPv4 clients by their mapped address.
+    let source = source.unmapped
+    var best: (client: Client, length: Int)?
+    for client in bySource {
+      guard let length = client.match(source), length > best?.length ?? -1 else { continue }
+      best = (client, length)
+    }
+    if let best { return .client(best.client) }
+    return byUser.contains { $0.maySpeak(from: source) } ? .needsCredentials : .client(fallback)
+  }
+
+  /// The client that this user would be; its password is not checked here.
+  package func client(source: IPAddress, user: [UInt8]) -> Client? {
+    let source = source.unmapped
+    return byUser.first { $0.proxyUser == user && $0.maySpeak(from: source) }
+  }
+
+  /// FNV-1a over the file's bytes.
+  package static func hash(of bytes: [UInt8]) -> String {
+    let value = bytes.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+    let digits = String(value, radix: 16)
+    return String(repeating: "0", count: 16 - digits.count) + digits
+  }
+}
+
+extension IPAddress {
+  fileprivate var unmapped: IPAddress {
+    guard case .v6(0, let low) = self, low >> 32 == 0xffff else { return self }
+    return .v4(UInt32(truncatingIfNeeded: low))
+  }
+}

@@ -1,0 +1,109 @@
+// The rules of one client, and the verdict on a target. Deny is the default, and deny wins.
+// It relies on HostIndex, so that ten thousand rules cost no more than ten.
+package import Wire
+
+/// `network_policy` as it was written.
+package struct NetworkSpec: Sendable {
+  package var defaultAllows = false
+  package var isReportOnly = false
+  package var deny: [DenyRule] = []
+  package var allow: [AllowSpec] = []
+  package var rateLimits: [RateLimit] = []
+  /// Where the whole stands; the implicit rules of report mode and of `default: allow` have this line.
+  package var line: SourceLine
+
+  package init(line: SourceLine) { self.line = line }
+}
+
+package final class NetworkPolicy: Sendable {
+  package let isReportOnly: Bool
+  package let defaultAllows: Bool
+  package let deny: [DenyRule]
+  package let allow: [AllowRule]
+  /// What lets out the rest in report mode: no limit, no protocol.
+  package let reportRule: AllowRule
+  /// What lets out the rest under `default: allow`.
+  private let defaultRule: AllowRule
+  private let denyIndex: HostIndex
+  private let allowIndex: HostIndex
+
+  /// What was used up under `old` counts on.
+  package init(_ spec: NetworkSpec, inheriting old: NetworkPolicy? = nil) {
+    isReportOnly = spec.isReportOnly
+    defaultAllows = spec.defaultAllows
+    deny = spec.deny
+    var usages: [RuleKey: RuleUsage] = [:]
+    for rule in old?.allow ?? [] { usages[rule.key] = rule.usage }
+    let limits = LimitTable(spec.rateLimits)
+    allow = spec.allow.map { rule in
+      let usage = usages[RuleKey(pattern: rule.pattern, ports: rule.ports)] ?? RuleUsage()
+      return AllowRule(rule, limit: limits.limit(for: rule), usage: usage)
+    }
+    var everything = AllowSpec(line: spec.line, pattern: .any, ports: .all)
+    defaultRule = AllowRule(
+      everything, limit: limits.limit(for: everything), usage: old?.defaultRule.usage ?? RuleUsage())
+    everything.wireProtocol = .tcp
+    reportRule = AllowRule(everything, limit: nil, usage: RuleUsage())
+    denyIndex = HostIndex(spec.deny.enumerated().map { ($0.offset, $0.element.pattern) })
+    allowIndex = HostIndex(Self.leastSpecificFirst(allow))
+  }
+
+  /// Of two rules for the same hosts the one with fewer ports is the better match, then the one that stands first.
+  private static func leastSpecificFirst(_ rules: [AllowRule]) -> [(index: Int, pattern: HostPattern)] {
+    let order = rules.indices.sorted { left, right in
+      let (one, other) = (rules[left].ports.count, rules[right].ports.count)
+      return one == other ? left > right : one > other
+    }
+    return order.map { ($0, rules[$0].pattern) }
+  }
+
+  package func judge(_ target: Target, nowUnix: Int64) -> Verdict {
+    if let rule = denying(target) { return .refuse(.deniedByRule, rule.line) }
+    var best: Int?
+    var expired: Int?
+    // An address that a client names is never dialled unless a rule names that address.
+    var isName = false
+    if case .name = target.host { isName = true }
+    allowIndex.visit(target.host, includingAny: isName) { index in
+      let rule = allow[index]
+      guard rule.ports.contains(target.port), rule.pattern.matches(target.host) else { return }
+      if rule.isExpired(nowUnix: nowUnix) { expired = index } else { best = index }
+    }
+    if let best { return .allow(allow[best]) }
+    if let expired { return .refuse(.expired, allow[expired].line) }
+    return defaultAllows && isName ? .allow(defaultRule) : .refuse(.notAllowed, nil)
+  }
+
+  private func denying(_ target: Target) -> DenyRule? {
+    if deny.isEmpty { return nil }
+    var found: Int?
+    denyIndex.visit(target.host, includingAny: true) { index in
+      if deny[index].ports.contains(target.port), deny[index].pattern.matches(target.host) { found = index }
+    }
+    return found.map { deny[$0] }
+  }
+}
+
+/// The entry of `rate_limits` that holds for a rule is the most specific one that covers it, whole. By host: ten thousand rules with ten thousand limits still load at once.
+package struct LimitTable {
+  private var exact: [HostPattern: [RateLimit]] = [:]
+  private var wide: [RateLimit] = []
+
+  package init(_ limits: [RateLimit]) {
+    for limit in limits {
+      if case .exact = limit.pattern { exact[limit.pattern, default: []].append(limit) } else { wide.append(limit) }
+    }
+  }
+
+  package func limit(for rule: AllowSpec) -> RateLimit? {
+    var best: RateLimit?
+    for limits in [exact[rule.pattern] ?? [], wide] {
+      for limit in limits where limit.covers(rule) {
+        if let found = best, !limit.isMoreSpecific(than: found) { continue }
+        best = limit
+      }
+      if best != nil { return best }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,40 @@
+// Why something was refused, or ended before its time: one closed set for log, reply, metrics and documents.
+// It relies on nothing; docs/denials.md has one entry for each case, and a test compares the two.
+
+package enum Reason: String, CaseIterable, Sendable {
+  case notAllowed = "not_allowed"
+  case deniedByRule = "denied_by_rule"
+  case expired
+  case rateLimited = "rate_limited"
+  case addressRefused = "address_refused"
+  case badRequest = "bad_request"
+  case noSNI = "no_sni"
+  case sniMismatch = "sni_mismatch"
+  case notTLS = "not_tls"
+  case echRefused = "ech_refused"
+  case methodRefused = "method_refused"
+  case pathRefused = "path_refused"
+  case resolveFailed = "resolve_failed"
+  case connectFailed = "connect_failed"
+  case timeout
+  case tooMany = "too_many"
+  case loop
+  case upstreamUntrusted = "upstream_untrusted"
+  case contentRefused = "content_refused"
+  case secretRefused = "secret_refused"
+  case shutdown
+  case logUnwritable = "log_unwritable"
+}
+
+/// Where in a policy file something stands.
+package struct SourceLine: Hashable, Sendable, CustomStringConvertible {
+  package let file: String
+  package let line: Int
+
+  package init(file: String, line: Int) {
+    self.file = file
+    self.line = line
+  }
+
+  package var description: String { "\(file):\(line)" }
+}

@@ -1,0 +1,142 @@
+// What an operator says of targets: rules that allow or deny, and limits on the rate of what is allowed.
+// It relies on HostPattern and the buckets; a rule is immutable, and what it counts is shared by all threads.
+package import Wire
+
+package enum WireProtocol: String, CaseIterable, Sendable {
+  /// The first bytes of a tunnel are a ClientHello whose SNI is the target.
+  case tls
+  /// Anything, also where the server speaks first.
+  case tcp
+  /// What opens like TLS is held to the SNI rule.
+  case auto
+}
+
+package enum OnLimit: String, CaseIterable, Sendable { case refuse, pace }
+
+package struct DenyRule: Sendable {
+  package var line: SourceLine
+  package var pattern: HostPattern
+  package var ports: PortSet
+
+  package init(line: SourceLine, pattern: HostPattern, ports: PortSet) {
+    self.line = line
+    self.pattern = pattern
+    self.ports = ports
+  }
+}
+
+/// One entry of `allow` as it was written.
+package struct AllowSpec: Sendable {
+  package var line: SourceLine
+  package var pattern: HostPattern
+  package var ports: PortSet
+  /// Unix seconds.
+  package var expiresAt: Int64?
+  package var addresses: [AddressPrefix] = []
+  package var wireProtocol: WireProtocol?
+  package var allowsECH = true
+
+  package init(line: SourceLine, pattern: HostPattern, ports: PortSet) {
+    self.line = line
+    self.pattern = pattern
+    self.ports = ports
+  }
+}
+
+/// One entry of `rate_limits`: it holds for the allow rules that it covers.
+package struct RateLimit: Sendable {
+  package var line: SourceLine
+  package var pattern: HostPattern
+  package var ports: PortSet
+  package var requestsPerMinute: Int?
+  package var burst: Int?
+  package var uploadBytesPerMinute: UInt64?
+  package var downloadBytesPerMinute: UInt64?
+  package var concurrent: Int?
+  package var tunnelLifetimeSeconds: Int?
+  package var onLimit = OnLimit.refuse
+
+  package init(line: SourceLine, pattern: HostPattern, ports: PortSet) {
+    self.line = line
+    self.pattern = pattern
+    self.ports = ports
+  }
+
+  package func covers(_ rule: AllowSpec) -> Bool { pattern.covers(rule.pattern) && ports.covers(rule.ports) }
+
+  package func isMoreSpecific(than other: RateLimit) -> Bool {
+    if pattern.specificity != other.pattern.specificity { return pattern.specificity > other.pattern.specificity }
+    return ports.count < other.ports.count
+  }
+}
+
+/// What the pair of a client and a rule has used up; it passes from a policy to the one that replaces it.
+package struct RuleUsage: Sendable {
+  package let requests = BucketState()
+  package let upload = BucketState()
+  package let download = BucketState()
+  package let live = LiveCount()
+
+  package init() {}
+}
+
+package final class AllowRule: Sendable {
+  package let line: SourceLine
+  package let pattern: HostPattern
+  package let ports: PortSet
+  /// Unix seconds; from then on the rule is gone.
+  package let expiresAt: Int64?
+  /// The only addresses that its targets may have; empty: what Screening says of the kind of address.
+  package let addresses: [AddressPrefix]
+  package let allowsECH: Bool
+  package let requests: RequestBucket?
+  package let uploadBytes: ByteBucket?
+  package let downloadBytes: ByteBucket?
+  package let concurrent: ConcurrencyLimit?
+  package let tunnelLifetimeMs: Int?
+  package let onLimit: OnLimit
+  /// The entry of `rate_limits` that holds for it.
+  package let limitLine: SourceLine?
+  package let usage: RuleUsage
+  private let statedProtocol: WireProtocol?
+
+  package init(_ spec: AllowSpec, limit: RateLimit?, usage: RuleUsage) {
+    line = spec.line
+    pattern = spec.pattern
+    ports = spec.ports
+    expiresAt = spec.expiresAt
+    addresses = spec.addresses
+    allowsECH = spec.allowsECH
+    statedProtocol = spec.wireProtocol
+    self.usage = usage
+    limitLine = limit?.line
+    requests = limit?.requestsPerMinute.map {
+      RequestBucket(perMinute: $0, burst: limit?.burst ?? $0, state: usage.requests)
+    }
+    uploadBytes = limit?.uploadBytesPerMinute.map { ByteBucket(perMinute: $0, state: usage.upload) }
+    downloadBytes = limit?.downloadBytesPerMinute.map { ByteBucket(perMinute: $0, state: usage.download) }
+    concurrent = limit?.concurrent.map { ConcurrencyLimit(limit: $0, count: usage.live) }
+    tunnelLifetimeMs = limit?.tunnelLifetimeSeconds.map { $0 * 1000 }
+    onLimit = limit?.onLimit ?? .refuse
+  }
+
+  package func wireProtocol(port: UInt16) -> WireProtocol { statedProtocol ?? (port == 443 ? .tls : .auto) }
+
+  package func isExpired(nowUnix: Int64) -> Bool {
+    guard let expiresAt else { return false }
+    return nowUnix >= expiresAt
+  }
+
+  /// The same rule in another policy: what it matches, in the one spelling.
+  var key: RuleKey { RuleKey(pattern: pattern, ports: ports) }
+}
+
+struct RuleKey: Hashable {
+  var pattern: HostPattern
+  var ports: PortSet
+}
+
+package enum Verdict: Sendable {
+  case allow(AllowRule)
+  case refuse(Reason, SourceLine?)
+}

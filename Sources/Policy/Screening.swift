@@ -1,0 +1,77 @@
+// Step "screen": may this very address be connected to for this target. It is asked of the address that is then dialled.
+// It relies on AddressKind for what an address is, and on the rule for what an operator says beyond that.
+package import Wire
+
+/// Addresses that are the gate itself.
+package struct GateAddresses: Sendable {
+  private let listeners: [(address: IPAddress, port: UInt16)]
+  private let interfaces: Set<IPAddress>
+
+  package init(listeners: [(IPAddress, UInt16)], interfaces: [IPAddress]) {
+    self.listeners = listeners.map { ($0.0, $0.1) }
+    self.interfaces = Set(interfaces)
+  }
+
+  /// A listener on the unspecified address is reached by every address of this machine.
+  func isListener(_ address: IPAddress, _ port: UInt16) -> Bool {
+    for listener in listeners where listener.port == port {
+      if listener.address == address { return true }
+      guard listener.address.kind == .unspecified, listener.address.width == address.width else { continue }
+      if address.kind == .loopback || interfaces.contains(address) { return true }
+    }
+    return false
+  }
+
+  func isInterface(_ address: IPAddress) -> Bool { interfaces.contains(address) }
+}
+
+package enum Screening {
+  /// nil: it may be connected to.
+  package static func check(
+    _ address: IPAddress, port: UInt16, host: Host, rule: AllowRule, gate: GateAddresses
+  ) -> Reason? {
+    let kind = address.kind
+    if kind.isNeverDialled { return .addressRefused }
+    if gate.isListener(address, port) { return .loop }
+    if let embedded = address.embeddedIPv4 {
+      if embedded.kind.isNeverDialled { return .addressRefused }
+      if gate.isListener(embedded, port) { return .loop }
+    }
+    if isListed(address, rule) { return nil }
+    if !rule.addresses.isEmpty { return .addressRefused }
+    if gate.isInterface(address) { return .addressRefused }
+    return isOpen(address, kind, host, gate) ? nil : .addressRefused
+  }
+
+  /// A rule lists an address in `addresses`, or by being about that address.
+  private static func isListed(_ address: IPAddress, _ rule: AllowRule) -> Bool {
+    if case .exact(.address(address)) = rule.pattern, rule.addresses.isEmpty { return true }
+    return rule.addresses.contains { $0.contains(address) }
+  }
+
+  private static func isOpen(_ address: IPAddress, _ kind: AddressKind, _ host: Host, _ gate: GateAddresses) -> Bool {
+    switch kind {
+    case .global: return true
+    case .privateUse: return host.isPrivateUse
+    case .embedded:
+      guard address.isNAT64, let embedded = address.embeddedIPv4 else { return false }
+      return embedded.kind == .global && !gate.isInterface(embedded)
+    default: return false
+    }
+  }
+}
+
+extension Host {
+  /// Names that a registry keeps for private use: `.internal` (ICANN, 2024) and `home.arpa` (RFC 8375).
+  package var isPrivateUse: Bool {
+    guard case .name(let name) = self else { return false }
+    return name.hasSuffix(".internal") || name.hasSuffix(".home.arpa")
+  }
+}
+
+extension HostName {
+  fileprivate func hasSuffix(_ suffix: StaticString) -> Bool {
+    let text = "\(suffix)".utf8
+    return bytes.count > text.count && bytes.suffix(text.count).elementsEqual(text)
+  }
+}

@@ -1,0 +1,77 @@
+// What a policy file says beside its rules: listeners, log, limits, timeouts, resolver. Units stand in the names.
+// It relies on nothing but its defaults, which are those of the design.
+package import Wire
+
+package struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
+  package let address: IPAddress
+  package let port: UInt16
+
+  package init(_ address: IPAddress, port: UInt16) {
+    self.address = address
+    self.port = port
+  }
+
+  /// `127.0.0.1:3128` or `[::1]:3128`; port 0 takes a free one. A name is refused: it could mean many addresses.
+  package init?(_ text: String) {
+    guard let colon = text.lastIndex(of: ":") else { return nil }
+    let digits = text[text.index(after: colon)...]
+    guard (1...5).contains(digits.utf8.count), digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
+      let port = UInt16(digits)
+    else { return nil }
+    var host = text[..<colon]
+    let isBracketed = host.hasPrefix("[") && host.hasSuffix("]")
+    if isBracketed { host = host.dropFirst().dropLast() }
+    guard let address = IPAddress(String(host)), (address.width == 128) == isBracketed else { return nil }
+    self.init(address, port: port)
+  }
+
+  package var description: String {
+    if case .v6 = address { return "[\(address)]:\(port)" }
+    return "\(address):\(port)"
+  }
+}
+
+package struct Settings: Sendable {
+  package struct Listen: Equatable, Sendable {
+    package var connect = [ListenAddress(.v4(0x7f00_0001), port: 3128)]
+  }
+
+  package struct Log: Equatable, Sendable {
+    /// nil: standard output.
+    package var file: String?
+    package var refusesWhenUnwritable = true
+    /// Lines that wait for the disk; beyond it no connection is accepted.
+    package var bufferBytes = 8 << 20
+  }
+
+  package struct Limits: Equatable, Sendable {
+    package var connections = 10_000
+    package var headBytes = 16 << 10
+    package var helloBytes = 64 << 10
+    package var dnsCacheNames = 4096
+  }
+
+  package struct Timeouts: Equatable, Sendable {
+    package var headMs: UInt64 = 10_000
+    package var helloMs: UInt64 = 10_000
+    package var connectMs: UInt64 = 15_000
+    package var idleMs: UInt64 = 3_600_000
+    package var keepAliveMs: UInt64 = 60_000
+    package var drainMs: UInt64 = 30_000
+  }
+
+  package struct Resolver: Equatable, Sendable {
+    /// Empty: what the system says.
+    package var servers: [ListenAddress] = []
+    package var timeoutMs: UInt64 = 2_000
+    package var attempts = 3
+  }
+
+  package var listen = Listen()
+  package var log = Log()
+  package var limits = Limits()
+  package var timeouts = Timeouts()
+  package var resolver = Resolver()
+
+  package init() {}
+}
