@@ -1,1 +1,189 @@
-// placeholder
+// One client connection as a pure state machine: an event goes in, an action comes out. Start reading here.
+// It relies on Wire to read bytes and on Policy to judge; it owns no socket and no clock.
+package import Policy
+package import Wire
+
+/// ```
+///              head incomplete
+///                 +----+
+///                 v    |          needs a password
+///   accept ---> readingHead -------------------------> authenticating
+///     ^           |   ^                                      |
+///     |    decide |   | next request                         |
+///     |           v   |                                      v
+///     |         (verdict, token) <---------------------------+
+///     |           |    \  no token, on_limit: pace
+///     |           |     +-----> pacing -----+
+///     |           v                         |
+///     |        dialling <-------------------+      resolve, screen, connect
+///     |           |
+///     |     +-----+--------------+-------------------+
+///     |     v CONNECT, tls       v CONNECT, auto     v CONNECT, tcp     v plain HTTP
+///     |  readingHello         peeking                |              exchanging --- 101 ---> relaying
+///     |     |  SNI is right      |  not TLS, or right |                  |
+///     |     +-----> relaying <---+--------------------+                  |
+///     |                |                                                 |
+///     +----------------|-------------------------------------------------+ keep-alive
+///                      v
+///                    ended        (each state: refusal, deadline, reload, drain)
+/// ```
+package struct Flow: ~Copyable {
+  package enum State: UInt8, Sendable {
+    case readingHead, authenticating, pacing, dialling, readingHello, peeking, relaying, exchanging, ended
+  }
+
+  package internal(set) var state = State.readingHead
+  package internal(set) var client: Client
+  package internal(set) var via = Via.connect
+  package internal(set) var target: Target?
+  package internal(set) var rule: AllowRule?
+  /// The address that is connected to.
+  package internal(set) var address: IPAddress?
+  /// When this request (or tunnel) began, and when the flow wants to be asked again.
+  package internal(set) var startedMs: UInt64
+  package internal(set) var deadlineMs: UInt64
+  /// Counts the requests of one connection.
+  package internal(set) var ordinal: UInt32 = 0
+  /// What is needed until a tunnel stands, and then given back: an idle tunnel holds no buffer.
+  var bench: Bench?
+  let source: IPAddress
+  var needsCredentials: Bool
+  var hasAnsweredConnect = false
+  var heldConcurrency: ConcurrencyLimit?
+  var openedMs: UInt64 = 0
+  var lastActivityMs: UInt64 = 0
+  private var outcome: Outcome?
+  private var notice: Outcome?
+
+  package init(source: IPAddress, _ conditions: borrowing Conditions) {
+    self.source = source
+    client = conditions.policy.fallback
+    needsCredentials = false
+    startedMs = conditions.nowMs
+    deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.headMs
+    bench = Bench()
+    identifySource(conditions)
+  }
+
+  mutating func identifySource(_ conditions: borrowing Conditions) {
+    switch conditions.policy.identify(source: source) {
+    case .client(let client):
+      self.client = client
+      needsCredentials = false
+    case .needsCredentials:
+      client = conditions.policy.fallback
+      needsCredentials = true
+    }
+  }
+
+  // MARK: - Bytes in and out
+
+  package mutating func clientSent(_ bytes: Span<UInt8>) {
+    bench?.append(bytes)
+  }
+
+  package mutating func upstreamSent(_ bytes: Span<UInt8>) {
+    bench?.appendAnswer(bytes)
+  }
+
+  /// Bytes of the client that no state has used: the start of a body, or of the next request.
+  package mutating func takeInput(_ countMax: Int = .max) -> [UInt8] { bench?.takeInput(countMax) ?? [] }
+  package mutating func takeAnswer(_ countMax: Int = .max) -> [UInt8] { bench?.takeAnswer(countMax) ?? [] }
+  package mutating func takeInput(within meter: inout BodyMeter) -> (bytes: [UInt8], progress: BodyMeter.Progress) {
+    bench?.takeInput(within: &meter) ?? ([], .ended(0))
+  }
+  package mutating func takeAnswer(within meter: inout BodyMeter) -> (bytes: [UInt8], progress: BodyMeter.Progress) {
+    bench?.takeAnswer(within: &meter) ?? ([], .ended(0))
+  }
+  package mutating func takeToClient() -> [UInt8] { bench?.takeToClient() ?? [] }
+  package mutating func takeToUpstream() -> [UInt8] { bench?.takeToUpstream() ?? [] }
+  package var hasInput: Bool { bench?.hasInput ?? false }
+  package var hasAnswer: Bool { bench?.hasAnswer ?? false }
+
+  /// Bytes of the client are read in these states alone: what it sends before a verdict waits in the kernel.
+  package var wantsClientBytes: Bool {
+    switch state {
+    case .readingHead, .readingHello, .peeking: true
+    default: false
+    }
+  }
+
+  package var wantsAnswerHead: Bool { state == .exchanging && bench?.isAnswerHeadDone == false }
+
+  package mutating func takeOutcome() -> Outcome? {
+    defer { outcome = nil }
+    return outcome
+  }
+
+  package mutating func takeNotice() -> Outcome? {
+    defer { notice = nil }
+    return notice
+  }
+
+  /// A relay calls this on each event: one store, no timer is moved.
+  package mutating func touched(atMs nowMs: UInt64) { lastActivityMs = nowMs }
+
+  /// No tunnel needs its buffers; the Gate calls this when all in them has been taken.
+  package mutating func releaseBuffers() { if state == .relaying { bench = nil } }
+
+  // MARK: - The one function that moves it
+
+  package mutating func handle(_ event: Event, _ conditions: borrowing Conditions) -> Action {
+    switch (state, event) {
+    case (.ended, _): return .wait
+    case (_, .policyReplaced): return policyReplaced(conditions)
+    case (.readingHead, _): return onReadingHead(event, conditions)
+    case (.authenticating, .authenticated(let isRight)): return authenticated(isRight, conditions)
+    case (.pacing, .deadlinePassed): return takeToken(conditions)
+    case (.dialling, .answered(let answer)): return answered(answer, conditions)
+    case (.dialling, .attemptFailed(let code)): return attemptFailed(code, conditions)
+    case (.dialling, .connected(let dialled, let peer)): return connected(dialled, peer, conditions)
+    case (.dialling, .deadlinePassed): return dialDeadlinePassed(conditions)
+    case (.readingHello, _), (.peeking, _): return onHello(event, conditions)
+    case (.exchanging, _): return onExchange(event, conditions)
+    case (.relaying, _): return onRelaying(event, conditions)
+    case (_, .clientSent), (_, .clientEnded): return .wait
+    default: return onUnfinished(event, conditions)
+    }
+  }
+
+  /// Events that may come in any state before a tunnel stands.
+  private mutating func onUnfinished(_ event: Event, _ conditions: borrowing Conditions) -> Action {
+    switch event {
+    case .drainEnded: return refuse(.shutdown, conditions)
+    case .deadlinePassed: return refuse(.timeout, conditions)
+    case .gateFailed: return refuse(.tooMany, conditions)
+    case .relayReset:
+      end(Outcome(.closed, address: address))
+      return .close(.cut)
+    default: return .wait
+    }
+  }
+
+  // MARK: - Ends
+
+  mutating func end(_ outcome: Outcome?) {
+    heldConcurrency?.leave()
+    heldConcurrency = nil
+    if var outcome {
+      outcome.line = outcome.line ?? rule?.line
+      outcome.address = outcome.address ?? address
+      self.outcome = outcome
+    }
+    state = .ended
+    deadlineMs = .max
+  }
+
+  /// In report mode: what enforce would refuse goes out, and this is written down.
+  mutating func note(_ reason: Reason, line: SourceLine? = nil, address: IPAddress? = nil) {
+    guard notice == nil else { return }
+    var outcome = Outcome(reason == .rateLimited || reason == .tooMany ? .limited : .denied, reason, line: line)
+    outcome.address = address
+    outcome.wouldDeny = true
+    notice = outcome
+  }
+
+  mutating func mentionSNI(_ name: HostName?) { outcome?.sni = name }
+
+  package var isReportOnly: Bool { client.network.isReportOnly }
+}

@@ -1,0 +1,182 @@
+// The buffers and parsers that a flow needs before its tunnel stands.
+// One object, so that an idle tunnel gives all of it back at once.
+import Wire
+
+final class Bench {
+  private var input: [UInt8] = []
+  private var inputOffset = 0
+  private var answer: [UInt8] = []
+  private var answerOffset = 0
+  private var toClient: [UInt8] = []
+  private var toUpstream: [UInt8] = []
+  var request = RequestHead()
+  var response = ResponseHead()
+  var dialling: Dialling?
+  /// Where the request's head ends in the input, while it is needed.
+  private(set) var headLength = 0
+  var dialDeadlineMs: UInt64 = 0
+  var isAnswerHeadDone = false
+  var isRequestBodyDone = false
+  var isAnswerBodyDone = false
+  var hasAnswerBegun = false
+  var didRedial = false
+  var answerKeepsUpstream = false
+  var answerKeepsClient = false
+  var hasClientEnded = false
+  /// The upstream that stands from the last request, and may serve the next one to the same target.
+  var standing: (target: Target, address: IPAddress)?
+  var usesStanding = false
+  var helloNeeded = 0
+
+  var hasInput: Bool { input.count > inputOffset }
+  var inputCount: Int { input.count - inputOffset }
+  var hasAnswer: Bool { answer.count > answerOffset }
+
+  func append(_ bytes: Span<UInt8>) {
+    if inputOffset > 0 && inputOffset == input.count {
+      input.removeAll(keepingCapacity: true)
+      inputOffset = 0
+    }
+    input.append(bytes)
+  }
+
+  func appendAnswer(_ bytes: Span<UInt8>) {
+    answer.append(bytes)
+  }
+
+  func parseRequest(bytesMax: Int) -> HeadResult {
+    dropUsedInput()
+    let bytes = input
+    let result = request.parse(bytes.span, bytesMax: bytesMax)
+    if case .complete(let length) = result { headLength = length }
+    return result
+  }
+
+  /// What a parser has gone over must stay where it is, so used bytes are dropped only between two heads.
+  private func dropUsedInput() {
+    guard inputOffset > 0 else { return }
+    input.removeFirst(inputOffset)
+    inputOffset = 0
+  }
+
+  /// The head has been used; what follows is a body, a hello, or the next request.
+  func dropHead() {
+    inputOffset += headLength
+    headLength = 0
+  }
+
+  func credentials() -> (user: [UInt8], password: [UInt8])? {
+    let bytes = input
+    return request.basicCredentials(in: bytes.span)
+  }
+
+  func parseHello(bytesMax: Int) -> ClientHelloResult {
+    let count = inputCount
+    if count < helloNeeded { return .incomplete(needed: helloNeeded) }
+    let bytes = input
+    let result = ClientHello.parse(bytes.span.extracting(droppingFirst: inputOffset), bytesMax: bytesMax)
+    if case .incomplete(let needed) = result { helloNeeded = needed }
+    return result
+  }
+
+  func parseResponse(bytesMax: Int) -> HeadResult {
+    if answerOffset > 0 {
+      answer.removeFirst(answerOffset)
+      answerOffset = 0
+    }
+    let bytes = answer
+    return response.parse(bytes.span, bytesMax: bytesMax)
+  }
+
+  /// RFC 9110 section 9.2.1: safe methods without a body may go out twice.
+  var isRepeatable: Bool {
+    guard case .none = request.body else { return false }
+    let method = input[request.method]
+    return method.elementsEqual("GET".utf8) || method.elementsEqual("HEAD".utf8)
+  }
+
+  func writeRequest(to target: Target) {
+    let bytes = input
+    request.writeUpstream(from: bytes.span, to: target, into: &toUpstream)
+  }
+
+  func writeResponse(keepAlive: Bool) {
+    let bytes = answer
+    response.writeDownstream(
+      from: bytes.span, keepAlive: keepAlive, toMinorVersion: request.minorVersion, toHEAD: request.isHEAD,
+      into: &toClient)
+  }
+
+  func dropAnswerHead(_ length: Int) {
+    answerOffset += length
+    response = ResponseHead()
+  }
+
+  func write(_ refusal: Refusal) {
+    toClient.removeAll(keepingCapacity: true)
+    refusal.write(into: &toClient)
+  }
+
+  func reply(_ bytes: [UInt8]) { toClient = bytes }
+
+  /// As much of the input as belongs to the request's body.
+  func takeInput(within meter: inout BodyMeter) -> (bytes: [UInt8], progress: BodyMeter.Progress) {
+    Self.take(&input, &inputOffset, within: &meter)
+  }
+
+  func takeAnswer(within meter: inout BodyMeter) -> (bytes: [UInt8], progress: BodyMeter.Progress) {
+    Self.take(&answer, &answerOffset, within: &meter)
+  }
+
+  private static func take(
+    _ array: inout [UInt8], _ offset: inout Int, within meter: inout BodyMeter
+  ) -> (bytes: [UInt8], progress: BodyMeter.Progress) {
+    if offset == array.count { return ([], meter.hasEnded ? .ended(0) : .more) }
+    let progress = meter.follow(array.span.extracting(droppingFirst: offset))
+    switch progress {
+    case .more: return (take(&array, &offset, .max), progress)
+    case .ended(let count): return (take(&array, &offset, count), progress)
+    case .malformed: return ([], progress)
+    }
+  }
+
+  func takeInput(_ countMax: Int) -> [UInt8] { Self.take(&input, &inputOffset, countMax) }
+  func takeAnswer(_ countMax: Int) -> [UInt8] { Self.take(&answer, &answerOffset, countMax) }
+
+  private static func take(_ array: inout [UInt8], _ offset: inout Int, _ countMax: Int) -> [UInt8] {
+    let count = min(countMax, array.count - offset)
+    if count == 0 { return [] }
+    if offset == 0 && count == array.count {
+      defer { array = [] }
+      return array
+    }
+    let taken = Array(array[offset..<offset + count])
+    offset += count
+    return taken
+  }
+
+  func takeToClient() -> [UInt8] {
+    defer { toClient = [] }
+    return toClient
+  }
+
+  func takeToUpstream() -> [UInt8] {
+    defer { toUpstream = [] }
+    return toUpstream
+  }
+
+  /// For the next request of the same connection; the pipelined input and the parsers' memory stay.
+  func beginNextRequest() {
+    answer.removeAll(keepingCapacity: true)
+    answerOffset = 0
+    dialling = nil
+    isAnswerHeadDone = false
+    isRequestBodyDone = false
+    isAnswerBodyDone = false
+    hasAnswerBegun = false
+    didRedial = false
+    usesStanding = false
+    helloNeeded = 0
+    headLength = 0
+  }
+}

@@ -1,0 +1,78 @@
+// Follows one HTTP body through a relay and knows where it ends.
+// It relies on Wire for chunked framing; a tunnel is a body that ends with its connection.
+package import Wire
+
+package struct BodyMeter: Sendable {
+  private enum Framing {
+    case ended
+    case length(UInt64)
+    case chunked(ChunkedScanner)
+    case untilClose
+  }
+
+  package enum Progress: Sendable {
+    /// All bytes belong to the body, more follow.
+    case more
+    /// The body ended behind this many of the bytes.
+    case ended(Int)
+    case malformed
+  }
+
+  private var framing: Framing
+
+  package init(_ length: BodyLength) {
+    switch length {
+    case .none: framing = .ended
+    case .length(let count): framing = count == 0 ? .ended : .length(count)
+    case .chunked: framing = .chunked(ChunkedScanner())
+    case .untilClose: framing = .untilClose
+    }
+  }
+
+  package static let tunnel = BodyMeter(.untilClose)
+
+  package var hasEnded: Bool { if case .ended = framing { true } else { false } }
+  package var endsWithConnection: Bool { if case .untilClose = framing { true } else { false } }
+
+  /// How many bytes may be moved without looking at them: none for a chunked body.
+  package var blindBytesMax: Int {
+    switch framing {
+    case .ended, .chunked: 0
+    case .length(let left): Int(clamping: left)
+    case .untilClose: .max
+    }
+  }
+
+  /// How many bytes may be read: what stands behind a body of known length is not part of it.
+  package var readBytesMax: Int {
+    if case .chunked = framing { return .max }
+    return blindBytesMax
+  }
+
+  /// Accounts for bytes that were moved without a look.
+  package mutating func moved(_ count: Int) {
+    guard case .length(let left) = framing else { return }
+    framing = UInt64(count) >= left ? .ended : .length(left - UInt64(count))
+  }
+
+  package mutating func follow(_ bytes: Span<UInt8>) -> Progress {
+    switch framing {
+    case .ended: return .ended(0)
+    case .untilClose: return .more
+    case .length(let left):
+      let taken = Int(clamping: min(UInt64(bytes.count), left))
+      moved(taken)
+      return hasEnded ? .ended(taken) : .more
+    case .chunked(var scanner):
+      let progress = scanner.scan(bytes)
+      framing = .chunked(scanner)
+      switch progress {
+      case .needsMore: return .more
+      case .done(let consumed):
+        framing = .ended
+        return .ended(consumed)
+      case .malformed: return .malformed
+      }
+    }
+  }
+}

@@ -1,0 +1,112 @@
+// What a CONNECT tunnel opens with is held to its rule: a ClientHello whose SNI is the target, or anything.
+// It relies on Wire.ClientHello; the upstream connection may stand by, but no byte goes out before the check.
+import Policy
+import Wire
+
+extension Flow {
+  private static var established: [UInt8] { establishedReply }
+
+  mutating func openConnect(_ conditions: borrowing Conditions) -> Action {
+    guard let bench, let target, let rule else { return .wait }
+    switch rule.wireProtocol(port: target.port) {
+    case .tcp: return openTunnel(conditions)
+    case .tls:
+      state = .readingHello
+      deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.helloMs
+    case .auto:
+      state = .peeking
+      deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.idleMs
+    }
+    // Bytes right behind the CONNECT may be refused with a readable answer, as nothing was answered yet.
+    if bench.hasInput { return checkHello(conditions) }
+    return answerConnect()
+  }
+
+  private mutating func answerConnect() -> Action {
+    if !hasAnsweredConnect {
+      hasAnsweredConnect = true
+      bench?.reply(Self.established)
+    }
+    return .relay(up: false, down: state == .peeking)
+  }
+
+  mutating func onHello(_ event: Event, _ conditions: borrowing Conditions) -> Action {
+    switch event {
+    case .clientSent: return checkHello(conditions)
+    case .clientEnded:
+      // In `auto` a client may have nothing to say: its end is carried like any other.
+      if state == .peeking && !hasInput { return openTunnel(conditions) }
+      return refuse(hasInput ? .badRequest : .notTLS, conditions)
+    case .deadlinePassed: return refuse(.timeout, conditions, isClientSlow: true)
+    case .drainEnded: return refuse(.shutdown, conditions)
+    case .relayEnded, .relayReset, .upstreamEnded:
+      end(Outcome(.closed))
+      return .close(.cut)
+    case .uploadLimited, .downloadLimited: return onRelaying(event, conditions)
+    default: return .wait
+    }
+  }
+
+  private mutating func checkHello(_ conditions: borrowing Conditions) -> Action {
+    guard let bench, bench.hasInput else { return .wait }
+    switch bench.parseHello(bytesMax: conditions.policy.settings.limits.helloBytes) {
+    case .incomplete:
+      if state == .peeking {
+        deadlineMs = min(deadlineMs, conditions.nowMs + conditions.policy.settings.timeouts.helloMs)
+      }
+      return hasAnsweredConnect ? .wait : answerConnect()
+    case .notTLS: return state == .peeking ? openTunnel(conditions) : mismatch(.notTLS, conditions)
+    case .malformed(let problem): return mismatch(.badRequest, conditions, detail: "\(problem)")
+    case .complete(let hello): return judge(hello, conditions)
+    }
+  }
+
+  private mutating func judge(_ hello: ClientHello, _ conditions: borrowing Conditions) -> Action {
+    guard let target, let rule else { return .wait }
+    if hello.offersECH && !rule.allowsECH { return mismatch(.echRefused, conditions) }
+    switch hello.serverName {
+    case .none:
+      if case .address = target.host { return openTunnel(conditions) }
+      return mismatch(.noSNI, conditions)
+    case .name(let name):
+      if .name(name) == target.host { return openTunnel(conditions) }
+      return mismatch(.sniMismatch, conditions, sni: name)
+    case .refused: return mismatch(.noSNI, conditions)
+    }
+  }
+
+  private mutating func mismatch(
+    _ reason: Reason, _ conditions: borrowing Conditions, sni: HostName? = nil, detail: String? = nil
+  ) -> Action {
+    if isReportOnly {
+      note(reason)
+      return openTunnel(conditions)
+    }
+    if hasAnsweredConnect, let alert = reason.alert { bench?.reply(alert) }
+    let action = refuse(reason, conditions, detail: detail)
+    mentionSNI(sni)
+    return action
+  }
+
+  private mutating func openTunnel(_ conditions: borrowing Conditions) -> Action {
+    if !hasAnsweredConnect {
+      hasAnsweredConnect = true
+      bench?.reply(Self.established)
+    }
+    return beginRelay(conditions)
+  }
+}
+
+private let establishedReply = [UInt8]("HTTP/1.1 200 Connection established\r\n\r\n".utf8)
+
+extension Reason {
+  /// A fatal TLS alert (RFC 8446 section 6) for a client that has begun its handshake.
+  var alert: [UInt8]? {
+    switch self {
+    case .sniMismatch, .noSNI: [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 112]  // unrecognized_name
+    case .echRefused: [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 49]  // access_denied
+    case .badRequest: [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 50]  // decode_error
+    default: nil
+    }
+  }
+}

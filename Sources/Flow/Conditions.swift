@@ -1,0 +1,23 @@
+// What a flow may know of the world at the moment of an event: the clocks and the policy in force.
+// It is handed in with each event, so that a flow owns no clock and a simulation can set every value.
+package import Policy
+
+package struct Conditions: Sendable {
+  package var nowMs: UInt64
+  package var nowNs: UInt64
+  package var unixSeconds: Int64
+  package var policy: Policy
+  package var gate: GateAddresses
+  package var isDraining: Bool
+  package var isLogUnwritable: Bool
+
+  package init(policy: Policy, gate: GateAddresses) {
+    self.nowMs = 0
+    self.nowNs = 0
+    self.unixSeconds = 0
+    self.policy = policy
+    self.gate = gate
+    self.isDraining = false
+    self.isLogUnwritable = false
+  }
+}

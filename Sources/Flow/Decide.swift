@@ -1,0 +1,137 @@
+// Step "decide": who asks, may it, and is there a token left. Nothing is resolved before this says yes.
+// It relies on Policy for the verdict and the buckets; a refusal costs no token.
+import Policy
+import Wire
+
+extension Flow {
+  /// A pace that would take longer than this is a refusal: no client waits for it.
+  static var paceMsMax: UInt64 { 60_000 }
+
+  mutating func identify(_ conditions: borrowing Conditions) -> Action {
+    guard needsCredentials else { return decide(conditions) }
+    guard let bench, let credentials = bench.credentials(),
+      let client = conditions.policy.client(source: source, user: credentials.user)
+    else { return refuseCredentials(conditions) }
+    self.client = client
+    state = .authenticating
+    deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.headMs
+    return .authenticate
+  }
+
+  /// What the Gate verifies, off the loop, for `Action.authenticate`.
+  package var presentedPassword: [UInt8] { bench?.credentials()?.password ?? [] }
+
+  mutating func authenticated(_ isRight: Bool, _ conditions: borrowing Conditions) -> Action {
+    guard isRight else {
+      client = conditions.policy.fallback
+      return refuseCredentials(conditions)
+    }
+    return decide(conditions)
+  }
+
+  private mutating func refuseCredentials(_ conditions: borrowing Conditions) -> Action {
+    refuse(.notAllowed, conditions, wantsCredentials: true)
+  }
+
+  private mutating func decide(_ conditions: borrowing Conditions) -> Action {
+    guard let target else { return .wait }
+    if conditions.isDraining { return refuse(.shutdown, conditions) }
+    if conditions.isLogUnwritable { return refuse(.logUnwritable, conditions) }
+    switch client.network.judge(target, nowUnix: conditions.unixSeconds) {
+    case .allow(let rule): self.rule = rule
+    case .refuse(let reason, let line):
+      guard isReportOnly else { return refuse(reason, conditions, line: line) }
+      note(reason, line: line)
+      rule = client.network.reportRule
+    }
+    return takeToken(conditions)
+  }
+
+  /// The slot of `concurrent` is taken first, so that a refusal for its sake costs no token.
+  mutating func takeToken(_ conditions: borrowing Conditions) -> Action {
+    guard let rule else { return .wait }
+    if let concurrent = rule.concurrent {
+      if concurrent.enter() {
+        heldConcurrency = concurrent
+      } else if isReportOnly {
+        note(.tooMany)
+      } else {
+        return refuse(.tooMany, conditions, retryAfterSeconds: 1)
+      }
+    }
+    guard let bucket = rule.requests, case .empty(let retryAfterNs) = bucket.take(nowNs: conditions.nowNs) else {
+      return dial(conditions)
+    }
+    if isReportOnly {
+      note(.rateLimited)
+      return dial(conditions)
+    }
+    let waitMs = retryAfterNs / 1_000_000 + 1
+    if rule.onLimit == .pace && waitMs <= Self.paceMsMax {
+      heldConcurrency?.leave()
+      heldConcurrency = nil
+      state = .pacing
+      deadlineMs = conditions.nowMs + waitMs
+      return .wait
+    }
+    return refuse(.rateLimited, conditions, retryAfterSeconds: (waitMs + 999) / 1000)
+  }
+
+  // MARK: - The refusal
+
+  mutating func refuse(
+    _ reason: Reason, _ conditions: borrowing Conditions, line: SourceLine? = nil, address: IPAddress? = nil,
+    detail: String? = nil, retryAfterSeconds: UInt64? = nil, wantsCredentials: Bool = false, isClientSlow: Bool = false
+  ) -> Action {
+    var outcome = Outcome(reason.logEvent, reason, line: line, address: address)
+    if reason == .rateLimited, let bucket = rule?.requests {
+      let level = bucket.level(nowNs: conditions.nowNs)
+      outcome.bucket = BucketLevel(tokens: level.tokens, capacity: level.capacity, perMinute: level.perMinute)
+    }
+    if isClientSlow { outcome.event = .denied }
+    let mayGoOn = mayServeNext(after: reason, wantsCredentials)
+    if let bench, !hasAnsweredConnect {
+      var refusal = Refusal(reason, target: target, client: client.name)
+      refusal.detail = detail
+      refusal.retryAfterSeconds = retryAfterSeconds ?? (reason == .shutdown || reason == .logUnwritable ? 1 : nil)
+      refusal.wantsCredentials = wantsCredentials
+      refusal.isClientSlow = isClientSlow
+      refusal.closes = !mayGoOn
+      refusal.isToHEAD = via == .http && target != nil && bench.request.isHEAD
+      bench.write(refusal)
+    }
+    end(outcome)
+    if !mayGoOn { return .close(.graceful) }
+    return awaitNextRequest(keepUpstream: true, conditions)
+  }
+
+  /// A refused CONNECT and any malformed request end their connection; so does a request whose body would have to be read.
+  private func mayServeNext(after reason: Reason, _ wantsCredentials: Bool) -> Bool {
+    guard let bench, via == .http, target != nil, !bench.hasClientEnded else { return false }
+    guard case .none = bench.request.body, bench.request.keepAlive else { return false }
+    switch reason {
+    case .notAllowed, .deniedByRule, .expired, .rateLimited, .tooMany: return state == .readingHead || state == .authenticating
+    default: return false
+    }
+  }
+
+  mutating func awaitNextRequest(keepUpstream: Bool, _ conditions: borrowing Conditions) -> Action {
+    guard let bench else { return .close(.graceful) }
+    bench.dropHead()
+    bench.beginNextRequest()
+    ordinal += 1
+    state = .readingHead
+    deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.keepAliveMs
+    return .nextRequest(keepUpstream: keepUpstream)
+  }
+}
+
+extension Reason {
+  var logEvent: LogEvent {
+    switch self {
+    case .rateLimited, .tooMany: .limited
+    case .resolveFailed, .connectFailed, .timeout, .upstreamUntrusted: .failed
+    default: .denied
+    }
+  }
+}

@@ -1,0 +1,74 @@
+// What can happen to a flow, and what it may ask for in return.
+// These two enums are the whole surface between the pure core and the Gate that does the I/O.
+package import Wire
+
+package enum Event: Sendable {
+  /// Bytes were added with `Flow.clientSent`.
+  case clientSent
+  case clientEnded
+  case authenticated(Bool)
+  case answered(NameAnswer)
+  /// The attempt to `dialled` stands; `peer` is what getpeername(2) says of it.
+  case connected(dialled: IPAddress, peer: IPAddress)
+  case attemptFailed(code: Int32)
+  /// The gate itself could not go on, e.g. no descriptor was left for the upstream socket.
+  case gateFailed
+  /// Bytes were added with `Flow.upstreamSent`.
+  case upstreamSent
+  case upstreamEnded
+  case requestBodyEnded
+  case responseBodyEnded
+  /// The framing of a body broke: nothing that follows can be trusted.
+  case bodyMalformed
+  /// Both directions of a tunnel are done.
+  case relayEnded
+  /// A connection of the tunnel was reset.
+  case relayReset
+  case uploadLimited
+  case downloadLimited
+  case deadlinePassed
+  case policyReplaced
+  /// The time to drain is over.
+  case drainEnded
+}
+
+package enum Family: UInt8, Sendable { case v4, v6 }
+
+/// One family's part of a look-up.
+package struct NameAnswer: Sendable {
+  package var family: Family
+  package var addresses: [IPAddress]
+
+  package init(family: Family, addresses: [IPAddress]) {
+    self.family = family
+    self.addresses = addresses
+  }
+}
+
+package enum Action: Sendable {
+  /// Nothing to do before the next event or the flow's deadline.
+  case wait
+  case authenticate
+  case resolve(HostName)
+  /// Give up an upstream that stands, and start one more attempt.
+  case connect(IPAddress, port: UInt16)
+  /// Send `flow.toClient`, send `flow.toUpstream`, then relay the named directions.
+  case relay(up: Bool, down: Bool)
+  /// Send `flow.toUpstream`, then a request body so framed; bytes from the upstream go to the flow.
+  case sendRequest(BodyLength)
+  /// Send `flow.toClient`; more of the answer's head follows (an interim answer).
+  case sendInterim
+  /// Send `flow.toClient`, then an answer body so framed.
+  case sendResponse(BodyLength)
+  /// Send `flow.toClient` if there is any; the exchange is over: give up the upstream unless it may serve the next request.
+  case nextRequest(keepUpstream: Bool)
+  /// Send `flow.toClient` if there is any, then close both sides.
+  case close(Ending)
+}
+
+package enum Ending: Sendable {
+  /// The client gets all that was sent to it, then the end.
+  case graceful
+  /// Both sides are reset: what was cut must not look complete.
+  case cut
+}

@@ -1,0 +1,39 @@
+// What the log says of a flow: how it ended, or what report mode let pass.
+// The words are those of the log's `event` field; the Gate adds bytes, times and numbers.
+package import Policy
+package import Wire
+
+package enum LogEvent: String, Sendable {
+  case denied, limited, closed, failed, revoked, policy
+}
+
+package struct Outcome: Sendable {
+  package var event: LogEvent
+  package var reason: Reason?
+  package var line: SourceLine?
+  /// The address that was dialled, or the first one that was refused.
+  package var address: IPAddress?
+  /// What the client said in its ClientHello, where that matters.
+  package var sni: HostName?
+  package var wouldDeny = false
+  /// The bucket as it stood, for a limited request.
+  package var bucket: BucketLevel?
+
+  package init(_ event: LogEvent, _ reason: Reason? = nil, line: SourceLine? = nil, address: IPAddress? = nil) {
+    self.event = event
+    self.reason = reason
+    self.line = line
+    self.address = address
+  }
+}
+
+package struct BucketLevel: Sendable, Equatable {
+  package var tokens: Int
+  package var capacity: Int
+  package var perMinute: Int
+}
+
+/// How the target was named: the log's `via`.
+package enum Via: String, Sendable {
+  case connect, http
+}

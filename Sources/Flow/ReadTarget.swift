@@ -1,0 +1,65 @@
+// Step "read target": an HTTP/1 head becomes a target, under a byte limit and a deadline.
+// It relies on Wire.RequestHead for all strictness, and refuses what a proxy must not be asked.
+import Policy
+import Wire
+
+extension Flow {
+  mutating func onReadingHead(_ event: Event, _ conditions: borrowing Conditions) -> Action {
+    let hasBytes = hasInput
+    switch event {
+    case .clientSent: return readHead(conditions)
+    case .clientEnded:
+      if !hasBytes { return endSilently() }
+      return refuseHead("The connection ended inside the request head", conditions)
+    case .deadlinePassed:
+      // Quiet between two requests is how keep-alive ends; a client that never finishes a head is too slow.
+      if !hasBytes && ordinal > 0 { return endSilently() }
+      return refuse(.timeout, conditions, isClientSlow: true)
+    case .drainEnded:
+      return hasBytes ? refuse(.shutdown, conditions) : endSilently()
+    case .relayReset: return endSilently()
+    default: return .wait
+    }
+  }
+
+  private mutating func endSilently() -> Action {
+    end(nil)
+    return .close(.graceful)
+  }
+
+  private mutating func readHead(_ conditions: borrowing Conditions) -> Action {
+    guard let bench, hasInput else { return .wait }
+    if ordinal > 0 && target != nil { beginHead(conditions) }
+    switch bench.parseRequest(bytesMax: conditions.policy.settings.limits.headBytes) {
+    case .incomplete: return .wait
+    case .malformed(let problem): return refuseHead("\(problem)", conditions)
+    case .complete: break
+    }
+    switch bench.request.form {
+    case .connect(let target):
+      via = .connect
+      self.target = target
+    case .absolute(let target):
+      via = .http
+      self.target = target
+    case .origin, .asterisk:
+      return refuseHead("This is a proxy: ask with CONNECT, or with http://HOST/PATH", conditions)
+    }
+    return identify(conditions)
+  }
+
+  /// The first bytes of a further request on a kept connection.
+  private mutating func beginHead(_ conditions: borrowing Conditions) {
+    target = nil
+    rule = nil
+    address = nil
+    // The policy may have been replaced since the last request.
+    identifySource(conditions)
+    startedMs = conditions.nowMs
+    deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.headMs
+  }
+
+  private mutating func refuseHead(_ detail: String, _ conditions: borrowing Conditions) -> Action {
+    refuse(.badRequest, conditions, detail: detail)
+  }
+}

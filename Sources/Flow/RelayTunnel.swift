@@ -1,0 +1,101 @@
+// What can still end a tunnel that stands: its ends, its limits, its rule's expiry, a reload, a drain.
+// The bytes themselves are the Gate's; this decides, and says what the log will.
+import Policy
+import Wire
+
+extension Flow {
+  mutating func beginRelay(_ conditions: borrowing Conditions) -> Action {
+    state = .relaying
+    openedMs = conditions.nowMs
+    lastActivityMs = conditions.nowMs
+    deadlineMs = relayDeadlineMs(conditions)
+    return .relay(up: true, down: true)
+  }
+
+  mutating func onRelaying(_ event: Event, _ conditions: borrowing Conditions) -> Action {
+    switch event {
+    case .relayEnded:
+      end(Outcome(.closed))
+      return .close(.graceful)
+    case .relayReset:
+      end(Outcome(.closed))
+      return .close(.cut)
+    case .uploadLimited, .downloadLimited:
+      end(Outcome(.limited, .rateLimited))
+      return .close(.cut)
+    case .drainEnded:
+      end(Outcome(.closed, .shutdown))
+      return .close(.cut)
+    case .gateFailed:
+      end(Outcome(.failed, .tooMany))
+      return .close(.cut)
+    case .deadlinePassed: return relayDeadlinePassed(conditions)
+    default: return .wait
+    }
+  }
+
+  private mutating func relayDeadlinePassed(_ conditions: borrowing Conditions) -> Action {
+    if let expiresAt = rule?.expiresAt, conditions.unixSeconds >= expiresAt {
+      return replaced(.expired, rule?.line, conditions)
+    }
+    let dueMs = relayDeadlineMs(conditions)
+    if conditions.nowMs < dueMs {
+      deadlineMs = dueMs
+      return .wait
+    }
+    end(Outcome(.closed, .timeout))
+    return .close(.cut)
+  }
+
+  /// The earliest of: quiet for too long, the tunnel's lifetime, the rule's expiry.
+  func relayDeadlineMs(_ conditions: borrowing Conditions) -> UInt64 {
+    var dueMs = lastActivityMs + conditions.policy.settings.timeouts.idleMs
+    if let lifetimeMs = rule?.tunnelLifetimeMs { dueMs = min(dueMs, openedMs + UInt64(lifetimeMs)) }
+    if let expiresAt = rule?.expiresAt {
+      let leftSeconds = UInt64(max(0, expiresAt - conditions.unixSeconds))
+      dueMs = min(dueMs, conditions.nowMs + leftSeconds.multipliedReportingOverflow(by: 1000).partialValue)
+    }
+    return dueMs
+  }
+
+  // MARK: - Reload
+
+  /// What stands is judged anew; what the new policy refuses is cut.
+  mutating func policyReplaced(_ conditions: borrowing Conditions) -> Action {
+    switch state {
+    case .readingHead, .ended:
+      identifySource(conditions)
+      return .wait
+    default: break
+    }
+    guard let target, let client = successor(conditions) else {
+      return replaced(.notAllowed, nil, conditions)
+    }
+    self.client = client
+    switch client.network.judge(target, nowUnix: conditions.unixSeconds) {
+    case .allow(let rule): self.rule = rule
+    case .refuse(let reason, let line):
+      guard isReportOnly else { return replaced(reason, line, conditions) }
+      rule = client.network.reportRule
+    }
+    if let address, let rule, !isReportOnly, let reason = screen(address, target, rule, conditions) {
+      return replaced(reason, rule.line, conditions)
+    }
+    if state == .relaying { deadlineMs = relayDeadlineMs(conditions) }
+    return .wait
+  }
+
+  /// The same client in the new policy: by the user that it proved to be, else by its source.
+  private func successor(_ conditions: borrowing Conditions) -> Client? {
+    if let user = client.proxyUser { return conditions.policy.client(source: source, user: user) }
+    guard case .client(let client) = conditions.policy.identify(source: source) else { return nil }
+    return client
+  }
+
+  private mutating func replaced(_ reason: Reason, _ line: SourceLine?, _ conditions: borrowing Conditions) -> Action {
+    let isOpen = hasAnsweredConnect || state == .exchanging || state == .relaying
+    if !isOpen { return refuse(reason, conditions, line: line) }
+    end(Outcome(.revoked, reason, line: line))
+    return .close(.cut)
+  }
+}

@@ -1,0 +1,113 @@
+// Steps "resolve", "screen" and "connect": the judged target becomes one screened address that is connected to.
+// It relies on Policy.Screening for each address and on Dialling for the order; a name is asked for once.
+import Policy
+import Wire
+
+extension Flow {
+  mutating func dial(_ conditions: borrowing Conditions) -> Action {
+    guard let bench, let target, let rule else { return .wait }
+    if let standing = bench.standing, via == .http, standing.target == target,
+      screen(standing.address, target, rule, conditions) == nil
+    {
+      address = standing.address
+      bench.usesStanding = true
+      return sendRequest(conditions)
+    }
+    bench.standing = nil
+    state = .dialling
+    bench.dialDeadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.connectMs
+    deadlineMs = bench.dialDeadlineMs
+    switch target.host {
+    case .name(let name):
+      bench.dialling = Dialling()
+      return .resolve(name)
+    case .address(let address):
+      if let reason = screenOrNote(address, target, rule, conditions) {
+        return refuse(reason, conditions, address: address)
+      }
+      bench.dialling = Dialling(address)
+      return dialNext(conditions)
+    }
+  }
+
+  mutating func answered(_ answer: NameAnswer, _ conditions: borrowing Conditions) -> Action {
+    guard let bench, let target, let rule else { return .wait }
+    var refused: [(Reason, IPAddress)] = []
+    let reportOnly = isReportOnly
+    bench.dialling?.answered(answer, nowMs: conditions.nowMs) { address in
+      guard let reason = Self.screen(address, target, rule, conditions) else { return nil }
+      refused.append((reason, address))
+      return reportOnly && reason != .loop ? nil : reason
+    }
+    if reportOnly, let (reason, address) = refused.first(where: { $0.0 != .loop }) { note(reason, address: address) }
+    return dialNext(conditions)
+  }
+
+  mutating func attemptFailed(_ code: Int32, _ conditions: borrowing Conditions) -> Action {
+    bench?.dialling?.attemptFailed(code: code)
+    return dialNext(conditions)
+  }
+
+  mutating func dialDeadlinePassed(_ conditions: borrowing Conditions) -> Action {
+    guard let bench else { return .wait }
+    if conditions.nowMs >= bench.dialDeadlineMs { return refuse(.timeout, conditions) }
+    return dialNext(conditions)
+  }
+
+  private mutating func dialNext(_ conditions: borrowing Conditions) -> Action {
+    guard let bench, let target, bench.dialling != nil else { return .wait }
+    deadlineMs = bench.dialDeadlineMs
+    switch bench.dialling?.next(nowMs: conditions.nowMs) ?? .exhausted {
+    case .connect(let address):
+      if let dialling = bench.dialling, dialling.hasMoreToTry {
+        deadlineMs = min(bench.dialDeadlineMs, dialling.startsNextAtMs)
+      }
+      return .connect(address, port: target.port)
+    case .wait(let untilMs):
+      if let untilMs { deadlineMs = min(bench.dialDeadlineMs, untilMs) }
+      return .wait
+    case .exhausted: return dialFailed(conditions)
+    }
+  }
+
+  private mutating func dialFailed(_ conditions: borrowing Conditions) -> Action {
+    guard let dialling = bench?.dialling else { return refuse(.connectFailed, conditions) }
+    if dialling.lastFailure != nil { return refuse(.connectFailed, conditions) }
+    if let (reason, address) = dialling.refused { return refuse(reason, conditions, address: address) }
+    return refuse(.resolveFailed, conditions)
+  }
+
+  /// What was checked is what is connected: the peer that the kernel names is the address that was screened.
+  mutating func connected(_ dialled: IPAddress, _ peer: IPAddress, _ conditions: borrowing Conditions) -> Action {
+    guard dialled == peer else { return refuse(.addressRefused, conditions, address: peer) }
+    address = dialled
+    bench?.dialling = nil
+    if via == .http { return sendRequest(conditions) }
+    bench?.dropHead()
+    return openConnect(conditions)
+  }
+
+  // MARK: - Screening
+
+  private mutating func screenOrNote(
+    _ address: IPAddress, _ target: Target, _ rule: AllowRule, _ conditions: borrowing Conditions
+  ) -> Reason? {
+    guard let reason = screen(address, target, rule, conditions) else { return nil }
+    // The gate never connects to itself, whatever the mode: that loop would not end.
+    if reason == .loop || !isReportOnly { return reason }
+    note(reason, address: address)
+    return nil
+  }
+
+  func screen(
+    _ address: IPAddress, _ target: Target, _ rule: AllowRule, _ conditions: borrowing Conditions
+  ) -> Reason? {
+    Self.screen(address, target, rule, conditions)
+  }
+
+  static func screen(
+    _ address: IPAddress, _ target: Target, _ rule: AllowRule, _ conditions: borrowing Conditions
+  ) -> Reason? {
+    Screening.check(address, port: target.port, host: target.host, rule: rule, gate: conditions.gate)
+  }
+}
