@@ -1,1 +1,353 @@
+// Thin wrappers around Linux calls: no state, no policy, one call each, -errno on failure.
+#define _GNU_SOURCE
 #include "CLinux.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+union any_address {
+  struct sockaddr plain;
+  struct sockaddr_in v4;
+  struct sockaddr_in6 v6;
+};
+
+static socklen_t encode(const struct clinux_address *from, union any_address *to) {
+  memset(to, 0, sizeof *to);
+  if (from->family == 4) {
+    to->v4.sin_family = AF_INET;
+    to->v4.sin_port = htons(from->port);
+    to->v4.sin_addr.s_addr = htonl((uint32_t)from->low);
+    return sizeof to->v4;
+  }
+  to->v6.sin6_family = AF_INET6;
+  to->v6.sin6_port = htons(from->port);
+  for (int i = 0; i < 8; i++) {
+    to->v6.sin6_addr.s6_addr[i] = (uint8_t)(from->high >> (56 - 8 * i));
+    to->v6.sin6_addr.s6_addr[8 + i] = (uint8_t)(from->low >> (56 - 8 * i));
+  }
+  return sizeof to->v6;
+}
+
+static int decode(const struct sockaddr *from, struct clinux_address *to) {
+  memset(to, 0, sizeof *to);
+  if (from->sa_family == AF_INET) {
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)from;
+    to->family = 4;
+    to->port = ntohs(v4->sin_port);
+    to->low = ntohl(v4->sin_addr.s_addr);
+    return 0;
+  }
+  if (from->sa_family != AF_INET6) return -EAFNOSUPPORT;
+  const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
+  to->family = 6;
+  to->port = ntohs(v6->sin6_port);
+  for (int i = 0; i < 8; i++) {
+    to->high = to->high << 8 | v6->sin6_addr.s6_addr[i];
+    to->low = to->low << 8 | v6->sin6_addr.s6_addr[8 + i];
+  }
+  return 0;
+}
+
+// MARK: epoll
+
+int clinux_epoll_create(void) {
+  int fd = epoll_create1(EPOLL_CLOEXEC);
+  return fd < 0 ? -errno : fd;
+}
+
+static int add(int epoll, int fd, uint64_t key, uint32_t events) {
+  struct epoll_event event = {.events = events, .data.u64 = key};
+  return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+int clinux_epoll_add_edges(int epoll, int fd, uint64_t key) {
+  return add(epoll, fd, key, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+}
+
+int clinux_epoll_add_readable(int epoll, int fd, uint64_t key) { return add(epoll, fd, key, EPOLLIN); }
+
+int clinux_epoll_interest(int epoll, int fd, uint64_t key, int readable, int writable, int is_new) {
+  struct epoll_event event = {.events = (readable ? EPOLLIN : 0u) | (writable ? EPOLLOUT : 0u), .data.u64 = key};
+  return epoll_ctl(epoll, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event) < 0 ? -errno : 0;
+}
+
+int clinux_epoll_remove(int epoll, int fd) {
+  struct epoll_event unused = {0};
+  return epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &unused) < 0 ? -errno : 0;
+}
+
+int clinux_epoll_wait(int epoll, struct clinux_event *events, int count_max, int timeout_ms) {
+  struct epoll_event seen[256];
+  if (count_max > 256) count_max = 256;
+  int count = epoll_wait(epoll, seen, count_max, timeout_ms);
+  if (count < 0) return errno == EINTR ? 0 : -errno;
+  for (int i = 0; i < count; i++) {
+    uint32_t e = seen[i].events;
+    events[i].key = seen[i].data.u64;
+    events[i].ready = (e & EPOLLIN ? CLINUX_READABLE : 0u) | (e & EPOLLOUT ? CLINUX_WRITABLE : 0u) |
+                      (e & EPOLLRDHUP ? CLINUX_PEER_CLOSED : 0u) | (e & EPOLLHUP ? CLINUX_HANGUP : 0u) |
+                      (e & EPOLLERR ? CLINUX_ERROR : 0u);
+  }
+  return count;
+}
+
+// MARK: sockets
+
+static void set(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
+
+// Sockets that a listener accepts inherit these. None of them can fail on a TCP socket in a way that matters.
+static void set_tcp_defaults(int fd) {
+  set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(fd, IPPROTO_TCP, TCP_KEEPIDLE, 60);
+}
+
+int clinux_listen(const struct clinux_address *address, int reuse_port, int backlog, const char **stage) {
+  union any_address any;
+  socklen_t size = encode(address, &any);
+  *stage = "socket";
+  int fd = socket(any.plain.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (reuse_port) set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  if (address->family == 6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  set_tcp_defaults(fd);
+  *stage = "bind";
+  int failed = bind(fd, &any.plain, size) < 0;
+  if (!failed) {
+    *stage = "listen";
+    failed = listen(fd, backlog) < 0;
+  }
+  if (!failed) return fd;
+  int code = errno;
+  close(fd);
+  return -code;
+}
+
+int clinux_accept(int fd, struct clinux_address *peer) {
+  union any_address any;
+  socklen_t size = sizeof any;
+  int accepted = accept4(fd, &any.plain, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (accepted < 0) return -errno;
+  if (decode(&any.plain, peer) == 0) return accepted;
+  close(accepted);
+  return -ECONNABORTED;
+}
+
+int clinux_connect(const struct clinux_address *address, const char **stage) {
+  union any_address any;
+  socklen_t size = encode(address, &any);
+  *stage = "socket";
+  int fd = socket(any.plain.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  set_tcp_defaults(fd);
+  *stage = "connect";
+  // EINTR leaves the attempt under way, as EINPROGRESS does (connect(2)).
+  if (connect(fd, &any.plain, size) == 0 || errno == EINPROGRESS || errno == EINTR) return fd;
+  int code = errno;
+  close(fd);
+  return -code;
+}
+
+int clinux_local_address(int fd, struct clinux_address *address) {
+  union any_address any;
+  socklen_t size = sizeof any;
+  if (getsockname(fd, &any.plain, &size) < 0) return -errno;
+  return decode(&any.plain, address);
+}
+
+int clinux_peer_address(int fd, struct clinux_address *address) {
+  union any_address any;
+  socklen_t size = sizeof any;
+  if (getpeername(fd, &any.plain, &size) < 0) return -errno;
+  return decode(&any.plain, address);
+}
+
+int clinux_pending_error(int fd) {
+  int code = 0;
+  socklen_t size = sizeof code;
+  return getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size) < 0 ? errno : code;
+}
+
+int clinux_shutdown_write(int fd) { return shutdown(fd, SHUT_WR) < 0 ? -errno : 0; }
+
+int clinux_reset_on_close(int fd) {
+  struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+  return setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) < 0 ? -errno : 0;
+}
+
+long clinux_receive(int fd, void *bytes, size_t count) {
+  long received;
+  do received = recv(fd, bytes, count, 0);
+  while (received < 0 && errno == EINTR);
+  return received < 0 ? -errno : received;
+}
+
+long clinux_send(int fd, const void *bytes, size_t count) {
+  long sent;
+  do sent = send(fd, bytes, count, MSG_NOSIGNAL);
+  while (sent < 0 && errno == EINTR);
+  return sent < 0 ? -errno : sent;
+}
+
+// MARK: pipes
+
+int clinux_pipe(int ends[2], int bytes_wanted) {
+  if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) < 0) return -errno;
+  int bytes = fcntl(ends[1], F_SETPIPE_SZ, bytes_wanted);
+  if (bytes > 0) return bytes;
+  bytes = fcntl(ends[1], F_GETPIPE_SZ);
+  return bytes > 0 ? bytes : 65536;
+}
+
+long clinux_splice(int from, int to, size_t count, int more) {
+  unsigned flags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | (more ? SPLICE_F_MORE : 0u);
+  long moved;
+  do moved = splice(from, NULL, to, NULL, count, flags);
+  while (moved < 0 && errno == EINTR);
+  return moved < 0 ? -errno : moved;
+}
+
+// MARK: files and events
+
+int clinux_open_append(const char *path) {
+  int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
+  return fd < 0 ? -errno : fd;
+}
+
+// A description of our own of what `fd` stands for: O_NONBLOCK on the inherited one would reach other processes.
+int clinux_reopen_append(int fd) {
+  char path[40];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  int own = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (own < 0) own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  return own < 0 ? -errno : own;
+}
+
+int clinux_open_read(const char *path) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  return fd < 0 ? -errno : fd;
+}
+
+long clinux_read(int fd, void *bytes, size_t count) {
+  long got;
+  do got = read(fd, bytes, count);
+  while (got < 0 && errno == EINTR);
+  return got < 0 ? -errno : got;
+}
+
+long clinux_write(int fd, const void *bytes, size_t count) {
+  long written;
+  do written = write(fd, bytes, count);
+  while (written < 0 && errno == EINTR);
+  return written < 0 ? -errno : written;
+}
+
+int clinux_eventfd(int is_blocking) {
+  int fd = eventfd(0, EFD_CLOEXEC | (is_blocking ? 0 : EFD_NONBLOCK));
+  return fd < 0 ? -errno : fd;
+}
+
+static void watched(sigset_t *signals) {
+  sigemptyset(signals);
+  sigaddset(signals, SIGTERM);
+  sigaddset(signals, SIGINT);
+  sigaddset(signals, SIGHUP);
+}
+
+// splice(2) into a socket that is gone raises SIGPIPE, and no flag prevents it.
+int clinux_signal_block(void) {
+  sigset_t signals;
+  watched(&signals);
+  if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) return -errno;
+  return -pthread_sigmask(SIG_BLOCK, &signals, NULL);
+}
+
+int clinux_signal_wait(int timeout_ms) {
+  sigset_t signals;
+  watched(&signals);
+  struct timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000L};
+  int number = sigtimedwait(&signals, NULL, &timeout);
+  return number < 0 ? -errno : number;
+}
+
+int clinux_file_stamp(const char *path, uint64_t stamp[4]) {
+  struct stat status;
+  if (stat(path, &status) < 0) return -errno;
+  stamp[0] = status.st_dev;
+  stamp[1] = status.st_ino;
+  stamp[2] = (uint64_t)status.st_size;
+  stamp[3] = (uint64_t)status.st_mtim.tv_sec * 1000000000u + (uint64_t)status.st_mtim.tv_nsec;
+  return 0;
+}
+
+// MARK: the machine
+
+uint64_t clinux_monotonic_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+int64_t clinux_wall_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int clinux_cores(void) {
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof cores, &cores) < 0) return 1;
+  int count = CPU_COUNT(&cores);
+  return count > 0 ? count : 1;
+}
+
+int clinux_thread_start(const char *name, void *(*body)(void *), void *argument) {
+  pthread_t thread;
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  int code = pthread_create(&thread, &attributes, body, argument);
+  pthread_attr_destroy(&attributes);
+  if (code == 0) pthread_setname_np(thread, name);
+  return -code;
+}
+
+int clinux_interfaces(struct clinux_address *addresses, int count_max) {
+  struct ifaddrs *list = NULL;
+  if (getifaddrs(&list) < 0) return -errno;
+  int count = 0;
+  for (struct ifaddrs *entry = list; entry && count < count_max; entry = entry->ifa_next) {
+    if (entry->ifa_addr && decode(entry->ifa_addr, &addresses[count]) == 0) count++;
+  }
+  freeifaddrs(list);
+  return count;
+}
+
+void clinux_raise_open_files(void) {
+  struct rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) < 0) return;
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+}
+
+const char *clinux_error_name(int code, char *text, size_t count) {
+  return strerror_r(code, text, count);
+}

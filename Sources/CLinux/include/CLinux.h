@@ -1,4 +1,71 @@
-// What the Glibc module lacks, with prefixed names. Never define _GNU_SOURCE here: every importer would fail.
+// What the Glibc module lacks or makes awkward, with prefixed names. Every call that can fail answers -errno, so that
+// no caller reads errno late. Never define _GNU_SOURCE here: every importer would fail.
 #ifndef CLINUX_H
 #define CLINUX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// A socket address without its casts: family 4 or 6; an IPv4 address stands in `low`. All in host order.
+struct clinux_address {
+  uint64_t high, low;
+  uint32_t family;
+  uint16_t port;
+};
+
+// epoll(7)
+struct clinux_event {
+  uint64_t key;
+  uint32_t ready;
+};
+enum {
+  CLINUX_READABLE = 1,
+  CLINUX_WRITABLE = 2,
+  CLINUX_PEER_CLOSED = 4,
+  CLINUX_HANGUP = 8,
+  CLINUX_ERROR = 16,
+};
+int clinux_epoll_create(void);
+int clinux_epoll_add_edges(int epoll, int fd, uint64_t key);
+int clinux_epoll_add_readable(int epoll, int fd, uint64_t key);
+int clinux_epoll_interest(int epoll, int fd, uint64_t key, int readable, int writable, int is_new);
+int clinux_epoll_remove(int epoll, int fd);
+int clinux_epoll_wait(int epoll, struct clinux_event *events, int count_max, int timeout_ms);
+
+// Sockets
+int clinux_listen(const struct clinux_address *address, int reuse_port, int backlog, const char **stage);
+int clinux_accept(int fd, struct clinux_address *peer);
+int clinux_connect(const struct clinux_address *address, const char **stage);
+int clinux_local_address(int fd, struct clinux_address *address);
+int clinux_peer_address(int fd, struct clinux_address *address);
+int clinux_pending_error(int fd);
+int clinux_shutdown_write(int fd);
+int clinux_reset_on_close(int fd);
+long clinux_receive(int fd, void *bytes, size_t count);
+long clinux_send(int fd, const void *bytes, size_t count);
+
+// Pipes
+int clinux_pipe(int ends[2], int bytes_wanted);
+long clinux_splice(int from, int to, size_t count, int more);
+
+// Files and events
+int clinux_open_append(const char *path);
+int clinux_reopen_append(int fd);
+int clinux_open_read(const char *path);
+long clinux_read(int fd, void *bytes, size_t count);
+long clinux_write(int fd, const void *bytes, size_t count);
+int clinux_eventfd(int is_blocking);
+int clinux_signal_block(void);
+int clinux_signal_wait(int timeout_ms);
+int clinux_file_stamp(const char *path, uint64_t stamp[4]);
+
+// The machine
+uint64_t clinux_monotonic_ns(void);
+int64_t clinux_wall_ms(void);
+int clinux_cores(void);
+int clinux_thread_start(const char *name, void *(*body)(void *), void *argument);
+int clinux_interfaces(struct clinux_address *addresses, int count_max);
+void clinux_raise_open_files(void);
+const char *clinux_error_name(int code, char *text, size_t count);
+
 #endif

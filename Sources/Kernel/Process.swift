@@ -1,0 +1,123 @@
+// What a process asks of its machine: signals, threads, clocks, small files, standard error.
+// It relies on being set up on the main thread before any other thread starts.
+import CLinux
+import Glibc
+
+/// SIGTERM, SIGINT and SIGHUP as values that the main thread waits for; no handler runs anywhere.
+package struct Signals {
+  package enum Signal: Sendable { case reload, terminate }
+
+  /// Threads that start later inherit the mask.
+  package init() throws(SystemError) {
+    let result = clinux_signal_block()
+    if result < 0 { throw SystemError("sigprocmask", code: -result) }
+  }
+
+  package func wait(timeoutMs: Int) -> Signal? {
+    switch clinux_signal_wait(CInt(clamping: timeoutMs)) {
+    case SIGHUP: .reload
+    case SIGTERM, SIGINT: .terminate
+    default: nil
+    }
+  }
+}
+
+package enum Threads {
+  private final class Body {
+    let run: @Sendable () -> Void
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+  }
+
+  /// A detached thread; it must not outlive what it uses, so it holds that itself.
+  package static func start(name: String, _ run: @escaping @Sendable () -> Void) throws(SystemError) {
+    // SAFETY: the body is retained here and released once, by the thread, or below if there is none.
+    let body = unsafe Unmanaged.passRetained(Body(run))
+    let result = unsafe clinux_thread_start(
+      name,
+      { argument in
+        guard let argument = unsafe argument else { return nil }
+        unsafe Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run()
+        return nil
+      }, body.toOpaque())
+    guard result < 0 else { return }
+    unsafe body.release()
+    throw SystemError("pthread_create", code: -result)
+  }
+}
+
+package enum Clock {
+  package static func monotonicMs() -> UInt64 { clinux_monotonic_ns() / 1_000_000 }
+  package static func wallMs() -> Int64 { clinux_wall_ms() }
+}
+
+package enum Machine {
+  /// Cores that this process may run on.
+  package static func cores() -> Int { Int(clinux_cores()) }
+  package static func exit(status: Int32) -> Never { Glibc.exit(status) }
+}
+
+package enum ResourceLimits {
+  /// Two sockets a tunnel: the soft limit of old times is raised to the hard one.
+  package static func raiseOpenFiles() { clinux_raise_open_files() }
+}
+
+package enum InterfaceAddresses {
+  private static let countMax = 1024
+
+  /// Empty when the kernel does not tell.
+  package static func list() -> [SocketAddress] {
+    var plain = [clinux_address](repeating: clinux_address(), count: countMax)
+    // SAFETY: the array lives through the call and has room for `countMax`.
+    let count = unsafe plain.withUnsafeMutableBufferPointer { unsafe clinux_interfaces($0.baseAddress, CInt($0.count)) }
+    return plain.prefix(max(0, Int(count))).map { SocketAddress($0) }
+  }
+}
+
+/// Whether a file is still the one that was read.
+package struct FileStamp: Equatable, Sendable {
+  private let device: UInt64
+  private let inode: UInt64
+  private let size: UInt64
+  private let modifiedNs: UInt64
+
+  /// nil when there is no such file.
+  package init?(path: String) {
+    var stamp = [UInt64](repeating: 0, count: 4)
+    // SAFETY: four words, as the call wants.
+    let result = unsafe stamp.withUnsafeMutableBufferPointer { unsafe clinux_file_stamp(path, $0.baseAddress) }
+    guard result == 0 else { return nil }
+    (device, inode, size, modifiedNs) = (stamp[0], stamp[1], stamp[2], stamp[3])
+  }
+}
+
+package enum FileBytes {
+  /// The whole of a small file; nil when it cannot be read or is larger.
+  package static func read(_ path: String, bytesMax: Int) -> [UInt8]? {
+    let fd = unsafe clinux_open_read(path)
+    guard fd >= 0 else { return nil }
+    let descriptor = Descriptor(owning: fd)
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 64 * 1024)
+    while bytes.count <= bytesMax {
+      // SAFETY: the chunk lives through the call and has room for its count.
+      let count = unsafe chunk.withUnsafeMutableBytes { unsafe clinux_read(descriptor.raw, $0.baseAddress, $0.count) }
+      if count == 0 { return bytes }
+      if count < 0 { return nil }
+      bytes += chunk.prefix(count)
+    }
+    return nil
+  }
+}
+
+package enum StandardError {
+  /// What cannot be said there cannot be said anywhere: failures are not looked at.
+  package static func write(_ text: String) {
+    var bytes = Array(text.utf8)[...]
+    while !bytes.isEmpty {
+      // SAFETY: the slice's own memory for the time of the call.
+      let written = unsafe bytes.withUnsafeBytes { unsafe clinux_write(STDERR_FILENO, $0.baseAddress, $0.count) }
+      if written <= 0 { return }
+      bytes = bytes.dropFirst(written)
+    }
+  }
+}

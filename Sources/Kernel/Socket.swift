@@ -1,0 +1,143 @@
+// TCP sockets: listen, accept, connect, and what is asked of them while they live. None of these calls blocks.
+// It relies on CLinux for the calls; addresses are plain numbers here, in host order.
+import CLinux
+import Glibc
+
+package struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
+  package enum Address: Hashable, Sendable {
+    case v4(UInt32)
+    case v6(high: UInt64, low: UInt64)
+  }
+
+  package let address: Address
+  package let port: UInt16
+
+  package init(_ address: Address, port: UInt16) {
+    self.address = address
+    self.port = port
+  }
+
+  init(_ plain: clinux_address) {
+    port = plain.port
+    address = plain.family == 4 ? .v4(UInt32(truncatingIfNeeded: plain.low)) : .v6(high: plain.high, low: plain.low)
+  }
+
+  var plain: clinux_address {
+    switch address {
+    case .v4(let value): clinux_address(high: 0, low: UInt64(value), family: 4, port: port)
+    case .v6(let high, let low): clinux_address(high: high, low: low, family: 6, port: port)
+    }
+  }
+
+  package var description: String {
+    switch address {
+    case .v4(let value):
+      return "\(value >> 24).\(value >> 16 & 255).\(value >> 8 & 255).\(value & 255):\(port)"
+    case .v6(let high, let low):
+      let groups = [high, low].flatMap { half in [48, 32, 16, 0].map { String(half >> UInt64($0) & 0xffff, radix: 16) } }
+      return "[\(groups.joined(separator: ":"))]:\(port)"
+    }
+  }
+}
+
+package enum Accepted: ~Copyable {
+  case connection(Descriptor, SocketAddress)
+  case wouldBlock
+  /// This connection went away before it was taken; others may wait.
+  case aborted
+  case exhausted(SystemError)
+}
+
+package enum Socket {
+  package static func listen(
+    on address: SocketAddress, reusePort: Bool, backlog: Int32
+  ) throws(SystemError) -> Descriptor {
+    var plain = address.plain
+    var stage: UnsafePointer<CChar>?
+    let fd = unsafe clinux_listen(&plain, reusePort ? 1 : 0, backlog, &stage)
+    guard fd >= 0 else { throw SystemError(unsafe name(stage), code: -fd) }
+    return Descriptor(owning: fd)
+  }
+
+  package static func accept(_ fd: CInt) -> Accepted {
+    var peer = clinux_address()
+    let accepted = unsafe clinux_accept(fd, &peer)
+    if accepted >= 0 { return .connection(Descriptor(owning: accepted), SocketAddress(peer)) }
+    switch -accepted {
+    case EAGAIN: return .wouldBlock
+    case EMFILE, ENFILE, ENOBUFS, ENOMEM: return .exhausted(SystemError("accept4", code: -accepted))
+    default: return .aborted
+    }
+  }
+
+  /// Begins a connection; that the socket becomes writable tells that it stands or failed.
+  package static func connect(to address: SocketAddress) throws(SystemError) -> Descriptor {
+    var plain = address.plain
+    var stage: UnsafePointer<CChar>?
+    let fd = unsafe clinux_connect(&plain, &stage)
+    guard fd >= 0 else { throw SystemError(unsafe name(stage), code: -fd) }
+    return Descriptor(owning: fd)
+  }
+
+  /// SAFETY: the C side sets the stage to a string literal, which lives for ever.
+  private static func name(_ stage: UnsafePointer<CChar>?) -> String {
+    guard let stage = unsafe stage else { return "socket" }
+    return unsafe String(cString: stage)
+  }
+
+  package static func localAddress(_ fd: CInt) -> SocketAddress? {
+    var plain = clinux_address()
+    return unsafe clinux_local_address(fd, &plain) == 0 ? SocketAddress(plain) : nil
+  }
+
+  package static func peerAddress(_ fd: CInt) -> SocketAddress? {
+    var plain = clinux_address()
+    return unsafe clinux_peer_address(fd, &plain) == 0 ? SocketAddress(plain) : nil
+  }
+
+  /// SO_ERROR, which also clears it.
+  package static func pendingError(_ fd: CInt) -> CInt { clinux_pending_error(fd) }
+
+  /// Failure means that the peer is gone, which the next read tells.
+  package static func shutdownWrite(_ fd: CInt) { _ = clinux_shutdown_write(fd) }
+
+  /// The close that follows sends a reset: what was cut must not look complete.
+  package static func abort(_ fd: CInt) { _ = clinux_reset_on_close(fd) }
+
+  package static func send(_ fd: CInt, _ bytes: Span<UInt8>) -> Transfer {
+    // SAFETY: the buffer is the span's own, and the call does not keep it.
+    let sent = unsafe bytes.withUnsafeBufferPointer { unsafe clinux_send(fd, $0.baseAddress, $0.count) }
+    return Transfer(writing: sent)
+  }
+}
+
+/// The one buffer of a loop through which small chunks go.
+@safe package final class Scratch {
+  package static let byteCount = 64 * 1024
+  /// SAFETY: allocated here, freed in deinit, and every range below is checked against its size.
+  private let memory: UnsafeMutablePointer<UInt8>
+
+  package init() { unsafe memory = .allocate(capacity: Self.byteCount) }
+
+  deinit { unsafe memory.deallocate() }
+
+  package func receive(from fd: CInt, upTo count: Int) -> Transfer {
+    Transfer(reading: unsafe clinux_receive(fd, memory, min(count, Self.byteCount)))
+  }
+
+  package func send(to fd: CInt, _ range: Range<Int>) -> Transfer {
+    precondition(range.lowerBound >= 0 && range.upperBound <= Self.byteCount, "a range within the scratch buffer")
+    return Transfer(writing: unsafe clinux_send(fd, memory + range.lowerBound, range.count))
+  }
+
+  /// Lends the first `count` bytes.
+  package func withBytes<R>(_ count: Int, _ body: (Span<UInt8>) -> R) -> R {
+    precondition(count <= Self.byteCount, "a range within the scratch buffer")
+    return body(unsafe Span(_unsafeStart: memory, count: count))
+  }
+
+  package func bytes(_ range: Range<Int>) -> [UInt8] {
+    precondition(range.lowerBound >= 0 && range.upperBound <= Self.byteCount, "a range within the scratch buffer")
+    return unsafe Array(UnsafeBufferPointer(start: memory + range.lowerBound, count: range.count))
+  }
+}
