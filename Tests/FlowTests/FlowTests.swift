@@ -1,1 +1,228 @@
+// The promises of one connection, step by step: what is asked for, what is answered, what is written down.
+
+import Flow
+import FlowSimulation
+import Policy
 import Testing
+import Wire
+
+private let policyText = """
+  network_policy:
+    deny: ["bad.example:443"]
+    allow:
+      - "tls.example:443"
+      - "bad.example:443"
+      - "web.example:80"
+      - "other.example:80"
+      - {host: "raw.example:22", protocol: tcp}
+      - {host: "auto.example:8443", protocol: auto}
+    rate_limits:
+      - {host: "other.example:80", requests_per_minute: 1}
+      - {host: "raw.example:22", requests_per_minute: 1, on_limit: pace}
+  """
+
+private func connect(_ target: String) -> String { "CONNECT \(target) HTTP/1.1\r\nHost: \(target)\r\n\r\n" }
+private func get(_ host: String) -> String { "GET http://\(host)/ HTTP/1.1\r\nHost: \(host)\r\n\r\n" }
+
+extension Action {
+  var name: String { String("\(self)".prefix { $0 != "(" }) }
+}
+
+@Suite struct VerdictTests {
+  @Test(arguments: [
+    ("nowhere.example:443", "403", "not_allowed"), ("bad.example:443", "403", "denied_by_rule"),
+    ("tls.example:80", "403", "not_allowed"), ("127.0.0.1:3128", "403", "not_allowed"),
+    ("0x7f.1:443", "400", "bad_request"),
+  ])
+  func aRefusedConnectAsksForNothing(target: String, status: String, reason: String) throws {
+    var driver = try Driver(policyText)
+    let action = driver.send(connect(target))
+    #expect(action.name == "close")
+    let reply = driver.replyText()
+    #expect(reply.hasPrefix("HTTP/1.1 \(status) "))
+    #expect(reply.split(separator: "\r\n").first?.hasSuffix(": \(reason)") == true)
+    #expect(driver.flow.takeOutcome()?.reason?.rawValue == reason)
+  }
+
+  @Test func theNameIsAskedOnlyAfterTheVerdict() throws {
+    var driver = try Driver(policyText)
+    guard case .resolve(let name) = driver.send(connect("TLS.example.:443")) else {
+      Issue.record("an allowed target is resolved")
+      return
+    }
+    #expect("\(name)" == "tls.example")
+  }
+
+  @Test func aPrivateAddressIsRefusedAfterTheLookUp() throws {
+    var driver = try Driver(policyText)
+    _ = driver.send(connect("tls.example:443"))
+    _ = driver.tell(.answered(NameAnswer(family: .v6, addresses: [])))
+    let action = driver.tell(.answered(NameAnswer(family: .v4, addresses: [.v4(0xA9FE_A9FE)])))
+    #expect(action.name == "close")
+    let outcome = try #require(driver.flow.takeOutcome())
+    #expect(outcome.reason == .addressRefused)
+    #expect(outcome.address == .v4(0xA9FE_A9FE))
+  }
+
+  @Test func anotherPeerThanTheScreenedOneIsRefused() throws {
+    var driver = try Driver(policyText)
+    _ = driver.send(connect("tls.example:443"))
+    _ = driver.tell(.answered(NameAnswer(family: .v6, addresses: [])))
+    _ = driver.tell(.answered(NameAnswer(family: .v4, addresses: [.v4(0x5DB8_D822)])))
+    #expect(driver.tell(.connected(dialled: .v4(0x5DB8_D822), peer: .v4(0x0A00_0001))).name == "close")
+    #expect(driver.flow.takeOutcome()?.reason == .addressRefused)
+  }
+
+  @Test func paceDelaysInsteadOfRefusing() throws {
+    var first = try Driver(policyText)
+    #expect(first.send(connect("raw.example:22")).name == "resolve")
+    var second = try Driver(policyText)
+    second.conditions.policy = first.conditions.policy
+    #expect(second.send(connect("raw.example:22")).name == "wait")
+    #expect(second.flow.state == .pacing)
+    second.pass(ms: second.flow.deadlineMs - second.conditions.nowMs)
+    #expect(second.tell(.deadlinePassed).name == "resolve")
+  }
+
+  @Test func aDrainingOrUnwritableGateStartsNothing() throws {
+    var draining = try Driver(policyText)
+    draining.conditions.isDraining = true
+    #expect(draining.send(connect("tls.example:443")).name == "close")
+    #expect(draining.flow.takeOutcome()?.reason == .shutdown)
+    var unwritable = try Driver(policyText)
+    unwritable.conditions.isLogUnwritable = true
+    #expect(unwritable.send(connect("tls.example:443")).name == "close")
+    #expect(unwritable.flow.takeOutcome()?.reason == .logUnwritable)
+  }
+}
+
+@Suite struct HelloTests {
+  @Test func noByteGoesUpBeforeTheHelloIsRight() throws {
+    var driver = try Driver(policyText)
+    _ = driver.send(connect("tls.example:443"))
+    guard case .relay(up: false, down: false) = try driver.reachUpstream() else {
+      Issue.record("the tunnel opens before its hello")
+      return
+    }
+    #expect(driver.replyText().hasPrefix("HTTP/1.1 200 "))
+    let hello = Script.hello(name: "TLS.example")
+    for byte in hello.dropLast() { #expect(driver.send([byte]).name == "wait") }
+    guard case .relay(up: true, down: true) = driver.send([hello[hello.count - 1]]) else {
+      Issue.record("a right hello opens the tunnel")
+      return
+    }
+    #expect(driver.flow.takeInput() == hello)
+  }
+
+  @Test(arguments: [
+    (Script.hello(name: "other.example"), Reason.sniMismatch), (Script.hello(name: nil), .noSNI),
+    (Array("SSH-2.0-x\r\n".utf8), .notTLS), ([0x80, 0x2E, 1, 3, 1], .notTLS),
+  ])
+  func aWrongOpeningIsCut(bytes: [UInt8], reason: Reason) throws {
+    var driver = try Driver(policyText)
+    _ = driver.send(connect("tls.example:443"))
+    _ = try driver.reachUpstream()
+    _ = driver.flow.takeToClient()
+    #expect(driver.send(bytes).name == "close")
+    #expect(driver.flow.takeOutcome()?.reason == reason)
+    #expect(driver.flow.takeToUpstream().isEmpty)
+  }
+
+  @Test func aWrongHelloInTheSameSegmentGetsAReadableAnswer() throws {
+    var driver = try Driver(policyText)
+    _ = driver.send(Array(connect("tls.example:443").utf8) + Script.hello(name: "other.example"))
+    #expect(try driver.reachUpstream().name == "close")
+    #expect(driver.replyText().hasPrefix("HTTP/1.1 403 Denied by egress policy: sni_mismatch"))
+    #expect(driver.flow.takeOutcome()?.sni?.description == "other.example")
+  }
+
+  @Test func autoLetsTheServerSpeakFirst() throws {
+    var driver = try Driver(policyText)
+    _ = driver.send(connect("auto.example:8443"))
+    guard case .relay(up: false, down: true) = try driver.reachUpstream() else {
+      Issue.record("auto relays down at once")
+      return
+    }
+    guard case .relay(up: true, down: true) = driver.send("QUIT\r\n") else {
+      Issue.record("auto lets other protocols through")
+      return
+    }
+  }
+
+  @Test func autoHoldsTLSToTheName() throws {
+    var driver = try Driver(policyText)
+    _ = driver.send(connect("auto.example:8443"))
+    _ = try driver.reachUpstream()
+    #expect(driver.send(Script.hello(name: "other.example")).name == "close")
+    #expect(driver.flow.takeOutcome()?.reason == .sniMismatch)
+  }
+}
+
+@Suite struct ExchangeTests {
+  @Test func eachRequestOfAConnectionIsJudged() throws {
+    var driver = try Driver(policyText)
+    #expect(driver.send(get("web.example")).name == "resolve")
+    #expect(try driver.reachUpstream().name == "sendRequest")
+    _ = driver.flow.takeToUpstream()
+    #expect(driver.upstreamSends("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").name == "sendResponse")
+    guard case .nextRequest(keepUpstream: true) = driver.tell(.responseBodyEnded) else {
+      Issue.record("keep-alive")
+      return
+    }
+    #expect(driver.flow.takeOutcome()?.event == .closed)
+    #expect(driver.send(get("web.example")).name == "sendRequest", "the same target uses the standing upstream")
+    _ = driver.upstreamSends("HTTP/1.1 204 No Content\r\n\r\n")
+    _ = driver.tell(.responseBodyEnded)
+    _ = driver.flow.takeOutcome()
+    #expect(driver.send(get("nowhere.example")).name == "nextRequest", "a refused request keeps its connection")
+    #expect(driver.replyText().hasPrefix("HTTP/1.1 403 "))
+    #expect(driver.flow.takeOutcome()?.reason == .notAllowed)
+    #expect(driver.send(get("other.example")).name == "resolve")
+  }
+
+  @Test func theSecondRequestOverTheRateIs429() throws {
+    var driver = try Driver(policyText)
+    _ = driver.send(get("other.example"))
+    _ = try driver.reachUpstream()
+    _ = driver.flow.takeToUpstream()
+    _ = driver.upstreamSends("HTTP/1.1 204 No Content\r\n\r\n")
+    _ = driver.tell(.responseBodyEnded)
+    _ = driver.flow.takeOutcome()
+    _ = driver.send(get("other.example"))
+    let reply = driver.replyText()
+    #expect(reply.hasPrefix("HTTP/1.1 429 "))
+    #expect(reply.contains("\r\nRetry-After: "))
+    let outcome = try #require(driver.flow.takeOutcome())
+    #expect(outcome.event == .limited)
+    #expect(outcome.bucket?.capacity == 1)
+  }
+
+  @Test func aKeptUpstreamThatBrokeIsAskedOnceMore() throws {
+    var driver = try Driver(policyText)
+    _ = driver.send(get("web.example"))
+    _ = try driver.reachUpstream()
+    _ = driver.upstreamSends("HTTP/1.1 204 No Content\r\n\r\n")
+    _ = driver.tell(.responseBodyEnded)
+    _ = driver.send(get("web.example"))
+    _ = driver.flow.takeToUpstream()
+    guard case .connect(let address, _) = driver.tell(.upstreamEnded) else {
+      Issue.record("a safe request goes out once more")
+      return
+    }
+    #expect(driver.tell(.connected(dialled: address, peer: address)).name == "sendRequest")
+    #expect(String(decoding: driver.flow.takeToUpstream(), as: UTF8.self).hasPrefix("GET / HTTP/1.1\r\n"))
+    #expect(driver.tell(.upstreamEnded).name == "close", "but only once")
+  }
+
+  @Test func aReloadCutsWhatTheNewPolicyRefuses() throws {
+    var driver = try Driver(policyText)
+    _ = driver.send(connect("raw.example:22"))
+    _ = try driver.reachUpstream()
+    driver.conditions.policy = try SimulationTests.policy("network_policy: {allow: [\"web.example:80\"]}")
+    guard case .close(.cut) = driver.tell(.policyReplaced) else {
+      Issue.record("a live tunnel that is refused now is cut")
+      return
+    }
+    #expect(driver.flow.takeOutcome()?.event == .revoked)
+  }
+}

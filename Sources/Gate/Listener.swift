@@ -1,0 +1,63 @@
+// Step "accept": a listening socket of one loop. It survives the end of descriptors without spinning.
+// It relies on Kernel for accept4(2), and hands each connection to its Worker.
+import Kernel
+
+final class Listener: Source {
+  /// How long accepting rests after descriptors ran out, or while the log waits for its disk.
+  private static let restMs: UInt64 = 100
+  /// Connections taken in one turn: others are to be served too.
+  private static let acceptsMax = 64
+
+  private unowned let worker: Worker
+  private let socket: Descriptor
+  private var slot = Slot.none
+  private var isResting = false
+  private var saidExhausted = false
+
+  init(socket: consuming Descriptor, worker: Worker) {
+    self.socket = socket
+    self.worker = worker
+  }
+
+  deinit { worker.loop.release(slot) }
+
+  func begin() throws(SystemError) {
+    slot = worker.loop.register(self)
+    guard worker.loop.watchEdges(socket.raw, slot, tag: 0) else { throw SystemError("epoll_ctl", code: 0) }
+  }
+
+  func ready(_ readiness: Readiness, tag: UInt8) {
+    if !isResting { acceptAll() }
+  }
+
+  func resume() { if !isResting { acceptAll() } }
+
+  func deadlinePassed() {
+    isResting = false
+    acceptAll()
+  }
+
+  private func acceptAll() {
+    for _ in 0..<Self.acceptsMax {
+      if !worker.mayAccept { return rest() }
+      switch Socket.accept(socket.raw) {
+      case .connection(let descriptor, let peer):
+        saidExhausted = false
+        worker.accepted(descriptor, from: peer)
+      case .wouldBlock: return
+      case .aborted: continue
+      case .exhausted(let error):
+        if !saidExhausted { Messages.warn("accept rests: \(error)") }
+        saidExhausted = true
+        return rest()
+      }
+    }
+    // The edge was seen, but more may wait.
+    worker.loop.again(slot)
+  }
+
+  private func rest() {
+    isResting = true
+    worker.loop.setDeadline(slot, atMs: worker.loop.nowMs + Self.restMs)
+  }
+}

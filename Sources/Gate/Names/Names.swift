@@ -1,0 +1,145 @@
+// Step "resolve": names to addresses for one loop, each question once however many wait for it.
+// It relies on c-ares for the asking; /etc/hosts comes first, then what is cached. Only judged names come here.
+import Flow
+import Kernel
+import Policy
+import Wire
+
+struct NamesAnswer {
+  var family: Family
+  var addresses: [IPAddress]
+}
+
+protocol NamesAsker: AnyObject {
+  func resolved(_ answer: NamesAnswer, token: UInt64)
+}
+
+final class Names: Source, AresProgress {
+  enum Resolution {
+    /// Both families come through `resolved`, each on its own (RFC 8305 section 3).
+    case pending
+    case ready(v4: [IPAddress], v6: [IPAddress])
+  }
+
+  private struct Waiter {
+    let asker: any NamesAsker
+    let token: UInt64
+  }
+
+  private struct Lookup {
+    var waiters: [Waiter] = []
+    var v4: [IPAddress]?
+    var v6: [IPAddress]?
+  }
+
+  private struct Delivery {
+    let waiter: Waiter
+    let answer: NamesAnswer
+  }
+
+  private let loop: Loop
+  private var channel: AresChannel
+  private var settings: Settings.Resolver
+  private var slot = Slot.none
+  private var hosts: HostsTable
+  private var cache: NameCache
+  private var lookups: [HostName: Lookup] = [:]
+  /// Answers that were there before their asker could wait for them.
+  private var deliveries: [Delivery] = []
+
+  init(loop: Loop, settings: Settings, hosts: HostsTable) throws(SystemError) {
+    self.loop = loop
+    self.hosts = hosts
+    self.settings = settings.resolver
+    cache = NameCache(namesMax: settings.limits.dnsCacheNames)
+    channel = try AresChannel(loop: loop, settings: settings.resolver)
+    slot = loop.register(self)
+    channel.report(to: self)
+  }
+
+  func replaceHosts(_ hosts: HostsTable) { self.hosts = hosts }
+
+  /// A reload reads the system's resolver configuration anew; questions under way end without an answer.
+  func replaceSettings(_ settings: Settings) throws(SystemError) {
+    let fresh = try AresChannel(loop: loop, settings: settings.resolver)
+    if settings.resolver != self.settings { cache = NameCache(namesMax: settings.limits.dnsCacheNames) }
+    self.settings = settings.resolver
+    fresh.report(to: self)
+    let unanswered = lookups
+    channel = fresh
+    lookups = [:]
+    for lookup in unanswered.values {
+      for waiter in lookup.waiters {
+        if lookup.v6 == nil { deliveries.append(Delivery(waiter: waiter, answer: NamesAnswer(family: .v6, addresses: []))) }
+        if lookup.v4 == nil { deliveries.append(Delivery(waiter: waiter, answer: NamesAnswer(family: .v4, addresses: []))) }
+      }
+    }
+    if !deliveries.isEmpty { loop.again(slot) }
+  }
+
+  func resolve(_ name: HostName, for asker: any NamesAsker, token: UInt64) -> Resolution {
+    if let entry = hosts.find(name) { return .ready(v4: entry.v4, v6: entry.v6) }
+    let v4 = cache.find(name, .v4, nowMs: loop.nowMs)
+    let v6 = cache.find(name, .v6, nowMs: loop.nowMs)
+    if let v4, let v6 { return .ready(v4: v4, v6: v6) }
+    let waiter = Waiter(asker: asker, token: token)
+    if var lookup = lookups[name] {
+      lookup.waiters.append(waiter)
+      lookups[name] = lookup
+      deliverKnown(lookup.v4, lookup.v6, to: waiter)
+    } else {
+      lookups[name] = Lookup(waiters: [waiter], v4: v4, v6: v6)
+      deliverKnown(v4, v6, to: waiter)
+      if v6 == nil { channel.ask(name, .v6) }
+      if v4 == nil { channel.ask(name, .v4) }
+      if channel.hasReplies { loop.again(slot) }
+      armTimeout()
+    }
+    return .pending
+  }
+
+  private func deliverKnown(_ v4: [IPAddress]?, _ v6: [IPAddress]?, to waiter: Waiter) {
+    if let v6 { deliveries.append(Delivery(waiter: waiter, answer: NamesAnswer(family: .v6, addresses: v6))) }
+    if let v4 { deliveries.append(Delivery(waiter: waiter, answer: NamesAnswer(family: .v4, addresses: v4))) }
+    if v4 != nil || v6 != nil { loop.again(slot) }
+  }
+
+  // MARK: - Replies
+
+  func progressed() {
+    take(channel.takeReplies())
+    armTimeout()
+  }
+
+  private func take(_ replies: [NameReply]) {
+    for reply in replies {
+      cache.keep(reply, nowMs: loop.nowMs)
+      guard var lookup = lookups[reply.name] else { continue }
+      switch reply.family {
+      case .v4: lookup.v4 = reply.addresses
+      case .v6: lookup.v6 = reply.addresses
+      }
+      let isDone = lookup.v4 != nil && lookup.v6 != nil
+      lookups[reply.name] = isDone ? nil : lookup
+      let answer = NamesAnswer(family: reply.family, addresses: reply.addresses)
+      for waiter in lookup.waiters { waiter.asker.resolved(answer, token: waiter.token) }
+    }
+  }
+
+  private func armTimeout() {
+    loop.setDeadline(slot, atMs: channel.timeoutMs().map { loop.nowMs + $0 } ?? .max)
+  }
+
+  // MARK: - Source
+
+  func ready(_ readiness: Readiness, tag: UInt8) {}
+
+  func deadlinePassed() { channel.process(reading: AresChannel.noSocket, writing: AresChannel.noSocket) }
+
+  func resume() {
+    let waiting = deliveries
+    deliveries = []
+    for delivery in waiting { delivery.waiter.asker.resolved(delivery.answer, token: delivery.waiter.token) }
+    progressed()
+  }
+}

@@ -1,0 +1,103 @@
+// Proxy passwords: verified by crypt(3) on a thread of their own, since a good hash is slow by design.
+// It relies on libcrypt; a loop remembers a right password by a keyed digest, never the password itself.
+import CCrypt
+import Kernel
+import Synchronization
+
+package struct PasswordQuestion: Sendable {
+  var user: [UInt8]
+  var password: [UInt8]
+  var hash: [UInt8]
+  var worker: Int
+  var asker: Slot
+}
+
+package struct VerifiedPassword: Sendable {
+  var question: PasswordQuestion
+  var isRight: Bool
+  var asker: Slot { question.asker }
+}
+
+/// The thread that hashes, and its bounded queue.
+package final class PasswordVerifier: Sendable {
+  /// More than these wait for an attacker's guesses: the rest is told no at once.
+  private static let waitingMax = 256
+
+  private let queue = Mutex<[PasswordQuestion]>([])
+  private let bell: Bell
+
+  init() throws(SystemError) { bell = try Bell() }
+
+  func ask(_ question: PasswordQuestion) -> Bool {
+    let isTaken = queue.withLock { queue in
+      guard queue.count < Self.waitingMax else { return false }
+      queue.append(question)
+      return true
+    }
+    if isTaken { bell.ring() }
+    return isTaken
+  }
+
+  /// The thread's whole life; it ends when the process does.
+  func run(answer: @Sendable (VerifiedPassword) -> Void) {
+    while bell.wait() {
+      while let question = queue.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) {
+        answer(VerifiedPassword(question: question, isRight: Self.matches(question.password, question.hash)))
+      }
+    }
+  }
+
+  static func matches(_ password: [UInt8], _ hash: [UInt8]) -> Bool {
+    // A NUL would end the C string early, and so verify a shorter password.
+    if password.contains(0) || hash.contains(0) { return false }
+    var data = crypt_data()
+    let phrase = password.map { CChar(bitPattern: $0) } + [0]
+    let setting = hash.map { CChar(bitPattern: $0) } + [0]
+    // SAFETY: both texts end with NUL and live through the call, and the result lies in `data`, which does too.
+    let result = unsafe crypt_rn(phrase, setting, &data, CInt(MemoryLayout<crypt_data>.size))
+    guard let result = unsafe result else { return false }
+    return isEqual(unsafe [UInt8](String(cString: result).utf8), hash)
+  }
+
+  /// In a time that does not tell where the two differ.
+  private static func isEqual(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+    guard left.count == right.count else { return false }
+    var difference: UInt8 = 0
+    for (one, other) in zip(left, right) { difference |= one ^ other }
+    return difference == 0
+  }
+}
+
+/// What one loop knows of passwords.
+final class PasswordCache {
+  enum Check {
+    case known(Bool)
+    /// The answer comes through the mailbox.
+    case asked
+  }
+
+  private static let rememberedMax = 1024
+  private let verifier: PasswordVerifier
+  private let worker: Int
+  private var remembered: [[UInt8]: Int] = [:]
+
+  init(verifier: PasswordVerifier, worker: Int) {
+    self.verifier = verifier
+    self.worker = worker
+  }
+
+  func check(user: [UInt8], password: [UInt8], hash: [UInt8], asker: Slot) -> Check {
+    if remembered[user + hash] == digest(password) { return .known(true) }
+    let question = PasswordQuestion(user: user, password: password, hash: hash, worker: worker, asker: asker)
+    return verifier.ask(question) ? .asked : .known(false)
+  }
+
+  func remember(_ verified: VerifiedPassword) {
+    guard verified.isRight else { return }
+    if remembered.count >= Self.rememberedMax { remembered.removeAll() }
+    remembered[verified.question.user + verified.question.hash] = digest(verified.question.password)
+  }
+
+  /// SipHash under a key that the process drew at its start.
+  private func digest(_ password: [UInt8]) -> Int { password.hashValue }
+}

@@ -1,0 +1,245 @@
+// One direction of a tunnel, and the state of one side. A quiet channel holds no buffer and no pipe.
+// It relies on Kernel for the bytes and on Flow.BodyMeter for where a body ends.
+import Flow
+import Kernel
+import Wire
+
+/// What epoll's edges have told of one socket. It does not own the descriptor.
+struct Side {
+  var fd: CInt = -1
+  /// May have bytes; true until a read says that there are none.
+  var isReadable = false
+  var isWritable = true
+  /// The peer has shut down its sending side: a short read does not mean that nothing follows.
+  var hasPeerEnded = false
+
+  mutating func note(_ readiness: Readiness) {
+    if readiness.contains(.readable) { isReadable = true }
+    if readiness.contains(.writable) { isWritable = true }
+    if !readiness.isDisjoint(with: [.peerClosed, .hangup, .error]) {
+      isReadable = true
+      hasPeerEnded = true
+    }
+    if !readiness.isDisjoint(with: [.hangup, .error]) { isWritable = true }
+  }
+}
+
+struct Channel {
+  /// Bytes that the sink has not taken, from `heldOffset` on.
+  private(set) var held: [UInt8] = []
+  private var heldOffset = 0
+  private var pipe: Pipe?
+  var meter = BodyMeter(.none)
+  /// Bytes that the sink took.
+  var moved: UInt64 = 0
+  var isOpen = false
+  var hasSourceEnded = false
+  /// The source's end was carried over to the sink.
+  var hasCarriedEnd = false
+  /// A stream goes by splice(2); small chunks go through the scratch buffer.
+  private var isStreaming = false
+
+  var isEmpty: Bool { held.isEmpty && pipe == nil }
+
+  mutating func open(_ meter: BodyMeter) {
+    self.meter = meter
+    isOpen = true
+  }
+
+  mutating func hold(_ bytes: [UInt8]) {
+    if bytes.isEmpty { return }
+    if held.isEmpty { held = bytes } else { held += bytes }
+  }
+
+  mutating func dropHeld() {
+    held = []
+    heldOffset = 0
+  }
+}
+
+enum PumpEnd {
+  /// Nothing more to move before the next event.
+  case blocked
+  /// The fairness budget is used up.
+  case again
+  case sourceEnded
+  case bodyEnded
+  case malformed
+  case reset
+  /// No tokens are left for bytes; the wait in nanoseconds.
+  case limited(retryAfterNs: UInt64)
+}
+
+/// What a loop lends to each pump.
+struct PumpTools {
+  let scratch: Scratch
+  let pipes: PipePool
+}
+
+extension Channel {
+  /// Chunks up to this size are copied: below it a copy is cheaper than two splices.
+  static var copyBytesMax: Int { 16 * 1024 }
+  static var roundsMax: Int { 16 }
+
+  /// Sends what is held. False when the sink would block or broke.
+  mutating func flush(to sink: inout Side) -> PumpEnd? {
+    while !held.isEmpty {
+      if !sink.isWritable { return .blocked }
+      let sent = held.withSpan(from: heldOffset) { Socket.send(sink.fd, $0) }
+      switch sent {
+      case .bytes(let count):
+        moved += UInt64(count)
+        heldOffset += count
+        if heldOffset == held.count { dropHeld() } else { sink.isWritable = false }
+      case .wouldBlock: sink.isWritable = false
+      case .end, .failed: return .reset
+      }
+    }
+    return nil
+  }
+
+  /// Moves bytes from source to sink until one of them blocks, the body ends, or the budget is used up.
+  mutating func pump(
+    from source: inout Side, to sink: inout Side, _ tools: PumpTools, bucket: ByteBucketUse
+  ) -> PumpEnd {
+    if let end = flush(to: &sink) { return end }
+    for _ in 0..<Self.roundsMax {
+      if let end = drainPipe(to: &sink, tools) { return end }
+      if !isOpen { return .blocked }
+      if meter.hasEnded { return .bodyEnded }
+      if hasSourceEnded { return .sourceEnded }
+      if !source.isReadable || !sink.isWritable { return .blocked }
+      let (granted, retryAfterNs) = bucket.reserve(upTo: isStreaming ? tools.pipes.pipeBytes : Self.copyBytesMax)
+      if granted == 0 { return .limited(retryAfterNs: retryAfterNs) }
+      let end =
+        isStreaming && meter.blindBytesMax > 0
+        ? stream(from: &source, granted, tools, bucket)
+        : copy(from: &source, to: &sink, granted, tools, bucket)
+      if let end { return end }
+    }
+    return .again
+  }
+
+  /// Sends all that is on its way, and reads nothing more. nil when all has gone.
+  mutating func finish(to sink: inout Side, _ tools: PumpTools) -> PumpEnd? {
+    if let end = drainPipe(to: &sink, tools) { return end }
+    return flush(to: &sink)
+  }
+
+  // MARK: - By copy
+
+  private mutating func copy(
+    from source: inout Side, to sink: inout Side, _ granted: Int, _ tools: PumpTools, _ bucket: ByteBucketUse
+  ) -> PumpEnd? {
+    let asked = min(granted, meter.readBytesMax)
+    switch tools.scratch.receive(from: source.fd, upTo: asked) {
+    case .bytes(let count):
+      bucket.refund(granted - count)
+      if count < asked && !source.hasPeerEnded { source.isReadable = false }
+      if count == Self.copyBytesMax && meter.blindBytesMax > count { isStreaming = true }
+      return pass(count, to: &sink, tools)
+    case .wouldBlock:
+      bucket.refund(granted)
+      source.isReadable = false
+      return .blocked
+    case .end:
+      bucket.refund(granted)
+      hasSourceEnded = true
+      return .sourceEnded
+    case .failed:
+      bucket.refund(granted)
+      return .reset
+    }
+  }
+
+  private mutating func pass(_ count: Int, to sink: inout Side, _ tools: PumpTools) -> PumpEnd? {
+    var passed = count
+    switch tools.scratch.withBytes(count, { meter.follow($0) }) {
+    case .more: break
+    // What stands behind a chunked body was not asked for: it is dropped, and the connection is not used again.
+    case .ended(let bodyCount): passed = bodyCount
+    case .malformed: return .malformed
+    }
+    if passed == 0 { return nil }
+    switch tools.scratch.send(to: sink.fd, 0..<passed) {
+    case .bytes(let sent):
+      moved += UInt64(sent)
+      if sent < passed {
+        sink.isWritable = false
+        hold(tools.scratch.bytes(sent..<passed))
+      }
+      return nil
+    case .wouldBlock:
+      sink.isWritable = false
+      hold(tools.scratch.bytes(0..<passed))
+      return .blocked
+    case .end, .failed: return .reset
+    }
+  }
+
+  // MARK: - By splice
+
+  private mutating func stream(
+    from source: inout Side, _ granted: Int, _ tools: PumpTools, _ bucket: ByteBucketUse
+  ) -> PumpEnd? {
+    guard let pipe = tools.pipes.borrow() else {
+      // No descriptor for a pipe: the copy path needs none.
+      bucket.refund(granted)
+      isStreaming = false
+      return nil
+    }
+    switch pipe.fill(from: source.fd, upTo: min(granted, meter.blindBytesMax)) {
+    case .bytes(let count):
+      bucket.refund(granted - count)
+      meter.moved(count)
+      if count < Self.copyBytesMax / 4 { isStreaming = false }
+      self.pipe = pipe
+      return nil
+    case .wouldBlock:
+      bucket.refund(granted)
+      source.isReadable = false
+      tools.pipes.giveBack(pipe)
+      return .blocked
+    case .end:
+      bucket.refund(granted)
+      hasSourceEnded = true
+      tools.pipes.giveBack(pipe)
+      return .sourceEnded
+    case .failed(let code):
+      bucket.refund(granted)
+      tools.pipes.giveBack(pipe)
+      // Some sources cannot be spliced (EINVAL): they can be copied.
+      guard code == SystemError.invalidArgument else { return .reset }
+      isStreaming = false
+      return nil
+    }
+  }
+
+  private mutating func drainPipe(to sink: inout Side, _ tools: PumpTools) -> PumpEnd? {
+    guard let pipe else { return nil }
+    while pipe.filled > 0 {
+      if !sink.isWritable { return .blocked }
+      switch pipe.drain(to: sink.fd, more: false) {
+      case .bytes(let count): moved += UInt64(count)
+      case .wouldBlock: sink.isWritable = false
+      case .end, .failed: return .reset
+      }
+    }
+    self.pipe = nil
+    tools.pipes.giveBack(pipe)
+    return nil
+  }
+
+  /// Gives the pipe up at the end of a session; a pipe that still holds bytes is closed by its pool.
+  mutating func abandon(_ pipes: PipePool) {
+    if let pipe { pipes.giveBack(pipe) }
+    pipe = nil
+    dropHeld()
+  }
+}
+
+extension [UInt8] {
+  fileprivate func withSpan<R>(from offset: Int, _ body: (Span<UInt8>) -> R) -> R {
+    body(span.extracting(droppingFirst: offset))
+  }
+}

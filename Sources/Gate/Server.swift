@@ -1,0 +1,239 @@
+// The gate as a process: it binds the listeners, starts a worker a core, and on the main thread waits for signals.
+// It relies on a PolicySource for the file; a policy that does not load never replaces one that does.
+package import Kernel
+package import Policy
+import Synchronization
+import Wire
+
+/// Where policies come from; it tells the user itself what is wrong with one.
+package protocol PolicySource {
+  func load(replacing old: Policy?) -> Policy?
+}
+
+package struct ServeOptions: Sendable {
+  package var workers: Int?
+  package var listenConnect: [ListenAddress]
+
+  package init(workers: Int? = nil, listenConnect: [ListenAddress] = []) {
+    self.workers = workers
+    self.listenConnect = listenConnect
+  }
+}
+
+package enum ServerError: Error, CustomStringConvertible {
+  case noPolicy
+  case cannotListen(String, SystemError)
+  case cannotOpenLog(String, SystemError)
+  case cannotStart(SystemError)
+
+  package var description: String {
+    switch self {
+    case .noPolicy: "the policy did not load; nothing was started"
+    case .cannotListen(let address, let error):
+      "cannot listen on \(address): \(error). Choose another address with --listen-connect or `listen: {connect: …}`"
+    case .cannotOpenLog(let path, let error):
+      "cannot open the log \(path): \(error). Name a file that this user may write in `log: {file: …}`"
+    case .cannotStart(let error): "cannot start: \(error)"
+    }
+  }
+}
+
+package final class Server {
+  /// How often the main thread looks after what has no event: /etc/hosts, interfaces, a log that waits for its disk.
+  private static let roundMs = 2_000
+  private static let unwritableRoundMs = 200
+  private static let hostsPath = "/etc/hosts"
+  private static let hostsBytesMax = 4 << 20
+
+  private let source: any PolicySource
+  private let options: ServeOptions
+  private var policy: Policy
+  private var listening: [SocketAddress] = []
+  private let shared: Shared
+  private let workers: Int
+  private let running = RunningWorkers()
+  private var hostsFile: FileStamp?
+  private var hosts = HostsTable.empty
+  private var saidUnwritable = false
+
+  package init(_ source: any PolicySource, _ options: ServeOptions) throws(ServerError) {
+    guard let policy = source.load(replacing: nil) else { throw .noPolicy }
+    self.source = source
+    self.options = options
+    self.policy = policy
+    workers = options.workers ?? Machine.cores()
+    do {
+      let log = try SharedAppendFile(path: policy.settings.log.file)
+      var mailboxes: [Mailbox<WorkerMessage>] = []
+      for _ in 0..<workers { mailboxes.append(try Mailbox()) }
+      shared = Shared(log: log, mailboxes: mailboxes, passwords: try PasswordVerifier())
+    } catch {
+      throw .cannotOpenLog(policy.settings.log.file ?? "standard output", error)
+    }
+  }
+
+  /// Serves until a signal ends it. The exit status: 0, or 1 when log lines could not be written to the end.
+  package func run() throws(ServerError) -> Int32 {
+    let signals: Signals
+    do { signals = try Signals() } catch { throw .cannotStart(error) }
+    ResourceLimits.raiseOpenFiles()
+    let sockets = try bindListeners()
+    readHosts()
+    recordPolicy()
+    do { try start(sockets) } catch { throw .cannotStart(error) }
+    announce()
+    var status: Int32 = 0
+    serving: while true {
+      switch signals.wait(timeoutMs: shared.log.isUnwritable ? Self.unwritableRoundMs : Self.roundMs) {
+      case .reload: reload()
+      case .terminate: break serving
+      case nil: lookAround()
+      }
+    }
+    drain(signals)
+    if !shared.log.finish(triesMax: 20, pauseMs: 100) {
+      Messages.warn("the log could not be written to its end: \(shared.log.pendingBytes) bytes are lost")
+      status = 1
+    }
+    return status
+  }
+
+  // MARK: - Start
+
+  /// One socket a worker and address (SO_REUSEPORT); the kernel spreads the connections.
+  private func bindListeners() throws(ServerError) -> [[CInt]] {
+    let wanted = options.listenConnect.isEmpty ? policy.settings.listen.connect : options.listenConnect
+    var sockets = [[CInt]](repeating: [], count: workers)
+    for address in wanted {
+      var bound = SocketAddress(address.address, port: address.port)
+      for worker in 0..<workers {
+        do {
+          let socket = try Socket.listen(on: bound, reusePort: workers > 1, backlog: 4096)
+          // Port 0: the first socket gets one from the kernel, the others share it.
+          if let local = Socket.localAddress(socket.raw) { bound = local }
+          sockets[worker].append(socket.relinquish())
+        } catch {
+          throw .cannotListen("\(address)", error)
+        }
+      }
+      listening.append(bound)
+    }
+    return sockets
+  }
+
+  private func start(_ sockets: [[CInt]]) throws(SystemError) {
+    let shared = shared
+    let running = running
+    let (policy, gate, hosts) = (policy, gateAddresses(), hosts)
+    try Threads.start(name: "passwords") {
+      shared.passwords.run { verified in shared.mailboxes[verified.question.worker].post(.verified(verified)) }
+    }
+    for index in 0..<workers {
+      running.entered()
+      let listening = sockets[index]
+      try Threads.start(name: "worker-\(index)") {
+        do throws(SystemError) {
+          let worker = try Worker(
+            index: index, shared: shared, adopting: listening, policy: policy, gate: gate, hosts: hosts)
+          worker.run()
+        } catch {
+          Messages.warn("worker \(index) cannot start: \(error)")
+          running.failed()
+        }
+        running.left()
+      }
+    }
+  }
+
+  private func announce() {
+    let places = listening.map { "\($0)" }.joined(separator: ", ")
+    let from = "policy \(policy.hash)"
+    Messages.say("listening on \(places) (connect), \(workers) worker\(workers == 1 ? "" : "s"), \(from)")
+  }
+
+  private func gateAddresses() -> GateAddresses {
+    GateAddresses(
+      listeners: listening.map { ($0.ip, $0.port) }, interfaces: InterfaceAddresses.list().map(\.ip))
+  }
+
+  private func recordPolicy() {
+    let log = AuditLog(file: shared.log, sequence: shared.sequence)
+    log.recordPolicy(policy, wallMs: Clock.wallMs())
+    log.flush()
+  }
+
+  // MARK: - While it serves
+
+  /// SIGHUP: the log is opened anew (it may have been renamed), and the policy is read again.
+  private func reload() {
+    if let error = shared.log.reopen() { Messages.warn("the log stays where it was: \(error)") }
+    guard let new = source.load(replacing: policy) else {
+      Messages.warn("the policy was not replaced; \(policy.hash) stays in force")
+      return
+    }
+    if new.settings.listen != policy.settings.listen || new.settings.log.file != policy.settings.log.file {
+      Messages.warn("changes of `listen` and `log.file` take effect at the next start")
+    }
+    policy = new
+    readHosts()
+    recordPolicy()
+    tellAll(.policy(policy, gateAddresses(), hosts))
+    Messages.say("policy \(policy.hash) is in force")
+  }
+
+  private func lookAround() {
+    if shared.log.isUnwritable || shared.log.pendingBytes > 0 { retryLog() }
+    readHosts()
+    tellAll(.surroundings(gateAddresses(), hosts))
+  }
+
+  private func retryLog() {
+    let error = shared.log.retry()
+    if let error, !saidUnwritable {
+      Messages.warn("the log cannot be written: \(error); new tunnels are refused until it can")
+    }
+    if error == nil && saidUnwritable { Messages.say("the log is written again") }
+    saidUnwritable = error != nil
+  }
+
+  private func readHosts() {
+    let stamp = FileStamp(path: Self.hostsPath)
+    if stamp == hostsFile { return }
+    hostsFile = stamp
+    guard let bytes = FileBytes.read(Self.hostsPath, bytesMax: Self.hostsBytesMax) else { return }
+    hosts = HostsTable.parse(bytes)
+  }
+
+  private func tellAll(_ message: WorkerMessage) {
+    for mailbox in shared.mailboxes { mailbox.post(message) }
+  }
+
+  // MARK: - End
+
+  /// What stands may finish up to `timeouts.drain`; a second signal ends that wait.
+  private func drain(_ signals: Signals) {
+    let dueMs = Clock.monotonicMs() + policy.settings.timeouts.drainMs
+    Messages.say("draining \(shared.liveConnections) connections")
+    tellAll(.drain)
+    while running.count > 0 && Clock.monotonicMs() < dueMs {
+      if signals.wait(timeoutMs: 20) == .terminate { break }
+    }
+    tellAll(.stop)
+    var rounds = 0
+    while running.count > 0 && rounds < 500 {
+      _ = signals.wait(timeoutMs: 10)
+      rounds += 1
+    }
+  }
+}
+
+/// How many worker threads are still at work.
+final class RunningWorkers: Sendable {
+  private let live = Atomic<Int>(0)
+
+  var count: Int { live.load(ordering: .acquiring) }
+  func entered() { live.wrappingAdd(1, ordering: .relaxed) }
+  func left() { live.wrappingSubtract(1, ordering: .releasing) }
+  /// A gate with a worker missing would answer a part of its clients only.
+  func failed() { Machine.exit(status: 2) }
+}

@@ -1,0 +1,78 @@
+// Step "connect": attempts to screened addresses, of which the first that stands becomes the upstream.
+// It relies on the flow to say which address comes next; the peer is read back and handed to the flow.
+import Kernel
+import Wire
+
+/// The upstream socket of one session, and the attempts that race for that place (RFC 8305).
+struct Upstream {
+  enum Started {
+    case underWay
+    case failed(code: CInt)
+    /// No descriptor, no port, no memory: the gate's own fault.
+    case exhausted
+  }
+
+  enum Settled {
+    case connected(dialled: IPAddress, peer: IPAddress)
+    case failed(code: CInt)
+    /// Not yet, or an event of an attempt that was given up.
+    case nothing
+  }
+
+  private final class Attempt {
+    let socket: Descriptor
+    let tag: UInt8
+    let address: IPAddress
+
+    init(socket: consuming Descriptor, tag: UInt8, address: IPAddress) {
+      self.socket = socket
+      self.tag = tag
+      self.address = address
+    }
+  }
+
+  private var attempts: [Attempt] = []
+  private var standing: Attempt?
+  private var lastTag: UInt8 = 0
+
+  var isStanding: Bool { standing != nil }
+  var fd: CInt { standing?.socket.raw ?? -1 }
+  var hasAttempts: Bool { !attempts.isEmpty }
+
+  func isStanding(_ tag: UInt8) -> Bool { standing?.tag == tag }
+
+  mutating func start(_ address: IPAddress, port: UInt16, _ loop: Loop, _ slot: Slot) -> Started {
+    do {
+      let socket = try Socket.connect(to: SocketAddress(address, port: port))
+      // Zero is the client's tag; with 255 attempts a session, a stale event cannot meet a new socket of its tag.
+      lastTag = lastTag == .max ? 1 : lastTag + 1
+      guard loop.watchEdges(socket.raw, slot, tag: lastTag) else { return .exhausted }
+      attempts.append(Attempt(socket: socket, tag: lastTag, address: address))
+      return .underWay
+    } catch {
+      return error.isExhaustion ? .exhausted : .failed(code: error.code)
+    }
+  }
+
+  /// An event on an attempt's socket. getpeername(2) tells at once that it stands, and with whom.
+  mutating func settle(_ tag: UInt8) -> Settled {
+    guard let index = attempts.firstIndex(where: { $0.tag == tag }) else { return .nothing }
+    let attempt = attempts[index]
+    guard let peer = Socket.peerAddress(attempt.socket.raw) else {
+      let code = Socket.pendingError(attempt.socket.raw)
+      if code == 0 { return .nothing }
+      attempts.remove(at: index)
+      return .failed(code: code)
+    }
+    standing = attempt
+    attempts = []
+    return .connected(dialled: attempt.address, peer: peer.ip)
+  }
+
+  /// Closes what stands and what is under way.
+  mutating func close(cut: Bool) {
+    if cut, let standing { Socket.abort(standing.socket.raw) }
+    standing = nil
+    attempts = []
+  }
+}

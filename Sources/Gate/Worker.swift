@@ -1,0 +1,188 @@
+// One event loop with all that lives on it: listeners, sessions, names, log lines. One thread each.
+// What other threads want of it comes through its mailbox; nothing else is shared but the policy, the buckets and the log.
+import Flow
+import Kernel
+package import Policy
+import Synchronization
+import Wire
+
+package enum WorkerMessage: Sendable {
+  case policy(Policy, GateAddresses, HostsTable)
+  case surroundings(GateAddresses, HostsTable)
+  case verified(VerifiedPassword)
+  case drain
+  case stop
+}
+
+/// What all workers of a process share.
+package final class Shared: Sendable {
+  let log: SharedAppendFile
+  let sequence = AuditSequence()
+  let mailboxes: [Mailbox<WorkerMessage>]
+  let passwords: PasswordVerifier
+  private let connections = Atomic<Int>(0)
+  private let nextId = Atomic<UInt64>(1)
+
+  init(log: SharedAppendFile, mailboxes: [Mailbox<WorkerMessage>], passwords: PasswordVerifier) {
+    self.log = log
+    self.mailboxes = mailboxes
+    self.passwords = passwords
+  }
+
+  var liveConnections: Int { connections.load(ordering: .relaxed) }
+  func opened() -> Int { connections.wrappingAdd(1, ordering: .relaxed).newValue }
+  func closed() { connections.wrappingSubtract(1, ordering: .relaxed) }
+  func takeId() -> UInt64 { nextId.wrappingAdd(1, ordering: .relaxed).oldValue }
+}
+
+final class Worker: LoopDelegate {
+  let loop: Loop
+  let names: Names
+  let tools: PumpTools
+  let passwords: PasswordCache
+  let shared: Shared
+  private let audit: AuditLog
+  private let mailbox: Mailbox<WorkerMessage>
+  private(set) var conditions: Conditions
+  private var listeners: [Listener] = []
+  /// By slot index: it keeps the sessions alive, and is how a reload reaches them.
+  private var sessions: ContiguousArray<Session?> = []
+  private var liveSessions = 0
+  private var isStopping = false
+
+  init(
+    index: Int, shared: Shared, adopting listening: [CInt], policy: Policy, gate: GateAddresses, hosts: HostsTable
+  ) throws(SystemError) {
+    self.shared = shared
+    mailbox = shared.mailboxes[index]
+    loop = try Loop()
+    names = try Names(loop: loop, settings: policy.settings, hosts: hosts)
+    tools = PumpTools(scratch: Scratch(), pipes: PipePool())
+    passwords = PasswordCache(verifier: shared.passwords, worker: index)
+    audit = AuditLog(file: shared.log, sequence: shared.sequence)
+    conditions = Conditions(policy: policy, gate: gate)
+    try loop.watchMailbox(mailbox.fd)
+    refreshConditions()
+    for raw in listening {
+      let listener = Listener(socket: Descriptor(owning: raw), worker: self)
+      try listener.begin()
+      listeners.append(listener)
+    }
+  }
+
+  func run() { loop.run(self) }
+
+  /// The flows see the loop's clock, which moves once a turn.
+  func refreshConditions() {
+    conditions.nowMs = loop.nowMs
+    conditions.nowNs = loop.nowNs
+    conditions.unixSeconds = loop.wallMs / 1000
+    conditions.isLogUnwritable = audit.isUnwritable && conditions.policy.settings.log.refusesWhenUnwritable
+  }
+
+  // MARK: - Sessions
+
+  /// Step "accept": a new flow, or a refusal when there are too many connections.
+  func accepted(_ socket: consuming Descriptor, from peer: SocketAddress) {
+    refreshConditions()
+    let id = shared.takeId()
+    let flow = Flow(source: peer.ip, conditions)
+    if shared.opened() > conditions.policy.settings.limits.connections {
+      shared.closed()
+      refuse(socket, client: flow.client.name, id)
+      return
+    }
+    let session = Session(worker: self, id: id, socket: socket, flow: flow)
+    guard session.begin() else {
+      shared.closed()
+      return
+    }
+    let index = session.slotIndex
+    if index >= sessions.count { sessions.append(contentsOf: repeatElement(nil, count: index + 1 - sessions.count)) }
+    sessions[index] = session
+    liveSessions += 1
+    session.start()
+  }
+
+  private func refuse(_ socket: borrowing Descriptor, client: String, _ id: UInt64) {
+    // What the client has sent is read first, as far as it is there: else close(2) would reset the answer away.
+    _ = tools.scratch.receive(from: socket.raw, upTo: Channel.copyBytesMax)
+    let reply = Flow.tooManyReply
+    _ = Socket.send(socket.raw, reply.span)
+    audit.recordRefusedConnection(
+      client: client, .tooMany, id: id, policy: conditions.policy, wallMs: loop.wallMs)
+  }
+
+  func ended(_ session: Session, _ slot: Slot) {
+    sessions[slot.index] = nil
+    loop.release(slot)
+    liveSessions -= 1
+    shared.closed()
+    if isStopping && liveSessions == 0 { loop.stop() }
+  }
+
+  func record(_ outcome: Outcome, of flow: borrowing Flow, _ facts: AuditFacts) {
+    audit.record(outcome, of: flow, facts, policy: conditions.policy, wallMs: loop.wallMs)
+  }
+
+  var mayAccept: Bool {
+    audit.pendingBytes < conditions.policy.settings.log.bufferBytes
+  }
+
+  // MARK: - LoopDelegate
+
+  func turnEnded() { audit.flush() }
+
+  func mailArrived() {
+    for message in mailbox.drain() {
+      switch message {
+      case .policy(let policy, let gate, let hosts): replace(policy, gate, hosts)
+      case .surroundings(let gate, let hosts):
+        conditions.gate = gate
+        names.replaceHosts(hosts)
+      case .verified(let verified): deliver(verified)
+      case .drain: drain()
+      case .stop: stop()
+      }
+    }
+  }
+
+  private func replace(_ policy: Policy, _ gate: GateAddresses, _ hosts: HostsTable) {
+    conditions.policy = policy
+    conditions.gate = gate
+    names.replaceHosts(hosts)
+    do throws(SystemError) {
+      try names.replaceSettings(policy.settings)
+    } catch {
+      Messages.warn("the resolver stays as it was: \(error)")
+    }
+    tellAll(.policyReplaced)
+  }
+
+  private func deliver(_ verified: VerifiedPassword) {
+    passwords.remember(verified)
+    guard loop.isCurrent(verified.asker), let session = sessions[verified.asker.index] else { return }
+    session.tellFromOutside(.authenticated(verified.isRight))
+  }
+
+  /// No new connections; what stands may finish.
+  private func drain() {
+    listeners.removeAll()
+    conditions.isDraining = true
+    isStopping = true
+    for session in sessions { session?.closeIfQuiet() }
+    if liveSessions == 0 { loop.stop() }
+  }
+
+  private func stop() {
+    tellAll(.drainEnded)
+    for session in sessions { session?.closeNow() }
+    audit.flush()
+    loop.stop()
+  }
+
+  private func tellAll(_ event: Event) {
+    refreshConditions()
+    for session in sessions { session?.tellFromOutside(event) }
+  }
+}

@@ -1,0 +1,61 @@
+// `sluice serve`: the gate in the foreground.
+// It relies on Gate.Server for all but the flags and the policy file.
+import ArgumentParser
+import Gate
+import Policy
+import PolicyFile
+
+struct Serve: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Run the gate in the foreground.",
+    discussion: """
+      Lets out what the policy names, refuses and logs everything else. Point clients at it with
+      HTTPS_PROXY=http://127.0.0.1:3128 (and HTTP_PROXY). SIGHUP reloads the policy and reopens the log,
+      SIGTERM drains and ends. Without --policy everything is denied.
+      """)
+
+  @Option(help: "The policy file (YAML).") var policy: String?
+  @Option(help: "Event loops, one thread each. Default: one a core.") var workers: Int?
+  @Option(
+    name: .customLong("listen-connect"),
+    help: "ADDRESS:PORT to accept CONNECT and plain HTTP on, in place of the file's `listen.connect`. May repeat.")
+  var listenConnect: [String] = []
+
+  func validate() throws {
+    if let workers, !(1...1024).contains(workers) { throw ValidationError("--workers takes a number from 1 to 1024.") }
+  }
+
+  func run() throws {
+    var addresses: [ListenAddress] = []
+    for text in listenConnect {
+      guard let address = ListenAddress(text) else {
+        throw ValidationError("--listen-connect takes ADDRESS:PORT, such as 127.0.0.1:3128 or [::1]:3128; got \(text).")
+      }
+      addresses.append(address)
+    }
+    let source = FilePolicySource(path: policy)
+    do {
+      let server = try Server(source, ServeOptions(workers: workers, listenConnect: addresses))
+      let status = try server.run()
+      if status != 0 { throw ExitCode(status) }
+    } catch let error as ServerError {
+      Messages.say("\(error)")
+      throw ExitCode(2)
+    }
+  }
+}
+
+/// The policy file of a running gate.
+struct FilePolicySource: PolicySource {
+  let path: String?
+
+  func load(replacing old: Policy?) -> Policy? {
+    guard let path else {
+      if old == nil { Messages.warn("no --policy: everything is denied. Write one and start with --policy FILE") }
+      return Policy.denyAll
+    }
+    let loaded = PolicyFile.load(path: path, inheriting: old)
+    for problem in loaded.problems { Messages.say("\(problem)") }
+    return loaded.policy
+  }
+}
