@@ -22,7 +22,7 @@ enum state { CLOSED, HEAD, READY, RUN };
 struct conn {
   int fd;
   enum state state;
-  int want_out, close_after;
+  int want_out, close_after, reused;
   uint64_t started;           // of the tunnel, the round trip, or the request
   uint64_t sent, got, length; // bulk: bytes of pattern; http and refused: got and length of the body
   uint32_t have;              // bytes in head, or of the answer that comes
@@ -35,7 +35,7 @@ static struct conn *conns;
 static struct histogram latency;
 static int ep;
 static uint32_t live, ready;
-static uint64_t issued, ok, failed, wrong, bytes, opened, serial, status_count[600];
+static uint64_t issued, ok, failed, wrong, bytes, opened, reopened, serial, status_count[600];
 static uint64_t begun, ended;
 static char connect_head[512], get_head[512];
 static uint8_t scratch[CHUNK_MAX];
@@ -47,6 +47,7 @@ static int opens_each(void) {
 static int is_http(void) { return set.kind == HTTP || set.kind == HTTP_NEW; }
 
 static void start(struct conn *c);
+static void reopen(struct conn *c);
 
 static void hang_up(struct conn *c) {
   if (c->state == CLOSED) return;
@@ -184,12 +185,13 @@ static void take_bulk(struct conn *c) {
 static void response_over(struct conn *c, int whole) {
   int code = c->state == RUN ? atoi(c->head + 9) : 0;
   int good = set.kind == REFUSED ? code >= 400 : code == 200 && whole;
-  int goes_on = good && set.kind == HTTP && !c->close_after; // else finish() has started anew, with a request of its own
+  int goes_on = good && set.kind == HTTP && !c->close_after; // else finish() has started anew and sent a request
   finish(c, good);
   if (goes_on) {
     c->state = HEAD;
-    if (issued >= set.count) hang_up(c);
-    else if (get(c) < 0) finish(c, 0);
+    c->reused = 1;
+    if (issued >= set.count) return hang_up(c);
+    if (get(c) < 0) reopen(c);
   }
 }
 
@@ -224,10 +226,18 @@ static void head_complete(struct conn *c, char *end) {
   take_body(c, (uint8_t *)end, behind);
 }
 
+// A server may close a kept connection without a word (RFC 9112 9.3.1): the request goes again, on a new one.
+static void reopen(struct conn *c) {
+  reopened++;
+  issued--;
+  hang_up(c);
+  start(c);
+}
+
 static void take_head(struct conn *c) {
   ssize_t n = recv(c->fd, c->head + c->have, HEAD_BYTES - 1 - c->have, MSG_DONTWAIT);
   if (n < 0 && errno == EAGAIN) return;
-  if (n <= 0) return finish(c, 0);
+  if (n <= 0) return c->reused && c->have == 0 ? reopen(c) : finish(c, 0);
   c->have += (uint32_t)n;
   c->head[c->have] = 0;
   char *end = memmem(c->head, c->have, "\r\n\r\n", 4);
@@ -269,7 +279,7 @@ static void start(struct conn *c) {
   int on = 1;
   c->started = now_ns();
   c->have = 0;
-  c->want_out = c->close_after = 0;
+  c->want_out = c->close_after = c->reused = 0;
   c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (c->fd < 0) die("socket");
   setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -344,11 +354,11 @@ static void print_json(int in_time) {
   double seconds = (double)(ended - begun) / 1e9;
   printf("{\"mode\":\"%s\",\"connections\":%u,\"ok\":%llu,\"failed\":%llu,\"wrong_bytes\":%llu,\"in_time\":%s,"
          "\"seconds\":%.6f,\"rate\":%.1f,\"bytes\":%llu,\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,\"max_us\":%.1f,"
-         "\"opened\":%llu,\"status\":{",
+         "\"opened\":%llu,\"reopened\":%llu,\"status\":{",
          set.name, set.connections, (unsigned long long)ok, (unsigned long long)failed, (unsigned long long)wrong,
          in_time ? "true" : "false", seconds, (double)ok / seconds, (unsigned long long)bytes,
          histogram_us(&latency, 0.5), histogram_us(&latency, 0.9), histogram_us(&latency, 0.99),
-         (double)latency.max / 1000, (unsigned long long)opened);
+         (double)latency.max / 1000, (unsigned long long)opened, (unsigned long long)reopened);
   const char *comma = "";
   for (int i = 0; i < 600; i++) {
     if (!status_count[i]) continue;
