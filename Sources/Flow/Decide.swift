@@ -110,7 +110,8 @@ extension Flow {
     guard let bench, via == .http, target != nil, !bench.hasClientEnded else { return false }
     guard case .none = bench.request.body, bench.request.keepAlive else { return false }
     switch reason {
-    case .notAllowed, .deniedByRule, .expired, .rateLimited, .tooMany: return state == .readingHead || state == .authenticating
+    case .notAllowed, .deniedByRule, .expired, .rateLimited, .tooMany:
+      return state == .readingHead || state == .authenticating
     default: return false
     }
   }

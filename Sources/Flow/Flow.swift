@@ -168,6 +168,7 @@ package struct Flow: ~Copyable {
     if var outcome {
       outcome.line = outcome.line ?? rule?.line
       outcome.address = outcome.address ?? address
+      outcome.ordinal = ordinal
       self.outcome = outcome
     }
     state = .ended
@@ -180,6 +181,7 @@ package struct Flow: ~Copyable {
     var outcome = Outcome(reason == .rateLimited || reason == .tooMany ? .limited : .denied, reason, line: line)
     outcome.address = address
     outcome.wouldDeny = true
+    outcome.ordinal = ordinal
     notice = outcome
   }
 

@@ -16,6 +16,8 @@ package struct Outcome: Sendable {
   /// What the client said in its ClientHello, where that matters.
   package var sni: HostName?
   package var wouldDeny = false
+  /// Which request of its connection this is about, counted from zero.
+  package var ordinal: UInt32 = 0
   /// The bucket as it stood, for a limited request.
   package var bucket: BucketLevel?
 

@@ -302,7 +302,9 @@ final class Session: Source {
   }
 
   private func authenticate() {
-    guard let hash = flow.client.passwordHash, let user = flow.client.proxyUser else { return tell(.authenticated(false)) }
+    guard let hash = flow.client.passwordHash, let user = flow.client.proxyUser else {
+      return tell(.authenticated(false))
+    }
     let password = flow.presentedPassword
     switch worker.passwords.check(user: user, password: password, hash: hash, asker: slot) {
     case .known(let isRight): tell(.authenticated(isRight))

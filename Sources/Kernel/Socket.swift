@@ -34,7 +34,8 @@ package struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
     case .v4(let value):
       return "\(value >> 24).\(value >> 16 & 255).\(value >> 8 & 255).\(value & 255):\(port)"
     case .v6(let high, let low):
-      let groups = [high, low].flatMap { half in [48, 32, 16, 0].map { String(half >> UInt64($0) & 0xffff, radix: 16) } }
+      let groups = [high, low].flatMap { half in [48, 32, 16, 0].map { String(half >> UInt64($0) & 0xffff, radix: 16) }
+      }
       return "[\(groups.joined(separator: ":"))]:\(port)"
     }
   }

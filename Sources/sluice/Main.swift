@@ -1,6 +1,12 @@
+// The commands of `sluice`, one file each.
+// It relies on swift-argument-parser; standard output is for results, standard error for messages.
 import ArgumentParser
 
 @main
 struct Sluice: ParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "sluice", abstract: "An egress gate for AI-agent sandboxes.")
+  static let configuration = CommandConfiguration(
+    commandName: "sluice",
+    abstract: "An egress gate for AI-agent sandboxes: lets out what the policy names, writes down the rest.",
+    version: "0.1.0",
+    subcommands: [Serve.self])
 }

@@ -1,8 +1,8 @@
 // Drives one Flow with chosen events and clocks, plays the Gate's part, and holds the flow to the invariants.
 // It relies on nothing but its choices, so that a seed replays a run.
-package import Flow
+import Flow
 package import Policy
-import Wire
+package import Wire
 
 /// A broken invariant, with the steps that led there.
 package struct Violation: Error, CustomStringConvertible {
@@ -100,7 +100,8 @@ package struct FlowSimulation: ~Copyable {
   private mutating func answer<C: Choices>(_ choices: inout C) -> Event {
     guard isAsked else { return .clientSent }
     let pool: [IPAddress] = [
-      .v4(0x5DB8_D822), .v4(0xA9FE_A9FE), .v4(0x7F00_0001), .v6(high: 0x2606_4700_0000_0000, low: 1), .v6(high: 0, low: 1),
+      .v4(0x5DB8_D822), .v4(0xA9FE_A9FE), .v4(0x7F00_0001), .v6(high: 0x2606_4700_0000_0000, low: 1),
+      .v6(high: 0, low: 1),
     ]
     let family: Family = choices.next(below: 2) == 0 ? .v4 : .v6
     let picked = (0..<choices.next(below: 4)).map { _ in pool[choices.next(below: pool.count)] }

@@ -1,1 +1,118 @@
+// The rules of how the code reads, held by a test: what may import what, how long things are, where unsafe code stands.
+// It relies on the sources lying beside it; a rule is broken by changing the tables below, where a reviewer sees it.
+import Foundation
 import Testing
+
+@Suite struct StyleTests {
+  /// Which modules the files of a part may import (DESIGN section 3). The standard library's parts are free.
+  private static let imports: [String: Set<String>] = [
+    "Wire": [],
+    "Policy": ["Wire"],
+    "Flow": ["Wire", "Policy"],
+    "Kernel": ["CLinux"],
+    "Gate": ["Kernel", "Wire", "Policy", "Flow", "CAres", "CCrypt"],
+    "PolicyFile": ["Policy", "Wire", "CYAML"],
+    "sluice": ["Gate", "PolicyFile", "Policy", "Wire", "Kernel", "Flow", "ArgumentParser"],
+  ]
+  private static let freeImports: Set<String> = ["Glibc", "Synchronization"]
+
+  /// Files that may hold unsafe code, each with the rule that makes it sound.
+  private static let unsafeFiles: [String: String] = [
+    "Wire/Bytes.swift": "pointers are used inside the expression that obtains them",
+    "Wire/ChunkedScanner.swift": "a literal's own bytes, for the time of a closure",
+    "Kernel/Descriptor.swift": "one buffer for strerror_r, for the time of a closure",
+    "Kernel/Socket.swift": "the scratch buffer is owned by its class; addresses are locals",
+    "Kernel/PipePool.swift": "two descriptors in a tuple",
+    "Kernel/Loop.swift": "the event array is owned by its class",
+    "Kernel/Mailbox.swift": "eight bytes of a local",
+    "Kernel/SharedAppendFile.swift": "an array's bytes for the time of a call",
+    "Kernel/Process.swift": "a retained box handed to a thread, and locals for the time of a call",
+    "Gate/Passwords.swift": "C strings that end with NUL, for the time of crypt_rn",
+    "Gate/Names/AresChannel.swift": "c-ares calls back only inside calls made by the channel's owner",
+    "PolicyFile/YAMLDocument.swift": "libyaml's parser is owned by one class",
+    "PolicyFile/FileReader.swift": "an array's bytes for the time of a call",
+  ]
+
+  @Test func partsImportWhatTheTableAllows() throws {
+    for file in try Repository.swiftFiles(under: "Sources") {
+      let part = file.part
+      let allowed = try #require(Self.imports[part], "Sources/\(part) is not in the imports table")
+      for line in file.lines {
+        let words = line.split(separator: " ").drop {
+          $0 == "package" || $0 == "public" || $0 == "private" || $0 == "internal"
+        }
+        guard words.first == "import", let module = words.dropFirst().last else { continue }
+        let name = String(module)
+        #expect(
+          allowed.contains(name) || Self.freeImports.contains(name),
+          "\(file.path) imports \(name), which \(part) may not")
+      }
+    }
+  }
+
+  @Test func filesAreShort() throws {
+    let files = try ["Sources", "Tests", "Fuzz"].flatMap { try Repository.swiftFiles(under: $0) }
+    #expect(files.count > 50)
+    for file in files {
+      #expect(file.lines.count <= 500, "\(file.path) has \(file.lines.count) lines, the limit is 500")
+    }
+  }
+
+  @Test func functionsAreShort() throws {
+    for file in try Repository.swiftFiles(under: "Sources") {
+      for function in Functions.of(file.lines) {
+        #expect(function.length <= 70, "\(file.path):\(function.line): \(function.length) lines, the limit is 70")
+      }
+    }
+  }
+
+  @Test func filesSayWhatTheyAre() throws {
+    for file in try Repository.swiftFiles(under: "Sources") where !file.path.hasSuffix("Package.swift") {
+      #expect(file.lines.first?.hasPrefix("// ") == true, "\(file.path) does not open with what it is")
+    }
+  }
+
+  @Test func unsafeCodeStandsInTheListedFilesOnly() throws {
+    var seen: Set<String> = []
+    for file in try Repository.swiftFiles(under: "Sources") {
+      let name = String(file.path.dropFirst("Sources/".count))
+      let isUnsafe = file.code.contains { line in
+        line.contains(word: "unsafe") || line.contains("@unchecked") || line.contains("nonisolated(unsafe)")
+          || line.contains("@safe ")
+      }
+      guard isUnsafe else { continue }
+      seen.insert(name)
+      #expect(Self.unsafeFiles[name] != nil, "\(file.path) holds unsafe code and is not in the list")
+    }
+    for name in Self.unsafeFiles.keys { #expect(seen.contains(name), "\(name) is listed without holding unsafe code") }
+  }
+
+  @Test func nothingIsForced() throws {
+    let forced = try Regex(#"try!|as!|[\w\)\]]!([^=]|$)"#)
+    for file in try Repository.swiftFiles(under: "Sources") {
+      for (number, line) in file.code.enumerated() {
+        let bare = line.withoutStrings
+        #expect(bare.firstMatch(of: forced) == nil, "\(file.path):\(number + 1) forces a value: \(line)")
+      }
+    }
+  }
+
+  @Test func aDroppedErrorSaysWhy() throws {
+    for file in try Repository.swiftFiles(under: "Sources") {
+      for (index, line) in file.lines.enumerated() where line.contains("try?") && !line.isComment {
+        let above = index > 0 ? file.lines[index - 1] : ""
+        #expect(line.contains("//") || above.isComment, "\(file.path):\(index + 1) drops an error without a comment")
+      }
+      for (index, line) in file.lines.enumerated() {
+        #expect(!line.contains("catch {}"), "\(file.path):\(index + 1) has an empty catch")
+      }
+    }
+  }
+
+  @Test func theProductDoesWithoutFoundation() throws {
+    for file in try Repository.swiftFiles(under: "Sources") {
+      #expect(
+        !file.lines.contains { $0.hasSuffix("import Foundation") || $0.contains("import Dispatch") }, "\(file.path)")
+    }
+  }
+}

@@ -39,7 +39,7 @@ package final class AuditLog {
 
   func record(_ outcome: Outcome, of flow: borrowing Flow, _ facts: AuditFacts, policy: Policy, wallMs: Int64) {
     begin(outcome.event, policy, wallMs)
-    string("id", hex(facts.id, flow.ordinal))
+    string("id", hex(facts.id, outcome.ordinal))
     string("client", flow.client.name)
     if let target = flow.target {
       literal("via", flow.via.rawValue)

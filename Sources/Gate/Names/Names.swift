@@ -70,8 +70,12 @@ final class Names: Source, AresProgress {
     lookups = [:]
     for lookup in unanswered.values {
       for waiter in lookup.waiters {
-        if lookup.v6 == nil { deliveries.append(Delivery(waiter: waiter, answer: NamesAnswer(family: .v6, addresses: []))) }
-        if lookup.v4 == nil { deliveries.append(Delivery(waiter: waiter, answer: NamesAnswer(family: .v4, addresses: []))) }
+        if lookup.v6 == nil {
+          deliveries.append(Delivery(waiter: waiter, answer: NamesAnswer(family: .v6, addresses: [])))
+        }
+        if lookup.v4 == nil {
+          deliveries.append(Delivery(waiter: waiter, answer: NamesAnswer(family: .v4, addresses: [])))
+        }
       }
     }
     if !deliveries.isEmpty { loop.again(slot) }

@@ -1,0 +1,157 @@
+// The loop with real sockets on loopback: edges arrive, stale events fall out, bytes go through pipe and buffer.
+
+import Testing
+
+@testable import Kernel
+
+private final class Recorder: Source {
+  var events: [(Readiness, UInt8)] = []
+  var deadlines = 0
+  var resumes = 0
+  var onEvent: (() -> Void)?
+
+  func ready(_ readiness: Readiness, tag: UInt8) {
+    events.append((readiness, tag))
+    onEvent?()
+  }
+  func deadlinePassed() {
+    deadlines += 1
+    onEvent?()
+  }
+  func resume() {
+    resumes += 1
+    onEvent?()
+  }
+}
+
+private final class Turns: LoopDelegate {
+  let loop: Loop
+  var mails = 0
+  var turns = 0
+  var stopsWhen: (() -> Bool) = { true }
+
+  init(_ loop: Loop) { self.loop = loop }
+  func mailArrived() { mails += 1 }
+  func turnEnded() {
+    turns += 1
+    if stopsWhen() || turns > 10_000 { loop.stop() }
+  }
+}
+
+struct Pair: ~Copyable {
+  let client: Descriptor
+  let server: Descriptor
+
+  init() throws {
+    let listener = try Socket.listen(on: SocketAddress(.v4(0x7f00_0001), port: 0), reusePort: false, backlog: 4)
+    guard let address = Socket.localAddress(listener.raw) else { throw SystemError("getsockname", code: 0) }
+    let connecting = try Socket.connect(to: address)
+    server = try Self.accept(listener)
+    client = connecting
+  }
+
+  private static func accept(_ listener: borrowing Descriptor) throws -> Descriptor {
+    for _ in 0..<1_000_000 {
+      if case .connection(let descriptor, _) = Socket.accept(listener.raw) { return descriptor }
+    }
+    throw SystemError("accept4", code: 0)
+  }
+}
+
+@Suite struct LoopTests {
+  @Test func anEdgeReachesItsSourceWithItsTag() throws {
+    let loop = try Loop()
+    let pair = try Pair()
+    let recorder = Recorder()
+    let slot = loop.register(recorder)
+    #expect(loop.watchEdges(pair.server.raw, slot, tag: 7))
+    #expect(Socket.send(pair.client.raw, [1, 2, 3].span) == .bytes(3))
+    let turns = Turns(loop)
+    turns.stopsWhen = { recorder.events.contains { $0.0.contains(.readable) } }
+    loop.run(turns)
+    #expect(recorder.events.allSatisfy { $0.1 == 7 })
+    #expect(recorder.events.contains { $0.0.contains(.writable) })
+  }
+
+  @Test func aReleasedSlotHearsNothing() throws {
+    let loop = try Loop()
+    let pair = try Pair()
+    let old = Recorder()
+    let slot = loop.register(old)
+    #expect(loop.watchEdges(pair.server.raw, slot, tag: 0))
+    loop.release(slot)
+    let new = Recorder()
+    let next = loop.register(new)
+    #expect(next.index == slot.index && next != slot, "the place is used again, under another generation")
+    #expect(Socket.send(pair.client.raw, [1].span) == .bytes(1))
+    let turns = Turns(loop)
+    loop.setDeadline(next, atMs: loop.nowMs + 30)
+    turns.stopsWhen = { new.deadlines > 0 }
+    loop.run(turns)
+    #expect(old.events.isEmpty && new.events.isEmpty)
+    #expect(!loop.isCurrent(slot) && loop.isCurrent(next))
+  }
+
+  @Test func mailAndAgainWakeTheLoop() throws {
+    let loop = try Loop()
+    let mailbox = try Mailbox<Int>()
+    try loop.watchMailbox(mailbox.fd)
+    let recorder = Recorder()
+    let slot = loop.register(recorder)
+    loop.again(slot)
+    loop.again(slot)
+    mailbox.post(1)
+    mailbox.post(2)
+    let turns = Turns(loop)
+    turns.stopsWhen = { turns.mails > 0 && recorder.resumes > 0 }
+    loop.run(turns)
+    #expect(recorder.resumes == 1, "asked twice, resumed once")
+    #expect(mailbox.drain() == [1, 2])
+    #expect(mailbox.drain().isEmpty)
+  }
+
+  @Test func bytesGoThroughAPipeWhole() throws {
+    let from = try Pair()
+    let to = try Pair()
+    let pool = PipePool()
+    let pipe = try #require(pool.borrow())
+    let sent = [UInt8]((0..<50_000).map { UInt8(truncatingIfNeeded: $0 &* 31) })
+    #expect(Socket.send(from.client.raw, sent.span) == .bytes(50_000))
+    var received: [UInt8] = []
+    let scratch = Scratch()
+    for _ in 0..<1_000_000 where received.count < sent.count {
+      if pipe.filled == 0 { _ = pipe.fill(from: from.server.raw, upTo: pool.pipeBytes) }
+      if pipe.filled > 0 { _ = pipe.drain(to: to.client.raw, more: false) }
+      if case .bytes(let count) = scratch.receive(from: to.server.raw, upTo: Scratch.byteCount) {
+        received += scratch.bytes(0..<count)
+      }
+    }
+    #expect(received == sent)
+    pool.giveBack(pipe)
+    #expect(pool.borrow() === pipe, "an empty pipe is lent again")
+  }
+
+  @Test func theEndAndTheResetOfAPeerAreTold() throws {
+    let pair = try Pair()
+    let scratch = Scratch()
+    Socket.shutdownWrite(pair.client.raw)
+    var got = Transfer.wouldBlock
+    for _ in 0..<1_000_000 where got == .wouldBlock { got = scratch.receive(from: pair.server.raw, upTo: 10) }
+    #expect(got == .end)
+    #expect(Socket.pendingError(pair.server.raw) == 0)
+    #expect(Socket.peerAddress(pair.server.raw) == Socket.localAddress(pair.client.raw))
+  }
+
+  @Test func aPortInUseIsAnErrorWithItsStage() throws {
+    let listener = try Socket.listen(on: SocketAddress(.v4(0x7f00_0001), port: 0), reusePort: false, backlog: 4)
+    let address = try #require(Socket.localAddress(listener.raw))
+    #expect(throws: SystemError.self) {
+      _ = try Socket.listen(on: address, reusePort: false, backlog: 4).raw
+    }
+    do throws(SystemError) {
+      _ = try Socket.listen(on: address, reusePort: false, backlog: 4).raw
+    } catch {
+      #expect(error.stage == "bind" && error.description.contains("in use"))
+    }
+  }
+}

@@ -1,0 +1,87 @@
+// Lines of many threads: none lost, none torn, also across a rename and a full disk.
+
+import Foundation
+import Synchronization
+import Testing
+
+@testable import Kernel
+
+@Suite struct SharedAppendFileTests {
+  private func temporaryFolder() throws -> URL {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "sluice-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    return folder
+  }
+
+  @Test func linesOfManyThreadsSurviveRotation() throws {
+    let folder = try temporaryFolder()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let path = folder.appending(path: "log").path
+    let file = try SharedAppendFile(path: path)
+    let done = Atomic<Int>(0)
+    for thread in 0..<4 {
+      try Threads.start(name: "writer") {
+        for number in 0..<500 {
+          var lines = Array("{\"t\":\(thread),\"n\":\(number)}\n".utf8)
+          file.flush(&lines)
+        }
+        done.wrappingAdd(1, ordering: .releasing)
+      }
+    }
+    var rotations = 0
+    while done.load(ordering: .acquiring) < 4 && rotations < 10_000 {
+      rotations += 1
+      try? FileManager.default.moveItem(atPath: path, toPath: "\(path).\(rotations)")
+      #expect(file.reopen() == nil)
+    }
+    #expect(done.load(ordering: .acquiring) == 4)
+    var seen: Set<String> = []
+    for name in try FileManager.default.contentsOfDirectory(atPath: folder.path) {
+      let text = try String(contentsOf: folder.appending(path: name), encoding: .utf8)
+      for line in text.split(separator: "\n") { #expect(seen.insert(String(line)).inserted, "twice: \(line)") }
+    }
+    #expect(seen.count == 2000)
+  }
+
+  @Test func aSlowReaderOfAPipeLosesNothing() throws {
+    let folder = try temporaryFolder()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let path = folder.appending(path: "fifo").path
+    #expect(mkfifo(path, 0o600) == 0)
+    let reader = open(path, O_RDONLY | O_NONBLOCK)
+    try #require(reader >= 0)
+    defer { close(reader) }
+    let file = try SharedAppendFile(path: path)
+    let line = Array((String(repeating: "x", count: 999) + "\n").utf8)
+    for _ in 0..<200 {
+      var lines = line
+      file.flush(&lines)
+      #expect(lines.isEmpty)
+    }
+    #expect(file.pendingBytes > 0)
+    #expect(!file.isUnwritable, "a reader that is slow is not a full disk")
+    for _ in 0..<1000 {
+      var lines = line
+      file.flush(&lines)
+    }
+    #expect(file.isUnwritable, "more waits than may")
+    var received = 0
+    var chunk = [UInt8](repeating: 0, count: 65_536)
+    for _ in 0..<10_000 where received < 1_200_000 {
+      let count = read(reader, &chunk, chunk.count)
+      if count > 0 { received += count } else { _ = file.retry() }
+    }
+    #expect(received == 1_200_000)
+    #expect(file.pendingBytes == 0 && !file.isUnwritable)
+  }
+
+  @Test func aFullDeviceIsToldAndKept() throws {
+    let file = try SharedAppendFile(path: "/dev/full")
+    var lines = Array("{}\n".utf8)
+    file.flush(&lines)
+    #expect(file.isUnwritable)
+    #expect(file.pendingBytes == 3)
+    #expect(file.retry()?.code == ENOSPC)
+    #expect(!file.finish(triesMax: 2, pauseMs: 1))
+  }
+}
