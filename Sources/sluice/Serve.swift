@@ -44,18 +44,3 @@ struct Serve: ParsableCommand {
     }
   }
 }
-
-/// The policy file of a running gate.
-struct FilePolicySource: PolicySource {
-  let path: String?
-
-  func load(replacing old: Policy?) -> Policy? {
-    guard let path else {
-      if old == nil { Messages.warn("no --policy: everything is denied. Write one and start with --policy FILE") }
-      return Policy.denyAll
-    }
-    let loaded = PolicyFile.load(path: path, inheriting: old)
-    for problem in loaded.problems { Messages.say("\(problem)") }
-    return loaded.policy
-  }
-}

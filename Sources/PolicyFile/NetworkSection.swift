@@ -1,0 +1,212 @@
+// `network_policy`: default, mode, deny, allow and rate_limits.
+// It relies on RuleText for hosts and ports, and on RuleChecks for what only the whole shows.
+import Policy
+import Wire
+
+struct NetworkSection {
+  private enum Default: String, CaseIterable { case deny, allow }
+  private enum Mode: String, CaseIterable { case enforce, report }
+
+  private static let inspection = "it needs the inside of TLS, which this version does not inspect"
+  private static let ruleKeys = ["host", "ports", "expires", "addresses", "protocol", "ech"]
+  private static let limitKeys = [
+    "host", "ports", "requests_per_minute", "burst", "concurrent", "upload_bytes_per_minute",
+    "download_bytes_per_minute", "tunnel_lifetime_seconds", "on_limit",
+  ]
+
+  let findings: Findings
+  let nowUnix: Int64
+
+  func read(_ node: YAMLNode) -> NetworkSpec {
+    var spec = NetworkSpec(line: line(node.mark))
+    let keys = ["default", "mode", "deny", "allow", "rate_limits"]
+    guard let fields = Fields(node, of: "network_policy", known: keys, findings) else { return spec }
+    if fields.choice("default", Default.self) == .allow {
+      spec.defaultAllows = true
+      findings.warn(fields.mark(of: "default"), "`default: allow` lets out every name that no deny rule names")
+    }
+    if fields.choice("mode", Mode.self) == .report {
+      spec.isReportOnly = true
+      findings.warn(fields.mark(of: "mode"), "`mode: report` refuses nothing; it only logs what enforce would refuse")
+    }
+    let example = "[api.example.com:443]"
+    spec.deny = fields.list("deny", example: example).compactMap(denyRule)
+    spec.allow = fields.list("allow", example: example).compactMap(allowRule)
+    spec.rateLimits = fields.list("rate_limits", example: "[{host: \"*\", requests_per_minute: 60}]").compactMap(
+      rateLimit)
+    RuleChecks(findings: findings).check(spec, marks: ruleMarks(fields))
+    return spec
+  }
+
+  private func ruleMarks(_ fields: Fields) -> [Int: Mark] {
+    var marks: [Int: Mark] = [:]
+    for key in ["deny", "allow", "rate_limits"] {
+      guard case .sequence(let items)? = fields.node(key)?.content else { continue }
+      for item in items where marks[item.mark.line] == nil { marks[item.mark.line] = item.mark }
+    }
+    return marks
+  }
+
+  private func line(_ mark: Mark) -> SourceLine { SourceLine(file: findings.file, line: mark.line) }
+
+  private func denyRule(_ node: YAMLNode) -> DenyRule? {
+    if case .mapping = node.content {
+      guard let fields = Fields(node, of: "a deny rule", known: ["host", "ports"], findings),
+        let text = hostAndPorts(fields, portsDefault: nil)
+      else { return nil }
+      return DenyRule(line: line(node.mark), pattern: text.pattern, ports: text.ports)
+    }
+    guard let text = ruleText(node) else { return nil }
+    return DenyRule(line: line(node.mark), pattern: text.pattern, ports: text.ports)
+  }
+
+  private func allowRule(_ node: YAMLNode) -> AllowSpec? {
+    guard case .mapping(let pairs) = node.content else {
+      guard let text = ruleText(node) else { return nil }
+      return checked(AllowSpec(line: line(node.mark), pattern: text.pattern, ports: text.ports), node.mark)
+    }
+    // `- api.example.com: 443` is a mapping to YAML.
+    if pairs.count == 1, case .scalar(let host, _) = pairs[0].key.content, host.contains("."),
+      case .scalar(let port, _) = pairs[0].value.content
+    {
+      findings.problem(node.mark, "a space between host and port; write \(host.quotable):\(port.quotable)")
+      return nil
+    }
+    let later = ["methods", "paths", "credential", "content"].reduce(into: [String: String]()) {
+      $0[$1] = Self.inspection
+    }
+    guard let fields = Fields(node, of: "an allow rule", known: Self.ruleKeys, later: later, findings),
+      let text = hostAndPorts(fields, portsDefault: nil)
+    else { return nil }
+    var rule = AllowSpec(line: line(node.mark), pattern: text.pattern, ports: text.ports)
+    rule.wireProtocol = fields.choice("protocol", WireProtocol.self)
+    rule.allowsECH = fields.choice("ech", ECH.self) != .refuse
+    readExpiry(fields, &rule)
+    readAddresses(fields, &rule)
+    return checked(rule, node.mark)
+  }
+
+  private enum ECH: String, CaseIterable { case refuse, allow }
+
+  private func readExpiry(_ fields: Fields, _ rule: inout AllowSpec) {
+    guard let text = fields.text("expires", example: "2027-01-01T00:00:00Z") else { return }
+    guard let time = Timestamp.parse(text) else {
+      findings.problem(
+        fields.node("expires")?.mark ?? fields.mark,
+        "`expires` takes an RFC 3339 time such as 2027-01-01T00:00:00Z, not `\(text.quotable)`")
+      return
+    }
+    rule.expiresAt = time
+    if time <= nowUnix { findings.warn(fields.mark(of: "expires"), "this rule has expired, and allows nothing") }
+  }
+
+  private func readAddresses(_ fields: Fields, _ rule: inout AllowSpec) {
+    guard fields.has("addresses") else { return }
+    let nodes = fields.list("addresses", orSingle: true, example: "[10.20.0.0/16]")
+    rule.addresses = nodes.compactMap { Networks.prefix($0, findings) }
+    if nodes.isEmpty, case .sequence? = fields.node("addresses")?.content {
+      findings.problem(
+        fields.mark(of: "addresses"), "`addresses` is empty, so the rule can never match; list networks or remove it")
+    }
+    if case .exact(.address(let address)) = rule.pattern, !rule.addresses.isEmpty,
+      !rule.addresses.contains(where: { $0.contains(address) })
+    {
+      findings.problem(
+        fields.mark(of: "addresses"),
+        "\(address) is in none of its `addresses`, so the rule can never match; remove them")
+    }
+  }
+
+  private func checked(_ rule: AllowSpec, _ mark: Mark) -> AllowSpec {
+    if rule.pattern == .any, rule.addresses.isEmpty {
+      findings.warn(mark, "this rule allows every host on port \(rule.ports)")
+    }
+    return rule
+  }
+
+  private func rateLimit(_ node: YAMLNode) -> RateLimit? {
+    guard let fields = Fields(node, of: "a rate limit", known: Self.limitKeys, findings),
+      let text = hostAndPorts(fields, portsDefault: .all)
+    else { return nil }
+    var limit = RateLimit(line: line(node.mark), pattern: text.pattern, ports: text.ports)
+    let counts = 1...RequestBucket.perMinuteMax
+    let bytes = 1...Int(ByteBucket.perMinuteMax)
+    limit.requestsPerMinute = fields.integer("requests_per_minute", counts)
+    limit.burst = fields.integer("burst", counts)
+    limit.concurrent = fields.integer("concurrent", 1...1_000_000)
+    limit.uploadBytesPerMinute = fields.bytes("upload_bytes_per_minute", bytes).map { UInt64($0) }
+    limit.downloadBytesPerMinute = fields.bytes("download_bytes_per_minute", bytes).map { UInt64($0) }
+    limit.tunnelLifetimeSeconds = fields.integer("tunnel_lifetime_seconds", 1...31_536_000)
+    limit.onLimit = fields.choice("on_limit", OnLimit.self) ?? .refuse
+    if fields.has("burst"), !fields.has("requests_per_minute") {
+      findings.problem(fields.mark(of: "burst"), "`burst` needs `requests_per_minute` beside it")
+    }
+    if !Self.limitKeys[2...7].contains(where: fields.has) {
+      findings.problem(
+        node.mark, "this entry limits nothing; give it requests_per_minute, concurrent, upload_bytes_per_minute, …")
+    }
+    return limit
+  }
+
+  private func ruleText(_ node: YAMLNode) -> RuleText? {
+    guard case .scalar(let text, _) = node.content, !node.isNull else {
+      findings.problem(node.mark, "a rule is a text HOST:PORT or a mapping with `host`, not \(node.kindName)")
+      return nil
+    }
+    return parse(text, node.mark, portsDefault: nil)
+  }
+
+  private func hostAndPorts(_ fields: Fields, portsDefault: PortSet?) -> RuleText? {
+    guard fields.has("host") else {
+      findings.problem(fields.mark, "`host` is missing; write host: HOST:PORT")
+      return nil
+    }
+    guard let text = fields.text("host", example: "api.example.com:443") else { return nil }
+    let mark = fields.node("host")?.mark ?? fields.mark
+    guard fields.has("ports") else { return parse(text, mark, portsDefault: portsDefault) }
+    let ports = fields.list("ports", orSingle: true, example: "[80, 443]").compactMap { portText($0) }
+    guard !ports.isEmpty, let set = parsePorts(ports.joined(separator: ","), fields.mark(of: "ports")) else {
+      return nil
+    }
+    let colons = text.hasPrefix("[") ? text.hasSuffix("]") ? 0 : 1 : text.split(separator: ":").count - 1
+    guard colons == 0 else {
+      findings.problem(fields.mark(of: "ports"), "the port stands in `host` already; keep one of the two")
+      return nil
+    }
+    return parse(text, mark, portsDefault: set)
+  }
+
+  private func portText(_ node: YAMLNode) -> String? {
+    if case .scalar(let text, _) = node.content, !node.isNull { return text }
+    findings.problem(node.mark, "a port is a number or a range such as 8000-8010, not \(node.kindName)")
+    return nil
+  }
+
+  private func parsePorts(_ text: String, _ mark: Mark) -> PortSet? {
+    do throws(RuleText.Problem) { return try RuleText.parsePorts(text[...]) } catch {
+      findings.problem(mark, error.description)
+      return nil
+    }
+  }
+
+  private func parse(_ text: String, _ mark: Mark, portsDefault: PortSet?) -> RuleText? {
+    do throws(RuleText.Problem) { return try RuleText.parse(text, portsDefault: portsDefault) } catch {
+      findings.problem(mark, error.description)
+      return nil
+    }
+  }
+}
+
+enum Networks {
+  /// An address or network of a list.
+  static func prefix(_ node: YAMLNode, _ findings: Findings) -> AddressPrefix? {
+    guard case .scalar(let text, _) = node.content, !node.isNull else {
+      findings.problem(node.mark, "a network is written 10.0.0.0/8 or fd00::/8, not \(node.kindName)")
+      return nil
+    }
+    do throws(AddressPrefixProblem) { return try AddressPrefix(text) } catch {
+      findings.problem(node.mark, "`\(text.quotable)`: \(error)")
+      return nil
+    }
+  }
+}

@@ -1,0 +1,113 @@
+// What stands beside the rules: listen, resolver, log, limits, timeouts. Each key overrides a default of Settings.
+// It relies on the bounds here: a value outside of them would break the gate or mean nothing.
+import Policy
+import Wire
+
+struct SettingsSections {
+  let findings: Findings
+
+  func read(_ root: Fields) -> Settings {
+    var settings = Settings()
+    if let node = root.node("listen") { readListen(node, &settings.listen) }
+    if let node = root.node("resolver") { readResolver(node, &settings.resolver) }
+    if let node = root.node("log") { readLog(node, &settings.log) }
+    if let node = root.node("limits") { readLimits(node, &settings) }
+    if let node = root.node("timeouts") { readTimeouts(node, &settings.timeouts) }
+    return settings
+  }
+
+  private func readListen(_ node: YAMLNode, _ listen: inout Settings.Listen) {
+    let later = [
+      "transparent": "redirected connections come with `sluice redirect`", "dns": "the DNS responder comes later",
+      "admin": "the admin socket comes later",
+    ]
+    guard let fields = Fields(node, of: "listen", known: ["connect"], later: later, findings), fields.has("connect")
+    else { return }
+    let nodes = fields.list("connect", orSingle: true, example: "127.0.0.1:3128")
+    listen.connect = []
+    for node in nodes {
+      guard let address = listener(node) else { continue }
+      if listen.connect.contains(address) {
+        findings.problem(node.mark, "\(address) stands twice in `connect`; keep one")
+      }
+      if address.address.kind == .unspecified {
+        findings.warn(node.mark, "\(address) accepts from every network; name the address that clients come in on")
+      }
+      listen.connect.append(address)
+    }
+    if nodes.isEmpty {
+      findings.problem(fields.mark(of: "connect"), "`connect` names no address; write 127.0.0.1:3128")
+    }
+  }
+
+  private func listener(_ node: YAMLNode) -> ListenAddress? {
+    guard case .scalar(let text, _) = node.content, !node.isNull else {
+      findings.problem(node.mark, "a listener is ADDRESS:PORT such as 127.0.0.1:3128, not \(node.kindName)")
+      return nil
+    }
+    if let address = ListenAddress(text) { return address }
+    let advice =
+      text.utf8.allSatisfy(\.isDecimalDigit)
+      ? "write 127.0.0.1:\(text)" : "write an address and a port, such as 127.0.0.1:3128 or \"[::1]:3128\""
+    findings.problem(node.mark, "`\(text.quotable)` is no listener; \(advice)")
+    return nil
+  }
+
+  private func readResolver(_ node: YAMLNode, _ resolver: inout Settings.Resolver) {
+    guard let fields = Fields(node, of: "resolver", known: ["servers", "timeout", "attempts"], findings) else { return }
+    resolver.timeoutMs = fields.seconds("timeout", 0...60) ?? resolver.timeoutMs
+    resolver.attempts = fields.integer("attempts", 1...10) ?? resolver.attempts
+    for node in fields.list("servers", orSingle: true, example: "[192.0.2.53, \"192.0.2.54:5353\"]") {
+      guard case .scalar(let text, _) = node.content else {
+        findings.problem(node.mark, "a server is an address, not \(node.kindName)")
+        continue
+      }
+      if let address = IPAddress(text) {
+        resolver.servers.append(ListenAddress(address, port: 53))
+      } else if let server = ListenAddress(text), server.port > 0 {
+        resolver.servers.append(server)
+      } else {
+        findings.problem(
+          node.mark, "`\(text.quotable)` is no server; write its address, or ADDRESS:PORT where the port is not 53")
+      }
+    }
+  }
+
+  private enum OnFailure: String, CaseIterable { case refuse, `continue` }
+
+  private func readLog(_ node: YAMLNode, _ log: inout Settings.Log) {
+    if case .scalar(let path, _) = node.content, !node.isNull {
+      findings.problem(node.mark, "`log` is a mapping; write log: {file: \(path.quotable)}")
+      return
+    }
+    guard let fields = Fields(node, of: "log", known: ["file", "on_failure"], findings) else { return }
+    log.file = fields.text("file", example: "/var/log/sluice.jsonl")
+    if fields.choice("on_failure", OnFailure.self) == .continue {
+      log.refusesWhenUnwritable = false
+      findings.warn(
+        fields.mark(of: "on_failure"), "`on_failure: continue` lets traffic out unrecorded when the log fails")
+    }
+  }
+
+  private func readLimits(_ node: YAMLNode, _ settings: inout Settings) {
+    let keys = ["connections", "head_bytes", "hello_bytes", "dns_cache_names", "log_buffer_bytes"]
+    guard let fields = Fields(node, of: "limits", known: keys, findings) else { return }
+    let limits = settings.limits
+    settings.limits.connections = fields.integer("connections", 1...1_000_000) ?? limits.connections
+    settings.limits.headBytes = fields.bytes("head_bytes", 1024...262_144) ?? limits.headBytes
+    settings.limits.helloBytes = fields.bytes("hello_bytes", 1024...65_536) ?? limits.helloBytes
+    settings.limits.dnsCacheNames = fields.integer("dns_cache_names", 16...1_000_000) ?? limits.dnsCacheNames
+    settings.log.bufferBytes = fields.bytes("log_buffer_bytes", 65_536...1 << 30) ?? settings.log.bufferBytes
+  }
+
+  private func readTimeouts(_ node: YAMLNode, _ timeouts: inout Settings.Timeouts) {
+    let keys = ["head", "hello", "connect", "idle", "keep_alive", "drain"]
+    guard let fields = Fields(node, of: "timeouts", known: keys, findings) else { return }
+    timeouts.headMs = fields.seconds("head", 0...3600) ?? timeouts.headMs
+    timeouts.helloMs = fields.seconds("hello", 0...3600) ?? timeouts.helloMs
+    timeouts.connectMs = fields.seconds("connect", 0...3600) ?? timeouts.connectMs
+    timeouts.idleMs = fields.seconds("idle", 0...604_800) ?? timeouts.idleMs
+    timeouts.keepAliveMs = fields.seconds("keep_alive", 0...86_400) ?? timeouts.keepAliveMs
+    timeouts.drainMs = fields.seconds("drain", 0...86_400) ?? timeouts.drainMs
+  }
+}

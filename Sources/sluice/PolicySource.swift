@@ -1,0 +1,40 @@
+// The policy file on disk: read whole, with the password files that it names, and what is wrong with it said.
+// It relies on PolicyFile for the meaning; a file that cannot be read is a problem like any other.
+import Gate
+import Kernel
+import Policy
+import PolicyFile
+
+enum PolicyOnDisk {
+  private static let policyBytesMax = 16 << 20
+  private static let passwordBytesMax = 1 << 20
+
+  /// Nil when there is no such file; `PolicyFile` says the rest.
+  static func load(_ path: String, inheriting old: Policy? = nil) -> LoadedPolicy? {
+    guard let bytes = FileBytes.read(path, bytesMax: policyBytesMax) else { return nil }
+    return PolicyFile.parse(bytes: bytes, name: path, inheriting: old, nowUnix: Clock.unixMs() / 1000) { path in
+      FileBytes.read(path, bytesMax: passwordBytesMax)
+    }
+  }
+}
+
+/// The policy file of a running gate.
+struct FilePolicySource: PolicySource {
+  let path: String?
+
+  func load(replacing old: Policy?) -> Policy? {
+    guard let path else {
+      if old == nil { Messages.warn("no --policy: everything is denied. Write one and start with --policy FILE") }
+      return Policy.denyAll
+    }
+    guard let loaded = PolicyOnDisk.load(path, inheriting: old) else {
+      Messages.say("\(path): cannot be read (it must exist, be readable, and be at most 16 MiB)")
+      return nil
+    }
+    for warning in loaded.warnings {
+      Messages.say("\(warning.file):\(warning.mark.line):\(warning.mark.column): warning: \(warning.text)")
+    }
+    for problem in loaded.problems { Messages.say("\(problem)") }
+    return loaded.policy
+  }
+}
