@@ -1,7 +1,7 @@
 // `HOST:PORT` as an operator writes it, with an answer for each way to write it wrong.
 // It relies on Wire for names and addresses: what stands here is what a request's target is compared with.
 package import Policy
-package import Wire
+import Wire
 
 package struct RuleText: Hashable, Sendable {
   package var pattern: HostPattern

@@ -72,7 +72,7 @@ struct YAMLSyntaxError: Error {
 }
 
 /// libyaml's parser over bytes that it keeps alive.
-private final class YAMLParser {
+@safe private final class YAMLParser {
   private let parser: UnsafeMutablePointer<yaml_parser_t>
   private let input: UnsafeMutableBufferPointer<UInt8>
 

@@ -12,9 +12,17 @@ enum PolicyOnDisk {
   /// Nil when there is no such file; `PolicyFile` says the rest.
   static func load(_ path: String, inheriting old: Policy? = nil) -> LoadedPolicy? {
     guard let bytes = FileBytes.read(path, bytesMax: policyBytesMax) else { return nil }
-    return PolicyFile.parse(bytes: bytes, name: path, inheriting: old, nowUnix: Clock.unixMs() / 1000) { path in
+    return PolicyFile.parse(bytes: bytes, name: path, inheriting: old, nowUnix: Clock.wallMs() / 1000) { path in
       FileBytes.read(path, bytesMax: passwordBytesMax)
     }
+  }
+
+  static func report(_ loaded: LoadedPolicy) {
+    for warning in loaded.warnings {
+      let place = "\(warning.file):\(warning.mark.line):\(warning.mark.column)"
+      Messages.say("\(place): warning: \(warning.text)")
+    }
+    for problem in loaded.problems { Messages.say("\(problem)") }
   }
 }
 
@@ -31,10 +39,7 @@ struct FilePolicySource: PolicySource {
       Messages.say("\(path): cannot be read (it must exist, be readable, and be at most 16 MiB)")
       return nil
     }
-    for warning in loaded.warnings {
-      Messages.say("\(warning.file):\(warning.mark.line):\(warning.mark.column): warning: \(warning.text)")
-    }
-    for problem in loaded.problems { Messages.say("\(problem)") }
+    PolicyOnDisk.report(loaded)
     return loaded.policy
   }
 }

@@ -1,0 +1,141 @@
+// `sluice check`: is this policy file right, and what would the gate say to these targets?
+// It relies on the same Policy that the gate uses, so what is printed is what would happen; nothing is looked up.
+import ArgumentParser
+import Gate
+import Kernel
+import Policy
+import PolicyFile
+import Wire
+
+struct Check: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Validate a policy file, and explain its verdict on targets.",
+    discussion: """
+      Prints every problem as file:line:column. With targets, prints one verdict a line: the rule with its line,
+      the bucket, and which addresses may be dialled. No name is looked up and no token is taken.
+      Exit status: 0 the file is right and every target is allowed, 1 a target is refused, 2 an error.
+      """)
+
+  @Option(help: "The policy file (YAML). Without one everything is denied.") var policy: String?
+  @Option(help: "Judge as this client of `clients`. Default: the file's own network_policy.") var client: String?
+  @Flag(help: "One JSON object a line.") var json = false
+  @Argument(help: "HOST:PORT of what a client would ask for.") var targets: [String] = []
+
+  func run() throws {
+    if policy == nil && targets.isEmpty { try fail("nothing to check; give --policy FILE, or HOST:PORT, or both") }
+    let policy = try load()
+    let network = try network(of: policy)
+    if targets.isEmpty {
+      print(json ? #"{"valid":true,"policy":"\#(policy.hash)"}"# : summary(policy))
+      return
+    }
+    var isRefused = false
+    var parsed: [Target] = []
+    for text in targets { parsed.append(try parse(text)) }
+    for target in parsed {
+      let explanation = Explanation(of: target, network: network, nowUnix: Clock.wallMs() / 1000)
+      print(json ? explanation.json : explanation.text)
+      if !explanation.isAllowed { isRefused = true }
+    }
+    if isRefused { throw ExitCode(1) }
+  }
+
+  private func load() throws -> Policy {
+    guard let path = policy else { return Policy.denyAll }
+    guard let loaded = PolicyOnDisk.load(path) else {
+      try fail("\(path): cannot be read (it must exist, be readable, and be at most 16 MiB)")
+    }
+    PolicyOnDisk.report(loaded)
+    guard let policy = loaded.policy else { throw ExitCode(2) }
+    return policy
+  }
+
+  private func network(of policy: Policy) throws -> NetworkPolicy {
+    guard let name = client else { return policy.fallback.network }
+    if let client = policy.clients.first(where: { $0.name == name }) { return client.network }
+    let names = policy.clients.map(\.name).joined(separator: ", ")
+    try fail("--client \(name): no such client; the file has \(names.isEmpty ? "none" : names)")
+  }
+
+  private func parse(_ text: String) throws -> Target {
+    do throws(AuthorityProblem) { return try Authority.parse(Array(text.utf8).span, defaultPort: nil) } catch {
+      try fail("\(text): \(error); write HOST:PORT, such as api.example.com:443")
+    }
+  }
+
+  private func fail(_ text: String) throws -> Never {
+    Messages.say(text)
+    throw ExitCode(2)
+  }
+
+  private func summary(_ policy: Policy) -> String {
+    let network = policy.fallback.network
+    let counts = "\(network.allow.count) allow, \(network.deny.count) deny, \(policy.clients.count) clients"
+    return "\(self.policy ?? "(no policy)"): valid, policy \(policy.hash): \(counts)"
+  }
+}
+
+/// The verdict on one target, for a reader or a program.
+struct Explanation {
+  let isAllowed: Bool
+  private let target: Target
+  private var facts: [(name: String, value: String)] = []
+
+  init(of target: Target, network: NetworkPolicy, nowUnix: Int64) {
+    self.target = target
+    switch network.judge(target, nowUnix: nowUnix) {
+    case .allow(let rule):
+      isAllowed = true
+      facts.append(("rule", "\(rule.line)"))
+      facts.append(("protocol", rule.wireProtocol(port: target.port).rawValue))
+      facts.append(("addresses", Self.addresses(rule, target)))
+      facts += Self.limits(rule)
+    case .refuse(let reason, let line):
+      // Report mode lets it out all the same, and says so.
+      isAllowed = network.isReportOnly
+      facts.append((network.isReportOnly ? "would_deny" : "reason", reason.rawValue))
+      if let line { facts.append(("rule", "\(line)")) }
+      if reason == .notAllowed { facts.append(("policy_line", "- \(target)")) }
+    }
+  }
+
+  private static func addresses(_ rule: AllowRule, _ target: Target) -> String {
+    if !rule.addresses.isEmpty { return "only " + rule.addresses.map { "\($0)" }.joined(separator: " ") }
+    guard case .name(let name) = target.host else { return "only \(target.host)" }
+    let text = "\(name)"
+    let isPrivateUse = text.hasSuffix(".internal") || text.hasSuffix(".home.arpa")
+    return isPrivateUse ? "global and private" : "global only"
+  }
+
+  private static func limits(_ rule: AllowRule) -> [(name: String, value: String)] {
+    var facts: [(name: String, value: String)] = []
+    if let line = rule.limitLine { facts.append(("limit", "\(line)")) }
+    if let bucket = rule.requests {
+      facts.append(("requests_per_minute", "\(bucket.perMinute)"))
+      facts.append(("burst", "\(bucket.burst)"))
+    }
+    if let limit = rule.concurrent { facts.append(("concurrent", "\(limit.limit)")) }
+    if let bytes = rule.uploadBytes { facts.append(("upload_bytes_per_minute", "\(bytes.perMinute)")) }
+    if let bytes = rule.downloadBytes { facts.append(("download_bytes_per_minute", "\(bytes.perMinute)")) }
+    if let ms = rule.tunnelLifetimeMs { facts.append(("tunnel_lifetime_seconds", "\(ms / 1000)")) }
+    if rule.limitLine != nil { facts.append(("on_limit", rule.onLimit.rawValue)) }
+    return facts
+  }
+
+  var text: String {
+    let details = facts.map { "\($0.name)=\($0.value.contains(" ") ? "\"\($0.value)\"" : $0.value)" }
+    return ([isAllowed ? "allow" : "refuse", "\(target)"] + details).joined(separator: " ")
+  }
+
+  var json: String {
+    var line: [UInt8] = []
+    let pairs = [("target", "\(target)"), ("verdict", isAllowed ? "allow" : "refuse")] + facts
+    for (index, pair) in pairs.enumerated() {
+      line += Array((index == 0 ? "{" : ",").utf8)
+      JSONText.appendString(pair.0, to: &line)
+      line.append(UInt8(ascii: ":"))
+      JSONText.appendString(pair.1, to: &line)
+    }
+    return String(decoding: line, as: UTF8.self) + "}"
+  }
+}
