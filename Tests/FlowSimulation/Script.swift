@@ -12,7 +12,7 @@ package enum Script {
         - {host: "raw.example:22", protocol: tcp}
         - {host: "auto.example:8443", protocol: auto}
         - "web.example:80"
-        - "bad.example:443"
+        - "bad.example:[443, 444]"
         - {host: "old.example:80", expires: 2027-02-01T00:00:00Z}
         - {host: "inner.example:80", addresses: [169.254.0.0/16]}
         - {host: "93.184.216.34:80"}

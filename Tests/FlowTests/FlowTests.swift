@@ -11,7 +11,7 @@ private let policyText = """
     deny: ["bad.example:443"]
     allow:
       - "tls.example:443"
-      - "bad.example:443"
+      - "bad.example:[443, 444]"
       - "web.example:80"
       - "other.example:80"
       - {host: "raw.example:22", protocol: tcp}
@@ -59,7 +59,8 @@ extension Action {
     _ = driver.tell(.answered(NameAnswer(family: .v6, addresses: [])))
     let action = driver.tell(.answered(NameAnswer(family: .v4, addresses: [.v4(0xA9FE_A9FE)])))
     #expect(action.name == "close")
-    let outcome = try #require(driver.flow.takeOutcome())
+    let taken = driver.flow.takeOutcome()
+    let outcome = try #require(taken)
     #expect(outcome.reason == .addressRefused)
     #expect(outcome.address == .v4(0xA9FE_A9FE))
   }
@@ -192,7 +193,8 @@ extension Action {
     let reply = driver.replyText()
     #expect(reply.hasPrefix("HTTP/1.1 429 "))
     #expect(reply.contains("\r\nRetry-After: "))
-    let outcome = try #require(driver.flow.takeOutcome())
+    let taken = driver.flow.takeOutcome()
+    let outcome = try #require(taken)
     #expect(outcome.event == .limited)
     #expect(outcome.bucket?.capacity == 1)
   }

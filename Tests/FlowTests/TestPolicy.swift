@@ -28,11 +28,12 @@ struct Driver: ~Copyable {
 
   init(_ yaml: String, source: String = "10.1.0.1") throws {
     let policy = try SimulationTests.policy(yaml)
+    let address = try #require(IPAddress(source))
     conditions = Conditions(policy: policy, gate: GateAddresses(listeners: [(.v4(0x7F00_0001), 3128)], interfaces: []))
     conditions.nowMs = 1_000_000
     conditions.nowNs = 1_000_000_000_000
     conditions.unixSeconds = 1_800_000_000
-    flow = Flow(source: try #require(IPAddress(source)), conditions)
+    flow = Flow(source: address, conditions)
   }
 
   mutating func tell(_ event: Event) -> Action { flow.handle(event, conditions) }

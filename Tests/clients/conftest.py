@@ -1,0 +1,136 @@
+import ssl
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from gate import Gate, Names, Upstream  # noqa: E402
+
+
+@pytest.fixture
+def names():
+    names = Names()
+    yield names
+    names.close()
+
+
+@pytest.fixture
+def gate(tmp_path, names):
+    started = []
+
+    def start(policy, **options):
+        folder = tmp_path / f"gate{len(started)}"
+        folder.mkdir()
+        started.append(Gate(folder, names, policy, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+@pytest.fixture
+def upstream():
+    started = []
+
+    def start(talk, context=None):
+        started.append(Upstream(talk, context))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.shutdown()
+        one.server_close()
+
+
+class Certificates:
+    """A CA of its own, and a server certificate for names under .test."""
+
+    def __init__(self, folder):
+        self.ca, self.key, self.cert = folder / "ca.pem", folder / "key.pem", folder / "cert.pem"
+        ca_key, request, extensions = folder / "ca.key", folder / "request", folder / "extensions"
+        extensions.write_text("subjectAltName=DNS:allowed.test,DNS:refused.test,DNS:git.test,DNS:*.wild.test\n")
+
+        def openssl(*arguments):
+            subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", ca_key, "-out", self.ca, "-subj", "/CN=test CA",
+                "-days", "2", "-addext", "basicConstraints=critical,CA:TRUE")
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", self.key, "-out", request, "-subj", "/CN=allowed.test")
+        openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", ca_key, "-CAcreateserial", "-out", self.cert,
+                "-days", "2", "-extfile", extensions)
+
+    def server(self, version=None):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.cert, self.key)
+        if version:
+            context.minimum_version = context.maximum_version = version
+        return context
+
+    def client(self):
+        return ssl.create_default_context(cafile=str(self.ca))
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def web():
+    """Starts an HTTP(S) server out of a handler class; it counts connections."""
+    started = []
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 1024
+        connections = 0
+
+        def process_request(self, request, client_address):
+            self.connections += 1
+            super().process_request(request, client_address)
+
+        def handle_error(self, request, client_address):
+            pass
+
+    def start(handler, context=None):
+        server = Server(("127.0.0.1", 0), handler)
+        server.port = server.server_address[1]
+        if context:
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        started.append(server)
+        return server
+
+    yield start
+    for one in started:
+        one.shutdown()
+        one.server_close()
+
+
+class Hello(BaseHTTPRequestHandler):
+    """Answers every GET with one text, and says what it was asked with."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.server.seen = getattr(self.server, "seen", []) + [(self.requestline, dict(self.headers))]
+        body = b"hello from " + self.headers["Host"].encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "X-Hop")
+        self.send_header("X-Hop", "secret")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def hello():
+    return type("HelloOnce", (Hello,), {})

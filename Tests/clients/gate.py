@@ -1,0 +1,185 @@
+"""A gate, its upstreams and its DNS, all on loopback. A test says what the policy is, and asks what was logged."""
+import json
+import os
+import re
+import signal
+import socket
+import socketserver
+import ssl
+import struct
+import subprocess
+import threading
+import time
+
+DEADLINE = 20
+
+
+def until(what, ask):
+    """Polls `ask` until it answers something true."""
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        answer = ask()
+        if answer:
+            return answer
+        time.sleep(0.01)
+    raise AssertionError(f"timed out: {what}")
+
+
+class Names:
+    """Answers A 127.0.0.1 for every name under .test, NXDOMAIN for the rest, and remembers what was asked."""
+
+    def __init__(self):
+        self.asked = []
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                query, peer = self.socket.recvfrom(4096)
+            except OSError:
+                return
+            labels, at = [], 12
+            while query[at]:
+                labels.append(query[at + 1 : at + 1 + query[at]].decode("latin-1"))
+                at += 1 + query[at]
+            name, (kind,) = ".".join(labels), struct.unpack("!H", query[at + 1 : at + 3])
+            self.asked.append(name)
+            question = query[12 : at + 5]
+            known = name.lower().endswith(".test") and not name.lower().startswith("nx.")
+            answer = b""
+            if known and kind == 1:
+                answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + bytes([127, 0, 0, 1])
+            flags = 0x8180 | (0 if known else 3)
+            self.socket.sendto(
+                query[:2] + struct.pack("!HHHHH", flags, 1, 1 if answer else 0, 0, 0) + question + answer, peer)
+
+    def close(self):
+        self.socket.close()
+
+
+class Upstream(socketserver.ThreadingTCPServer):
+    """Serves each connection with `talk(stream)`, and counts connections and the bytes that came in."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 1024
+
+    def __init__(self, talk, context=None):
+        super().__init__(("127.0.0.1", 0), None)
+        self.talk, self.context, self.connections = talk, context, 0
+        self.port = self.server_address[1]
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def finish_request(self, request, client_address):
+        self.connections += 1
+        try:
+            stream = self.context.wrap_socket(request, server_side=True) if self.context else request
+            with stream:
+                self.talk(stream)
+        except (OSError, ssl.SSLError):
+            pass
+
+    def handle_error(self, request, client_address):
+        pass
+
+
+class Gate:
+    def __init__(self, folder, names, policy, workers=1, more=""):
+        self.folder, self.names = folder, names
+        self.log, self.errors, self.policy_file = folder / "log", folder / "stderr", folder / "policy.yaml"
+        self.more = more
+        self.write(policy)
+        with open(self.errors, "wb") as errors:
+            self.process = subprocess.Popen(
+                [os.environ["SLUICE"], "serve", "--policy", self.policy_file, "--workers", str(workers),
+                 "--listen-connect", "127.0.0.1:0"], stderr=errors, stdout=subprocess.DEVNULL)
+        found = until("the gate listens", self.listening)
+        self.port = int(found.group(1))
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def listening(self):
+        assert self.process.poll() is None, self.errors.read_text()
+        return re.search(r"listening on 127\.0\.0\.1:(\d+)", self.errors.read_text())
+
+    def write(self, policy):
+        self.policy_file.write_text(
+            f'{policy}\nlog: {{file: "{self.log}"}}\nresolver: {{servers: ["127.0.0.1:{self.names.port}"]}}\n{self.more}\n')
+
+    def lines(self, path=None):
+        text = (path or self.log).read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def logged(self, **fields):
+        """The line with these fields, waited for."""
+        def find():
+            return [line for line in self.lines() if all(line.get(key) == value for key, value in fields.items())]
+        try:
+            return until(f"a line with {fields}", find)[0]
+        except AssertionError:
+            raise AssertionError(f"no line with {fields} in {self.lines()}") from None
+
+    def environment(self):
+        kept = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+        return kept | {"HTTPS_PROXY": self.url, "https_proxy": self.url, "HTTP_PROXY": self.url, "http_proxy": self.url,
+                       "NO_PROXY": "", "no_proxy": ""}
+
+    def dial(self, source=None):
+        sock = socket.create_connection(("127.0.0.1", self.port), DEADLINE, (source, 0) if source else None)
+        sock.settimeout(DEADLINE)
+        return sock
+
+    def ask(self, data, source=None):
+        """What comes back until the gate closes, or until a whole head and its body are there."""
+        with self.dial(source) as sock:
+            sock.sendall(data)
+            return answer(sock)
+
+    def connect(self, target, source=None, more=""):
+        """A socket behind a CONNECT, and the head of the answer."""
+        sock = self.dial(source)
+        sock.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{more}\r\n".encode())
+        return sock, answer(sock)
+
+    def signal(self, number):
+        os.kill(self.process.pid, number)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        assert status == 0, self.errors.read_text()
+        assert "Fatal error" not in self.errors.read_text()
+
+
+def answer(sock):
+    data = b""
+    while True:
+        head, found, body = data.partition(b"\r\n\r\n")
+        if found:
+            length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+            if not length or len(body) >= int(length.group(1)):
+                return data
+        try:
+            more = sock.recv(65536)
+        except ConnectionResetError:
+            return data
+        if not more:
+            return data
+        data += more
+
+
+def rules(*texts, more=""):
+    lines = "".join(f"    - {text}\n" for text in texts)
+    return f"network_policy:\n  allow:\n{lines}{more}"
+
+
+def local(host, port, more=""):
+    """A rule for a name that resolves to loopback."""
+    return f'{{host: "{host}:{port}", addresses: [127.0.0.0/8]{more}}}'

@@ -1,0 +1,206 @@
+"""Buckets, clients, half-close, reload, rotation and the end of a gate."""
+import concurrent.futures
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from gate import answer, local, rules, until
+from test_refusals import echo
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_500_connects_against_a_bucket_of_60(workers, gate, upstream):
+    server = upstream(echo)
+    one = gate(rules(local("*.wild.test", server.port), more='  rate_limits: [{host: "*", requests_per_minute: 60}]\n'), workers=workers)
+    spellings = ["a.wild.test", "A.Wild.Test", "a.wild.test.", "b.c.wild.test"]
+
+    def ask(number):
+        sock, got = one.connect(f"{spellings[number % 4]}:{server.port}")
+        sock.close()
+        return got
+
+    started = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(100) as pool:
+        answers = list(pool.map(ask, range(500)))
+    admitted = [got for got in answers if got.startswith(b"HTTP/1.1 200 ")]
+    limited = [got for got in answers if got.startswith(b"HTTP/1.1 429 ")]
+    assert len(admitted) + len(limited) == 500
+    # One token comes back each second.
+    assert 60 <= len(admitted) <= 60 + int(time.monotonic() - started)
+    assert all(b"\r\nRetry-After: " in got for got in limited)
+    until("a line for each refusal", lambda: len([x for x in one.lines() if x["event"] == "limited"]) == len(limited))
+    assert one.logged(event="limited")["capacity"] == 60
+
+
+def test_concurrent_tunnels_are_bounded(gate, upstream):
+    server = upstream(echo)
+    one = gate(rules(local("allowed.test", server.port), more='  rate_limits: [{host: "*", concurrent: 2}]\n'))
+    target = f"allowed.test:{server.port}"
+    first, second = one.connect(target), one.connect(target)
+    assert one.connect(target)[1].startswith(b"HTTP/1.1 429 ")
+    first[0].close()
+    until("the place is free again", lambda: one.connect(target)[1].startswith(b"HTTP/1.1 200 "))
+    second[0].close()
+
+
+def test_upload_is_paced(gate, upstream):
+    server = upstream(echo)
+    limit = '  rate_limits: [{host: "*", upload_bytes_per_minute: 60KiB, on_limit: pace}]\n'
+    one = gate(rules(local("allowed.test", server.port), more=limit))
+    sock, _ = one.connect(f"allowed.test:{server.port}")
+    sock.sendall(b"x" * 64 * 1024)
+    started, got = time.monotonic(), 0
+    while got < 64 * 1024:
+        got += len(sock.recv(65536))
+    # 4 KiB above the bucket, at 1 KiB a second.
+    assert 3 < time.monotonic() - started < 15
+
+
+def test_a_tunnel_has_a_lifetime(gate, upstream):
+    server = upstream(echo)
+    one = gate(rules(local("allowed.test", server.port), more='  rate_limits: [{host: "*", tunnel_lifetime_seconds: 1}]\n'))
+    sock, _ = one.connect(f"allowed.test:{server.port}")
+    try:
+        assert sock.recv(1) == b""
+    except ConnectionResetError:
+        pass
+    assert 900 <= one.logged(host="allowed.test")["duration_ms"] < 5000
+
+
+def test_clients_by_source_and_by_user(gate, upstream, tmp_path):
+    server = upstream(echo)
+    hashed = subprocess.run(["openssl", "passwd", "-6", "secret"], check=True, capture_output=True, text=True).stdout.strip()
+    (tmp_path / "passwords").write_text(f"agent:{hashed}\n")
+    rule = local("allowed.test", server.port)
+    more = (f"clients:\n  - {{name: near, source: [127.0.0.2], network_policy: {{allow: [{rule}]}}}}\n"
+            f"  - {{name: agent, proxy_user: agent, source: [127.0.0.3], password_file: {tmp_path}/passwords, network_policy: {{allow: [{rule}]}}}}\n")
+    one = gate("network_policy: {default: deny}", more=more)
+    target = f"allowed.test:{server.port}"
+    assert one.connect(target)[1].startswith(b"HTTP/1.1 403 ")
+    assert one.connect(target, source="127.0.0.2")[1].startswith(b"HTTP/1.1 200 ")
+    got = one.connect(target, source="127.0.0.3")[1]
+    assert got.startswith(b"HTTP/1.1 407 ") and b"\r\nProxy-Authenticate: Basic " in got
+    wrong = "Proxy-Authorization: Basic YWdlbnQ6d3Jvbmc=\r\n"
+    assert one.connect(target, source="127.0.0.3", more=wrong)[1].startswith(b"HTTP/1.1 407 ")
+    right = "Proxy-Authorization: Basic YWdlbnQ6c2VjcmV0\r\n"
+    sock, got = one.connect(target, source="127.0.0.3", more=right)
+    assert got.startswith(b"HTTP/1.1 200 ")
+    sock.close()
+    one.logged(client="agent", event="closed")
+
+
+def test_half_close_is_carried_both_ways(gate, upstream):
+    def answer_at_the_end(stream):
+        data = b""
+        while more := stream.recv(65536):
+            data += more
+        stream.sendall(b"got %d" % len(data))
+
+    server = upstream(answer_at_the_end)
+    one = gate(rules(local("allowed.test", server.port)))
+    sock, _ = one.connect(f"allowed.test:{server.port}")
+    sock.sendall(b"x" * 1_000_000)
+    sock.shutdown(socket.SHUT_WR)
+    got = b""
+    while more := sock.recv(100):
+        got += more
+    assert got == b"got 1000000"
+    assert one.logged(event="closed")["bytes_up"] == 1_000_000
+
+
+def test_a_reload_cuts_what_it_refuses_and_a_bad_file_changes_nothing(gate, upstream):
+    server = upstream(echo)
+    one = gate(rules(local("allowed.test", server.port)))
+    target = f"allowed.test:{server.port}"
+    sock, _ = one.connect(target)
+    one.write("network_policy: {alow: []}")
+    one.signal(signal.SIGHUP)
+    until("the problem is told", lambda: "did you mean `allow`?" in one.errors.read_text())
+    sock.sendall(b"still here")
+    assert sock.recv(100) == b"still here"
+    assert one.connect(target)[1].startswith(b"HTTP/1.1 200 ")
+    one.write("network_policy: {default: deny}")
+    one.signal(signal.SIGHUP)
+    try:
+        assert sock.recv(1) == b""
+    except ConnectionResetError:
+        pass
+    one.logged(event="revoked", host="allowed.test")
+    assert one.connect(target)[1].startswith(b"HTTP/1.1 403 ")
+
+
+def test_rotation_loses_no_line(gate, upstream):
+    server = upstream(echo)
+    one = gate(rules(local("allowed.test", server.port)), workers=2)
+    old = one.folder / "log.1"
+    for round in range(4):
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(one.connect, f"refused.test:{server.port}") for _ in range(50)]
+            if round == 1:
+                os.rename(one.log, old)
+                one.signal(signal.SIGHUP)
+            assert all(one_of.result()[1].startswith(b"HTTP/1.1 403 ") for one_of in asked)
+    until("a new log", one.log.exists)
+    until("all lines", lambda: len([x for x in one.lines() + one.lines(old) if x["event"] == "denied"]) == 200)
+    numbers = sorted(line["seq"] for line in one.lines() + one.lines(old))
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_sigterm_lets_a_tunnel_finish_and_then_cuts(gate, upstream):
+    server = upstream(echo)
+    one = gate(rules(local("allowed.test", server.port)), more="timeouts: {drain: 2}")
+    stays, _ = one.connect(f"allowed.test:{server.port}")
+    ends, _ = one.connect(f"allowed.test:{server.port}")
+    one.signal(signal.SIGTERM)
+    ends.sendall(b"late")
+    assert ends.recv(10) == b"late"
+    ends.close()
+    assert one.process.wait(20) == 0
+    reasons = [line.get("reason") for line in one.lines() if line.get("host") == "allowed.test"]
+    assert sorted(map(str, reasons)) == ["None", "shutdown"]
+    stays.close()
+
+
+def test_few_descriptors_pause_the_gate_and_it_recovers(gate, upstream):
+    server = upstream(echo)
+    one = gate(rules(local("allowed.test", server.port)))
+    import resource
+    resource.prlimit(one.process.pid, resource.RLIMIT_NOFILE, (40, 40))
+    waiting = [one.dial() for _ in range(60)]
+
+    def ticks():
+        fields = open(f"/proc/{one.process.pid}/stat").read().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+
+    before, started = ticks(), time.monotonic()
+    while time.monotonic() - started < 1:
+        time.sleep(0.1)
+    assert ticks() - before < 30, "a gate without descriptors spins"
+    for sock in waiting:
+        sock.close()
+    until("it serves again", lambda: one.connect(f"allowed.test:{server.port}")[1].startswith(b"HTTP/1.1 200 "))
+
+
+def test_slow_clients_do_not_keep_a_healthy_one(gate, upstream):
+    import resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    server = upstream(echo)
+    one = gate(rules(local("allowed.test", server.port)))
+    slow = [one.dial() for _ in range(2000)]
+    for sock in slow:
+        sock.sendall(b"GET http://allowed")
+    started = time.monotonic()
+    sock, got = one.connect(f"allowed.test:{server.port}")
+    assert got.startswith(b"HTTP/1.1 200 ") and time.monotonic() - started < 5
+    sock.sendall(b"ping")
+    assert sock.recv(10) == b"ping"
+    for trickling in slow:
+        trickling.sendall(b".")
+    resident = int([x for x in open(f"/proc/{one.process.pid}/status") if x.startswith("VmRSS")][0].split()[1])
+    assert resident < 150_000, "KiB for 2,000 connections"
+    for each in slow:
+        each.close()
