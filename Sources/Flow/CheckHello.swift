@@ -15,7 +15,9 @@ extension Flow {
       deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.helloMs
     case .auto:
       state = .peeking
-      deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.idleMs
+      openedMs = conditions.nowMs
+      lastActivityMs = conditions.nowMs
+      deadlineMs = relayDeadlineMs(conditions)
     }
     // Bytes right behind the CONNECT may be refused with a readable answer, as nothing was answered yet.
     if bench.hasInput { return checkHello(conditions) }
@@ -37,7 +39,10 @@ extension Flow {
       // In `auto` a client may have nothing to say: its end is carried like any other.
       if state == .peeking && !hasInput { return openTunnel(conditions) }
       return refuse(hasInput ? .badRequest : .notTLS, conditions)
-    case .deadlinePassed: return refuse(.timeout, conditions, isClientSlow: true)
+    case .deadlinePassed:
+      // In `auto` the server may be the one that speaks: what bounds a tunnel bounds it here.
+      if state == .peeking && !hasInput { return relayDeadlinePassed(conditions) }
+      return refuse(.timeout, conditions, isClientSlow: true)
     case .drainEnded: return refuse(.shutdown, conditions)
     case .relayEnded, .relayReset, .upstreamEnded:
       end(Outcome(.closed))

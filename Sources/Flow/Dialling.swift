@@ -27,6 +27,7 @@ struct Dialling: Sendable {
   private var underWay = 0
   private var mayStartAtMs: UInt64 = 0
   private(set) var lastFailure: Int32?
+  private(set) var lastTried: IPAddress?
   private(set) var refused: (reason: Reason, address: IPAddress)?
   private(set) var sawAddress = false
 
@@ -90,6 +91,7 @@ struct Dialling: Sendable {
     guard let address else { return .exhausted }
     if case .v6 = address { isV6Next = false } else { isV6Next = true }
     underWay += 1
+    lastTried = address
     mayStartAtMs = nowMs + HappyEyeballs.attemptDelayMs
     return .connect(address)
   }

@@ -5,8 +5,9 @@ import Wire
 
 extension Flow {
   mutating func beginRelay(_ conditions: borrowing Conditions) -> Action {
+    // A tunnel that was watched for a ClientHello has been open since then.
+    if state != .peeking || openedMs == 0 { openedMs = conditions.nowMs }
     state = .relaying
-    openedMs = conditions.nowMs
     lastActivityMs = conditions.nowMs
     deadlineMs = relayDeadlineMs(conditions)
     return .relay(up: true, down: true)
@@ -34,7 +35,7 @@ extension Flow {
     }
   }
 
-  private mutating func relayDeadlinePassed(_ conditions: borrowing Conditions) -> Action {
+  mutating func relayDeadlinePassed(_ conditions: borrowing Conditions) -> Action {
     if let expiresAt = rule?.expiresAt, conditions.unixSeconds >= expiresAt {
       return replaced(.expired, rule?.line, conditions)
     }

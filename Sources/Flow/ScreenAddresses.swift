@@ -50,7 +50,9 @@ extension Flow {
 
   mutating func dialDeadlinePassed(_ conditions: borrowing Conditions) -> Action {
     guard let bench else { return .wait }
-    if conditions.nowMs >= bench.dialDeadlineMs { return refuse(.timeout, conditions) }
+    if conditions.nowMs >= bench.dialDeadlineMs {
+      return refuse(.timeout, conditions, address: bench.dialling?.lastTried)
+    }
     return dialNext(conditions)
   }
 
@@ -72,7 +74,7 @@ extension Flow {
 
   private mutating func dialFailed(_ conditions: borrowing Conditions) -> Action {
     guard let dialling = bench?.dialling else { return refuse(.connectFailed, conditions) }
-    if dialling.lastFailure != nil { return refuse(.connectFailed, conditions) }
+    if dialling.lastFailure != nil { return refuse(.connectFailed, conditions, address: dialling.lastTried) }
     if let (reason, address) = dialling.refused { return refuse(reason, conditions, address: address) }
     return refuse(.resolveFailed, conditions)
   }

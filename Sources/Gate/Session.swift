@@ -328,7 +328,7 @@ final class Session: Source {
     if isUp {
       up.open(.tunnel)
       up.hold(flow.takeToUpstream())
-      up.hold(flow.takeInput())
+      up.hold(flow.takeInput(), isPaid: false)
       down.hold(flow.takeAnswer())
     }
     if isDown { down.open(.tunnel) }
@@ -343,7 +343,7 @@ final class Session: Source {
     down.isOpen = false
     up.hold(flow.takeToUpstream())
     let (bytes, progress) = flow.takeInput(within: &up.meter)
-    up.hold(bytes)
+    up.hold(bytes, isPaid: false)
     if case .malformed = progress { return flow.handle(.bodyMalformed, worker.conditions) }
     if up.meter.hasEnded { up.isOpen = false }
     if let end = up.flush(to: &upstream), case .reset = end { return flow.handle(.upstreamEnded, worker.conditions) }

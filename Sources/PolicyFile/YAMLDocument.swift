@@ -58,6 +58,10 @@ struct YAMLSyntaxError: Error {
     if problem.contains("mapping values are not allowed") {
       return "not YAML: a second ': ' in one line; quote the text, or write HOST:PORT without a space"
     }
+    if problem.contains("did not find expected node content") {
+      return
+        "not YAML: a value in brackets begins with ':' or is missing; an IPv6 address stands in quotes: \"[::1]:443\""
+    }
     if problem.contains("expected ',' or ']'") || problem.contains("expected ',' or '}'") {
       return "not YAML: a list or mapping in brackets is not closed; an IPv6 address stands in quotes: \"[::1]:443\""
     }

@@ -166,7 +166,10 @@ extension RequestHead {
     originHost = nil
     guard let host = summary.host else {
       switch form {
-      case .connect, .absolute: return
+      case .connect, .absolute:
+        // RFC 9112 section 3.2: a request of HTTP/1.1 without Host is answered with 400.
+        if minorVersion == 1 { throw .missingHost }
+        return
       case .origin, .asterisk: throw .missingHost
       }
     }

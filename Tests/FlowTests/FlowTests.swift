@@ -77,8 +77,7 @@ extension Action {
   @Test func paceDelaysInsteadOfRefusing() throws {
     var first = try Driver(policyText)
     #expect(first.send(connect("raw.example:22")).name == "resolve")
-    var second = try Driver(policyText)
-    second.conditions.policy = first.conditions.policy
+    var second = try Driver(first.conditions.policy)
     #expect(second.send(connect("raw.example:22")).name == "wait")
     #expect(second.flow.state == .pacing)
     second.pass(ms: second.flow.deadlineMs - second.conditions.nowMs)

@@ -27,7 +27,10 @@ struct Driver: ~Copyable {
   var conditions: Conditions
 
   init(_ yaml: String, source: String = "10.1.0.1") throws {
-    let policy = try SimulationTests.policy(yaml)
+    try self.init(try SimulationTests.policy(yaml), source: source)
+  }
+
+  init(_ policy: Policy, source: String = "10.1.0.1") throws {
     let address = try #require(IPAddress(source))
     conditions = Conditions(policy: policy, gate: GateAddresses(listeners: [(.v4(0x7F00_0001), 3128)], interfaces: []))
     conditions.nowMs = 1_000_000

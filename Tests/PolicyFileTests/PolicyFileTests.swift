@@ -45,7 +45,7 @@ private let ruleMistakes: [Mistake] = [
   Mistake(allow("\"::1:443\""), "3:7", "in brackets"),
   Mistake(allow("\"[::1:443\""), "3:7", "not closed"),
   Mistake(allow("\"[zz::1]:443\""), "3:7", "no IPv6 address"),
-  Mistake(allow("[::1]:443"), "3:12", "in quotes"),
+  Mistake(allow("[::1]:443"), "3:8", "in quotes"),
   Mistake(allow("*.a.example:443"), "3:8", "in quotes"),
   Mistake(allow("\"a.*.example:443\""), "3:7", "*.example.com"),
   Mistake(allow("\".a.example:443\""), "3:7", "write *.a.example"),
@@ -73,13 +73,13 @@ private let ruleMistakes: [Mistake] = [
 ]
 
 private let limitMistakes: [Mistake] = [
-  Mistake(limit + "requests_per_minute: 0}\n", "4:41", "from 1 to"),
-  Mistake(limit + "requests_per_minute: \"60\"}\n", "4:41", "without quotes"),
-  Mistake(limit + "requests_per_minute: many}\n", "4:41", "whole number"),
-  Mistake(limit + "burst: 5}\n", "4:20", "needs `requests_per_minute`"),
+  Mistake(limit + "requests_per_minute: 0}\n", "4:40", "from 1 to"),
+  Mistake(limit + "requests_per_minute: \"60\"}\n", "4:40", "without quotes"),
+  Mistake(limit + "requests_per_minute: many}\n", "4:40", "whole number"),
+  Mistake(limit + "burst: 5}\n", "4:19", "needs `requests_per_minute`"),
   Mistake(limit + "on_limit: pace}\n", "4:7", "limits nothing"),
-  Mistake(limit + "upload_bytes_per_minute: 5MB}\n", "4:45", "5MiB"),
-  Mistake(limit + "request_per_minute: 5}\n", "4:20", "did you mean `requests_per_minute`?"),
+  Mistake(limit + "upload_bytes_per_minute: 5MB}\n", "4:44", "5MiB"),
+  Mistake(limit + "request_per_minute: 5}\n", "4:19", "did you mean `requests_per_minute`?"),
   Mistake(
     "network_policy:\n  allow: [a.example:443]\n  rate_limits: [{host: b.example, concurrent: 1}]\n", "3:17",
     "no allow rule is covered"),
@@ -113,7 +113,7 @@ private let fileMistakes: [Mistake] = [
   Mistake("network_policy: {}\nclients: {}\n", "2:10", "takes a list"),
   Mistake("network_policy: {}\nclients: [{source: 10.0.0.0/8}]\n", "2:11", "`name` is missing"),
   Mistake("network_policy: {}\nclients: [{name: a}]\n", "2:11", "tells this client apart"),
-  Mistake("network_policy: {}\nclients: [{name: default, source: ::1}]\n", "2:18", "choose another"),
+  Mistake("network_policy: {}\nclients: [{name: default, source: \"::1\"}]\n", "2:18", "choose another"),
   Mistake("network_policy: {}\nclients: [{name: a, proxy_user: a}]\n", "2:33", "needs `password_file`"),
   Mistake("network_policy: {}\nclients: [{name: a, proxy_user: a, password_file: none}]\n", "2:51", "cannot read"),
   Mistake(

@@ -90,7 +90,7 @@ class Gate:
     def __init__(self, folder, names, policy, workers=1, more=""):
         self.folder, self.names = folder, names
         self.log, self.errors, self.policy_file = folder / "log", folder / "stderr", folder / "policy.yaml"
-        self.more = more
+        self.more = more if "timeouts" in more else more + "\ntimeouts: {drain: 1}"
         self.write(policy)
         with open(self.errors, "wb") as errors:
             self.process = subprocess.Popen(
@@ -122,7 +122,8 @@ class Gate:
             raise AssertionError(f"no line with {fields} in {self.lines()}") from None
 
     def environment(self):
-        kept = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+        kept = {k: v for k, v in os.environ.items() 
+                if "proxy" not in k.lower() and "CERT" not in k and "CA_BUNDLE" not in k and not k.startswith(("PIP_", "GIT_"))}
         return kept | {"HTTPS_PROXY": self.url, "https_proxy": self.url, "HTTP_PROXY": self.url, "http_proxy": self.url,
                        "NO_PROXY": "", "no_proxy": ""}
 

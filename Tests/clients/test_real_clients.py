@@ -74,7 +74,7 @@ def command_of(client, site, certificates, tmp_path):
     script.write_text(JAVA)
     subprocess.run(["keytool", "-importcert", "-noprompt", "-file", str(ca), "-keystore", str(store), "-storepass", "changeit"],
                    check=True, capture_output=True)
-    return lambda url: run(site.gate, "java", f"-Djavax.net.ssl.trustStore={store}", script, site.gate.url, url)
+    return lambda url: run(site.gate, "java", f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStorePassword=changeit", script, site.gate.url, url)
 
 
 @pytest.mark.parametrize("client", ["curl", "wget", "node", "java"])
@@ -175,10 +175,10 @@ def test_pip(gate, web, names, certificates, tmp_path):
     def download(host):
         return run(site.gate, sys.executable, "-m", "pip", "--isolated", "download", "--no-deps", "--no-cache-dir", "--retries", "0",
                    "--disable-pip-version-check", "--proxy", site.gate.url, "--cert", certificates.ca, "-d", tmp_path / host,
-                   "-i", f"https://{host}:{site.port}/simple", "tiny")
+                   "-v", "-i", f"https://{host}:{site.port}/simple", "tiny")
 
     got = download("allowed.test")
-    assert got.returncode == 0, got.stderr
+    assert got.returncode == 0, got.stdout + got.stderr
     assert (tmp_path / "allowed.test" / wheel.name).read_bytes() == wheel.read_bytes()
     before = site.connections
     assert download("refused.test").returncode != 0
@@ -238,7 +238,7 @@ def test_git_clones_and_pushes(gate, web, names, certificates, tmp_path):
     (tmp_path / "one" / "file").write_bytes(os.urandom(300_000))
     for step in (["add", "file"], ["commit", "-q", "-m", "a file"], ["push", "-q", "origin", "HEAD:main"]):
         got = git("-C", tmp_path / "one", *step)
-        assert got.returncode == 0, got.stderr
+        assert got.returncode == 0, got.stdout + got.stderr
     assert git("clone", "-q", url, tmp_path / "two").returncode == 0
     assert (tmp_path / "two" / "file").read_bytes() == (tmp_path / "one" / "file").read_bytes()
     before = site.connections

@@ -28,6 +28,8 @@ struct Channel {
   /// Bytes that the sink has not taken, from `heldOffset` on.
   private(set) var held: [UInt8] = []
   private var heldOffset = 0
+  /// Of the held bytes, the last ones that no byte bucket has granted yet.
+  private var unpaid = 0
   private var pipe: Pipe?
   var meter = BodyMeter(.none)
   /// Bytes that the sink took.
@@ -46,14 +48,17 @@ struct Channel {
     isOpen = true
   }
 
-  mutating func hold(_ bytes: [UInt8]) {
+  /// `isPaid` is false for bytes that came in before a relay stood, past the byte bucket.
+  mutating func hold(_ bytes: [UInt8], isPaid: Bool = true) {
     if bytes.isEmpty { return }
+    if !isPaid { unpaid += bytes.count }
     if held.isEmpty { held = bytes } else { held += bytes }
   }
 
   mutating func dropHeld() {
     held = []
     heldOffset = 0
+    unpaid = 0
   }
 }
 
@@ -81,16 +86,18 @@ extension Channel {
   static var copyBytesMax: Int { 16 * 1024 }
   static var roundsMax: Int { 16 }
 
-  /// Sends what is held. False when the sink would block or broke.
-  mutating func flush(to sink: inout Side) -> PumpEnd? {
+  /// Sends what is held; nil when all has gone. Without a bucket nothing has to be granted.
+  mutating func flush(to sink: inout Side, bucket: ByteBucketUse? = nil) -> PumpEnd? {
     while !held.isEmpty {
       if !sink.isWritable { return .blocked }
-      let sent = held.withSpan(from: heldOffset) { Socket.send(sink.fd, $0) }
+      if let bucket, let end = pay(bucket) { return end }
+      let count = held.count - heldOffset - (bucket == nil ? 0 : unpaid)
+      let sent = held.withSpan(from: heldOffset, count: count) { Socket.send(sink.fd, $0) }
       switch sent {
-      case .bytes(let count):
-        moved += UInt64(count)
-        heldOffset += count
-        if heldOffset == held.count { dropHeld() } else { sink.isWritable = false }
+      case .bytes(let sent):
+        moved += UInt64(sent)
+        heldOffset += sent
+        if heldOffset == held.count { dropHeld() } else if sent < count { sink.isWritable = false }
       case .wouldBlock: sink.isWritable = false
       case .end, .failed: return .reset
       }
@@ -98,11 +105,20 @@ extension Channel {
     return nil
   }
 
+  /// Asks for tokens when all that was granted has gone.
+  private mutating func pay(_ bucket: ByteBucketUse) -> PumpEnd? {
+    guard unpaid > 0, held.count - heldOffset == unpaid else { return nil }
+    let (granted, retryAfterNs) = bucket.reserve(upTo: unpaid)
+    if granted == 0 { return .limited(retryAfterNs: retryAfterNs) }
+    unpaid -= granted
+    return nil
+  }
+
   /// Moves bytes from source to sink until one of them blocks, the body ends, or the budget is used up.
   mutating func pump(
     from source: inout Side, to sink: inout Side, _ tools: PumpTools, bucket: ByteBucketUse
   ) -> PumpEnd {
-    if let end = flush(to: &sink) { return end }
+    if let end = flush(to: &sink, bucket: bucket) { return end }
     for _ in 0..<Self.roundsMax {
       if let end = drainPipe(to: &sink, tools) { return end }
       if !isOpen { return .blocked }
@@ -239,7 +255,7 @@ extension Channel {
 }
 
 extension [UInt8] {
-  fileprivate func withSpan<R>(from offset: Int, _ body: (Span<UInt8>) -> R) -> R {
-    body(span.extracting(droppingFirst: offset))
+  fileprivate func withSpan<R>(from offset: Int, count: Int, _ body: (Span<UInt8>) -> R) -> R {
+    body(span.extracting(offset..<(offset + count)))
   }
 }
