@@ -67,7 +67,7 @@ extension Flow {
       return dial(conditions)
     }
     let waitMs = retryAfterNs / 1_000_000 + 1
-    if rule.onLimit == .pace && waitMs <= Self.paceMsMax {
+    if rule.onLimit == .pace && retryAfterNs <= Self.paceMsMax * 1_000_000 {
       heldConcurrency?.leave()
       heldConcurrency = nil
       state = .pacing

@@ -251,9 +251,15 @@ final class Session: Source {
   }
 
   private func limited(_ event: Event, _ retryAfterNs: UInt64) {
-    guard flow.rule?.onLimit == .pace else { return tell(event) }
+    if !pace(retryAfterNs) { tell(event) }
+  }
+
+  /// Waits for tokens where the rule says so.
+  private func pace(_ retryAfterNs: UInt64) -> Bool {
+    guard flow.rule?.onLimit == .pace else { return false }
     let waitMs = max(1, min(retryAfterNs / 1_000_000, 1_000))
     pacedUntilMs = min(pacedUntilMs, worker.conditions.nowMs + waitMs)
+    return true
   }
 
   private func use(_ bucket: ByteBucket?) -> ByteBucketUse {
@@ -346,11 +352,11 @@ final class Session: Source {
     up.hold(bytes, isPaid: false)
     if case .malformed = progress { return flow.handle(.bodyMalformed, worker.conditions) }
     if up.meter.hasEnded { up.isOpen = false }
-    if let end = up.flush(to: &upstream), case .reset = end { return flow.handle(.upstreamEnded, worker.conditions) }
-    guard case .none = body else {
-      return up.meter.hasEnded ? flow.handle(.requestBodyEnded, worker.conditions) : nil
-    }
-    return nil
+    let end = up.flush(to: &upstream, bucket: use(flow.rule?.uploadBytes))
+    if case .reset? = end { return flow.handle(.upstreamEnded, worker.conditions) }
+    if case .limited(let waitNs)? = end, !pace(waitNs) { return flow.handle(.uploadLimited, worker.conditions) }
+    if case .none = body { return nil }
+    return up.meter.hasEnded ? flow.handle(.requestBodyEnded, worker.conditions) : nil
   }
 
   private func sendResponse(_ body: BodyLength) -> Action? {

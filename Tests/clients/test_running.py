@@ -60,6 +60,29 @@ def test_upload_is_paced(gate, upstream):
     assert 3 < time.monotonic() - started < 15
 
 
+@pytest.mark.parametrize("on_limit", ["pace", "refuse"])
+def test_the_body_of_a_plain_request_is_limited(on_limit, gate, upstream):
+    def count(stream):
+        stream.settimeout(20)
+        head, _, body = stream.recv(65536).partition(b"\r\n\r\n")
+        while len(body) < 20_000 and (more := stream.recv(65536)):
+            body += more
+        stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    server = upstream(count)
+    limit = f'  rate_limits: [{{host: "*", upload_bytes_per_minute: 18000, on_limit: {on_limit}}}]\n'
+    one = gate(rules(local("allowed.test", server.port), more=limit))
+    target = f"allowed.test:{server.port}"
+    started = time.monotonic()
+    got = one.ask(f"POST http://{target}/ HTTP/1.1\r\nHost: {target}\r\nContent-Length: 20000\r\n\r\n".encode() + b"x" * 20_000)
+    if on_limit == "pace":
+        # 2,000 bytes above the bucket, at 300 a second.
+        assert got.startswith(b"HTTP/1.1 200 ") and time.monotonic() - started > 4
+    else:
+        assert b" 200 " not in got
+        one.logged(event="limited", reason="rate_limited")
+
+
 def test_a_tunnel_has_a_lifetime(gate, upstream):
     server = upstream(echo)
     one = gate(rules(local("allowed.test", server.port), more='  rate_limits: [{host: "*", tunnel_lifetime_seconds: 1}]\n'))
