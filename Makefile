@@ -4,7 +4,7 @@ SWIFT ?= swift
 STATIC = .build-static
 
 help:
-	@echo 'build test lint format clients demo release bench clean deps'
+	@echo 'build test lint format clients demo release bench fuzz sanitize clean deps'
 
 # Debian packages: libraries, and what the tests and the demo run.
 deps:
@@ -22,10 +22,10 @@ clients: build
 	SLUICE=$(CURDIR)/.build/debug/sluice Tests/clients/run
 
 lint:
-	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
+	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Fuzz
 
 format:
-	$(SWIFT) format --in-place --recursive Package.swift Sources Tests
+	$(SWIFT) format --in-place --recursive Package.swift Sources Tests Fuzz
 
 demo: build
 	@Examples/demo
@@ -41,7 +41,21 @@ bench: deps
 	$(MAKE) -C Benchmarks/load -s 2>/dev/null || true
 	Benchmarks/run.py --sluice .build/release/sluice
 
+# Each fuzz target for FUZZ_SECONDS; a finding ends it with the input in a file.
+fuzz: deps
+	@set -e; for target in HTTPHead Authority ClientHello PolicyFile Flow; do \
+	  SLUICE_FUZZ=1 $(SWIFT) build --scratch-path .build-fuzz --product Fuzz$$target; \
+	  mkdir -p results/fuzz/$$target; \
+	  .build-fuzz/debug/Fuzz$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
+	    -artifact_prefix=results/fuzz/$$target- results/fuzz/$$target Fuzz/$$target/corpus; \
+	done
+
+# The unit tests under the address and the thread sanitizer.
+sanitize: deps
+	$(SWIFT) test --sanitize=address --scratch-path .build-address
+	$(SWIFT) test --sanitize=thread --scratch-path .build-thread
+
 clean:
 	rm -rf .build .build-* sluice results
 
-.PHONY: help deps build test clients lint format demo release bench clean
+.PHONY: fuzz sanitize help deps build test clients lint format demo release bench clean
