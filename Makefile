@@ -37,9 +37,9 @@ release: deps
 	@ls -l sluice
 
 bench: deps
+	@.ci/deps squid tinyproxy haproxy gcc libc6-dev
 	$(SWIFT) build -c release --product sluice
-	$(MAKE) -C Benchmarks/load -s 2>/dev/null || true
-	Benchmarks/run.py --sluice .build/release/sluice
+	python3 Benchmarks/run.py --sluice .build/release/sluice
 
 # Each fuzz target for FUZZ_SECONDS; a finding ends it with the input in a file.
 fuzz: deps

@@ -19,7 +19,7 @@ let fuzzed: [SwiftSetting] = [.unsafeFlags(["-sanitize=fuzzer,address", "-parse-
 func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
   .target(
     name: name, dependencies: dependencies,
-    swiftSettings: product + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer-no-link,address"])] : []))
+    swiftSettings: product + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address"])] : []))
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -62,7 +62,7 @@ let package = Package(
     tests("PolicyFile", ["PolicyFile", "Policy", "Wire"]),
     .target(
       name: "FlowSimulation", dependencies: ["Flow", "Policy", "Wire"], path: "Tests/FlowSimulation",
-      swiftSettings: strict + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer-no-link,address"])] : [])),
+      swiftSettings: strict + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address"])] : [])),
     tests("Flow", ["Flow", "FlowSimulation", "PolicyFile", "Policy", "Wire"]),
     tests("Kernel", ["Kernel", "CLinux"]),
     tests("Gate", ["Gate", "Kernel", "Flow", "Policy", "Wire"]),
