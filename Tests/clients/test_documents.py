@@ -1,5 +1,6 @@
 """The commands of the README do what it says."""
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def test_the_policy_of_the_readme_loads(tmp_path):
     policy.write_text("\n".join(line[4:] for line in block.splitlines()))
     assert policy.read_text().strip() == (ROOT / "Examples/design.yaml").read_text().strip()
     assert run(os.environ["SLUICE"], "check", "--policy", str(policy)).returncode == 0
+
+
+def test_every_make_verb_of_the_documents_exists():
+    made = (ROOT / "Makefile").read_text()
+    for name in ("README.md", "docs/hacking.md"):
+        for verb in set(re.findall(r"(?:^    |`)make ([a-z]+)", (ROOT / name).read_text(), re.MULTILINE)):
+            assert f"\n{verb}:" in made, f"{name}: make {verb}"
 
 
 def test_check_says_error_with_status_2(tmp_path):

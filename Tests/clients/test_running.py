@@ -227,3 +227,55 @@ def test_slow_clients_do_not_keep_a_healthy_one(gate, upstream):
     assert resident < 150_000, "KiB for 2,000 connections"
     for each in slow:
         each.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB for the log."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.parametrize("on_failure", ["refuse", "continue"])
+def test_a_full_disk_loses_no_line_and_no_egress_goes_unrecorded(on_failure, gate, upstream, small_disk):
+    server = upstream(echo)
+    one = gate(rules(local("allowed.test", server.port)))
+    target = f"allowed.test:{server.port}"
+    one.log = small_disk / "log"
+    one.policy_file.write_text(one.policy_file.read_text().replace(
+        f'{{file: "{one.folder / "log"}"}}', f'{{file: "{one.log}", on_failure: {on_failure}}}'))
+    one.signal(signal.SIGHUP)
+    until("the new log", one.log.exists)
+    filler = small_disk / "filler"
+    filler.write_bytes(b"")
+    with open(filler, "ab", buffering=0) as full:
+        try:
+            while True:
+                full.write(b"x" * 512)
+        except OSError:
+            pass
+    # The page that the log has begun still has room.
+    for _ in range(40):
+        one.connect(f"refused.test:{server.port}")[0].close()
+
+    def status():
+        sock, got = one.connect(target)
+        sock.close()
+        return got.split(b" ")[1]
+
+    if on_failure == "refuse":
+        until("a tunnel is refused", lambda: status() == b"503")
+        assert b"log_unwritable" in one.connect(target)[1]
+    else:
+        assert status() == b"200"
+    filler.unlink()
+    until("tunnels go again", lambda: status() == b"200")
+    last = until("lines go on", lambda: one.lines())[-1]["seq"]
+    one.connect(f"refused.test:{server.port}")[0].close()
+    until("the newest line", lambda: one.lines()[-1]["seq"] > last)
+    numbers = sorted(line["seq"] for line in one.lines() + one.lines(one.folder / "log"))
+    assert numbers == list(range(1, len(numbers) + 1))
