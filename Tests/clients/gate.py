@@ -53,8 +53,11 @@ class Names:
             if known and kind == 1:
                 answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + bytes([127, 0, 0, 1])
             flags = 0x8180 | (0 if known else 3)
-            self.socket.sendto(
-                query[:2] + struct.pack("!HHHHH", flags, 1, 1 if answer else 0, 0, 0) + question + answer, peer)
+            reply = query[:2] + struct.pack("!HHHHH", flags, 1, 1 if answer else 0, 0, 0) + question + answer
+            try:
+                self.socket.sendto(reply, peer)
+            except OSError:
+                return
 
     def close(self):
         self.socket.close()
@@ -87,10 +90,11 @@ class Upstream(socketserver.ThreadingTCPServer):
 
 
 class Gate:
-    def __init__(self, folder, names, policy, workers=1, more=""):
+    def __init__(self, folder, names, policy, workers=1, more="", log=None, on_failure="refuse"):
         self.folder, self.names = folder, names
-        self.log, self.errors, self.policy_file = folder / "log", folder / "stderr", folder / "policy.yaml"
+        self.log, self.errors, self.policy_file = log or folder / "log", folder / "stderr", folder / "policy.yaml"
         self.more = more if "timeouts" in more else more + "\ntimeouts: {drain: 1}"
+        self.on_failure = on_failure
         self.write(policy)
         with open(self.errors, "wb") as errors:
             self.process = subprocess.Popen(
@@ -106,7 +110,7 @@ class Gate:
 
     def write(self, policy):
         self.policy_file.write_text(
-            f'{policy}\nlog: {{file: "{self.log}"}}\nresolver: {{servers: ["127.0.0.1:{self.names.port}"]}}\n{self.more}\n')
+            f'{policy}\nlog: {{file: "{self.log}", on_failure: {self.on_failure}}}\nresolver: {{servers: ["127.0.0.1:{self.names.port}"]}}\n{self.more}\n')
 
     def lines(self, path=None):
         text = (path or self.log).read_text()

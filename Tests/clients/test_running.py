@@ -243,13 +243,8 @@ def small_disk(tmp_path):
 @pytest.mark.parametrize("on_failure", ["refuse", "continue"])
 def test_a_full_disk_loses_no_line_and_no_egress_goes_unrecorded(on_failure, gate, upstream, small_disk):
     server = upstream(echo)
-    one = gate(rules(local("allowed.test", server.port)))
+    one = gate(rules(local("allowed.test", server.port)), log=small_disk / "log", on_failure=on_failure)
     target = f"allowed.test:{server.port}"
-    one.log = small_disk / "log"
-    one.policy_file.write_text(one.policy_file.read_text().replace(
-        f'{{file: "{one.folder / "log"}"}}', f'{{file: "{one.log}", on_failure: {on_failure}}}'))
-    one.signal(signal.SIGHUP)
-    until("the new log", one.log.exists)
     filler = small_disk / "filler"
     filler.write_bytes(b"")
     with open(filler, "ab", buffering=0) as full:
@@ -277,5 +272,5 @@ def test_a_full_disk_loses_no_line_and_no_egress_goes_unrecorded(on_failure, gat
     last = until("lines go on", lambda: one.lines())[-1]["seq"]
     one.connect(f"refused.test:{server.port}")[0].close()
     until("the newest line", lambda: one.lines()[-1]["seq"] > last)
-    numbers = sorted(line["seq"] for line in one.lines() + one.lines(one.folder / "log"))
+    numbers = sorted(line["seq"] for line in one.lines())
     assert numbers == list(range(1, len(numbers) + 1))
