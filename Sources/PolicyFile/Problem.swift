@@ -36,11 +36,11 @@ final class Findings {
       dropped += 1
       return
     }
-    problems.append(Problem(file: file, mark: mark, text: text))
+    problems.append(Problem(file: file, mark: mark, text: text.onOneLine))
   }
 
   func warn(_ mark: Mark, _ text: String) {
-    if warnings.count < Self.problemsMax { warnings.append(Problem(file: file, mark: mark, text: text)) }
+    if warnings.count < Self.problemsMax { warnings.append(Problem(file: file, mark: mark, text: text.onOneLine)) }
   }
 
   /// In the order of the file.
@@ -50,5 +50,17 @@ final class Findings {
       all.append(Problem(file: file, mark: last.mark, text: "and \(dropped) more problems"))
     }
     return (all, warnings.sorted { $0.mark < $1.mark })
+  }
+}
+
+extension String {
+  /// What stands in a file may be quoted in a message: no byte of it may break the line or move the cursor.
+  fileprivate var onOneLine: String {
+    var clean = ""
+    for scalar in unicodeScalars {
+      let isControl = scalar.value < 0x20 || (0x7f..<0xa0).contains(scalar.value)
+      clean.unicodeScalars.append(isControl ? "?" : scalar)
+    }
+    return clean
   }
 }

@@ -139,6 +139,12 @@ private let fileMistakes: [Mistake] = [
     #expect(loaded.problems.map(\.mark.line) == [2, 3, 4, 5, 6])
   }
 
+  @Test func aMessageIsOneLineWhateverTheFileSays() {
+    let loaded = load("network_policy: {allow: [\"a\\tb\\e[2J\"]}\n")
+    #expect(loaded.problems.count == 1)
+    #expect(loaded.problems.allSatisfy { problem in !problem.text.utf8.contains { $0 < 0x20 } })
+  }
+
   @Test func deepNestingIsRefused() {
     let loaded = load("network_policy: " + String(repeating: "[", count: 5000))
     #expect(loaded.problems.contains { $0.text.contains("deep") })
