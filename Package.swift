@@ -28,9 +28,11 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 func fuzzTarget(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .executableTarget(
-    name: "Fuzz\(name)", dependencies: dependencies, path: "Fuzz/\(name)",
+    name: "Fuzz\(name)", dependencies: dependencies + ["FuzzDriver"], path: "Fuzz/\(name)",
     exclude: ["corpus"], swiftSettings: strict + fuzzed,
-    linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
+    linkerSettings: [
+      .unsafeFlags(["-sanitize=fuzzer,address", "-Xlinker", "--defsym=Fuzz\(name)_main=sluice_fuzz_main"])
+    ])
 }
 
 let package = Package(
@@ -70,6 +72,7 @@ let package = Package(
   ]
     + (fuzzing
       ? [
+        .target(name: "FuzzDriver", path: "Fuzz/Driver", swiftSettings: strict),
         fuzzTarget("HTTPHead", ["Wire"]),
         fuzzTarget("Authority", ["Wire"]),
         fuzzTarget("ClientHello", ["Wire"]),

@@ -39,18 +39,3 @@ private func checkSplit(_ bytes: [UInt8], _ expected: HeadResult) {
     preconditionFailure("a prefix of a right head is refused")
   }
 }
-
-@_silgen_name("LLVMFuzzerRunDriver")
-private func runDriver(
-  _ count: UnsafeMutablePointer<CInt>,
-  _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>,
-  _ test: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
-) -> CInt
-
-/// The package manager links `main` to this name.
-@_cdecl("FuzzHTTPHead_main")
-public func runFuzzer(_ count: CInt, _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> CInt {
-  var count = count
-  var arguments = arguments
-  return runDriver(&count, &arguments) { data, size in fuzz(data, size) }
-}
