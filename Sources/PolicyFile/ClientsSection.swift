@@ -69,7 +69,7 @@ struct ClientsSection {
     guard let name = fields.text("name", example: "builder") else { return "" }
     let mark = fields.node("name")?.mark ?? fields.mark
     let isWord = name.utf8.allSatisfy {
-      $0.isDecimalDigit || ($0 | 0x20) &- 0x61 < 26 || $0 == 0x2d || $0 == 0x2e || $0 == 0x5f
+      $0.isDigit || ($0 | 0x20) &- 0x61 < 26 || $0 == 0x2d || $0 == 0x2e || $0 == 0x5f
     }
     if !isWord || name.utf8.count > 64 {
       findings.problem(mark, "`name` is made of letters, digits, '-', '_' and '.', at most 64")

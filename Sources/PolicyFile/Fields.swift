@@ -1,5 +1,6 @@
 // The keys of one mapping: each known, each once, and each read as the type that it must have.
 // It relies on Findings; a value that cannot be read is a problem and then nil, so that the rest is still looked at.
+import Wire
 
 struct Fields {
   let mark: Mark
@@ -122,7 +123,7 @@ struct Fields {
 
   private static func milliseconds(_ text: String) -> Int? {
     let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-    guard (1...2).contains(parts.count), parts.allSatisfy({ !$0.isEmpty && $0.utf8.allSatisfy(\.isDecimalDigit) }),
+    guard (1...2).contains(parts.count), parts.allSatisfy({ !$0.isEmpty && $0.utf8.allSatisfy(\.isDigit) }),
       parts[0].utf8.count <= 9, let whole = Int(parts[0])
     else { return nil }
     guard parts.count == 2 else { return whole * 1000 }
@@ -140,7 +141,7 @@ enum ByteSize {
     let unit = units.first { text.hasSuffix($0.name) }
     let digits = unit == nil ? text[...] : text.dropLast(3)
     let trimmed = digits.last == " " ? digits.dropLast() : digits
-    guard (1...15).contains(trimmed.utf8.count), trimmed.utf8.allSatisfy(\.isDecimalDigit), let number = Int(trimmed)
+    guard (1...15).contains(trimmed.utf8.count), trimmed.utf8.allSatisfy(\.isDigit), let number = Int(trimmed)
     else { return nil }
     let (value, overflow) = number.multipliedReportingOverflow(by: 1 << (unit?.shift ?? 0))
     return overflow ? nil : value
@@ -154,16 +155,9 @@ enum ByteSize {
   }
 }
 
-extension UInt8 {
-  var isDecimalDigit: Bool { self &- 0x30 < 10 }
-}
-
 extension String {
-  /// Short enough and clean enough to be shown in a message on a terminal.
-  var quotable: String {
-    let shown = unicodeScalars.prefix(60).map { $0.value < 0x20 || (0x7f..<0xa0).contains($0.value) ? "?" : "\($0)" }
-    return shown.joined() + (unicodeScalars.count > 60 ? "…" : "")
-  }
+  /// Short enough to be shown in a message; Findings takes care of what may not stand in one.
+  var quotable: String { unicodeScalars.count > 60 ? String(unicodeScalars.prefix(60)) + "…" : self }
 }
 
 extension YAMLNode {

@@ -7,12 +7,15 @@ struct NetworkSection {
   private enum Default: String, CaseIterable { case deny, allow }
   private enum Mode: String, CaseIterable { case enforce, report }
 
-  private static let inspection = "it needs the inside of TLS, which this version does not inspect"
+  private static let inspected = ["methods", "paths", "credential", "content"].reduce(into: [String: String]()) {
+    $0[$1] = PolicyFile.needsInspection
+  }
   private static let ruleKeys = ["host", "ports", "expires", "addresses", "protocol", "ech"]
-  private static let limitKeys = [
-    "host", "ports", "requests_per_minute", "burst", "concurrent", "upload_bytes_per_minute",
-    "download_bytes_per_minute", "tunnel_lifetime_seconds", "on_limit",
+  private static let bounds = [
+    "requests_per_minute", "burst", "concurrent", "upload_bytes_per_minute", "download_bytes_per_minute",
+    "tunnel_lifetime_seconds",
   ]
+  private static let limitKeys = ["host", "ports"] + bounds + ["on_limit"]
 
   let findings: Findings
   let nowUnix: Int64
@@ -30,21 +33,20 @@ struct NetworkSection {
       findings.warn(fields.mark(of: "mode"), "`mode: report` refuses nothing; it only logs what enforce would refuse")
     }
     let example = "[api.example.com:443]"
-    spec.deny = fields.list("deny", example: example).compactMap(denyRule)
-    spec.allow = fields.list("allow", example: example).compactMap(allowRule)
-    spec.rateLimits = fields.list("rate_limits", example: "[{host: \"*\", requests_per_minute: 60}]").compactMap(
-      rateLimit)
-    RuleChecks(findings: findings).check(spec, marks: ruleMarks(fields))
+    let deny = placed(fields, "deny", example, denyRule)
+    let allow = placed(fields, "allow", example, allowRule)
+    let limits = placed(fields, "rate_limits", "[{host: \"*\", requests_per_minute: 60}]", rateLimit)
+    RuleChecks(findings: findings, deny: deny, allow: allow, limits: limits).check()
+    spec.deny = deny.map(\.rule)
+    spec.allow = allow.map(\.rule)
+    spec.rateLimits = limits.map(\.rule)
     return spec
   }
 
-  private func ruleMarks(_ fields: Fields) -> [Int: Mark] {
-    var marks: [Int: Mark] = [:]
-    for key in ["deny", "allow", "rate_limits"] {
-      guard case .sequence(let items)? = fields.node(key)?.content else { continue }
-      for item in items where marks[item.mark.line] == nil { marks[item.mark.line] = item.mark }
-    }
-    return marks
+  private func placed<Rule>(
+    _ fields: Fields, _ key: String, _ example: String, _ read: (YAMLNode) -> Rule?
+  ) -> [Placed<Rule>] {
+    fields.list(key, example: example).compactMap { node in read(node).map { Placed(rule: $0, mark: node.mark) } }
   }
 
   private func line(_ mark: Mark) -> SourceLine { SourceLine(file: findings.file, line: mark.line) }
@@ -72,10 +74,7 @@ struct NetworkSection {
       findings.problem(node.mark, "a space between host and port; write \(host.quotable):\(port.quotable)")
       return nil
     }
-    let later = ["methods", "paths", "credential", "content"].reduce(into: [String: String]()) {
-      $0[$1] = Self.inspection
-    }
-    guard let fields = Fields(node, of: "an allow rule", known: Self.ruleKeys, later: later, findings),
+    guard let fields = Fields(node, of: "an allow rule", known: Self.ruleKeys, later: Self.inspected, findings),
       let text = hostAndPorts(fields, portsDefault: nil)
     else { return nil }
     var rule = AllowSpec(line: line(node.mark), pattern: text.pattern, ports: text.ports)
@@ -141,7 +140,7 @@ struct NetworkSection {
     if fields.has("burst"), !fields.has("requests_per_minute") {
       findings.problem(fields.mark(of: "burst"), "`burst` needs `requests_per_minute` beside it")
     }
-    if !Self.limitKeys[2...7].contains(where: fields.has) {
+    if !Self.bounds.contains(where: fields.has) {
       findings.problem(
         node.mark, "this entry limits nothing; give it requests_per_minute, concurrent, upload_bytes_per_minute, …")
     }

@@ -13,21 +13,19 @@ package struct LoadedPolicy {
 
 package enum PolicyFile {
   private static let keys = ["network_policy", "clients", "listen", "resolver", "log", "limits", "timeouts"]
+  static let needsInspection = "it needs the inside of TLS, which this version does not inspect"
   private static let later = [
     "filesystem_policy": "sandboxes come with `sluice run`", "process_limits": "sandboxes come with `sluice run`",
-    "credentials": "it needs the inside of TLS, which this version does not inspect",
-    "content_policy": "it needs the inside of TLS, which this version does not inspect",
+    "credentials": needsInspection, "content_policy": needsInspection,
   ]
 
   /// `name` is what messages and log lines call the file; `nowUnix` decides which rules have expired already.
   package static func parse(
     bytes: [UInt8], name: String, inheriting old: Policy? = nil, nowUnix: Int64 = 0,
-    readFile: (String) -> [UInt8]? = { _ in nil }
+    readFile: @escaping (String) -> [UInt8]? = { _ in nil }
   ) -> LoadedPolicy {
     let findings = Findings(file: name)
-    let policy = withoutActuallyEscaping(readFile) { readFile in
-      read(bytes, findings, old, nowUnix, readFile)
-    }
+    let policy = read(bytes, findings, old, nowUnix, readFile)
     let (problems, warnings) = findings.sorted()
     return LoadedPolicy(policy: problems.isEmpty ? policy : nil, problems: problems, warnings: warnings)
   }

@@ -8,7 +8,10 @@ package struct Problem: Hashable, Sendable, CustomStringConvertible {
   package let text: String
 
   /// `agent.yaml:7:11: …`, the form that editors jump to.
-  package var description: String { "\(file):\(mark.line):\(mark.column): \(text)" }
+  package var description: String { "\(place): \(text)" }
+  package var asWarning: String { "\(place): warning: \(text)" }
+
+  private var place: String { "\(file):\(mark.line):\(mark.column)" }
 }
 
 /// A place in a text, counted from 1.

@@ -3,6 +3,12 @@
 import Policy
 import Wire
 
+/// A rule and the place that a message about it names.
+struct Placed<Rule> {
+  var rule: Rule
+  var mark: Mark
+}
+
 struct RuleChecks {
   private struct Key: Hashable {
     var pattern: HostPattern
@@ -10,38 +16,37 @@ struct RuleChecks {
   }
 
   let findings: Findings
+  let deny: [Placed<DenyRule>]
+  let allow: [Placed<AllowSpec>]
+  let limits: [Placed<RateLimit>]
 
-  func check(_ spec: NetworkSpec, marks: [Int: Mark]) {
-    func mark(_ line: SourceLine) -> Mark { marks[line.line] ?? Mark(line: line.line, column: 1) }
-    checkDuplicates(spec.deny.map { ($0.pattern, $0.ports, mark($0.line)) }, "deny rule")
-    checkDuplicates(spec.allow.map { ($0.pattern, $0.ports, mark($0.line)) }, "allow rule")
-    checkDuplicates(spec.rateLimits.map { ($0.pattern, $0.ports, mark($0.line)) }, "rate limit")
-    checkDenied(spec, mark)
-    checkLimits(spec, mark)
+  func check() {
+    checkDuplicates(deny.map { (Key(pattern: $0.rule.pattern, ports: $0.rule.ports), $0.mark) }, "deny rule")
+    checkDuplicates(allow.map { (Key(pattern: $0.rule.pattern, ports: $0.rule.ports), $0.mark) }, "allow rule")
+    checkDuplicates(limits.map { (Key(pattern: $0.rule.pattern, ports: $0.rule.ports), $0.mark) }, "rate limit")
+    checkDenied()
+    checkLimits()
   }
 
-  private func checkDuplicates(_ rules: [(pattern: HostPattern, ports: PortSet, mark: Mark)], _ name: String) {
+  private func checkDuplicates(_ rules: [(key: Key, mark: Mark)], _ name: String) {
     var first: [Key: Mark] = [:]
-    for rule in rules {
-      let key = Key(pattern: rule.pattern, ports: rule.ports)
-      if let before = first[key] {
-        findings.problem(
-          rule.mark, "the same \(name) \(rule.pattern):\(rule.ports) stands in line \(before.line); keep one")
-      } else {
-        first[key] = rule.mark
+    for (key, mark) in rules {
+      guard let before = first[key] else {
+        first[key] = mark
+        continue
       }
+      findings.problem(mark, "the same \(name) \(key.pattern):\(key.ports) stands in line \(before.line); keep one")
     }
   }
 
-  private func checkDenied(_ spec: NetworkSpec, _ mark: (SourceLine) -> Mark) {
-    var denied: [HostPattern: [DenyRule]] = [:]
-    for rule in spec.deny { denied[rule.pattern, default: []].append(rule) }
-    guard !denied.isEmpty else { return }
-    for rule in spec.allow {
+  private func checkDenied() {
+    guard !deny.isEmpty else { return }
+    let denied = Dictionary(grouping: deny.map(\.rule), by: \.pattern)
+    for (rule, mark) in allow.map({ ($0.rule, $0.mark) }) {
       for pattern in rule.pattern.covering {
         guard let deny = denied[pattern]?.first(where: { $0.ports.covers(rule.ports) }) else { continue }
         findings.problem(
-          mark(rule.line),
+          mark,
           "this rule can never match: the deny rule in line \(deny.line.line) covers \(rule.pattern):\(rule.ports); remove one"
         )
         break
@@ -49,24 +54,22 @@ struct RuleChecks {
     }
   }
 
-  private func checkLimits(_ spec: NetworkSpec, _ mark: (SourceLine) -> Mark) {
-    var allowed: [HostPattern: [AllowSpec]] = [:]
-    for rule in spec.allow { allowed[rule.pattern, default: []].append(rule) }
-    for limit in spec.rateLimits {
+  private func checkLimits() {
+    let rules = allow.map(\.rule)
+    let allowed = Dictionary(grouping: rules, by: \.pattern)
+    for (limit, mark) in limits.map({ ($0.rule, $0.mark) }) {
       // The default for every rule is no mistake where there is no rule yet.
       if limit.pattern == .any && limit.ports == .all { continue }
-      if case .exact = limit.pattern {
-        if allowed[limit.pattern]?.contains(where: limit.covers) == true { continue }
-      } else if spec.allow.contains(where: limit.covers) {
-        continue
-      }
-      findings.problem(mark(limit.line), Self.uncovered(limit, spec))
+      // An exact host covers rules of that host alone: one look-up instead of all rules.
+      var candidates = rules
+      if case .exact = limit.pattern { candidates = allowed[limit.pattern] ?? [] }
+      if !candidates.contains(where: limit.covers) { findings.problem(mark, Self.uncovered(limit, rules)) }
     }
   }
 
-  private static func uncovered(_ limit: RateLimit, _ spec: NetworkSpec) -> String {
+  private static func uncovered(_ limit: RateLimit, _ rules: [AllowSpec]) -> String {
     let name = "\(limit.pattern):\(limit.ports)"
-    if let near = spec.allow.first(where: { $0.pattern.overlaps(limit.pattern) && $0.ports.overlaps(limit.ports) }) {
+    if let near = rules.first(where: { $0.pattern.overlaps(limit.pattern) && $0.ports.overlaps(limit.ports) }) {
       return "a limit holds for whole allow rules, and \(name) is only a part of \(near.pattern):\(near.ports) "
         + "in line \(near.line.line); write host: \"\(near.pattern):\(near.ports)\", or give \(name) an allow rule of its own"
     }

@@ -1,17 +1,17 @@
 // `HOST:PORT` as an operator writes it, with an answer for each way to write it wrong.
 // It relies on Wire for names and addresses: what stands here is what a request's target is compared with.
-package import Policy
+import Policy
 import Wire
 
-package struct RuleText: Hashable, Sendable {
-  package var pattern: HostPattern
-  package var ports: PortSet
+struct RuleText: Hashable, Sendable {
+  var pattern: HostPattern
+  var ports: PortSet
 
   /// Why a text is no rule; `description` says what to write.
-  package struct Problem: Error, CustomStringConvertible { package let description: String }
+  struct Problem: Error, CustomStringConvertible { let description: String }
 
   /// `portsDefault` stands in where the text names no port; nil makes that a problem.
-  package static func parse(_ text: String, portsDefault: PortSet? = nil) throws(Problem) -> RuleText {
+  static func parse(_ text: String, portsDefault: PortSet? = nil) throws(Problem) -> RuleText {
     try rejectLookalikes(text)
     let (host, port) = try split(text)
     guard let ports = try port.map(parsePorts) ?? portsDefault else {
@@ -91,7 +91,7 @@ package struct RuleText: Hashable, Sendable {
   }
 
   /// `443`, `8000-8010`, `[80, 443]` or `*`.
-  package static func parsePorts(_ text: Substring) throws(Problem) -> PortSet {
+  static func parsePorts(_ text: Substring) throws(Problem) -> PortSet {
     var text = text
     if text.hasPrefix("["), text.hasSuffix("]") { text = text.dropFirst().dropLast() }
     var ranges: [ClosedRange<UInt16>] = []
@@ -120,7 +120,7 @@ package struct RuleText: Hashable, Sendable {
   }
 
   private static func port(_ text: Substring) -> UInt16? {
-    guard (1...5).contains(text.utf8.count), text.utf8.allSatisfy(\.isDecimalDigit), text.first != "0" else {
+    guard (1...5).contains(text.utf8.count), text.utf8.allSatisfy(\.isDigit), text.first != "0" else {
       return nil
     }
     return UInt16(text)

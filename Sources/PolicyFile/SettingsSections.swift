@@ -47,7 +47,7 @@ struct SettingsSections {
     }
     if let address = ListenAddress(text) { return address }
     let advice =
-      text.utf8.allSatisfy(\.isDecimalDigit)
+      text.utf8.allSatisfy(\.isDigit)
       ? "write 127.0.0.1:\(text)" : "write an address and a port, such as 127.0.0.1:3128 or \"[::1]:3128\""
     findings.problem(node.mark, "`\(text.quotable)` is no listener; \(advice)")
     return nil
