@@ -6,7 +6,7 @@ import Wire
 extension Flow {
   mutating func beginRelay(_ conditions: borrowing Conditions) -> Action {
     // A tunnel that was watched for a ClientHello has been open since then.
-    if state != .peeking || openedMs == 0 { openedMs = conditions.nowMs }
+    if state != .peeking { openedMs = conditions.nowMs }
     state = .relaying
     lastActivityMs = conditions.nowMs
     deadlineMs = relayDeadlineMs(conditions)

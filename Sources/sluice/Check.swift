@@ -42,11 +42,7 @@ struct Check: ParsableCommand {
 
   private func load() throws -> Policy {
     guard let path = policy else { return Policy.denyAll }
-    guard let loaded = PolicyOnDisk.load(path) else {
-      try fail("\(path): cannot be read (it must exist, be readable, and be at most 16 MiB)")
-    }
-    PolicyOnDisk.report(loaded)
-    guard let policy = loaded.policy else { throw ExitCode(2) }
+    guard let policy = PolicyOnDisk.load(path) else { throw ExitCode(2) }
     return policy
   }
 
@@ -101,10 +97,8 @@ struct Explanation {
 
   private static func addresses(_ rule: AllowRule, _ target: Target) -> String {
     if !rule.addresses.isEmpty { return "only " + rule.addresses.map { "\($0)" }.joined(separator: " ") }
-    guard case .name(let name) = target.host else { return "only \(target.host)" }
-    let text = "\(name)"
-    let isPrivateUse = text.hasSuffix(".internal") || text.hasSuffix(".home.arpa")
-    return isPrivateUse ? "global and private" : "global only"
+    guard case .name = target.host else { return "only \(target.host)" }
+    return target.host.isPrivateUse ? "global and private" : "global only"
   }
 
   private static func limits(_ rule: AllowRule) -> [(name: String, value: String)] {

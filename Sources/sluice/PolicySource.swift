@@ -9,20 +9,18 @@ enum PolicyOnDisk {
   private static let policyBytesMax = 16 << 20
   private static let passwordBytesMax = 1 << 20
 
-  /// Nil when there is no such file; `PolicyFile` says the rest.
-  static func load(_ path: String, inheriting old: Policy? = nil) -> LoadedPolicy? {
-    guard let bytes = FileBytes.read(path, bytesMax: policyBytesMax) else { return nil }
-    return PolicyFile.parse(bytes: bytes, name: path, inheriting: old, nowUnix: Clock.wallMs() / 1000) { path in
+  /// Says what is wrong with the file, or only doubtful; nil when it is no policy.
+  static func load(_ path: String, inheriting old: Policy? = nil) -> Policy? {
+    guard let bytes = FileBytes.read(path, bytesMax: policyBytesMax) else {
+      Messages.say("\(path): cannot be read (it must exist, be readable, and be at most 16 MiB)")
+      return nil
+    }
+    let loaded = PolicyFile.parse(bytes: bytes, name: path, inheriting: old, nowUnix: Clock.wallMs() / 1000) { path in
       FileBytes.read(path, bytesMax: passwordBytesMax)
     }
-  }
-
-  static func report(_ loaded: LoadedPolicy) {
-    for warning in loaded.warnings {
-      let place = "\(warning.file):\(warning.mark.line):\(warning.mark.column)"
-      Messages.say("\(place): warning: \(warning.text)")
-    }
+    for warning in loaded.warnings { Messages.say(warning.asWarning) }
     for problem in loaded.problems { Messages.say("\(problem)") }
+    return loaded.policy
   }
 }
 
@@ -35,11 +33,6 @@ struct FilePolicySource: PolicySource {
       if old == nil { Messages.warn("no --policy: everything is denied. Write one and start with --policy FILE") }
       return Policy.denyAll
     }
-    guard let loaded = PolicyOnDisk.load(path, inheriting: old) else {
-      Messages.say("\(path): cannot be read (it must exist, be readable, and be at most 16 MiB)")
-      return nil
-    }
-    PolicyOnDisk.report(loaded)
-    return loaded.policy
+    return PolicyOnDisk.load(path, inheriting: old)
   }
 }
