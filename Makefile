@@ -16,10 +16,10 @@ build: deps
 test: deps
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
-	SLUICE=$(CURDIR)/.build/debug/sluice Tests/clients/run
+	Tests/clients/run
 
 clients: build
-	SLUICE=$(CURDIR)/.build/debug/sluice Tests/clients/run
+	Tests/clients/run
 
 lint:
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Fuzz
@@ -36,7 +36,7 @@ release: deps
 	strip -o sluice $(STATIC)/release/sluice
 	@ls -l sluice
 
-bench: deps
+bench:
 	@.ci/deps squid tinyproxy haproxy gcc libc6-dev
 	$(SWIFT) build -c release --product sluice
 	python3 Benchmarks/run.py --sluice .build/release/sluice

@@ -133,4 +133,4 @@ class Hello(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hello():
-    return type("HelloOnce", (Hello,), {})
+    return Hello

@@ -163,6 +163,13 @@ class Gate:
         assert "Fatal error" not in self.errors.read_text()
 
 
+def echo(stream):
+    """What an upstream says: all that it hears."""
+    stream.settimeout(DEADLINE)
+    while data := stream.recv(65536):
+        stream.sendall(data)
+
+
 def answer(sock):
     data = b""
     while True:

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from gate import local, rules, until
+from gate import echo, local, rules, until
 
 FAULTS = {
     "accept4": ["EMFILE", "ENFILE", "ECONNABORTED", "ENOBUFS", "ENOMEM", "EPERM", "EINTR"],
@@ -65,11 +65,6 @@ def try_tunnel(one, target):
 @pytest.mark.parametrize("call,error", [(call, error) for call, errors in FAULTS.items() for error in errors])
 @pytest.mark.parametrize("when", [1, 3])
 def test_a_failed_call_harms_one_connection_at_most(call, error, when, gate, upstream):
-    def echo(stream):
-        stream.settimeout(10)
-        while data := stream.recv(65536):
-            stream.sendall(data)
-
     server = upstream(echo)
     one = gate(rules(local("allowed.test", server.port, ", protocol: tcp")), more="timeouts: {head: 5, connect: 5, drain: 1}")
     target = f"allowed.test:{server.port}"

@@ -5,13 +5,7 @@ import ssl
 
 import pytest
 
-from gate import answer, local, rules, until
-
-
-def echo(stream):
-    stream.settimeout(20)
-    while data := stream.recv(65536):
-        stream.sendall(data)
+from gate import answer, echo, local, rules, until
 
 
 H = "Host: allowed.test:{port}\r\n"
