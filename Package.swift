@@ -30,9 +30,7 @@ func fuzzTarget(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .executableTarget(
     name: "Fuzz\(name)", dependencies: dependencies + ["FuzzDriver"], path: "Fuzz/\(name)",
     exclude: ["corpus"], swiftSettings: strict + fuzzed,
-    linkerSettings: [
-      .unsafeFlags(["-sanitize=fuzzer,address", "-Xlinker", "--defsym=Fuzz\(name)_main=sluice_fuzz_main"])
-    ])
+    linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
 }
 
 let package = Package(

@@ -1,5 +1,6 @@
 // Any bytes as host:port: what is accepted prints as a text that means the same.
 
+import FuzzDriver
 import Wire
 
 @_cdecl("LLVMFuzzerTestOneInput")
@@ -14,4 +15,9 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   }
   if let address = IPAddress(parsing: bytes.span) { precondition(IPAddress("\(address)") == address) }
   return 0
+}
+
+@_cdecl("FuzzAuthority_main")
+public func main(_ count: CInt, _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> CInt {
+  runFuzzer(count, arguments)
 }

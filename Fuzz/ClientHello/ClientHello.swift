@@ -1,5 +1,6 @@
 // Any bytes as the first flight of a TLS client: no prefix says anything final that the whole does not.
 
+import FuzzDriver
 import Wire
 
 @_cdecl("LLVMFuzzerTestOneInput")
@@ -15,4 +16,9 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   }
   if case .complete(let hello) = result { precondition(hello.length <= bytes.count) }
   return 0
+}
+
+@_cdecl("FuzzClientHello_main")
+public func main(_ count: CInt, _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> CInt {
+  runFuzzer(count, arguments)
 }

@@ -1,4 +1,4 @@
-// The `main` of every fuzz target: the package manager renames a target's own, and libFuzzer's is then not found.
+// What each fuzz target's `main` calls: the package manager links `main` to a name of its own, past libFuzzer's.
 // It relies on the target's `LLVMFuzzerTestOneInput`, which the linker brings together with libFuzzer.
 
 private typealias Arguments = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
@@ -12,8 +12,6 @@ private func runDriver(
   _ test: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
 ) -> CInt
 
-/// Package.swift gives it the name that the package manager wants.
-@_cdecl("sluice_fuzz_main")
 public func runFuzzer(_ count: CInt, _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> CInt {
   var count = count
   var arguments = arguments

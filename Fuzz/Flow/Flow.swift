@@ -1,6 +1,7 @@
 // Bytes as the choices of a simulation: events, clocks and texts in any order keep the invariants of a flow.
 
 import FlowSimulation
+import FuzzDriver
 import Policy
 import PolicyFile
 import Wire
@@ -15,4 +16,9 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   var simulation = FlowSimulation(policy: policy)
   do { _ = try simulation.run(&choices, stepsMax: 200) } catch { preconditionFailure("\(error)") }
   return 0
+}
+
+@_cdecl("FuzzFlow_main")
+public func main(_ count: CInt, _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> CInt {
+  runFuzzer(count, arguments)
 }

@@ -1,5 +1,6 @@
 // Any bytes as a request head: a parse in two parts says the same as one, and what goes upstream parses again.
 
+import FuzzDriver
 import Wire
 
 @_cdecl("LLVMFuzzerTestOneInput")
@@ -38,4 +39,9 @@ private func checkSplit(_ bytes: [UInt8], _ expected: HeadResult) {
   } else if case .complete = expected {
     preconditionFailure("a prefix of a right head is refused")
   }
+}
+
+@_cdecl("FuzzHTTPHead_main")
+public func main(_ count: CInt, _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> CInt {
+  runFuzzer(count, arguments)
 }

@@ -1,5 +1,6 @@
 // Any bytes as a policy file: it loads, or says why in at least one problem that has a place.
 
+import FuzzDriver
 import Policy
 import PolicyFile
 
@@ -13,4 +14,9 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
     precondition(!problem.text.utf8.contains { $0 < 0x20 }, "a message of more than one line")
   }
   return 0
+}
+
+@_cdecl("FuzzPolicyFile_main")
+public func main(_ count: CInt, _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> CInt {
+  runFuzzer(count, arguments)
 }
