@@ -116,10 +116,22 @@ package enum IPAddress: Hashable, Sendable, CustomStringConvertible {
     return (high, low)
   }
 
+  /// Dots go between the bytes; the digits are gathered first, as one append costs more than all of them.
   private static func append4(_ value: UInt32, to out: inout [UInt8]) {
-    for shift in stride(from: 24, through: 0, by: -8) {
-      if shift != 24 { out.append(UInt8(ascii: ".")) }
-      appendDecimal(UInt64(value >> UInt32(shift) & 0xff), to: &out)
+    var text = [15 of UInt8](repeating: 0)
+    var count = 0
+    for shift in stride(from: UInt32(24), through: 0, by: -8) {
+      let byte = UInt8(truncatingIfNeeded: value >> shift)
+      if byte >= 100 { put(byte / 100) }
+      if byte >= 10 { put(byte / 10 % 10) }
+      put(byte % 10)
+      if shift > 0 { put(UInt8(ascii: ".") &- UInt8(ascii: "0")) }
+    }
+    out.append(text.span.extracting(0..<count))
+
+    func put(_ digit: UInt8) {
+      text[count] = UInt8(ascii: "0") &+ digit
+      count += 1
     }
   }
 

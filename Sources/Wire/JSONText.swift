@@ -41,6 +41,8 @@ package enum JSONText {
     Wire.appendDecimal(value, to: &out)
   }
 
+  package static func appendHex(_ value: UInt64, to out: inout [UInt8]) { Wire.appendHex(value, to: &out) }
+
   package static func appendDecimal(_ value: Int, to out: inout [UInt8]) {
     if value < 0 { out.append(UInt8(ascii: "-")) }
     Wire.appendDecimal(UInt64(value.magnitude), to: &out)
@@ -108,8 +110,15 @@ package enum JSONText {
 }
 
 func appendDecimal(_ value: UInt64, to out: inout [UInt8]) {
-  if value >= 10 { appendDecimal(value / 10, to: &out) }
-  out.append(UInt8(ascii: "0") + UInt8(value % 10))
+  var digits = [20 of UInt8](repeating: 0)
+  var start = 20
+  var rest = value
+  repeat {
+    start -= 1
+    digits[start] = UInt8(ascii: "0") + UInt8(rest % 10)
+    rest /= 10
+  } while rest > 0
+  out.append(digits.span.extracting(start..<20))
 }
 
 func appendHex(_ value: UInt64, to out: inout [UInt8]) {
