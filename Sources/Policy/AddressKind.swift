@@ -89,11 +89,27 @@ package struct AddressBlock: Sendable {
       preconditionFailure("address table: \(text): \(error)")
     }
   }.sorted { $0.prefix.length > $1.prefix.length }
+
+  /// By family and first byte: what an address may be in.
+  fileprivate static let v4 = byFirstByte { .v4(UInt32($0) << 24) }
+  fileprivate static let v6 = byFirstByte { .v6(high: UInt64($0) << 56, low: 0) }
+
+  private static func byFirstByte(_ address: (Int) -> IPAddress) -> [[AddressBlock]] {
+    (0..<256).map { byte in
+      let network = AddressPrefix(address(byte), length: 8)
+      return all.filter { $0.prefix.overlaps(network) }
+    }
+  }
 }
 
 extension IPAddress {
   package var kind: AddressKind {
-    for block in AddressBlock.all where block.prefix.contains(self) { return block.kind }
+    let blocks =
+      switch self {
+      case .v4(let value): AddressBlock.v4[Int(value >> 24)]
+      case .v6(let high, _): AddressBlock.v6[Int(high >> 56)]
+      }
+    for block in blocks where block.prefix.contains(self) { return block.kind }
     return .reserved
   }
 

@@ -43,6 +43,8 @@ package struct AddressPrefix: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
+  package func overlaps(_ other: AddressPrefix) -> Bool { contains(other.address) || other.contains(address) }
+
   package var description: String { "\(address)/\(length)" }
 
   /// The first `bits` of 64 set: none below 0, all above 63.
