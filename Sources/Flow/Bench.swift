@@ -2,7 +2,18 @@
 // One object, so that an idle tunnel gives all of it back at once.
 import Wire
 
+/// What is on its way when a tunnel begins.
+package struct EarlyBytes: Sendable {
+  package var toUpstream: [UInt8] = []
+  /// What the client sent early: it was read past the byte bucket.
+  package var input: [UInt8] = []
+  package var answer: [UInt8] = []
+}
+
 final class Bench {
+  /// What a rewritten head may be longer by, as a rule: more costs one more allocation.
+  private static let addedBytes = 128
+
   private var input: [UInt8] = []
   private var inputOffset = 0
   private var answer: [UInt8] = []
@@ -97,11 +108,13 @@ final class Bench {
 
   func writeRequest(to target: Target) {
     let bytes = input
+    toUpstream.reserveCapacity(headLength + Self.addedBytes)
     request.writeUpstream(from: bytes.span, to: target, into: &toUpstream)
   }
 
   func writeResponse(keepAlive: Bool) {
     let bytes = answer
+    toClient.reserveCapacity(toClient.count + bytes.count + Self.addedBytes)
     response.writeDownstream(
       from: bytes.span, keepAlive: keepAlive, toMinorVersion: request.minorVersion, toHEAD: request.isHEAD,
       into: &toClient)
@@ -153,6 +166,10 @@ final class Bench {
     let taken = Array(array[offset..<offset + count])
     offset += count
     return taken
+  }
+
+  func takeAll() -> EarlyBytes {
+    EarlyBytes(toUpstream: takeToUpstream(), input: takeInput(.max), answer: takeAnswer(.max))
   }
 
   func takeToClient() -> [UInt8] {

@@ -28,8 +28,16 @@ package import Wire
 ///                    ended        (each state: refusal, deadline, reload, drain)
 /// ```
 package struct Flow: ~Copyable {
-  package enum State: UInt8, Sendable {
+  package enum State: Sendable {
     case readingHead, authenticating, pacing, dialling, readingHello, peeking, relaying, exchanging, ended
+
+    /// Bytes of the client are read in these states alone: what it sends before a verdict waits in the kernel.
+    package var wantsClientBytes: Bool {
+      switch self {
+      case .readingHead, .readingHello, .peeking: true
+      default: false
+      }
+    }
   }
 
   package internal(set) var state = State.readingHead
@@ -100,15 +108,9 @@ package struct Flow: ~Copyable {
   package var hasInput: Bool { bench?.hasInput ?? false }
   package var hasAnswer: Bool { bench?.hasAnswer ?? false }
 
-  /// Bytes of the client are read in these states alone: what it sends before a verdict waits in the kernel.
-  package var wantsClientBytes: Bool {
-    switch state {
-    case .readingHead, .readingHello, .peeking: true
-    default: false
-    }
-  }
-
   package var wantsAnswerHead: Bool { state == .exchanging && bench?.isAnswerHeadDone == false }
+
+  package var hasReport: Bool { outcome != nil || notice != nil }
 
   package mutating func takeOutcome() -> Outcome? {
     defer { outcome = nil }
@@ -123,8 +125,11 @@ package struct Flow: ~Copyable {
   /// A relay calls this on each event: one store, no timer is moved.
   package mutating func touched(atMs nowMs: UInt64) { lastActivityMs = nowMs }
 
-  /// No tunnel needs its buffers; the Gate calls this when all in them has been taken.
-  package mutating func releaseBuffers() { if state == .relaying { bench = nil } }
+  /// All that came before the tunnel stood; a tunnel needs no buffers, so they are given back.
+  package mutating func takeAllForTunnel() -> EarlyBytes {
+    defer { if state == .relaying { bench = nil } }
+    return bench?.takeAll() ?? EarlyBytes()
+  }
 
   // MARK: - The one function that moves it
 

@@ -9,21 +9,28 @@ final class Listener: Source {
   private static let acceptsMax = 64
 
   private unowned let worker: Worker
-  private let socket: Descriptor
+  /// nil once it is closed.
+  private var socket: Descriptor?
+  private let fd: CInt
   private var slot = Slot.none
   private var isResting = false
   private var saidExhausted = false
 
   init(socket: consuming Descriptor, worker: Worker) {
-    self.socket = socket
+    fd = socket.raw
+    self.socket = .some(socket)
     self.worker = worker
   }
 
-  deinit { worker.loop.release(slot) }
-
   func begin() throws(SystemError) {
     slot = worker.loop.register(self)
-    guard worker.loop.watchEdges(socket.raw, slot, tag: 0) else { throw SystemError("epoll_ctl", code: 0) }
+    guard worker.loop.watchEdges(fd, slot, tag: 0) else { throw SystemError("epoll_ctl", code: 0) }
+  }
+
+  /// From now on the kernel refuses connections here.
+  func close() {
+    worker.loop.release(slot)
+    socket = nil
   }
 
   func ready(_ readiness: Readiness, tag: UInt8) {
@@ -40,7 +47,7 @@ final class Listener: Source {
   private func acceptAll() {
     for _ in 0..<Self.acceptsMax {
       if !worker.mayAccept { return rest() }
-      switch Socket.accept(socket.raw) {
+      switch Socket.accept(fd) {
       case .connection(let descriptor, let peer):
         saidExhausted = false
         worker.accepted(descriptor, from: peer)

@@ -57,12 +57,13 @@ final class Worker: LoopDelegate {
     mailbox = shared.mailboxes[index]
     loop = try Loop()
     names = try Names(loop: loop, settings: policy.settings, hosts: hosts)
-    tools = PumpTools(scratch: Scratch(), pipes: PipePool())
+    tools = PumpTools()
     passwords = PasswordCache(verifier: shared.passwords, worker: index)
     audit = AuditLog(file: shared.log, sequence: shared.sequence)
     conditions = Conditions(policy: policy, gate: gate)
+    names.report(to: self)
     try loop.watchMailbox(mailbox.fd)
-    refreshConditions()
+    turnBegan()
     for raw in listening {
       let listener = Listener(socket: Descriptor(owning: raw), worker: self)
       try listener.begin()
@@ -72,19 +73,10 @@ final class Worker: LoopDelegate {
 
   func run() { loop.run(self) }
 
-  /// The flows see the loop's clock, which moves once a turn.
-  func refreshConditions() {
-    conditions.nowMs = loop.nowMs
-    conditions.nowNs = loop.nowNs
-    conditions.unixSeconds = loop.wallMs / 1000
-    conditions.isLogUnwritable = audit.isUnwritable && conditions.policy.settings.log.refusesWhenUnwritable
-  }
-
   // MARK: - Sessions
 
   /// Step "accept": a new flow, or a refusal when there are too many connections.
   func accepted(_ socket: consuming Descriptor, from peer: SocketAddress) {
-    refreshConditions()
     let id = shared.takeId()
     let flow = Flow(source: peer.ip, conditions)
     if shared.opened() > conditions.policy.settings.limits.connections {
@@ -93,15 +85,16 @@ final class Worker: LoopDelegate {
       return
     }
     let session = Session(worker: self, id: id, socket: socket, flow: flow)
-    guard session.begin() else {
+    guard let slot = session.begin() else {
       shared.closed()
       return
     }
-    let index = session.slotIndex
-    if index >= sessions.count { sessions.append(contentsOf: repeatElement(nil, count: index + 1 - sessions.count)) }
-    sessions[index] = session
+    if slot.index >= sessions.count {
+      sessions.append(contentsOf: repeatElement(nil, count: slot.index + 1 - sessions.count))
+    }
+    sessions[slot.index] = session
     liveSessions += 1
-    session.start()
+    loop.again(slot)
   }
 
   private func refuse(_ socket: borrowing Descriptor, client: String, _ id: UInt64) {
@@ -113,13 +106,15 @@ final class Worker: LoopDelegate {
       client: client, .tooMany, id: id, policy: conditions.policy, wallMs: loop.wallMs)
   }
 
-  func ended(_ session: Session, _ slot: Slot) {
+  func ended(_ slot: Slot) {
     sessions[slot.index] = nil
     loop.release(slot)
     liveSessions -= 1
     shared.closed()
     if isStopping && liveSessions == 0 { loop.stop() }
   }
+
+  private func session(at slot: Slot) -> Session? { loop.isCurrent(slot) ? sessions[slot.index] : nil }
 
   func record(_ outcome: Outcome, of flow: borrowing Flow, _ facts: AuditFacts) {
     audit.record(outcome, of: flow, facts, policy: conditions.policy, wallMs: loop.wallMs)
@@ -130,6 +125,14 @@ final class Worker: LoopDelegate {
   }
 
   // MARK: - LoopDelegate
+
+  /// What the flows see of the world moves once a turn.
+  func turnBegan() {
+    conditions.nowMs = loop.nowMs
+    conditions.nowNs = loop.nowNs
+    conditions.unixSeconds = loop.wallMs / 1000
+    conditions.isLogUnwritable = audit.isUnwritable && conditions.policy.settings.log.refusesWhenUnwritable
+  }
 
   func turnEnded() { audit.flush() }
 
@@ -161,12 +164,12 @@ final class Worker: LoopDelegate {
 
   private func deliver(_ verified: VerifiedPassword) {
     passwords.remember(verified)
-    guard loop.isCurrent(verified.asker), let session = sessions[verified.asker.index] else { return }
-    session.tellFromOutside(.authenticated(verified.isRight))
+    session(at: verified.asker)?.tellFromOutside(.authenticated(verified.isRight))
   }
 
   /// No new connections; what stands may finish.
   private func drain() {
+    for listener in listeners { listener.close() }
     listeners.removeAll()
     conditions.isDraining = true
     isStopping = true
@@ -182,7 +185,12 @@ final class Worker: LoopDelegate {
   }
 
   private func tellAll(_ event: Event) {
-    refreshConditions()
     for session in sessions { session?.tellFromOutside(event) }
+  }
+}
+
+extension Worker: NamesAsker {
+  func resolved(_ answer: NameAnswer, for slot: Slot, token: UInt64) {
+    session(at: slot)?.resolved(answer, token: token)
   }
 }

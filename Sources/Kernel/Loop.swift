@@ -2,17 +2,18 @@
 // It relies on 64-bit keys of slot, generation and tag: no pointer lives in the kernel, and a stale event falls out.
 import CLinux
 
-/// What epoll told of a socket since the last time (edge-triggered).
-package struct Readiness: OptionSet, Sendable {
-  package let rawValue: UInt32
+/// What epoll told of a socket since the last time (edge-triggered). Bits that are tested by hand: a set literal of an
+/// OptionSet is built through protocol witnesses in another module, on each event.
+package struct Readiness: Sendable {
+  private let bits: UInt32
 
-  package init(rawValue: UInt32) { self.rawValue = rawValue }
+  init(bits: UInt32) { self.bits = bits }
 
-  package static let readable = Readiness(rawValue: UInt32(CLINUX_READABLE))
-  package static let writable = Readiness(rawValue: UInt32(CLINUX_WRITABLE))
-  package static let peerClosed = Readiness(rawValue: UInt32(CLINUX_PEER_CLOSED))
-  package static let hangup = Readiness(rawValue: UInt32(CLINUX_HANGUP))
-  package static let error = Readiness(rawValue: UInt32(CLINUX_ERROR))
+  package var isReadable: Bool { bits & UInt32(CLINUX_READABLE) != 0 }
+  package var isWritable: Bool { bits & UInt32(CLINUX_WRITABLE) != 0 }
+  /// The peer will send no more, or the connection broke.
+  package var hasPeerEnded: Bool { bits & UInt32(CLINUX_PEER_CLOSED | CLINUX_HANGUP | CLINUX_ERROR) != 0 }
+  package var isBroken: Bool { bits & UInt32(CLINUX_HANGUP | CLINUX_ERROR) != 0 }
 }
 
 /// Whatever has descriptors or a deadline on a loop.
@@ -24,36 +25,20 @@ package protocol Source: AnyObject {
 }
 
 package protocol LoopDelegate: AnyObject {
+  /// The clocks have moved; events follow.
+  func turnBegan()
   func mailArrived()
   /// All events of a turn are handled: the moment to write what has gathered.
   func turnEnded()
 }
 
-/// A place on a loop. The generation tells its holder from the ones before.
-package struct Slot: Equatable, Sendable {
-  package let index: Int
-  let generation: UInt32
-
-  package static let none = Slot(index: -1, generation: 0)
-}
-
 @safe package final class Loop {
-  private struct Entry {
-    var source: (any Source)?
-    var generation: UInt32 = 1
-    var isQueued = false
-  }
-
   private static let eventsMax = 256
-  private static let generationMask: UInt32 = 0xff_ffff
   private static let mailboxKey = UInt64.max
 
   private let epoll: Descriptor
-  private var entries: ContiguousArray<Entry> = []
-  private var free: [Int] = []
-  private var wheel: TimerWheel
+  private var slots: SlotTable
   private var due: [Int] = []
-  private var queued: [Slot] = []
   private var isRunning = false
   /// SAFETY: allocated here for `eventsMax` events, freed in deinit, indexed below the count that epoll answered.
   private let events: UnsafeMutablePointer<clinux_event>
@@ -69,7 +54,7 @@ package struct Slot: Equatable, Sendable {
     epoll = Descriptor(owning: fd)
     nowNs = clinux_monotonic_ns()
     wallMs = clinux_wall_ms()
-    wheel = TimerWheel(nowMs: clinux_monotonic_ns() / 1_000_000)
+    slots = SlotTable(nowMs: clinux_monotonic_ns() / 1_000_000)
     unsafe events = .allocate(capacity: Self.eventsMax)
   }
 
@@ -77,33 +62,10 @@ package struct Slot: Equatable, Sendable {
 
   // MARK: - Slots
 
-  package func register(_ source: any Source) -> Slot {
-    let index: Int
-    if let last = free.popLast() {
-      index = last
-    } else {
-      index = entries.count
-      entries.append(Entry())
-    }
-    entries[index].source = source
-    return Slot(index: index, generation: entries[index].generation)
-  }
-
+  package func register(_ source: any Source) -> Slot { slots.register(source) }
   /// Events that the kernel still has for the slot's sockets fall out by their generation.
-  package func release(_ slot: Slot) {
-    guard isCurrent(slot) else { return }
-    entries[slot.index].source = nil
-    entries[slot.index].isQueued = false
-    let next = (slot.generation + 1) & Self.generationMask
-    entries[slot.index].generation = next == 0 ? 1 : next
-    wheel.remove(slot.index)
-    free.append(slot.index)
-  }
-
-  package func isCurrent(_ slot: Slot) -> Bool {
-    entries.indices.contains(slot.index) && entries[slot.index].generation == slot.generation
-      && entries[slot.index].source != nil
-  }
+  package func release(_ slot: Slot) { _ = slots.release(slot) }
+  package func isCurrent(_ slot: Slot) -> Bool { slots.isCurrent(slot) }
 
   // MARK: - What a source asks for
 
@@ -129,16 +91,10 @@ package struct Slot: Equatable, Sendable {
   }
 
   /// One deadline a slot; `.max` is none.
-  package func setDeadline(_ slot: Slot, atMs dueMs: UInt64) {
-    if isCurrent(slot) { wheel.set(slot.index, atMs: dueMs) }
-  }
+  package func setDeadline(_ slot: Slot, atMs dueMs: UInt64) { slots.setDeadline(slot, atMs: dueMs) }
 
   /// Another turn for a source that stopped with work left, after all others had theirs.
-  package func again(_ slot: Slot) {
-    guard isCurrent(slot), !entries[slot.index].isQueued else { return }
-    entries[slot.index].isQueued = true
-    queued.append(slot)
-  }
+  package func again(_ slot: Slot) { slots.queue(slot) }
 
   // MARK: - The turns
 
@@ -155,6 +111,7 @@ package struct Slot: Equatable, Sendable {
     // Only a bug can make epoll_wait fail: EINTR is none, and the arguments are ours.
     precondition(count >= 0, "epoll_wait failed: errno \(-count)")
     readClocks()
+    delegate.turnBegan()
     var hasMail = false
     for index in 0..<Int(count) {
       let event = unsafe events[index]
@@ -167,8 +124,8 @@ package struct Slot: Equatable, Sendable {
   }
 
   private func timeoutMs() -> CInt {
-    if !queued.isEmpty { return 0 }
-    guard let waitMs = wheel.waitMs(nowMs: clinux_monotonic_ns() / 1_000_000) else { return -1 }
+    if slots.hasQueued { return 0 }
+    guard let waitMs = slots.waitMs(nowMs: clinux_monotonic_ns() / 1_000_000) else { return -1 }
     return CInt(clamping: waitMs)
   }
 
@@ -178,28 +135,21 @@ package struct Slot: Equatable, Sendable {
   }
 
   private func deliver(_ event: clinux_event) {
-    let index = Int(event.key >> 32)
-    guard index < entries.count, entries[index].generation == UInt32(event.key >> 8 & 0xff_ffff),
-      let source = entries[index].source
+    guard let source = slots.source(index: Int(event.key >> 32), generation: UInt32(event.key >> 8 & 0xff_ffff))
     else { return }
-    source.ready(Readiness(rawValue: event.ready), tag: UInt8(truncatingIfNeeded: event.key))
+    source.ready(Readiness(bits: event.ready), tag: UInt8(truncatingIfNeeded: event.key))
   }
 
   private func fireTimers() {
-    wheel.advance(toMs: nowMs, due: &due)
+    slots.advance(toMs: nowMs, due: &due)
     if due.isEmpty { return }
     let fired = due
     due.removeAll(keepingCapacity: true)
-    for index in fired { entries[index].source?.deadlinePassed() }
+    for index in fired { slots.source(index: index)?.deadlinePassed() }
   }
 
   private func resumeQueued() {
-    if queued.isEmpty { return }
-    let resumed = queued
-    queued.removeAll(keepingCapacity: true)
-    for slot in resumed where isCurrent(slot) {
-      entries[slot.index].isQueued = false
-      entries[slot.index].source?.resume()
-    }
+    if !slots.hasQueued { return }
+    for slot in slots.takeQueued() { slots.source(unqueued: slot)?.resume() }
   }
 }

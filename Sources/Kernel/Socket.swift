@@ -102,6 +102,9 @@ package enum Socket {
   /// Failure means that the peer is gone, which the next read tells.
   package static func shutdownWrite(_ fd: CInt) { _ = clinux_shutdown_write(fd) }
 
+  /// Probes from now on whether a quiet peer is still there (tcp(7)).
+  package static func keepAlive(_ fd: CInt, idleSeconds: Int) { clinux_keep_alive(fd, CInt(clamping: idleSeconds)) }
+
   /// The close that follows sends a reset: what was cut must not look complete.
   package static func abort(_ fd: CInt) { _ = clinux_reset_on_close(fd) }
 

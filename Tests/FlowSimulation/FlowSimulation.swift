@@ -83,7 +83,7 @@ package struct FlowSimulation: ~Copyable {
   }
 
   private mutating func clientBytes<C: Choices>(_ choices: inout C) -> Event {
-    guard flow.wantsClientBytes else { return .policyReplaced }
+    guard flow.state.wantsClientBytes else { return .policyReplaced }
     let script = Script.client[choices.next(below: Script.client.count)]
     let cut = choices.next(below: 4) == 0 ? choices.next(below: script.count + 1) : script.count
     flow.clientSent(script.span.extracting(first: cut))
@@ -153,13 +153,11 @@ package struct FlowSimulation: ~Copyable {
       dialled.append(address)
     case .relay(let up, _):
       guard isConnected else { throw violation("a tunnel opens before its upstream stands") }
-      let early = flow.takeToUpstream()
-      if !up && !early.isEmpty { throw violation("bytes for the upstream before the first bytes were checked") }
       _ = flow.takeToClient()
       if up {
-        _ = flow.takeInput()
-        _ = flow.takeAnswer()
-        flow.releaseBuffers()
+        _ = flow.takeAllForTunnel()
+      } else if !flow.takeToUpstream().isEmpty {
+        throw violation("bytes for the upstream before the first bytes were checked")
       }
     case .sendRequest(let body):
       guard isConnected else { throw violation("a request is sent before its upstream stands") }

@@ -179,6 +179,13 @@ def test_sigterm_lets_a_tunnel_finish_and_then_cuts(gate, upstream):
     stays, _ = one.connect(f"allowed.test:{server.port}")
     ends, _ = one.connect(f"allowed.test:{server.port}")
     one.signal(signal.SIGTERM)
+
+    def is_refused():
+        try:
+            one.dial().close()
+        except ConnectionRefusedError:
+            return True
+    until("the listener is closed while tunnels live on", is_refused)
     ends.sendall(b"late")
     assert ends.recv(10) == b"late"
     ends.close()

@@ -40,6 +40,7 @@ int clinux_local_address(int fd, struct clinux_address *address);
 int clinux_peer_address(int fd, struct clinux_address *address);
 int clinux_pending_error(int fd);
 int clinux_shutdown_write(int fd);
+void clinux_keep_alive(int fd, int idle_seconds);
 int clinux_reset_on_close(int fd);
 long clinux_receive(int fd, void *bytes, size_t count);
 long clinux_send(int fd, const void *bytes, size_t count);

@@ -192,9 +192,9 @@ final class AresSocket: Source {
   }
 
   func ready(_ readiness: Readiness, tag: UInt8) {
-    let mayRead = !readiness.isDisjoint(with: [.readable, .hangup, .error])
+    let mayRead = readiness.isReadable || readiness.isBroken
     channel.process(
-      reading: mayRead ? fd : AresChannel.noSocket, writing: readiness.contains(.writable) ? fd : AresChannel.noSocket)
+      reading: mayRead ? fd : AresChannel.noSocket, writing: readiness.isWritable ? fd : AresChannel.noSocket)
   }
 
   func deadlinePassed() {}

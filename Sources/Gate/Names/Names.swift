@@ -5,13 +5,9 @@ import Kernel
 import Policy
 import Wire
 
-struct NamesAnswer {
-  var family: Family
-  var addresses: [IPAddress]
-}
-
+/// Who hands answers on to the slots that asked.
 protocol NamesAsker: AnyObject {
-  func resolved(_ answer: NamesAnswer, token: UInt64)
+  func resolved(_ answer: NameAnswer, for slot: Slot, token: UInt64)
 }
 
 final class Names: Source, AresProgress {
@@ -22,7 +18,7 @@ final class Names: Source, AresProgress {
   }
 
   private struct Waiter {
-    let asker: any NamesAsker
+    let slot: Slot
     let token: UInt64
   }
 
@@ -34,10 +30,11 @@ final class Names: Source, AresProgress {
 
   private struct Delivery {
     let waiter: Waiter
-    let answer: NamesAnswer
+    let answer: NameAnswer
   }
 
   private let loop: Loop
+  private weak var asker: (any NamesAsker)?
   private var channel: AresChannel
   private var settings: Settings.Resolver
   private var slot = Slot.none
@@ -57,6 +54,8 @@ final class Names: Source, AresProgress {
     channel.report(to: self)
   }
 
+  func report(to asker: any NamesAsker) { self.asker = asker }
+
   func replaceHosts(_ hosts: HostsTable) { self.hosts = hosts }
 
   /// A reload reads the system's resolver configuration anew; questions under way end without an answer.
@@ -71,22 +70,22 @@ final class Names: Source, AresProgress {
     for lookup in unanswered.values {
       for waiter in lookup.waiters {
         if lookup.v6 == nil {
-          deliveries.append(Delivery(waiter: waiter, answer: NamesAnswer(family: .v6, addresses: [])))
+          deliveries.append(Delivery(waiter: waiter, answer: NameAnswer(family: .v6, addresses: [])))
         }
         if lookup.v4 == nil {
-          deliveries.append(Delivery(waiter: waiter, answer: NamesAnswer(family: .v4, addresses: [])))
+          deliveries.append(Delivery(waiter: waiter, answer: NameAnswer(family: .v4, addresses: [])))
         }
       }
     }
     if !deliveries.isEmpty { loop.again(slot) }
   }
 
-  func resolve(_ name: HostName, for asker: any NamesAsker, token: UInt64) -> Resolution {
+  func resolve(_ name: HostName, for asker: Slot, token: UInt64) -> Resolution {
     if let entry = hosts.find(name) { return .ready(v4: entry.v4, v6: entry.v6) }
     let v4 = cache.find(name, .v4, nowMs: loop.nowMs)
     let v6 = cache.find(name, .v6, nowMs: loop.nowMs)
     if let v4, let v6 { return .ready(v4: v4, v6: v6) }
-    let waiter = Waiter(asker: asker, token: token)
+    let waiter = Waiter(slot: asker, token: token)
     if var lookup = lookups[name] {
       lookup.waiters.append(waiter)
       lookups[name] = lookup
@@ -103,8 +102,8 @@ final class Names: Source, AresProgress {
   }
 
   private func deliverKnown(_ v4: [IPAddress]?, _ v6: [IPAddress]?, to waiter: Waiter) {
-    if let v6 { deliveries.append(Delivery(waiter: waiter, answer: NamesAnswer(family: .v6, addresses: v6))) }
-    if let v4 { deliveries.append(Delivery(waiter: waiter, answer: NamesAnswer(family: .v4, addresses: v4))) }
+    if let v6 { deliveries.append(Delivery(waiter: waiter, answer: NameAnswer(family: .v6, addresses: v6))) }
+    if let v4 { deliveries.append(Delivery(waiter: waiter, answer: NameAnswer(family: .v4, addresses: v4))) }
     if v4 != nil || v6 != nil { loop.again(slot) }
   }
 
@@ -125,8 +124,8 @@ final class Names: Source, AresProgress {
       }
       let isDone = lookup.v4 != nil && lookup.v6 != nil
       lookups[reply.name] = isDone ? nil : lookup
-      let answer = NamesAnswer(family: reply.family, addresses: reply.addresses)
-      for waiter in lookup.waiters { waiter.asker.resolved(answer, token: waiter.token) }
+      let answer = NameAnswer(family: reply.family, addresses: reply.addresses)
+      for waiter in lookup.waiters { asker?.resolved(answer, for: waiter.slot, token: waiter.token) }
     }
   }
 
@@ -143,7 +142,9 @@ final class Names: Source, AresProgress {
   func resume() {
     let waiting = deliveries
     deliveries = []
-    for delivery in waiting { delivery.waiter.asker.resolved(delivery.answer, token: delivery.waiter.token) }
+    for delivery in waiting {
+      asker?.resolved(delivery.answer, for: delivery.waiter.slot, token: delivery.waiter.token)
+    }
     progressed()
   }
 }

@@ -14,13 +14,12 @@ struct Side {
   var hasPeerEnded = false
 
   mutating func note(_ readiness: Readiness) {
-    if readiness.contains(.readable) { isReadable = true }
-    if readiness.contains(.writable) { isWritable = true }
-    if !readiness.isDisjoint(with: [.peerClosed, .hangup, .error]) {
+    if readiness.isReadable { isReadable = true }
+    if readiness.isWritable || readiness.isBroken { isWritable = true }
+    if readiness.hasPeerEnded {
       isReadable = true
       hasPeerEnded = true
     }
-    if !readiness.isDisjoint(with: [.hangup, .error]) { isWritable = true }
   }
 }
 
@@ -42,6 +41,11 @@ struct Channel {
   private var isStreaming = false
 
   var isEmpty: Bool { held.isEmpty && pipe == nil }
+
+  /// Whether a pump could do anything: most events are about one direction alone.
+  func hasWork(from source: Side) -> Bool {
+    !isEmpty || (isOpen && (source.isReadable || hasSourceEnded || meter.hasEnded))
+  }
 
   mutating func open(_ meter: BodyMeter) {
     self.meter = meter
@@ -76,9 +80,9 @@ enum PumpEnd {
 }
 
 /// What a loop lends to each pump.
-struct PumpTools {
-  let scratch: Scratch
-  let pipes: PipePool
+final class PumpTools {
+  let scratch = Scratch()
+  let pipes = PipePool()
 }
 
 extension Channel {

@@ -1,0 +1,163 @@
+// What the Flow asks for, done: one function an action, and the log line of an outcome.
+// It relies on an action being performed at once; what takes time comes back as an event.
+import Flow
+import Kernel
+import Policy
+import Wire
+
+extension Connection {
+  mutating func tell(_ event: Event) {
+    perform(flow.handle(event, worker.conditions))
+  }
+
+  mutating func perform(_ first: Action) {
+    var next: Action? = first
+    while let action = next {
+      next = nil
+      report()
+      switch action {
+      case .wait: break
+      case .authenticate: authenticate()
+      case .resolve(let name): next = resolve(name)
+      case .connect(let address, let port): next = connect(address, port)
+      case .relay(let isUp, let isDown): next = openRelay(up: isUp, down: isDown)
+      case .sendRequest(let body): next = sendRequest(body)
+      case .sendInterim:
+        down.hold(flow.takeToClient())
+        next = flow.hasAnswer ? flow.handle(.upstreamSent, worker.conditions) : nil
+      case .sendResponse(let body): next = sendResponse(body)
+      case .nextRequest(let keepUpstream): next = nextRequest(keepUpstream: keepUpstream)
+      case .close(let ending): close(ending)
+      }
+    }
+  }
+
+  mutating func report() {
+    guard flow.hasReport else { return }
+    if let notice = flow.takeNotice() { worker.record(notice, of: flow, facts()) }
+    guard let outcome = flow.takeOutcome() else { return }
+    worker.record(outcome, of: flow, facts())
+    up.moved = 0
+    down.moved = 0
+  }
+
+  mutating func facts() -> AuditFacts {
+    AuditFacts(
+      id: id, bytesUp: up.moved, bytesDown: down.moved, durationMs: worker.conditions.nowMs &- flow.startedMs)
+  }
+
+  mutating func authenticate() {
+    guard let hash = flow.client.passwordHash, let user = flow.client.proxyUser else {
+      return tell(.authenticated(false))
+    }
+    let password = flow.presentedPassword
+    switch worker.passwords.check(user: user, password: password, hash: hash, asker: slot) {
+    case .known(let isRight): tell(.authenticated(isRight))
+    case .asked: break
+    }
+  }
+
+  mutating func resolve(_ name: HostName) -> Action? {
+    closeUpstream()
+    nameToken &+= 1
+    switch worker.names.resolve(name, for: slot, token: nameToken) {
+    case .pending: return nil
+    case .ready(let v4, let v6):
+      perform(flow.handle(.answered(NameAnswer(family: .v6, addresses: v6)), worker.conditions))
+      return flow.handle(.answered(NameAnswer(family: .v4, addresses: v4)), worker.conditions)
+    }
+  }
+
+  mutating func openRelay(up isUp: Bool, down isDown: Bool) -> Action? {
+    down.hold(flow.takeToClient())
+    if isUp {
+      up.open(.tunnel)
+      let early = flow.takeAllForTunnel()
+      up.hold(early.toUpstream)
+      up.hold(early.input, isPaid: false)
+      down.hold(early.answer)
+    }
+    if isDown { down.open(.tunnel) }
+    if let end = down.flush(to: &client), case .reset = end { return flow.handle(.relayReset, worker.conditions) }
+    relay()
+    return nil
+  }
+
+  mutating func sendRequest(_ body: BodyLength) -> Action? {
+    up.open(BodyMeter(body))
+    down.isOpen = false
+    up.hold(flow.takeToUpstream())
+    let (bytes, progress) = flow.takeInput(within: &up.meter)
+    up.hold(bytes, isPaid: false)
+    if case .malformed = progress { return flow.handle(.bodyMalformed, worker.conditions) }
+    if up.meter.hasEnded { up.isOpen = false }
+    let end = up.flush(to: &upstream, bucket: use(flow.rule?.uploadBytes))
+    if case .reset? = end { return flow.handle(.upstreamEnded, worker.conditions) }
+    if case .limited(let waitNs)? = end, !pace(waitNs) { return flow.handle(.uploadLimited, worker.conditions) }
+    if case .none = body { return nil }
+    return up.meter.hasEnded ? flow.handle(.requestBodyEnded, worker.conditions) : nil
+  }
+
+  mutating func sendResponse(_ body: BodyLength) -> Action? {
+    down.open(BodyMeter(body))
+    down.hold(flow.takeToClient())
+    let (bytes, progress) = flow.takeAnswer(within: &down.meter)
+    down.hold(bytes)
+    if case .malformed = progress { return flow.handle(.bodyMalformed, worker.conditions) }
+    if let end = down.flush(to: &client), case .reset = end { return flow.handle(.relayReset, worker.conditions) }
+    guard down.meter.hasEnded else { return nil }
+    down.isOpen = false
+    return flow.handle(.responseBodyEnded, worker.conditions)
+  }
+
+  mutating func nextRequest(keepUpstream: Bool) -> Action? {
+    if !keepUpstream || (upstream.fd >= 0 && upstream.hasPeerEnded) {
+      flow.standingUpstreamEnded()
+      closeUpstream()
+    }
+    down.hold(flow.takeToClient())
+    phase = .flushingAnswer
+    flushAnswer()
+    guard phase == .open, flow.hasInput else { return nil }
+    return flow.handle(.clientSent, worker.conditions)
+  }
+
+  /// No further request is read before the last answer has gone: else answers could pile up without bound.
+  mutating func flushAnswer() {
+    switch down.flush(to: &client) {
+    case nil: phase = .open
+    case .reset: tell(.relayReset)
+    default: break
+    }
+  }
+
+  // MARK: - Connect
+
+  mutating func connect(_ address: IPAddress, _ port: UInt16) -> Action? {
+    if upstreamSocket.isStanding { closeUpstream() }
+    switch upstreamSocket.start(address, port: port, worker.loop, slot) {
+    case .underWay: return nil
+    case .failed(let code): return flow.handle(.attemptFailed(code: code), worker.conditions)
+    case .exhausted: return flow.handle(.gateFailed, worker.conditions)
+    }
+  }
+
+  mutating func settle(_ tag: UInt8) {
+    guard phase == .open else { return }
+    switch upstreamSocket.settle(tag) {
+    case .nothing: return
+    case .failed(let code): tell(.attemptFailed(code: code))
+    case .connected(let dialled, let peer):
+      upstream = Side(fd: upstreamSocket.fd)
+      keepAliveAtMs = worker.conditions.nowMs + Self.keepAliveMs
+      tell(.connected(dialled: dialled, peer: peer))
+    }
+    advance()
+  }
+
+  mutating func closeUpstream(cut: Bool = false) {
+    upstreamSocket.close(cut: cut)
+    upstream = Side()
+    down.hasSourceEnded = false
+  }
+}

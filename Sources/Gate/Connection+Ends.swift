@@ -1,0 +1,77 @@
+// How a connection ends: the last bytes reach the client, no reset overtakes them, and nothing stays behind.
+// It relies on the deadline to end what a client does not.
+import Flow
+import Kernel
+
+extension Connection {
+  mutating func close(_ ending: Ending) {
+    report()
+    up.abandon(worker.tools.pipes)
+    if case .cut = ending { return close(cut: true) }
+    // Both ends were carried over: nothing is left to say or to hear.
+    if up.hasCarriedEnd && down.hasCarriedEnd && down.isEmpty { return close(cut: false) }
+    closeUpstream()
+    down.isOpen = false
+    down.hold(flow.takeToClient())
+    phase = .farewell
+    arm(atMs: worker.conditions.nowMs + Self.lingerMs * 5)
+    sayFarewell()
+  }
+
+  mutating func sayFarewell() {
+    switch down.finish(to: &client, worker.tools) {
+    case nil:
+      if up.hasSourceEnded { return close(cut: false) }
+      Socket.shutdownWrite(client.fd)
+      phase = .lingering
+      arm(atMs: worker.conditions.nowMs + Self.lingerMs)
+      linger()
+    case .reset: close(cut: true)
+    default: break
+    }
+  }
+
+  /// Reads and drops until the client's end: a close(2) with unread bytes would send a reset that may overtake the answer.
+  mutating func linger() {
+    while client.isReadable {
+      switch worker.tools.scratch.receive(from: client.fd, upTo: Channel.copyBytesMax) {
+      case .bytes(let count):
+        lingeredBytes += count
+        if lingeredBytes > Self.lingerBytesMax { return close(cut: false) }
+      case .wouldBlock: client.isReadable = false
+      case .end, .failed: return close(cut: false)
+      }
+    }
+  }
+
+  mutating func close(cut: Bool) {
+    guard phase != .closed else { return }
+    phase = .closed
+    if cut { Socket.abort(client.fd) }
+    closeUpstream(cut: cut)
+    up.abandon(worker.tools.pipes)
+    down.abandon(worker.tools.pipes)
+    worker.ended(slot)
+    slot = .none
+  }
+
+  // MARK: - The deadline
+
+  mutating func armDeadline() {
+    guard phase == .open || phase == .flushingAnswer else { return }
+    arm(atMs: min(flow.deadlineMs, pacedUntilMs, keepAliveAtMs))
+  }
+
+  mutating func keepAlive() {
+    keepAliveAtMs = .max
+    for fd in [client.fd, upstream.fd] where fd >= 0 {
+      Socket.keepAlive(fd, idleSeconds: Int(Self.keepAliveMs / 1000))
+    }
+  }
+
+  mutating func arm(atMs dueMs: UInt64) {
+    guard dueMs != armedMs else { return }
+    armedMs = dueMs
+    worker.loop.setDeadline(slot, atMs: dueMs)
+  }
+}

@@ -1,0 +1,89 @@
+// Steps "relay" and what bounds it: each direction is pumped as far as its sockets and its byte bucket allow.
+// It relies on Channel for the bytes; what an end means is the Flow's to say.
+import Flow
+import Kernel
+import Policy
+
+extension Connection {
+  mutating func relay() {
+    flow.touched(atMs: worker.conditions.nowMs)
+    var isAgain = false
+    if up.hasWork(from: client) { isAgain = pumpUp() }
+    if phase == .open && down.hasWork(from: upstream) { isAgain = pumpDown() || isAgain }
+    if phase == .open && flow.state == .relaying && up.hasCarriedEnd && down.hasCarriedEnd { tell(.relayEnded) }
+    if phase == .open && flow.state == .exchanging && client.hasPeerEnded && up.meter.hasEnded { tell(.clientEnded) }
+    if isAgain && phase == .open { worker.loop.again(slot) }
+  }
+
+  mutating func pumpUp() -> Bool {
+    let end = up.pump(from: &client, to: &upstream, worker.tools, bucket: use(flow.rule?.uploadBytes))
+    switch end {
+    case .blocked: return false
+    case .again: return true
+    case .bodyEnded:
+      up.isOpen = false
+      tell(.requestBodyEnded)
+    case .sourceEnded:
+      if flow.state == .exchanging { tell(.clientEnded) } else { carryEndUp() }
+    case .malformed: tell(.bodyMalformed)
+    case .reset: tell(.relayReset)
+    case .limited(let retryAfterNs): limited(.uploadLimited, retryAfterNs)
+    }
+    return false
+  }
+
+  mutating func pumpDown() -> Bool {
+    let end = down.pump(from: &upstream, to: &client, worker.tools, bucket: use(flow.rule?.downloadBytes))
+    switch end {
+    case .blocked: return false
+    case .again: return true
+    case .bodyEnded:
+      down.isOpen = false
+      if flow.state == .exchanging { tell(.responseBodyEnded) }
+    case .sourceEnded:
+      if flow.state == .exchanging {
+        down.isOpen = false
+        tell(down.meter.endsWithConnection ? .responseBodyEnded : .upstreamEnded)
+      } else {
+        carryEndDown()
+      }
+    case .malformed: tell(.bodyMalformed)
+    case .reset: tell(.relayReset)
+    case .limited(let retryAfterNs): limited(.downloadLimited, retryAfterNs)
+    }
+    return false
+  }
+
+  /// The client has said all it will: the upstream hears that, and may still answer.
+  mutating func carryEndUp() {
+    guard !up.hasCarriedEnd else { return }
+    up.isOpen = false
+    up.hasCarriedEnd = true
+    // When both directions are done the sockets are closed at once; a shutdown before that would be one call too many.
+    if !down.hasCarriedEnd { Socket.shutdownWrite(upstream.fd) }
+  }
+
+  mutating func carryEndDown() {
+    guard !down.hasCarriedEnd else { return }
+    down.isOpen = false
+    down.hasCarriedEnd = true
+    if !up.hasCarriedEnd { Socket.shutdownWrite(client.fd) }
+  }
+
+  mutating func limited(_ event: Event, _ retryAfterNs: UInt64) {
+    if !pace(retryAfterNs) { tell(event) }
+  }
+
+  /// Waits for tokens where the rule says so.
+  mutating func pace(_ retryAfterNs: UInt64) -> Bool {
+    guard flow.rule?.onLimit == .pace else { return false }
+    let waitMs = max(1, min(retryAfterNs / 1_000_000, 1_000))
+    pacedUntilMs = min(pacedUntilMs, worker.conditions.nowMs + waitMs)
+    return true
+  }
+
+  mutating func use(_ bucket: ByteBucket?) -> ByteBucketUse {
+    guard let bucket, !flow.isReportOnly else { return ByteBucketUse(bucket: nil, nowNs: 0) }
+    return ByteBucketUse(bucket: bucket, nowNs: worker.conditions.nowNs)
+  }
+}

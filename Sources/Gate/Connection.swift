@@ -1,0 +1,182 @@
+// What one client connection is made of, and what moves it: its two sockets, its Flow, one Channel a direction.
+// It performs the Flow's actions and tells the Flow what came of them. A value owned by its Session: see there why.
+import Flow
+import Kernel
+import Policy
+import Wire
+
+struct Connection: ~Copyable {
+  /// The tag of the client's socket in epoll's key; each connect attempt has the next one.
+  static let clientTag: UInt8 = 0
+  static let lingerMs: UInt64 = 2_000
+  static let keepAliveMs: UInt64 = 60_000
+  static let lingerBytesMax = 256 * 1024
+
+  /// The worker holds the session and lets it go at its end: until then, this is a cycle.
+  let worker: Worker
+  let id: UInt64
+  var slot = Slot.none
+  let clientSocket: Descriptor
+  var upstreamSocket = Upstream()
+  var flow: Flow
+  var client: Side
+  var upstream = Side()
+  var up = Channel()
+  var down = Channel()
+  var phase = Phase.open
+  var armedMs = UInt64.max
+  var pacedUntilMs = UInt64.max
+  /// When the tunnel is old enough to be worth TCP keep-alive: most end before, and never pay for its timers.
+  var keepAliveAtMs = UInt64.max
+  var nameToken: UInt64 = 0
+  var lingeredBytes = 0
+
+  enum Phase: UInt8 {
+    case open
+    /// The answer to the last request is still on its way; the next request waits for it.
+    case flushingAnswer
+    /// The last bytes are on their way to the client.
+    case farewell
+    /// All was sent; what the client still sends is read and dropped, so that no reset overtakes the answer.
+    case lingering
+    case closed
+  }
+
+  init(worker: Worker, id: UInt64, socket: consuming Descriptor, flow: consuming Flow) {
+    self.worker = worker
+    self.id = id
+    client = Side(fd: socket.raw)
+    clientSocket = socket
+    self.flow = flow
+  }
+
+  /// Watches its socket; false when the kernel refused.
+  mutating func begin(_ slot: Slot) -> Bool {
+    self.slot = slot
+    guard worker.loop.watchEdges(client.fd, slot, tag: Self.clientTag) else { return false }
+    // A client's first bytes often come with its connection: they are looked for before epoll says so.
+    client.isReadable = true
+    armDeadline()
+    return true
+  }
+
+  // MARK: - What the loop calls
+
+  mutating func ready(_ readiness: Readiness, tag: UInt8) {
+    if tag == Self.clientTag {
+      client.note(readiness)
+    } else if upstreamSocket.isStanding(tag) {
+      upstream.note(readiness)
+      if flow.state == .readingHead { return standingUpstreamEvent() }
+    } else {
+      return settle(tag)
+    }
+    advance()
+  }
+
+  mutating func deadlinePassed() {
+    armedMs = .max
+    switch phase {
+    case .closed: return
+    case .farewell, .lingering: return close(cut: phase == .farewell)
+    case .open, .flushingAnswer: break
+    }
+    if worker.conditions.nowMs >= pacedUntilMs {
+      pacedUntilMs = .max
+      client.isReadable = true
+      upstream.isReadable = upstream.fd >= 0
+      advance()
+    }
+    if worker.conditions.nowMs >= keepAliveAtMs { keepAlive() }
+    if phase == .open || phase == .flushingAnswer, worker.conditions.nowMs >= flow.deadlineMs { tell(.deadlinePassed) }
+    armDeadline()
+  }
+
+  mutating func resolved(_ answer: NameAnswer, token: UInt64) {
+    guard phase == .open, token == nameToken else { return }
+    tell(.answered(answer))
+    armDeadline()
+  }
+
+  /// The control side: a new policy, the end of a drain, the verdict on a password.
+  mutating func tellFromOutside(_ event: Event) {
+    guard phase == .open || phase == .flushingAnswer else { return }
+    tell(event)
+    armDeadline()
+  }
+
+  /// A drain waits for what is under way, not for a client that may ask no more.
+  mutating func closeIfQuiet() {
+    if flow.state == .readingHead && !flow.hasInput { tellFromOutside(.drainEnded) }
+  }
+
+  /// The last moment: whatever is left is not waited for.
+  mutating func closeNow() { close(cut: true) }
+
+  // MARK: - Bytes that have come
+
+  /// Does all that the two sockets now allow.
+  mutating func advance() {
+    switch phase {
+    case .closed: return
+    case .lingering: return linger()
+    case .farewell: return sayFarewell()
+    case .flushingAnswer:
+      flushAnswer()
+      // Requests that came in the meantime stand in the flow's input.
+      if phase == .open && flow.hasInput { tell(.clientSent) }
+    case .open: break
+    }
+    if phase == .open && flow.state.wantsClientBytes && client.isReadable { readClient() }
+    if phase == .open && flow.state == .exchanging { readAnswer() }
+    if phase == .open { relay() }
+    armDeadline()
+  }
+
+  mutating func readClient() {
+    while phase == .open && flow.state.wantsClientBytes && client.isReadable {
+      let asked = Channel.copyBytesMax
+      switch worker.tools.scratch.receive(from: client.fd, upTo: asked) {
+      case .bytes(let count):
+        if count < asked && !client.hasPeerEnded { client.isReadable = false }
+        worker.tools.scratch.withBytes(count) { flow.clientSent($0) }
+        tell(.clientSent)
+      case .wouldBlock: client.isReadable = false
+      case .end:
+        client.isReadable = false
+        up.hasSourceEnded = true
+        tell(.clientEnded)
+      case .failed:
+        client.isReadable = false
+        tell(.relayReset)
+      }
+    }
+  }
+
+  mutating func readAnswer() {
+    while phase == .open && upstream.isReadable && flow.wantsAnswerHead {
+      let asked = Channel.copyBytesMax
+      switch worker.tools.scratch.receive(from: upstream.fd, upTo: asked) {
+      case .bytes(let count):
+        if count < asked && !upstream.hasPeerEnded { upstream.isReadable = false }
+        worker.tools.scratch.withBytes(count) { flow.upstreamSent($0) }
+        tell(.upstreamSent)
+      case .wouldBlock: upstream.isReadable = false
+      case .end:
+        upstream.isReadable = false
+        tell(.upstreamEnded)
+      case .failed:
+        upstream.isReadable = false
+        tell(.upstreamEnded)
+      }
+    }
+  }
+
+  /// Nothing was asked of it: whatever it says, it will not serve the next request.
+  mutating func standingUpstreamEvent() {
+    if upstream.isReadable {
+      flow.standingUpstreamEnded()
+      closeUpstream()
+    }
+  }
+}
