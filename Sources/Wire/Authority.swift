@@ -32,9 +32,8 @@ package enum Authority {
 
   private static func parseHost(_ bytes: Span<UInt8>) throws(AuthorityProblem) -> Host {
     do throws(HostNameProblem) {
-      return .name(try HostName(parsing: bytes))
+      return try Host(parsing: bytes)
     } catch {
-      if error == .endsInNumber, let address = IPAddress(parsing: bytes) { return .address(address) }
       throw .host(error)
     }
   }

@@ -5,6 +5,16 @@ package enum Host: Hashable, Sendable, CustomStringConvertible {
   case name(HostName)
   case address(IPAddress)
 
+  /// A host name, or an IPv4 address in its canonical text; any other text that ends in a number is neither.
+  package init(parsing text: Span<UInt8>) throws(HostNameProblem) {
+    do throws(HostNameProblem) {
+      self = .name(try HostName(parsing: text))
+    } catch {
+      guard error == .endsInNumber, let address = IPAddress(parsing: text) else { throw error }
+      self = .address(address)
+    }
+  }
+
   /// IPv6 in brackets.
   package var description: String {
     var bytes: [UInt8] = []
