@@ -121,7 +121,14 @@ void clinux_keep_alive(int fd, int idle_seconds) {
   set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 }
 
-int clinux_listen(const struct clinux_address *address, int reuse_port, int backlog, const char **stage) {
+// Without CAP_NET_ADMIN a socket cannot take connections to foreign addresses (TPROXY); REDIRECT needs none of it.
+static void set_transparent(int fd, uint32_t family) {
+  if (family == 4) set(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
+  else set(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1);
+}
+
+int clinux_listen(const struct clinux_address *address, int reuse_port, int transparent, int backlog,
+                  const char **stage) {
   union any_address any;
   socklen_t size = encode(address, &any);
   *stage = "socket";
@@ -130,6 +137,7 @@ int clinux_listen(const struct clinux_address *address, int reuse_port, int back
   set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (reuse_port) set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (address->family == 6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  if (transparent) set_transparent(fd, address->family);
   set_no_delay(fd);
   *stage = "bind";
   int failed = bind(fd, &any.plain, size) < 0;
@@ -138,6 +146,27 @@ int clinux_listen(const struct clinux_address *address, int reuse_port, int back
     failed = listen(fd, backlog) < 0;
   }
   if (!failed) return fd;
+  int code = errno;
+  close(fd);
+  return -code;
+}
+
+int clinux_bind_datagrams(const struct clinux_address *address, int reuse_port, const char **stage) {
+  union any_address any;
+  socklen_t size = encode(address, &any);
+  *stage = "socket";
+  int fd = socket(any.plain.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  if (reuse_port) set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  if (address->family == 6) {
+    set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+  } else {
+    set(fd, IPPROTO_IP, IP_PKTINFO, 1);
+  }
+  set_transparent(fd, address->family);
+  *stage = "bind";
+  if (bind(fd, &any.plain, size) == 0) return fd;
   int code = errno;
   close(fd);
   return -code;
@@ -179,6 +208,17 @@ int clinux_peer_address(int fd, struct clinux_address *address) {
   union any_address any;
   socklen_t size = sizeof any;
   if (getpeername(fd, &any.plain, &size) < 0) return -errno;
+  return decode(&any.plain, address);
+}
+
+// SO_ORIGINAL_DST is 80 in both families (linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h).
+int clinux_original_destination(int fd, struct clinux_address *address) {
+  union any_address any;
+  socklen_t size = sizeof any;
+  if (getsockname(fd, &any.plain, &size) < 0) return -errno;
+  int level = any.plain.sa_family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP;
+  size = sizeof any;
+  if (getsockopt(fd, level, 80, &any, &size) < 0) return -errno;
   return decode(&any.plain, address);
 }
 

@@ -1,6 +1,7 @@
 // Step "accept": a listening socket of one loop. It survives the end of descriptors without spinning.
 // It relies on Kernel for accept4(2), and hands each connection to its Worker.
 import Kernel
+import Policy
 
 final class Listener: Source {
   /// How long accepting rests after descriptors ran out, or while the log waits for its disk.
@@ -12,12 +13,14 @@ final class Listener: Source {
   /// nil once it is closed.
   private var socket: Descriptor?
   private let fd: CInt
+  private let door: Door
   private var slot = Slot.none
   private var isResting = false
   private var saidExhausted = false
 
-  init(socket: consuming Descriptor, worker: Worker) {
+  init(socket: consuming Descriptor, door: Door, worker: Worker) {
     fd = socket.raw
+    self.door = door
     self.socket = .some(socket)
     self.worker = worker
   }
@@ -50,7 +53,7 @@ final class Listener: Source {
       switch Socket.accept(fd) {
       case .connection(let descriptor, let peer):
         saidExhausted = false
-        worker.accepted(descriptor, from: peer)
+        worker.accepted(descriptor, from: peer, at: door)
       case .wouldBlock: return
       case .aborted: continue
       case .exhausted(let error):

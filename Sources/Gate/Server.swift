@@ -12,25 +12,26 @@ package protocol PolicySource {
 
 package struct ServeOptions: Sendable {
   package var workers: Int?
-  package var listenConnect: [ListenAddress]
+  /// In place of what the file says; a door that is not here is the file's to open.
+  package var listen: [Door: [ListenAddress]]
 
-  package init(workers: Int? = nil, listenConnect: [ListenAddress] = []) {
+  package init(workers: Int? = nil, listen: [Door: [ListenAddress]] = [:]) {
     self.workers = workers
-    self.listenConnect = listenConnect
+    self.listen = listen
   }
 }
 
 package enum ServerError: Error, CustomStringConvertible {
   case noPolicy
-  case cannotListen(String, SystemError)
+  case cannotListen(Door, ListenAddress, SystemError)
   case cannotOpenLog(String, SystemError)
   case cannotStart(SystemError)
 
   package var description: String {
     switch self {
     case .noPolicy: "the policy did not load; nothing was started"
-    case .cannotListen(let address, let error):
-      "cannot listen on \(address): \(error). Choose another address with --listen-connect or `listen: {connect: …}`"
+    case .cannotListen(let door, let address, let error):
+      "cannot listen on \(address): \(error). Choose another address with --listen-\(door) or `listen: {\(door): …}`"
     case .cannotOpenLog(let path, let error):
       "cannot open the log \(path): \(error). Name a file that this user may write in `log: {file: …}`"
     case .cannotStart(let error): "cannot start: \(error)"
@@ -48,7 +49,7 @@ package final class Server {
   private let source: any PolicySource
   private let options: ServeOptions
   private var policy: Policy
-  private var listening: [SocketAddress] = []
+  private var listening: [(door: Door, address: SocketAddress)] = []
   private let shared: Shared
   private let workers: Int
   private let running = RunningWorkers()
@@ -101,27 +102,25 @@ package final class Server {
   // MARK: - Start
 
   /// One socket a worker and address (SO_REUSEPORT); the kernel spreads the connections.
-  private func bindListeners() throws(ServerError) -> [[CInt]] {
-    let wanted = options.listenConnect.isEmpty ? policy.settings.listen.connect : options.listenConnect
-    var sockets = [[CInt]](repeating: [], count: workers)
-    for address in wanted {
-      var bound = SocketAddress(address.address, port: address.port)
-      for worker in 0..<workers {
-        do {
-          let socket = try Socket.listen(on: bound, reusePort: workers > 1, backlog: 4096)
-          // Port 0: the first socket gets one from the kernel, the others share it.
-          if let local = Socket.localAddress(socket.raw) { bound = local }
-          sockets[worker].append(socket.relinquish())
-        } catch {
-          throw .cannotListen("\(address)", error)
+  private func bindListeners() throws(ServerError) -> [[BoundSocket]] {
+    var sockets = [[BoundSocket]](repeating: [], count: workers)
+    for door in Door.allCases {
+      for address in options.listen[door] ?? policy.settings.listen[door] {
+        var bound = SocketAddress(address.address, port: address.port)
+        for worker in 0..<workers {
+          do throws(SystemError) {
+            for socket in try BoundSocket.open(door, &bound, reusePort: workers > 1) { sockets[worker].append(socket) }
+          } catch {
+            throw .cannotListen(door, address, error)
+          }
         }
+        listening.append((door, bound))
       }
-      listening.append(bound)
     }
     return sockets
   }
 
-  private func start(_ sockets: [[CInt]]) throws(SystemError) {
+  private func start(_ sockets: [[BoundSocket]]) throws(SystemError) {
     let shared = shared
     let running = running
     let (policy, gate, hosts) = (policy, gateAddresses(), hosts)
@@ -146,14 +145,14 @@ package final class Server {
   }
 
   private func announce() {
-    let places = listening.map { "\($0)" }.joined(separator: ", ")
+    let places = listening.map { "\($0.address) (\($0.door))" }.joined(separator: ", ")
     let from = "policy \(policy.hash)"
-    Messages.say("listening on \(places) (connect), \(workers) worker\(workers == 1 ? "" : "s"), \(from)")
+    Messages.say("listening on \(places), \(workers) worker\(workers == 1 ? "" : "s"), \(from)")
   }
 
   private func gateAddresses() -> GateAddresses {
     GateAddresses(
-      listeners: listening.map { ($0.ip, $0.port) }, interfaces: InterfaceAddresses.list().map(\.ip))
+      listeners: listening.map { ($0.address.ip, $0.address.port) }, interfaces: InterfaceAddresses.list().map(\.ip))
   }
 
   private func recordPolicy() {

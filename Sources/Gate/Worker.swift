@@ -51,7 +51,8 @@ final class Worker: LoopDelegate {
   private var isStopping = false
 
   init(
-    index: Int, shared: Shared, adopting listening: [CInt], policy: Policy, gate: GateAddresses, hosts: HostsTable
+    index: Int, shared: Shared, adopting listening: [BoundSocket], policy: Policy, gate: GateAddresses,
+    hosts: HostsTable
   ) throws(SystemError) {
     self.shared = shared
     mailbox = shared.mailboxes[index]
@@ -64,8 +65,8 @@ final class Worker: LoopDelegate {
     names.report(to: self)
     try loop.watchMailbox(mailbox.fd)
     turnBegan()
-    for raw in listening {
-      let listener = Listener(socket: Descriptor(owning: raw), worker: self)
+    for bound in listening where bound.transport == .stream && bound.door != .dns {
+      let listener = Listener(socket: Descriptor(owning: bound.raw), door: bound.door, worker: self)
       try listener.begin()
       listeners.append(listener)
     }
@@ -76,7 +77,7 @@ final class Worker: LoopDelegate {
   // MARK: - Sessions
 
   /// Step "accept": a new flow, or a refusal when there are too many connections.
-  func accepted(_ socket: consuming Descriptor, from peer: SocketAddress) {
+  func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, at door: Door) {
     let id = shared.takeId()
     let flow = Flow(source: peer.ip, conditions)
     if shared.opened() > conditions.policy.settings.limits.connections {

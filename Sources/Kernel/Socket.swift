@@ -51,11 +51,20 @@ package enum Accepted: ~Copyable {
 
 package enum Socket {
   package static func listen(
-    on address: SocketAddress, reusePort: Bool, backlog: Int32
+    on address: SocketAddress, reusePort: Bool, isTransparent: Bool = false, backlog: Int32
   ) throws(SystemError) -> Descriptor {
     var plain = address.plain
     var stage: UnsafePointer<CChar>?
-    let fd = unsafe clinux_listen(&plain, reusePort ? 1 : 0, backlog, &stage)
+    let fd = unsafe clinux_listen(&plain, reusePort ? 1 : 0, isTransparent ? 1 : 0, backlog, &stage)
+    guard fd >= 0 else { throw SystemError(unsafe name(stage), code: -fd) }
+    return Descriptor(owning: fd)
+  }
+
+  /// A UDP socket whose answers can leave from the address that was asked: see `Datagrams`.
+  package static func bindDatagrams(on address: SocketAddress, reusePort: Bool) throws(SystemError) -> Descriptor {
+    var plain = address.plain
+    var stage: UnsafePointer<CChar>?
+    let fd = unsafe clinux_bind_datagrams(&plain, reusePort ? 1 : 0, &stage)
     guard fd >= 0 else { throw SystemError(unsafe name(stage), code: -fd) }
     return Descriptor(owning: fd)
   }
@@ -89,6 +98,13 @@ package enum Socket {
   package static func localAddress(_ fd: CInt) -> SocketAddress? {
     var plain = clinux_address()
     return unsafe clinux_local_address(fd, &plain) == 0 ? SocketAddress(plain) : nil
+  }
+
+  /// Where the client wanted to go, of a connection that netfilter sent here: what REDIRECT or DNAT replaced, else the
+  /// local address, which TPROXY and local default routes leave as it was.
+  package static func originalDestination(_ fd: CInt) -> SocketAddress? {
+    var plain = clinux_address()
+    return unsafe clinux_original_destination(fd, &plain) == 0 ? SocketAddress(plain) : localAddress(fd)
   }
 
   package static func peerAddress(_ fd: CInt) -> SocketAddress? {

@@ -31,9 +31,51 @@ package struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
+/// What a listener is for: `listen.connect`, `listen.transparent`, `listen.dns`.
+package enum Door: String, CaseIterable, Sendable {
+  case connect, transparent, dns
+}
+
 package struct Settings: Sendable {
   package struct Listen: Equatable, Sendable {
     package var connect = [ListenAddress(.v4(0x7f00_0001), port: 3128)]
+    package var transparent: [ListenAddress] = []
+    package var dns: [ListenAddress] = []
+    /// Peers that pass on the connections of others: theirs must begin with a PROXY header, nobody else's may.
+    package var proxyProtocol: [AddressPrefix] = []
+
+    package subscript(door: Door) -> [ListenAddress] {
+      get {
+        switch door {
+        case .connect: connect
+        case .transparent: transparent
+        case .dns: dns
+        }
+      }
+      set {
+        switch door {
+        case .connect: connect = newValue
+        case .transparent: transparent = newValue
+        case .dns: dns = newValue
+        }
+      }
+    }
+  }
+
+  package struct DNS: Equatable, Sendable {
+    package enum Answers: String, CaseIterable, Sendable {
+      /// One address a name, made up here; the name is looked up when a connection to it is allowed.
+      case synthetic
+      /// The name's own addresses, screened.
+      case real
+    }
+
+    package var answers = Answers.synthetic
+    package var ttlSeconds: UInt32 = 60
+    /// Where synthetic addresses come from: one network a family (RFC 2544; RFC 4193, whose 40 bits are `sluic` in ASCII).
+    package var networks = [
+      AddressPrefix(.v4(0xc612_0000), length: 15), AddressPrefix(.v6(high: 0xfd73_6c75_6963_0000, low: 0), length: 64),
+    ]
   }
 
   package struct Log: Equatable, Sendable {
@@ -49,6 +91,7 @@ package struct Settings: Sendable {
     package var headBytes = 16 << 10
     package var helloBytes = 64 << 10
     package var dnsCacheNames = 4096
+    package var syntheticNames = 16_384
   }
 
   package struct Timeouts: Equatable, Sendable {
@@ -72,6 +115,7 @@ package struct Settings: Sendable {
   package var limits = Limits()
   package var timeouts = Timeouts()
   package var resolver = Resolver()
+  package var dns = DNS()
 
   package init() {}
 }

@@ -11,33 +11,61 @@ struct SettingsSections {
     if let node = root.node("listen") { readListen(node, &settings.listen) }
     if let node = root.node("resolver") { readResolver(node, &settings.resolver) }
     if let node = root.node("log") { readLog(node, &settings.log) }
+    if let node = root.node("dns") { readDNS(node, &settings.dns) }
     if let node = root.node("limits") { readLimits(node, &settings) }
     if let node = root.node("timeouts") { readTimeouts(node, &settings.timeouts) }
     return settings
   }
 
   private func readListen(_ node: YAMLNode, _ listen: inout Settings.Listen) {
-    let later = [
-      "transparent": "redirected connections come with `sluice redirect`", "dns": "the DNS responder comes later",
-      "admin": "the admin socket comes later",
-    ]
-    guard let fields = Fields(node, of: "listen", known: ["connect"], later: later, findings), fields.has("connect")
-    else { return }
-    let nodes = fields.list("connect", orSingle: true, example: "127.0.0.1:3128")
+    let later = ["admin": "the admin socket comes later"]
+    let known = Door.allCases.map(\.rawValue) + ["proxy_protocol"]
+    guard let fields = Fields(node, of: "listen", known: known, later: later, findings) else { return }
     listen.connect = []
-    for node in nodes {
+    for door in Door.allCases { listen[door] = readListeners(door, fields) }
+    if Door.allCases.allSatisfy({ !fields.has($0.rawValue) }) {
+      findings.problem(node.mark, "`listen` names no listener; write listen: {connect: 127.0.0.1:3128}")
+    }
+    checkOverlaps(listen, fields)
+    listen.proxyProtocol = networks("proxy_protocol", fields, example: "[10.0.0.5]")
+  }
+
+  private func readListeners(_ door: Door, _ fields: Fields) -> [ListenAddress] {
+    let key = door.rawValue
+    guard fields.has(key) else { return [] }
+    var addresses: [ListenAddress] = []
+    for node in fields.list(key, orSingle: true, example: door.example) {
       guard let address = listener(node) else { continue }
-      if listen.connect.contains(address) {
-        findings.problem(node.mark, "\(address) stands twice in `connect`; keep one")
+      if addresses.contains(address) {
+        findings.problem(node.mark, "\(address) stands twice in `\(key)`; keep one")
       }
-      if address.address.kind == .unspecified {
+      // Redirected connections arrive at any address; whom the others serve is the operator's to say.
+      if address.address.kind == .unspecified && door != .transparent {
         findings.warn(node.mark, "\(address) accepts from every network; name the address that clients come in on")
       }
-      listen.connect.append(address)
+      addresses.append(address)
     }
-    if nodes.isEmpty {
-      findings.problem(fields.mark(of: "connect"), "`connect` names no address; write 127.0.0.1:3128")
+    if addresses.isEmpty {
+      findings.problem(fields.mark(of: key), "`\(key)` names no address; write \(door.example)")
     }
+    return addresses
+  }
+
+  private func checkOverlaps(_ listen: Settings.Listen, _ fields: Fields) {
+    var seen: [ListenAddress: Door] = [:]
+    for door in Door.allCases {
+      for address in listen[door] where address.port != 0 {
+        if let other = seen[address], other != door {
+          findings.problem(
+            fields.mark(of: door.rawValue), "\(address) stands in `\(other.rawValue)` too; give each its own port")
+        }
+        seen[address] = door
+      }
+    }
+  }
+
+  private func networks(_ key: String, _ fields: Fields, example: String) -> [AddressPrefix] {
+    fields.list(key, orSingle: true, example: example).compactMap { Networks.prefix($0, findings) }
   }
 
   private func listener(_ node: YAMLNode) -> ListenAddress? {
@@ -73,6 +101,23 @@ struct SettingsSections {
     }
   }
 
+  private func readDNS(_ node: YAMLNode, _ dns: inout Settings.DNS) {
+    guard let fields = Fields(node, of: "dns", known: ["answers", "ttl", "networks"], findings) else { return }
+    dns.answers = fields.choice("answers", Settings.DNS.Answers.self) ?? dns.answers
+    dns.ttlSeconds = fields.integer("ttl", 1...3600).map { UInt32($0) } ?? dns.ttlSeconds
+    guard fields.has("networks") else { return }
+    let networks = networks("networks", fields, example: "[198.18.0.0/15, \"fd73:6c75:6963::/64\"]")
+    for width in [32, 128] where networks.filter({ $0.address.width == width }).count > 1 {
+      findings.problem(
+        fields.mark(of: "networks"), "`networks` has two of one family; one IPv4 and one IPv6 network are enough")
+    }
+    for network in networks where network.address.width - network.length < 4 {
+      findings.problem(
+        fields.mark(of: "networks"), "\(network) has room for fewer than 16 names; write a larger network")
+    }
+    dns.networks = networks
+  }
+
   private enum OnFailure: String, CaseIterable { case refuse, `continue` }
 
   private func readLog(_ node: YAMLNode, _ log: inout Settings.Log) {
@@ -90,13 +135,14 @@ struct SettingsSections {
   }
 
   private func readLimits(_ node: YAMLNode, _ settings: inout Settings) {
-    let keys = ["connections", "head_bytes", "hello_bytes", "dns_cache_names", "log_buffer_bytes"]
+    let keys = ["connections", "head_bytes", "hello_bytes", "dns_cache_names", "synthetic_names", "log_buffer_bytes"]
     guard let fields = Fields(node, of: "limits", known: keys, findings) else { return }
     let limits = settings.limits
     settings.limits.connections = fields.integer("connections", 1...1_000_000) ?? limits.connections
     settings.limits.headBytes = fields.bytes("head_bytes", 1024...262_144) ?? limits.headBytes
     settings.limits.helloBytes = fields.bytes("hello_bytes", 1024...65_536) ?? limits.helloBytes
     settings.limits.dnsCacheNames = fields.integer("dns_cache_names", 16...1_000_000) ?? limits.dnsCacheNames
+    settings.limits.syntheticNames = fields.integer("synthetic_names", 16...1_000_000) ?? limits.syntheticNames
     settings.log.bufferBytes = fields.bytes("log_buffer_bytes", 65_536...1 << 30) ?? settings.log.bufferBytes
   }
 
@@ -109,5 +155,15 @@ struct SettingsSections {
     timeouts.idleMs = fields.seconds("idle", 0...604_800) ?? timeouts.idleMs
     timeouts.keepAliveMs = fields.seconds("keep_alive", 0...86_400) ?? timeouts.keepAliveMs
     timeouts.drainMs = fields.seconds("drain", 0...86_400) ?? timeouts.drainMs
+  }
+}
+
+extension Door {
+  fileprivate var example: String {
+    switch self {
+    case .connect: "127.0.0.1:3128"
+    case .transparent: "127.0.0.1:3129"
+    case .dns: "127.0.0.1:3153"
+    }
   }
 }

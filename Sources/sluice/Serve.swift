@@ -20,27 +20,39 @@ struct Serve: ParsableCommand {
     name: .customLong("listen-connect"),
     help: "ADDRESS:PORT to accept CONNECT and plain HTTP on, in place of the file's `listen.connect`. May repeat.")
   var listenConnect: [String] = []
+  @Option(
+    name: .customLong("listen-transparent"),
+    help: "ADDRESS:PORT to accept redirected connections on, in place of `listen.transparent`. May repeat.")
+  var listenTransparent: [String] = []
+  @Option(
+    name: .customLong("listen-dns"),
+    help: "ADDRESS:PORT to answer DNS on, UDP and TCP, in place of `listen.dns`. May repeat.")
+  var listenDNS: [String] = []
 
   func validate() throws {
     if let workers, !(1...1024).contains(workers) { throw ValidationError("--workers takes a number from 1 to 1024.") }
   }
 
   func run() throws {
-    var addresses: [ListenAddress] = []
-    for text in listenConnect {
-      guard let address = ListenAddress(text) else {
-        throw ValidationError("--listen-connect takes ADDRESS:PORT, such as 127.0.0.1:3128 or [::1]:3128; got \(text).")
-      }
-      addresses.append(address)
+    var listen: [Door: [ListenAddress]] = [:]
+    for (door, texts) in [(Door.connect, listenConnect), (.transparent, listenTransparent), (.dns, listenDNS)] {
+      for text in texts { listen[door, default: []].append(try Self.address(text, door)) }
     }
     let source = FilePolicySource(path: policy)
     do {
-      let server = try Server(source, ServeOptions(workers: workers, listenConnect: addresses))
+      let server = try Server(source, ServeOptions(workers: workers, listen: listen))
       let status = try server.run()
       if status != 0 { throw ExitCode(status) }
     } catch let error as ServerError {
       Messages.say("\(error)")
       throw ExitCode(2)
     }
+  }
+
+  private static func address(_ text: String, _ door: Door) throws -> ListenAddress {
+    guard let address = ListenAddress(text) else {
+      throw ValidationError("--listen-\(door) takes ADDRESS:PORT, such as 127.0.0.1:3128 or [::1]:3128; got \(text).")
+    }
+    return address
   }
 }

@@ -33,11 +33,14 @@ int clinux_epoll_remove(int epoll, int fd);
 int clinux_epoll_wait(int epoll, struct clinux_event *events, int count_max, int timeout_ms);
 
 // Sockets
-int clinux_listen(const struct clinux_address *address, int reuse_port, int backlog, const char **stage);
+int clinux_listen(const struct clinux_address *address, int reuse_port, int transparent, int backlog,
+                  const char **stage);
+int clinux_bind_datagrams(const struct clinux_address *address, int reuse_port, const char **stage);
 int clinux_accept(int fd, struct clinux_address *peer);
 int clinux_connect(const struct clinux_address *address, const char **stage);
 int clinux_local_address(int fd, struct clinux_address *address);
 int clinux_peer_address(int fd, struct clinux_address *address);
+int clinux_original_destination(int fd, struct clinux_address *address);
 int clinux_pending_error(int fd);
 int clinux_shutdown_write(int fd);
 void clinux_keep_alive(int fd, int idle_seconds);
