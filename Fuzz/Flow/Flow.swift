@@ -13,7 +13,8 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   let bytes = Array(UnsafeBufferPointer(start: data, count: size))
   guard let policy = PolicyFile.parse(bytes: policyBytes, name: "p").policy else { preconditionFailure("no policy") }
   var choices = ByteChoices(bytes)
-  var simulation = FlowSimulation(policy: policy)
+  let way = choices.next(below: 12)
+  var simulation = FlowSimulation(policy: policy, way: way)
   do { _ = try simulation.run(&choices, stepsMax: 200) } catch { preconditionFailure("\(error)") }
   return 0
 }

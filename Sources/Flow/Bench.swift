@@ -38,7 +38,18 @@ final class Bench {
   var standing: (target: Target, address: IPAddress)?
   var usesStanding = false
   var helloNeeded = 0
+  /// What of SOCKS 5 comes next; nil for a client that speaks HTTP.
+  var socks: SOCKSStep?
+  /// What a SOCKS request gets that is wrong in a way of its own.
+  var socksReply: SOCKSReply?
+  /// User and password that SOCKS brought.
+  var presented: SOCKSCredentials?
+  /// What the hello of a redirected connection offers.
+  var offersECH = false
+  /// What is to be said once the client's first bytes tell how.
+  var unsaid: Refusal?
 
+  var firstByte: UInt8? { input.count > inputOffset ? input[inputOffset] : nil }
   var hasInput: Bool { input.count > inputOffset }
   var inputCount: Int { input.count - inputOffset }
   var hasAnswer: Bool { answer.count > answerOffset }
@@ -76,7 +87,17 @@ final class Bench {
     headLength = 0
   }
 
+  /// Reads what stands at the beginning of the input and has a length of its own.
+  func read<Result>(_ parse: (Span<UInt8>) -> Result) -> Result {
+    let bytes = input
+    return parse(bytes.span.extracting(droppingFirst: inputOffset))
+  }
+
+  /// What was read is used; what follows stays.
+  func drop(_ count: Int) { inputOffset += count }
+
   func credentials() -> (user: [UInt8], password: [UInt8])? {
+    if let presented { return (presented.user, presented.password) }
     let bytes = input
     return request.basicCredentials(in: bytes.span)
   }

@@ -4,8 +4,6 @@ import Policy
 import Wire
 
 extension Flow {
-  private static var established: [UInt8] { establishedReply }
-
   mutating func openConnect(_ conditions: borrowing Conditions) -> Action {
     guard let bench, let target, let rule else { return .wait }
     switch rule.wireProtocol(port: target.port) {
@@ -25,10 +23,7 @@ extension Flow {
   }
 
   private mutating func answerConnect() -> Action {
-    if !hasAnsweredConnect {
-      hasAnsweredConnect = true
-      bench?.reply(Self.established)
-    }
+    sayEstablished()
     return .relay(up: false, down: state == .peeking)
   }
 
@@ -87,31 +82,24 @@ extension Flow {
       note(reason)
       return openTunnel(conditions)
     }
-    if hasAnsweredConnect, let alert = reason.alert { bench?.reply(alert) }
+    if hasAnsweredConnect && reason != .notTLS { bench?.reply(reason.alert) }
     let action = refuse(reason, conditions, detail: detail)
     mentionSNI(sni)
     return action
   }
 
-  private mutating func openTunnel(_ conditions: borrowing Conditions) -> Action {
-    if !hasAnsweredConnect {
-      hasAnsweredConnect = true
-      bench?.reply(Self.established)
-    }
+  mutating func openTunnel(_ conditions: borrowing Conditions) -> Action {
+    sayEstablished()
     return beginRelay(conditions)
+  }
+
+  /// In the words of whoever asked; a redirected client asked nobody.
+  private mutating func sayEstablished() {
+    if hasAnsweredConnect { return }
+    hasAnsweredConnect = true
+    guard let bench, opening == .proxy else { return }
+    bench.reply(bench.socks == nil ? establishedReply : SOCKS5.reply(.succeeded))
   }
 }
 
 private let establishedReply = [UInt8]("HTTP/1.1 200 Connection established\r\n\r\n".utf8)
-
-extension Reason {
-  /// A fatal TLS alert (RFC 8446 section 6) for a client that has begun its handshake.
-  var alert: [UInt8]? {
-    switch self {
-    case .sniMismatch, .noSNI: [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 112]  // unrecognized_name
-    case .echRefused: [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 49]  // access_denied
-    case .badRequest: [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 50]  // decode_error
-    default: nil
-    }
-  }
-}

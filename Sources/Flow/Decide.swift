@@ -8,7 +8,8 @@ extension Flow {
   static var paceMsMax: UInt64 { 60_000 }
 
   mutating func identify(_ conditions: borrowing Conditions) -> Action {
-    guard needsCredentials else { return decide(conditions) }
+    // Only a proxy can ask for a password: others have the rules of who is no client.
+    guard needsCredentials, opening == .proxy else { return decide(conditions) }
     guard let bench, let credentials = bench.credentials(),
       let client = conditions.policy.client(source: source, user: credentials.user)
     else { return refuseCredentials(conditions) }
@@ -26,14 +27,14 @@ extension Flow {
       client = conditions.policy.fallback
       return refuseCredentials(conditions)
     }
-    return decide(conditions)
+    return bench?.socks == nil ? decide(conditions) : acceptSOCKSUser(conditions)
   }
 
-  private mutating func refuseCredentials(_ conditions: borrowing Conditions) -> Action {
+  mutating func refuseCredentials(_ conditions: borrowing Conditions) -> Action {
     refuse(.notAllowed, conditions, wantsCredentials: true)
   }
 
-  private mutating func decide(_ conditions: borrowing Conditions) -> Action {
+  mutating func decide(_ conditions: borrowing Conditions) -> Action {
     guard let target else { return .wait }
     if conditions.isDraining { return refuse(.shutdown, conditions) }
     if conditions.isLogUnwritable { return refuse(.logUnwritable, conditions) }
@@ -43,6 +44,10 @@ extension Flow {
       guard isReportOnly else { return refuse(reason, conditions, line: line) }
       note(reason, line: line)
       rule = client.network.reportRule
+    }
+    if let reason = openingProblem {
+      guard isReportOnly else { return refuse(reason, conditions) }
+      note(reason)
     }
     return takeToken(conditions)
   }
@@ -77,6 +82,14 @@ extension Flow {
     return refuse(.rateLimited, conditions, retryAfterSeconds: (waitMs + 999) / 1000)
   }
 
+  /// What a redirected connection opened with, held to the rule that its name led to.
+  private var openingProblem: Reason? {
+    guard let rule, let target, let bench, opening != .proxy else { return nil }
+    if via == .tls && bench.offersECH && !rule.allowsECH { return .echRefused }
+    if via == .http && rule.wireProtocol(port: target.port) == .tls { return .notTLS }
+    return nil
+  }
+
   // MARK: - The refusal
 
   mutating func refuse(
@@ -90,6 +103,7 @@ extension Flow {
     }
     if isClientSlow { outcome.event = .denied }
     let mayGoOn = mayServeNext(after: reason, wantsCredentials)
+    var mustWait = false
     if let bench, !hasAnsweredConnect {
       var refusal = Refusal(reason, target: target, client: client.name)
       refusal.detail = detail
@@ -98,9 +112,10 @@ extension Flow {
       refusal.isClientSlow = isClientSlow
       refusal.closes = !mayGoOn
       refusal.isToHEAD = via == .http && target != nil && bench.request.isHEAD
-      bench.write(refusal)
+      mustWait = !say(refusal)
     }
     end(outcome)
+    if mustWait { return awaitLanguage(conditions) }
     if !mayGoOn { return .close(.graceful) }
     return awaitNextRequest(keepUpstream: true, conditions)
   }

@@ -2,7 +2,17 @@
 // These two enums are the whole surface between the pure core and the Gate that does the I/O.
 package import Wire
 
+/// How a connection came in, and so who says its target.
+package enum Opening: Sendable, Equatable {
+  /// To a proxy: CONNECT, a request in absolute form, or SOCKS 5.
+  case proxy
+  /// Redirected: its first bytes, or where it went. `name` is the one that this address was made up for.
+  case redirected(to: IPAddress, port: UInt16, name: HostName?)
+}
+
 package enum Event: Sendable {
+  /// The first event of a redirected connection: it may be about to hear a server that speaks first.
+  case accepted
   /// Bytes were added with `Flow.clientSent`.
   case clientSent
   case clientEnded
@@ -52,6 +62,8 @@ package enum Action: Sendable {
   case resolve(HostName)
   /// Give up an upstream that stands, and start one more attempt.
   case connect(IPAddress, port: UInt16)
+  /// Send `flow.toClient`; the client has more to say before its target is known.
+  case reply
   /// Send `flow.toClient`, send `flow.toUpstream`, then relay the named directions.
   case relay(up: Bool, down: Bool)
   /// Send `flow.toUpstream`, then a request body so framed; bytes from the upstream go to the flow.

@@ -4,10 +4,13 @@ package import Policy
 package import Wire
 
 /// ```
-///              head incomplete
-///                 +----+
-///                 v    |          needs a password
-///   accept ---> readingHead -------------------------> authenticating
+///   accept ---> readingProxyHeader (from listed peers) ---> one of the next two
+///   accept ---> readingRedirected --- HTTP ---> readingHead;   with a ClientHello or a known address: decide
+///
+///              head incomplete             SOCKS 5 by its first byte
+///                 +----+            +--> readingSOCKS ---> decide
+///                 v    |            |
+///   accept ---> readingHead --------+---------------> authenticating (where a password is needed)
 ///     ^           |   ^                                      |
 ///     |    decide |   | next request                         |
 ///     |           v   |                                      v
@@ -29,12 +32,17 @@ package import Wire
 /// ```
 package struct Flow: ~Copyable {
   package enum State: Sendable {
-    case readingHead, authenticating, pacing, dialling, readingHello, peeking, relaying, exchanging, ended
+    case readingProxyHeader, readingRedirected, readingHead, readingSOCKS
+    case authenticating, pacing, dialling, readingHello, peeking, relaying, exchanging
+    /// The outcome is recorded; the client's first bytes will tell in which language it can be told.
+    case refusing
+    case ended
 
     /// Bytes of the client are read in these states alone: what it sends before a verdict waits in the kernel.
     package var wantsClientBytes: Bool {
       switch self {
-      case .readingHead, .readingHello, .peeking: true
+      case .readingProxyHeader, .readingRedirected, .readingHead, .readingSOCKS, .readingHello, .peeking, .refusing:
+        true
       default: false
       }
     }
@@ -54,7 +62,8 @@ package struct Flow: ~Copyable {
   package internal(set) var ordinal: UInt32 = 0
   /// What is needed until a tunnel stands, and then given back: an idle tunnel holds no buffer.
   var bench: Bench?
-  let source: IPAddress
+  var source: IPAddress
+  var opening: Opening
   var needsCredentials: Bool
   var hasAnsweredConnect = false
   var heldConcurrency: ConcurrencyLimit?
@@ -63,15 +72,23 @@ package struct Flow: ~Copyable {
   private var outcome: Outcome?
   private var notice: Outcome?
 
-  package init(source: IPAddress, _ conditions: borrowing Conditions) {
+  /// `expectsProxyHeader`: the peer passes on the connections of others, and says first whose.
+  package init(
+    source: IPAddress, opening: Opening = .proxy, expectsProxyHeader: Bool = false, _ conditions: borrowing Conditions
+  ) {
     self.source = source
+    self.opening = opening
     client = conditions.policy.fallback
     needsCredentials = false
     startedMs = conditions.nowMs
     deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.headMs
     bench = Bench()
     identifySource(conditions)
+    state = expectsProxyHeader ? .readingProxyHeader : firstState
   }
+
+  /// Where the client's own bytes are read first.
+  var firstState: State { opening == .proxy ? .readingHead : .readingRedirected }
 
   mutating func identifySource(_ conditions: borrowing Conditions) {
     switch conditions.policy.identify(source: source) {
@@ -105,6 +122,13 @@ package struct Flow: ~Copyable {
   }
   package mutating func takeToClient() -> [UInt8] { bench?.takeToClient() ?? [] }
   package mutating func takeToUpstream() -> [UInt8] { bench?.takeToUpstream() ?? [] }
+  /// It has asked for nothing yet, or for nothing more.
+  package var isQuiet: Bool {
+    switch state {
+    case .readingHead, .readingRedirected, .readingProxyHeader: !hasInput
+    default: false
+    }
+  }
   package var hasInput: Bool { bench?.hasInput ?? false }
   package var hasAnswer: Bool { bench?.hasAnswer ?? false }
 
@@ -138,6 +162,10 @@ package struct Flow: ~Copyable {
     case (.ended, _): return .wait
     case (_, .policyReplaced): return policyReplaced(conditions)
     case (.readingHead, _): return onReadingHead(event, conditions)
+    case (.readingProxyHeader, _): return onReadingProxyHeader(event, conditions)
+    case (.readingRedirected, _): return onReadingRedirected(event, conditions)
+    case (.readingSOCKS, _): return onReadingSOCKS(event, conditions)
+    case (.refusing, _): return onRefusing(event, conditions)
     case (.authenticating, .authenticated(let isRight)): return authenticated(isRight, conditions)
     case (.pacing, .deadlinePassed): return takeToken(conditions)
     case (.dialling, .answered(let answer)): return answered(answer, conditions)

@@ -37,5 +37,11 @@ package struct BucketLevel: Sendable, Equatable {
 
 /// How the target was named: the log's `via`.
 package enum Via: String, Sendable {
-  case connect, http
+  /// CONNECT of HTTP or SOCKS 5.
+  case connect
+  case http
+  /// The SNI of a redirected connection.
+  case tls
+  /// Where a redirected connection went: an address made up for a name, or one that a rule names.
+  case address
 }

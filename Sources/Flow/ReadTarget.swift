@@ -22,13 +22,14 @@ extension Flow {
     }
   }
 
-  private mutating func endSilently() -> Action {
+  mutating func endSilently() -> Action {
     end(nil)
     return .close(.graceful)
   }
 
-  private mutating func readHead(_ conditions: borrowing Conditions) -> Action {
+  mutating func readHead(_ conditions: borrowing Conditions) -> Action {
     guard let bench, hasInput else { return .wait }
+    if ordinal == 0 && opening == .proxy && bench.firstByte == SOCKS5.version { return beginSOCKS(conditions) }
     if ordinal > 0 && target != nil { beginHead(conditions) }
     switch bench.parseRequest(bytesMax: conditions.policy.settings.limits.headBytes) {
     case .incomplete: return .wait
@@ -42,8 +43,27 @@ extension Flow {
     case .absolute(let target):
       via = .http
       self.target = target
-    case .origin, .asterisk:
+    case .origin, .asterisk: break
+    }
+    switch (opening, bench.request.form) {
+    case (.redirected(_, let port, _), .origin), (.redirected(_, let port, _), .asterisk):
+      return readOriginHost(port, conditions)
+    case (.redirected, _):
+      return refuseHead("Redirected connections are no proxy requests: ask for /PATH, with Host", conditions)
+    case (.proxy, .origin), (.proxy, .asterisk):
       return refuseHead("This is a proxy: ask with CONNECT, or with http://HOST/PATH", conditions)
+    case (.proxy, _): return identify(conditions)
+    }
+  }
+
+  /// The host is the one that Host names, the port the one that the connection went to.
+  private mutating func readOriginHost(_ port: UInt16, _ conditions: borrowing Conditions) -> Action {
+    guard let named = bench?.request.originHost else { return .wait }
+    via = .http
+    target = Target(host: named.host, port: port)
+    // A Host without a port says 80.
+    guard named.port == port || named.port == 80 else {
+      return refuseHead("Host names another port than the one that was connected to", conditions)
     }
     return identify(conditions)
   }
@@ -59,7 +79,7 @@ extension Flow {
     deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.headMs
   }
 
-  private mutating func refuseHead(_ detail: String, _ conditions: borrowing Conditions) -> Action {
+  mutating func refuseHead(_ detail: String, _ conditions: borrowing Conditions) -> Action {
     refuse(.badRequest, conditions, detail: detail)
   }
 }

@@ -64,9 +64,18 @@ extension Flow {
   /// What stands is judged anew; what the new policy refuses is cut.
   mutating func policyReplaced(_ conditions: borrowing Conditions) -> Action {
     switch state {
-    case .readingHead, .ended:
+    case .readingHead, .readingProxyHeader, .readingRedirected, .ended:
       identifySource(conditions)
       return .wait
+    case .readingSOCKS where client.proxyUser == nil:
+      identifySource(conditions)
+      return .wait
+    case .readingSOCKS:
+      // It has proved who it is; its target is not known yet.
+      guard let client = successor(conditions) else { return refuse(.notAllowed, conditions) }
+      self.client = client
+      return .wait
+    case .refusing: return .wait
     default: break
     }
     guard let target, let client = successor(conditions) else {

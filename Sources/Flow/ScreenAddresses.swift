@@ -86,7 +86,8 @@ extension Flow {
     bench?.dialling = nil
     if via == .http { return sendRequest(conditions) }
     bench?.dropHead()
-    return openConnect(conditions)
+    // The SNI of a redirected connection is its target already.
+    return via == .tls ? openTunnel(conditions) : openConnect(conditions)
   }
 
   // MARK: - Screening

@@ -20,6 +20,13 @@ extension Connection {
       case .authenticate: authenticate()
       case .resolve(let name): next = resolve(name)
       case .connect(let address, let port): next = connect(address, port)
+      case .reply:
+        down.hold(flow.takeToClient())
+        if case .reset? = down.flush(to: &client) {
+          next = flow.handle(.relayReset, worker.conditions)
+        } else if flow.hasInput {
+          next = flow.handle(.clientSent, worker.conditions)
+        }
       case .relay(let isUp, let isDown): next = openRelay(up: isUp, down: isDown)
       case .sendRequest(let body): next = sendRequest(body)
       case .sendInterim:

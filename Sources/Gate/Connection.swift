@@ -107,7 +107,7 @@ struct Connection: ~Copyable {
 
   /// A drain waits for what is under way, not for a client that may ask no more.
   mutating func closeIfQuiet() {
-    if flow.state == .readingHead && !flow.hasInput { tellFromOutside(.drainEnded) }
+    if flow.isQuiet { tellFromOutside(.drainEnded) }
   }
 
   /// The last moment: whatever is left is not waited for.

@@ -79,7 +79,11 @@ final class Worker: LoopDelegate {
   /// Step "accept": a new flow, or a refusal when there are too many connections.
   func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, at door: Door) {
     let id = shared.takeId()
-    let flow = Flow(source: peer.ip, conditions)
+    let isRedirected = door == .transparent
+    let flow = Flow(
+      source: peer.ip, opening: isRedirected ? redirected(socket.raw) : .proxy,
+      expectsProxyHeader: conditions.policy.settings.listen.proxyProtocol.contains { $0.contains(peer.ip) },
+      conditions)
     if shared.opened() > conditions.policy.settings.limits.connections {
       shared.closed()
       refuse(socket, client: flow.client.name, id)
@@ -95,7 +99,16 @@ final class Worker: LoopDelegate {
     }
     sessions[slot.index] = session
     liveSessions += 1
+    if isRedirected { session.tellFromOutside(.accepted) }
     loop.again(slot)
+  }
+
+  /// Where the connection went before it was sent here. A kernel that does not tell is one that sent nothing here.
+  private func redirected(_ fd: CInt) -> Opening {
+    guard let destination = Socket.originalDestination(fd) else {
+      return .redirected(to: .v4(0), port: 0, name: nil)
+    }
+    return .redirected(to: destination.ip, port: destination.port, name: nil)
   }
 
   private func refuse(_ socket: borrowing Descriptor, client: String, _ id: UInt64) {

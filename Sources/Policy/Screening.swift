@@ -13,7 +13,7 @@ package struct GateAddresses: Sendable {
   }
 
   /// A listener on the unspecified address is reached by every address of this machine.
-  func isListener(_ address: IPAddress, _ port: UInt16) -> Bool {
+  package func isListener(_ address: IPAddress, _ port: UInt16) -> Bool {
     for listener in listeners where listener.port == port {
       if listener.address == address { return true }
       guard listener.address.kind == .unspecified, listener.address.width == address.width else { continue }

@@ -74,8 +74,14 @@ package enum SOCKSReply: UInt8, Sendable, CaseIterable {
 
 /// What the server writes.
 package enum SOCKS5 {
-  static let version: UInt8 = 5
+  package static let version: UInt8 = 5
   static let passwordVersion: UInt8 = 1
+
+  package static func reply(_ reply: SOCKSReply) -> [UInt8] {
+    var bytes: [UInt8] = []
+    write(reply, into: &bytes)
+    return bytes
+  }
 
   package static func write(_ method: SOCKSMethod, into out: inout [UInt8]) {
     out.append(version)

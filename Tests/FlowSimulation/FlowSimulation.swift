@@ -22,21 +22,26 @@ package struct FlowSimulation: ~Copyable {
   private var dialled: [IPAddress] = []
   private var isAsked = false
   private var isConnected = false
-  private var sentToUpstream = 0
+  private var isRedirected = false
   private var meterUp = BodyMeter(.none)
   private var meterDown = BodyMeter(.none)
 
-  package init(policy: Policy, source: IPAddress = .v4(0x0A01_0001)) {
+  /// `way` chooses how the connection comes in: one of `Script.openings`, with or without a PROXY header.
+  package init(policy: Policy, source: IPAddress = .v4(0x0A01_0001), way: Int = 0) {
     conditions = Conditions(policy: policy, gate: GateAddresses(listeners: [(.v4(0x7F00_0001), 3128)], interfaces: []))
     conditions.nowMs = 1_000_000
     conditions.nowNs = 1_000_000_000_000
     conditions.unixSeconds = 1_800_000_000
-    flow = Flow(source: source, conditions)
+    let opening = Script.openings[way % Script.openings.count]
+    flow = Flow(
+      source: source, opening: opening, expectsProxyHeader: way / Script.openings.count % 2 == 1, conditions)
+    isRedirected = opening != .proxy
   }
 
   /// Runs to the flow's end or the last step, and returns how many outcomes it gave.
   package mutating func run<C: Choices>(_ choices: inout C, stepsMax: Int) throws(Violation) -> Int {
     var steps = 0
+    if isRedirected { try send(.accepted) }
     while steps < stepsMax && !choices.isExhausted && !hasEnded {
       steps += 1
       advanceClock(&choices)
@@ -142,6 +147,9 @@ package struct FlowSimulation: ~Copyable {
   private mutating func perform(_ action: Action) throws(Violation) -> Event? {
     switch action {
     case .wait, .authenticate: return nil
+    case .reply:
+      if flow.takeToClient().isEmpty { throw violation("an answer without bytes") }
+      return flow.hasInput ? .clientSent : nil
     case .resolve(let name):
       try checkVerdict()
       guard flow.target?.host == .name(name) else { throw violation("another name is resolved than was judged") }

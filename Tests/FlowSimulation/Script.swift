@@ -1,5 +1,7 @@
 // What clients and upstreams say in a simulation: whole messages, which the simulation cuts and mixes.
 // The hosts are those of `Script.policy`, so that every verdict occurs.
+package import Flow
+import Wire
 
 package enum Script {
   package static let policy = """
@@ -21,6 +23,14 @@ package enum Script {
         - {host: "raw.example:22", requests_per_minute: 1, on_limit: pace, tunnel_lifetime_seconds: 60}
     """
 
+  private static let tlsAddress = IPAddress.v4(0x5DB8_D822)
+  package static let openings: [Opening] = [
+    .proxy, .redirected(to: tlsAddress, port: 443, name: nil), .redirected(to: tlsAddress, port: 80, name: nil),
+    .redirected(to: .v4(0xC612_0001), port: 8443, name: try? HostName(parsing: Array("auto.example".utf8).span)),
+    .redirected(to: .v4(0xC612_0002), port: 22, name: try? HostName(parsing: Array("raw.example".utf8).span)),
+    .redirected(to: .v4(0x7F00_0001), port: 3128, name: nil),
+  ]
+
   private static func connect(_ target: String) -> [UInt8] {
     Array("CONNECT \(target) HTTP/1.1\r\nHost: \(target)\r\n\r\n".utf8)
   }
@@ -39,6 +49,12 @@ package enum Script {
     Array("GET http://web.example/ HTTP/1.0\r\n\r\n".utf8),
     Array("GET / HTTP/1.1\r\nHost: web.example\r\n\r\n".utf8),
     Array("SSH-2.0-x\r\n".utf8), [0x16, 0x03, 0x01], [0x16, 0x03, 0x01, 0x00, 0x00], [0],
+    Array("GET / HTTP/1.1\r\nHost: web.example:81\r\n\r\n".utf8),
+    [5, 1, 0], [5, 2, 0, 2], [1, 1, 0x75, 1, 0x70], [5, 3, 0, 1, 0, 0, 0, 0, 0, 0], [4, 1, 0, 80],
+    [5, 1, 0, 3, 11] + Array("raw.example".utf8) + [0, 22], [5, 1, 0, 3, 3, 0x61, 0, 0x62, 0, 80],
+    [5, 1, 0, 1, 93, 184, 216, 34, 0, 80],
+    [0x0d, 0x0a, 0x0d, 0x0a, 0, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a, 0x21, 0x11, 0, 12]
+      + [10, 2, 0, 1, 93, 184, 216, 34, 1, 0, 0, 80],
     hello(name: "tls.example"), hello(name: "auto.example"), hello(name: "other.example"), hello(name: nil),
   ]
 

@@ -15,7 +15,7 @@ import Testing
     var outcomes = 0
     for seed in UInt64(block * 1000)..<UInt64(block * 1000 + 1000) {
       var choices = SeededChoices(seed: seed)
-      var simulation = FlowSimulation(policy: try Self.policy())
+      var simulation = FlowSimulation(policy: try Self.policy(), way: Int(seed % 12))
       do {
         outcomes += try simulation.run(&choices, stepsMax: 80)
       } catch {
@@ -32,7 +32,7 @@ import Testing
     let policy = try Self.policy(text)
     for seed in UInt64(0)..<1000 {
       var choices = SeededChoices(seed: seed)
-      var simulation = FlowSimulation(policy: policy)
+      var simulation = FlowSimulation(policy: policy, way: Int(seed % 12))
       do { _ = try simulation.run(&choices, stepsMax: 80) } catch {
         Issue.record("seed \(seed): \(error)")
         return
@@ -49,7 +49,7 @@ import Testing
       """)
     for seed in UInt64(0)..<2000 {
       var choices = SeededChoices(seed: seed)
-      var simulation = FlowSimulation(policy: policy)
+      var simulation = FlowSimulation(policy: policy, way: Int(seed % 12))
       _ = try simulation.run(&choices, stepsMax: 60)
     }
     for name in ["web.example:80", "tls.example:443", "raw.example:22"] {

@@ -1,0 +1,39 @@
+// The header with which a listed peer says whose connection it passes on (PROXY protocol, version 2).
+// It relies on Wire.ProxyHeader; what the client itself sends follows, and is read as if it had come directly.
+import Policy
+import Wire
+
+extension Flow {
+  mutating func onReadingProxyHeader(_ event: Event, _ conditions: borrowing Conditions) -> Action {
+    switch event {
+    case .clientSent: return readProxyHeader(conditions)
+    case .clientEnded:
+      return hasInput ? refuseHead("The connection ended inside its PROXY header", conditions) : endSilently()
+    case .deadlinePassed: return refuse(.timeout, conditions, isClientSlow: true)
+    case .drainEnded: return hasInput ? refuse(.shutdown, conditions) : endSilently()
+    case .relayReset: return endSilently()
+    default: return .wait
+    }
+  }
+
+  private mutating func readProxyHeader(_ conditions: borrowing Conditions) -> Action {
+    guard let bench, bench.hasInput else { return .wait }
+    switch bench.read(ProxyHeader.parse) {
+    case .incomplete: return .wait
+    case .malformed(let problem): return refuseHead("\(problem)", conditions)
+    case .complete(let header, let byteCount):
+      bench.drop(byteCount)
+      if case .tcp(let source, let destination) = header { take(source, destination) }
+      identifySource(conditions)
+      deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.headMs
+      state = firstState
+      if state == .readingRedirected { return readDestination(conditions) }
+      return hasInput ? readHead(conditions) : .wait
+    }
+  }
+
+  private mutating func take(_ source: ProxyEndpoint, _ destination: ProxyEndpoint) {
+    self.source = source.address
+    if opening != .proxy { opening = .redirected(to: destination.address, port: destination.port, name: nil) }
+  }
+}

@@ -1,0 +1,81 @@
+// Step "read target" of a redirected connection: the address it went to, its ClientHello, or its HTTP head names the target.
+// It relies on the Gate for where the connection went; that address is never dialled unless a rule names it.
+import Policy
+import Wire
+
+extension Flow {
+  mutating func onReadingRedirected(_ event: Event, _ conditions: borrowing Conditions) -> Action {
+    switch event {
+    case .accepted: return readDestination(conditions)
+    case .clientSent: return readOpening(conditions)
+    case .clientEnded:
+      return hasInput ? refuseHead("The connection ended inside its first message", conditions) : endSilently()
+    case .deadlinePassed: return refuse(.timeout, conditions, isClientSlow: true)
+    case .drainEnded: return hasInput ? refuse(.shutdown, conditions) : endSilently()
+    case .relayReset: return endSilently()
+    default: return .wait
+    }
+  }
+
+  /// Before a byte has come: where the server speaks first, none may ever come.
+  mutating func readDestination(_ conditions: borrowing Conditions) -> Action {
+    guard case .redirected(let address, let port, let name) = opening else { return .wait }
+    let destination = Target(host: name.map(Host.name) ?? .address(address), port: port)
+    if conditions.gate.isListener(address, port) {
+      target = destination
+      return refuse(.loop, conditions, address: address)
+    }
+    if name == nil && !isNamedByRule(destination, conditions) { return hasInput ? readOpening(conditions) : .wait }
+    via = .address
+    target = destination
+    return identify(conditions)
+  }
+
+  private func isNamedByRule(_ destination: Target, _ conditions: borrowing Conditions) -> Bool {
+    guard case .allow(let rule) = client.network.judge(destination, nowUnix: conditions.unixSeconds) else {
+      return false
+    }
+    return rule.pattern == .exact(destination.host)
+  }
+
+  private mutating func readOpening(_ conditions: borrowing Conditions) -> Action {
+    guard let bench, let first = bench.firstByte else { return .wait }
+    if ReplyForm(first) == .http {
+      state = .readingHead
+      return readHead(conditions)
+    }
+    switch bench.parseHello(bytesMax: conditions.policy.settings.limits.helloBytes) {
+    case .incomplete: return .wait
+    case .notTLS: return refuseOpening(.notTLS, nil, conditions)
+    case .malformed(let problem): return refuseOpening(.badRequest, "\(problem)", conditions)
+    case .complete(let hello):
+      via = .tls
+      bench.offersECH = hello.offersECH
+      return readServerName(hello.serverName, conditions)
+    }
+  }
+
+  private mutating func readServerName(
+    _ serverName: ClientHello.ServerName, _ conditions: borrowing Conditions
+  ) -> Action {
+    guard case .redirected(_, let port, _) = opening else { return .wait }
+    switch serverName {
+    case .name(let name):
+      target = Target(host: .name(name), port: port)
+      return identify(conditions)
+    case .none: return refuseOpening(.noSNI, nil, conditions)
+    case .refused(let problem): return refuseOpening(.noSNI, "\(problem)", conditions)
+    }
+  }
+
+  /// Nothing names a target, so the log says where the connection went. Report mode lets it go there.
+  private mutating func refuseOpening(
+    _ reason: Reason, _ detail: String?, _ conditions: borrowing Conditions
+  ) -> Action {
+    guard case .redirected(let address, let port, _) = opening else { return .wait }
+    target = Target(host: .address(address), port: port)
+    guard isReportOnly else { return refuse(reason, conditions, detail: detail) }
+    note(reason)
+    return identify(conditions)
+  }
+}

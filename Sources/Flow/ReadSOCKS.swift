@@ -1,0 +1,112 @@
+// Step "read target" of a SOCKS 5 client (RFC 1928): greeting, password where one is needed, request.
+// It relies on Wire for the messages; a target is judged as that of CONNECT is.
+import Policy
+import Wire
+
+/// Which message comes next.
+enum SOCKSStep { case greeting, password, request }
+
+extension Flow {
+  mutating func beginSOCKS(_ conditions: borrowing Conditions) -> Action {
+    state = .readingSOCKS
+    bench?.socks = .greeting
+    return readSOCKS(conditions)
+  }
+
+  mutating func onReadingSOCKS(_ event: Event, _ conditions: borrowing Conditions) -> Action {
+    switch event {
+    case .clientSent: return readSOCKS(conditions)
+    case .clientEnded: return refuseHead("The connection ended inside the SOCKS negotiation", conditions)
+    case .deadlinePassed: return refuse(.timeout, conditions, isClientSlow: true)
+    case .drainEnded: return refuse(.shutdown, conditions)
+    case .relayReset: return endSilently()
+    default: return .wait
+    }
+  }
+
+  private mutating func readSOCKS(_ conditions: borrowing Conditions) -> Action {
+    guard let bench, bench.hasInput, let step = bench.socks else { return .wait }
+    switch step {
+    case .greeting: return take(bench.read(SOCKSGreeting.parse), conditions) { $0.choose($1, $2) }
+    case .password: return take(bench.read(SOCKSCredentials.parse), conditions) { $0.verify($1, $2) }
+    case .request: return take(bench.read(SOCKSRequest.parse), conditions) { $0.follow($1, $2) }
+    }
+  }
+
+  private mutating func take<Message>(
+    _ result: SOCKSResult<Message>, _ conditions: borrowing Conditions,
+    _ next: (inout Flow, Message, borrowing Conditions) -> Action
+  ) -> Action {
+    switch result {
+    case .incomplete: return .wait
+    case .malformed(let problem):
+      bench?.socksReply = problem.reply
+      return refuseHead("\(problem)", conditions)
+    case .complete(let message, let byteCount):
+      bench?.drop(byteCount)
+      return next(&self, message, conditions)
+    }
+  }
+
+  private mutating func choose(_ greeting: SOCKSGreeting, _ conditions: borrowing Conditions) -> Action {
+    if needsCredentials && !greeting.offersPassword { return refuseCredentials(conditions) }
+    if !needsCredentials && greeting.offersNoAuthentication { return answer(.noAuthentication, then: .request) }
+    if greeting.offersPassword { return answer(.password, then: .password) }
+    return refuseHead("The client offers no SOCKS method that the gate knows", conditions)
+  }
+
+  private mutating func answer(_ method: SOCKSMethod, then step: SOCKSStep) -> Action {
+    var reply: [UInt8] = []
+    SOCKS5.write(method, into: &reply)
+    bench?.reply(reply)
+    bench?.socks = step
+    return .reply
+  }
+
+  private mutating func verify(_ credentials: SOCKSCredentials, _ conditions: borrowing Conditions) -> Action {
+    bench?.presented = credentials
+    // A client that nobody asked who it is may say so all the same, as with HTTP.
+    guard needsCredentials else { return acceptSOCKSUser(conditions) }
+    guard let client = conditions.policy.client(source: source, user: credentials.user) else {
+      return refuseCredentials(conditions)
+    }
+    self.client = client
+    state = .authenticating
+    deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.headMs
+    return .authenticate
+  }
+
+  mutating func acceptSOCKSUser(_ conditions: borrowing Conditions) -> Action {
+    state = .readingSOCKS
+    needsCredentials = false
+    var reply: [UInt8] = []
+    SOCKS5.writeAuthentication(isRight: true, into: &reply)
+    bench?.reply(reply)
+    bench?.socks = .request
+    return .reply
+  }
+
+  private mutating func follow(_ request: SOCKSRequest, _ conditions: borrowing Conditions) -> Action {
+    switch request {
+    case .connect(let target):
+      via = .connect
+      self.target = target
+      return decide(conditions)
+    case .bind, .udpAssociate, .other:
+      bench?.socksReply = .commandNotSupported
+      return refuseHead("Of SOCKS the gate speaks CONNECT alone: no BIND, no UDP", conditions)
+    }
+  }
+
+  /// Each step of the negotiation has its own way to say no.
+  func sayInSOCKS(_ refusal: Refusal) {
+    guard let bench, let step = bench.socks else { return }
+    var reply: [UInt8] = []
+    switch step {
+    case .greeting: SOCKS5.write(SOCKSMethod.noneAcceptable, into: &reply)
+    case .password: SOCKS5.writeAuthentication(isRight: false, into: &reply)
+    case .request: SOCKS5.write(bench.socksReply ?? refusal.reason.socksReply, into: &reply)
+    }
+    bench.reply(reply)
+  }
+}

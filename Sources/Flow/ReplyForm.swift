@@ -1,0 +1,96 @@
+// In which language a client is told that it is refused: HTTP, SOCKS 5, or a TLS alert.
+// It relies on the client's first byte where nothing else tells; a client that has said nothing is waited for.
+import Policy
+import Wire
+
+enum ReplyForm {
+  case http, socks, tls
+  /// Neither: it can only be cut off.
+  case unknown
+
+  /// Requests begin with a letter, TLS records with 0x16, and the hello of SSL 2 with its high bit set.
+  init(_ firstByte: UInt8) {
+    switch firstByte {
+    case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"): self = .http
+    case 0x16, 0x80...0xff: self = .tls
+    default: self = .unknown
+    }
+  }
+}
+
+extension Flow {
+  /// How long a refused client has to say its first word.
+  private static var languageMs: UInt64 { 2_000 }
+
+  /// Puts the refusal into words; false: it cannot be told yet in which.
+  mutating func say(_ refusal: Refusal) -> Bool {
+    guard let bench else { return true }
+    if bench.socks != nil {
+      sayInSOCKS(refusal)
+    } else if opening == .proxy || via == .http {
+      bench.write(refusal)
+    } else {
+      guard let first = bench.firstByte else {
+        bench.unsaid = refusal
+        return false
+      }
+      say(refusal, in: ReplyForm(first))
+    }
+    return true
+  }
+
+  private func say(_ refusal: Refusal, in form: ReplyForm) {
+    switch form {
+    case .http: bench?.write(refusal)
+    case .tls: bench?.reply(refusal.reason.alert)
+    case .socks, .unknown: break
+    }
+  }
+
+  /// The outcome is recorded; a client that speaks soon still hears why.
+  mutating func awaitLanguage(_ conditions: borrowing Conditions) -> Action {
+    state = .refusing
+    deadlineMs = conditions.nowMs + Self.languageMs
+    return .wait
+  }
+
+  mutating func onRefusing(_ event: Event, _ conditions: borrowing Conditions) -> Action {
+    switch event {
+    case .clientSent:
+      guard let bench, let refusal = bench.unsaid, let first = bench.firstByte else { return .wait }
+      say(refusal, in: ReplyForm(first))
+      end(nil)
+      return .close(.graceful)
+    case .clientEnded, .deadlinePassed, .drainEnded, .relayReset, .gateFailed:
+      end(nil)
+      return .close(.cut)
+    default: return .wait
+    }
+  }
+}
+
+extension Reason {
+  /// A fatal TLS alert (RFC 8446 section 6).
+  var alert: [UInt8] {
+    let description: UInt8 =
+      switch self {
+      case .sniMismatch, .noSNI: 112  // unrecognized_name
+      case .badRequest: 50  // decode_error
+      case .notTLS: 70  // protocol_version
+      case .resolveFailed, .connectFailed, .timeout, .upstreamUntrusted, .shutdown, .logUnwritable: 80  // internal_error
+      default: 49  // access_denied
+      }
+    return [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, description]
+  }
+
+  /// RFC 1928 section 6. What the policy refuses never looks like a broken network.
+  var socksReply: SOCKSReply {
+    switch self {
+    case .resolveFailed: .hostUnreachable
+    case .connectFailed: .connectionRefused
+    case .timeout: .ttlExpired
+    case .badRequest, .shutdown, .logUnwritable, .upstreamUntrusted: .generalFailure
+    default: .notAllowed
+    }
+  }
+}
