@@ -77,7 +77,8 @@ extension Reason {
       case .sniMismatch, .noSNI: 112  // unrecognized_name
       case .badRequest: 50  // decode_error
       case .notTLS: 70  // protocol_version
-      case .resolveFailed, .connectFailed, .timeout, .upstreamUntrusted, .shutdown, .logUnwritable: 80  // internal_error
+      // internal_error
+      case .resolveFailed, .connectFailed, .timeout, .upstreamUntrusted, .shutdown, .logUnwritable: 80
       default: 49  // access_denied
       }
     return [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, description]
