@@ -38,10 +38,11 @@ static uint32_t live, ready;
 static uint64_t issued, ok, failed, wrong, bytes, opened, reopened, serial, status_count[600];
 static uint64_t begun, ended;
 static char connect_head[512], get_head[512];
-static uint8_t scratch[CHUNK_MAX];
+static uint8_t scratch[CHUNK_MAX], hello[HELLO_MAX];
 
 static int opens_each(void) {
-  return set.kind == OPEN || set.kind == REFUSED || set.kind == HTTP_NEW || set.kind == HALF_CLOSE;
+  return set.kind == OPEN || set.kind == REFUSED || set.kind == HTTP_NEW || set.kind == HALF_CLOSE ||
+         set.kind == SNI;
 }
 
 static int is_http(void) { return set.kind == HTTP || set.kind == HTTP_NEW; }
@@ -128,6 +129,9 @@ static int run(struct conn *c) {
     if (issued >= set.count) return 0;
     issued++;
     return ping(c);
+  case SNI:
+    c->have = 0;
+    return say(c, hello, set.hello);
   case BULK_UP: return command(c, 'U', set.count / set.connections) < 0 ? -1 : send_bulk(c);
   case BULK_DOWN: return command(c, 'D', set.count / set.connections);
   case HALF_CLOSE:
@@ -158,6 +162,14 @@ static void take_echo(struct conn *c) {
   if (issued >= set.count) return hang_up(c);
   issued++;
   if (ping(c) < 0) finish(c, 0);
+}
+
+static void take_hello(struct conn *c) {
+  ssize_t n = recv(c->fd, scratch, set.hello - c->have, MSG_DONTWAIT);
+  if (n < 0 && errno == EAGAIN) return;
+  if (n <= 0) return finish(c, 0);
+  if (memcmp(scratch, hello + c->have, (size_t)n)) wrong += (uint64_t)n;
+  if ((c->have += (uint32_t)n) == set.hello) finish(c, 1);
 }
 
 static void take_tally(struct conn *c, uint64_t expected) {
@@ -262,6 +274,7 @@ static void event(struct conn *c, uint32_t events) {
   switch (set.kind) {
   case OPEN: case PINGPONG: case IDLE: return take_echo(c);
   case BULK_DOWN: return take_bulk(c);
+  case SNI: return take_hello(c);
   case HALF_CLOSE: return take_tally(c, HALF_CLOSE_BYTES);
   case BULK_UP:
     if ((events & EPOLLOUT) && send_bulk(c) < 0) return finish(c, 0);
@@ -275,7 +288,7 @@ static void event(struct conn *c, uint32_t events) {
 
 static void start(struct conn *c) {
   static const struct epoll_event in = {.events = EPOLLIN};
-  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(set.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(set.port), .sin_addr.s_addr = htonl(set.address)};
   int on = 1;
   c->started = now_ns();
   c->have = 0;
@@ -368,6 +381,36 @@ static void print_json(int in_time) {
   printf("}}\n");
 }
 
+// A ClientHello (RFC 8446 section 4.1.2) for `name` in one record of `count` bytes: what is left is padding (RFC 7685).
+static void make_hello(const char *name, size_t count) {
+  size_t length = strlen(name), at = 0;
+  uint8_t fixed[] = {0x16, 3, 1, 0, 0, 1, 0, 0, 0, 3, 3};
+  memcpy(hello, fixed, sizeof fixed);
+  at = sizeof fixed + 32;           // random
+  hello[at] = 32;                   // session id
+  at += 33;
+  uint8_t suites[] = {0, 6, 0x13, 1, 0x13, 2, 0x13, 3, 1, 0};
+  memcpy(hello + at, suites, sizeof suites);
+  at += sizeof suites;
+  size_t extensions = at;
+  at += 2;
+  uint8_t names[] = {0, 0, 0, (uint8_t)(length + 5), 0, (uint8_t)(length + 3), 0, 0, (uint8_t)length};
+  memcpy(hello + at, names, sizeof names);
+  memcpy(hello + at + sizeof names, name, length);
+  at += sizeof names + length;
+  uint8_t versions[] = {0, 43, 0, 5, 4, 3, 4, 3, 3};
+  memcpy(hello + at, versions, sizeof versions);
+  at += sizeof versions;
+  size_t padding = count - at - 4;
+  uint8_t pad[] = {0, 21, (uint8_t)(padding >> 8), (uint8_t)padding};
+  memcpy(hello + at, pad, sizeof pad);
+  struct { size_t at, value; } lengths[] = {{3, count - 5}, {7, count - 9}, {extensions, count - extensions - 2}};
+  for (int i = 0; i < 3; i++) {
+    hello[lengths[i].at] = (uint8_t)(lengths[i].value >> 8);
+    hello[lengths[i].at + 1] = (uint8_t)lengths[i].value;
+  }
+}
+
 int run_client(const struct settings *settings) {
   set = *settings;
   char target[128];
@@ -380,6 +423,14 @@ int run_client(const struct settings *settings) {
   snprintf(connect_head, sizeof connect_head, "CONNECT %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: load\r\n\r\n", name, name);
   snprintf(get_head, sizeof get_head, "GET %s%s/item HTTP/1.1\r\nHost: %s\r\nUser-Agent: load\r\nAccept: */*\r\n\r\n",
            set.direct ? "" : "http://", set.direct ? "" : name, name); // a reverse proxy gets the origin form
+  if (set.kind == SNI) {
+    if (!set.target || strlen(name) > 100) {
+      fprintf(stderr, "load: sni wants --target NAME of at most 100 bytes\n");
+      return 2;
+    }
+    make_hello(name, set.hello);
+    set.direct = 1;
+  }
   ep = epoll_create1(EPOLL_CLOEXEC);
   conns = calloc(set.connections, sizeof *conns);
   if (ep < 0 || !conns) die("set-up");

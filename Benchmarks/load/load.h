@@ -6,18 +6,19 @@
 //   'U' + u64 length    sink: takes `length` bytes of pattern (UINT64_MAX: to the end of the stream), answers with a tally
 //   'D' + u64 length    source: sends `length` bytes of pattern, then waits for the client to close
 //   'G'                 HTTP/1.1: every request gets the same small response
+//   0x16                a TLS record: echo
 #ifndef LOAD_H
 #define LOAD_H
 #include <stddef.h>
 #include <stdint.h>
 
-enum { COMMAND_BYTES = 9, MESSAGE_BYTES = 64, BODY_BYTES = 128, CHUNK_MAX = 256 << 10, PATTERN_PERIOD = 65521 };
+enum { COMMAND_BYTES = 9, HELLO_MAX = 16384, MESSAGE_BYTES = 64, BODY_BYTES = 128, CHUNK_MAX = 256 << 10, PATTERN_PERIOD = 65521 };
 
 struct tally { // the sink's answer
   uint64_t bytes, wrong;
 };
 
-enum kind { OPEN, PINGPONG, BULK_UP, BULK_DOWN, IDLE, REFUSED, HTTP, HTTP_NEW, HALF_CLOSE };
+enum kind { OPEN, PINGPONG, BULK_UP, BULK_DOWN, IDLE, REFUSED, HTTP, HTTP_NEW, HALF_CLOSE, SNI };
 
 struct settings {
   enum kind kind;
@@ -30,6 +31,8 @@ struct settings {
   uint64_t count;                 // tunnels, round trips, requests; bytes for bulk
   double seconds;                 // the run ends here whatever is left
   uint32_t chunk;                 // bytes a send or recv of a bulk stream
+  uint32_t address;               // where connections go, in host order
+  uint32_t hello;                 // bytes of the ClientHello of `sni`
 };
 
 // common.c: the pattern

@@ -109,7 +109,7 @@ static int take_http(struct peer *p, const uint8_t *bytes, size_t count) {
 
 static int take(struct peer *p, const uint8_t *bytes, size_t count) {
   if (!p->kind) p->kind = (char)bytes[0];
-  if (p->kind == 'E') return answer(p, bytes, count);
+  if (p->kind == 'E' || p->kind == 0x16) return answer(p, bytes, count);
   if (p->kind == 'G') return take_http(p, bytes, count);
   if (p->kind != 'U' && p->kind != 'D') return -1;
   while (p->command_have < COMMAND_BYTES && count > 0) {
