@@ -12,7 +12,8 @@ import Testing
     "Kernel": ["CLinux"],
     "Gate": ["Kernel", "Wire", "Policy", "Flow", "CAres", "CCrypt"],
     "PolicyFile": ["Policy", "Wire", "CYAML"],
-    "sluice": ["Gate", "PolicyFile", "Policy", "Wire", "Kernel", "Flow", "ArgumentParser"],
+    "Redirect": ["Wire"],
+    "sluice": ["Gate", "PolicyFile", "Policy", "Redirect", "Wire", "Kernel", "Flow", "ArgumentParser"],
   ]
   private static let freeImports: Set<String> = ["Glibc", "Synchronization"]
 
