@@ -22,8 +22,8 @@ func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
     swiftSettings: product + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address"])] : []))
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-  .testTarget(name: "\(name)Tests", dependencies: dependencies, swiftSettings: strict)
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+  .testTarget(name: "\(name)Tests", dependencies: dependencies, exclude: exclude, swiftSettings: strict)
 }
 
 func fuzzTarget(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -50,10 +50,11 @@ let package = Package(
     module("Kernel", ["CLinux"]),
     module("Gate", ["Kernel", "Wire", "Policy", "Flow", "CAres", "CCrypt"]),
     module("PolicyFile", ["Policy", "Wire", "CYAML"]),
+    module("Redirect", ["Wire"]),
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "Gate", "PolicyFile", "Policy", "Wire", "Kernel",
+        "Gate", "PolicyFile", "Policy", "Redirect", "Wire", "Kernel",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: product),
@@ -66,6 +67,7 @@ let package = Package(
     tests("Flow", ["Flow", "FlowSimulation", "PolicyFile", "Policy", "Wire"]),
     tests("Kernel", ["Kernel", "CLinux"]),
     tests("Gate", ["Gate", "Kernel", "Flow", "Policy", "Wire"]),
+    tests("Redirect", ["Redirect"], exclude: ["golden"]),
     tests("Style", ["Policy"]),
   ]
     + (fuzzing

@@ -12,14 +12,17 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -340,6 +343,65 @@ int clinux_file_stamp(const char *path, uint64_t stamp[4]) {
   stamp[2] = (uint64_t)status.st_size;
   stamp[3] = (uint64_t)status.st_mtim.tv_sec * 1000000000u + (uint64_t)status.st_mtim.tv_nsec;
   return 0;
+}
+
+// MARK: children
+
+int clinux_memory_file(const char *name) {
+  int fd = memfd_create(name, MFD_CLOEXEC);
+  return fd < 0 ? -errno : fd;
+}
+
+long clinux_read_at(int fd, void *bytes, size_t count, uint64_t offset) {
+  long got;
+  do got = pread(fd, bytes, count, (off_t)offset);
+  while (got < 0 && errno == EINTR);
+  return got < 0 ? -errno : got;
+}
+
+static int spawn_at(const char *path, const char *const *argv, const posix_spawn_file_actions_t *actions) {
+  static const char *const environment[] = {
+      "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
+  pid_t pid;
+  int code = posix_spawn(&pid, path, actions, NULL, (char *const *)argv, (char *const *)environment);
+  return code ? -code : pid;
+}
+
+// `arguments` are NUL-terminated texts, one after another, with an empty one at the end. The program is looked for where
+// the system keeps its programs, whatever the caller's PATH says, and gets a fixed environment.
+int clinux_spawn(const char *arguments, int input, int output, int errors) {
+  static const char *const folders[] = {"/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/", "/usr/local/sbin/", "/usr/local/bin/"};
+  const char *argv[64];
+  int count = 0;
+  for (const char *next = arguments; *next; next += strlen(next) + 1) {
+    if (count == 63) return -E2BIG;
+    argv[count++] = next;
+  }
+  argv[count] = NULL;
+  if (count == 0) return -EINVAL;
+  posix_spawn_file_actions_t actions;
+  int code = posix_spawn_file_actions_init(&actions);
+  if (code) return -code;
+  const int wanted[3] = {input, output, errors};
+  for (int fd = 0; fd < 3 && code == 0; fd++) code = posix_spawn_file_actions_adddup2(&actions, wanted[fd], fd);
+  int result = code ? -code : -ENOENT;
+  for (size_t i = 0; i < sizeof folders / sizeof *folders && result == -ENOENT; i++) {
+    char path[256];
+    if (snprintf(path, sizeof path, "%s%s", folders[i], argv[0]) >= (int)sizeof path) result = -ENAMETOOLONG;
+    else result = spawn_at(path, argv, &actions);
+  }
+  posix_spawn_file_actions_destroy(&actions);
+  return result;
+}
+
+// The exit status, or 128 and the signal.
+int clinux_wait(int pid) {
+  int status;
+  pid_t ended;
+  do ended = waitpid(pid, &status, 0);
+  while (ended < 0 && errno == EINTR);
+  if (ended < 0) return -errno;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 // MARK: the machine

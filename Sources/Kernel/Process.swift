@@ -56,6 +56,14 @@ package enum Machine {
   package static func exit(status: Int32) -> Never { Glibc.exit(status) }
 }
 
+package enum Environment {
+  package static func value(_ name: String) -> String? {
+    // SAFETY: nothing in this program changes its environment; the text is copied at once.
+    guard let text = unsafe getenv(name) else { return nil }
+    return unsafe String(cString: text)
+  }
+}
+
 package enum ResourceLimits {
   /// Two sockets a tunnel: the soft limit of old times is raised to the hard one.
   package static func raiseOpenFiles() { clinux_raise_open_files() }

@@ -12,7 +12,8 @@ import Testing
     "Kernel": ["CLinux"],
     "Gate": ["Kernel", "Wire", "Policy", "Flow", "CAres", "CCrypt"],
     "PolicyFile": ["Policy", "Wire", "CYAML"],
-    "sluice": ["Gate", "PolicyFile", "Policy", "Wire", "Kernel", "Flow", "ArgumentParser"],
+    "Redirect": ["Wire"],
+    "sluice": ["Gate", "PolicyFile", "Policy", "Redirect", "Wire", "Kernel", "Flow", "ArgumentParser"],
   ]
   private static let freeImports: Set<String> = ["Glibc", "Synchronization"]
 
@@ -27,6 +28,7 @@ import Testing
     "Kernel/Mailbox.swift": "eight bytes of a local",
     "Kernel/SharedAppendFile.swift": "an array's bytes for the time of a call",
     "Kernel/Process.swift": "a retained box handed to a thread, and locals for the time of a call",
+    "Kernel/ChildProcess.swift": "arrays' bytes for the time of a call",
     "Gate/Passwords.swift": "C strings that end with NUL, for the time of crypt_rn",
     "Gate/Names/AresChannel.swift": "c-ares calls back only inside calls made by the channel's owner",
     "PolicyFile/YAMLDocument.swift": "libyaml's parser is owned by one class",

@@ -63,6 +63,12 @@ int clinux_signal_block(void);
 int clinux_signal_wait(int timeout_ms);
 int clinux_file_stamp(const char *path, uint64_t stamp[4]);
 
+// Children
+int clinux_memory_file(const char *name);
+long clinux_read_at(int fd, void *bytes, size_t count, uint64_t offset);
+int clinux_spawn(const char *arguments, int input, int output, int errors);
+int clinux_wait(int pid);
+
 // The machine
 uint64_t clinux_monotonic_ns(void);
 int64_t clinux_wall_ms(void);

@@ -1,0 +1,71 @@
+// A program of the system that is run to its end: what it was given to read, what it wrote, how it ended.
+// It relies on memory files for all three, so nothing has to be read while it runs, and nothing can block or break a pipe.
+import CLinux
+import Glibc
+
+package struct ChildProcess: Sendable {
+  /// The exit status, or 128 and the signal.
+  package let status: Int
+  package let output: String
+  package let errors: String
+
+  private static let bytesMax = 1 << 20
+
+  /// `arguments[0]` is the program's name, found in the system's folders alone. `ENOENT` when it is not there.
+  package static func run(_ arguments: [String], input: String = "") throws(SystemError) -> ChildProcess {
+    let stdin = try memoryFile()
+    let stdout = try memoryFile()
+    let stderr = try memoryFile()
+    try write(input, to: stdin)
+    var packed: [CChar] = []
+    for argument in arguments {
+      precondition(!argument.isEmpty && !argument.utf8.contains(0), "an argument is neither empty nor cut short")
+      packed += argument.utf8.map { CChar(bitPattern: $0) } + [0]
+    }
+    packed.append(0)
+    // SAFETY: the packed texts live through the call, and the empty one at their end is there.
+    let pid = unsafe packed.withUnsafeBufferPointer {
+      unsafe clinux_spawn($0.baseAddress, stdin.raw, stdout.raw, stderr.raw)
+    }
+    if pid < 0 { throw SystemError(arguments[0], code: -pid) }
+    let status = clinux_wait(pid)
+    if status < 0 { throw SystemError("waitpid", code: -status) }
+    return ChildProcess(status: Int(status), output: read(stdout), errors: read(stderr))
+  }
+
+  /// Whether it failed since the program is not there.
+  package static func isMissing(_ error: SystemError) -> Bool { error.code == ENOENT }
+
+  private static func memoryFile() throws(SystemError) -> Descriptor {
+    let fd = unsafe clinux_memory_file("sluice")
+    if fd < 0 { throw SystemError("memfd_create", code: -fd) }
+    return Descriptor(owning: fd)
+  }
+
+  private static func write(_ text: String, to file: borrowing Descriptor) throws(SystemError) {
+    var bytes = Array(text.utf8)[...]
+    while !bytes.isEmpty {
+      // SAFETY: the slice's own memory for the time of the call.
+      let written = unsafe bytes.withUnsafeBytes { unsafe clinux_write(file.raw, $0.baseAddress, $0.count) }
+      if written <= 0 { throw SystemError("write", code: CInt(truncatingIfNeeded: -written)) }
+      bytes = bytes.dropFirst(written)
+    }
+    let rewound = lseek(file.raw, 0, SEEK_SET)
+    if rewound < 0 { throw SystemError("lseek", code: errno) }
+  }
+
+  private static func read(_ file: borrowing Descriptor) -> String {
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 16 * 1024)
+    while bytes.count < bytesMax {
+      let offset = UInt64(bytes.count)
+      // SAFETY: the chunk lives through the call and has room for its count.
+      let count = unsafe chunk.withUnsafeMutableBytes {
+        unsafe clinux_read_at(file.raw, $0.baseAddress, $0.count, offset)
+      }
+      if count <= 0 { break }
+      bytes += chunk.prefix(count)
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+}
