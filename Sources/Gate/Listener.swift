@@ -19,11 +19,15 @@ final class Listener: Source {
     self.worker = worker
   }
 
-  deinit { worker.loop.release(slot) }
-
   func begin() throws(SystemError) {
     slot = worker.loop.register(self)
     guard worker.loop.watchEdges(socket.raw, slot, tag: 0) else { throw SystemError("epoll_ctl", code: 0) }
+  }
+
+  /// The loop lets go of it; its socket is closed with the last reference.
+  func end() {
+    worker.loop.release(slot)
+    slot = .none
   }
 
   func ready(_ readiness: Readiness, tag: UInt8) {

@@ -167,6 +167,7 @@ final class Worker: LoopDelegate {
 
   /// No new connections; what stands may finish.
   private func drain() {
+    for listener in listeners { listener.end() }
     listeners.removeAll()
     conditions.isDraining = true
     isStopping = true
