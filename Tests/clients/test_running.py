@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from gate import echo, local, rules, until
+from gate import basic, echo, local, password_file, rules, until
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -96,21 +96,18 @@ def test_a_tunnel_has_a_lifetime(gate, upstream):
 
 def test_clients_by_source_and_by_user(gate, upstream, tmp_path):
     server = upstream(echo)
-    hashed = subprocess.run(["openssl", "passwd", "-6", "secret"], check=True, capture_output=True, text=True).stdout.strip()
-    (tmp_path / "passwords").write_text(f"agent:{hashed}\n")
+    passwords = password_file(tmp_path, "agent", "secret")
     rule = local("allowed.test", server.port)
     more = (f"clients:\n  - {{name: near, source: [127.0.0.2], network_policy: {{allow: [{rule}]}}}}\n"
-            f"  - {{name: agent, proxy_user: agent, source: [127.0.0.3], password_file: {tmp_path}/passwords, network_policy: {{allow: [{rule}]}}}}\n")
+            f"  - {{name: agent, proxy_user: agent, source: [127.0.0.3], password_file: {passwords}, network_policy: {{allow: [{rule}]}}}}\n")
     one = gate("network_policy: {default: deny}", more=more)
     target = f"allowed.test:{server.port}"
     assert one.connect(target)[1].startswith(b"HTTP/1.1 403 ")
     assert one.connect(target, source="127.0.0.2")[1].startswith(b"HTTP/1.1 200 ")
     got = one.connect(target, source="127.0.0.3")[1]
     assert got.startswith(b"HTTP/1.1 407 ") and b"\r\nProxy-Authenticate: Basic " in got
-    wrong = "Proxy-Authorization: Basic YWdlbnQ6d3Jvbmc=\r\n"
-    assert one.connect(target, source="127.0.0.3", more=wrong)[1].startswith(b"HTTP/1.1 407 ")
-    right = "Proxy-Authorization: Basic YWdlbnQ6c2VjcmV0\r\n"
-    sock, got = one.connect(target, source="127.0.0.3", more=right)
+    assert one.connect(target, source="127.0.0.3", more=basic("agent", "wrong"))[1].startswith(b"HTTP/1.1 407 ")
+    sock, got = one.connect(target, source="127.0.0.3", more=basic("agent", "secret"))
     assert got.startswith(b"HTTP/1.1 200 ")
     sock.close()
     one.logged(client="agent", event="closed")
@@ -188,6 +185,18 @@ def test_sigterm_lets_a_tunnel_finish_and_then_cuts(gate, upstream):
     stays.close()
 
 
+def test_a_gate_that_drains_accepts_no_more(gate, upstream):
+    server = upstream(echo)
+    one = gate(rules(local("allowed.test", server.port)), more="timeouts: {drain: 15}")
+    stays, _ = one.connect(f"allowed.test:{server.port}")
+    one.drain()
+    assert one.process.poll() is None
+    stays.sendall(b"still here")
+    assert stays.recv(100) == b"still here"
+    stays.close()
+    assert one.process.wait(10) == 0
+
+
 def test_few_descriptors_pause_the_gate_and_it_recovers(gate, upstream):
     server = upstream(echo)
     one = gate(rules(local("allowed.test", server.port)))
@@ -227,30 +236,12 @@ def test_slow_clients_do_not_keep_a_healthy_one(gate, upstream):
         each.close()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 64 KiB for the log."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True).returncode:
-        pytest.skip("mounting a tmpfs needs root")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
 @pytest.mark.parametrize("on_failure", ["refuse", "continue"])
 def test_a_full_disk_loses_no_line_and_no_egress_goes_unrecorded(on_failure, gate, upstream, small_disk):
     server = upstream(echo)
-    one = gate(rules(local("allowed.test", server.port)), log=small_disk / "log", on_failure=on_failure)
+    one = gate(rules(local("allowed.test", server.port)), log=small_disk.log, on_failure=on_failure)
     target = f"allowed.test:{server.port}"
-    filler = small_disk / "filler"
-    filler.write_bytes(b"")
-    with open(filler, "ab", buffering=0) as full:
-        try:
-            while True:
-                full.write(b"x" * 512)
-        except OSError:
-            pass
+    small_disk.fill()
     # The page that the log has begun still has room.
     for _ in range(40):
         one.connect(f"refused.test:{server.port}")[0].close()
@@ -265,7 +256,7 @@ def test_a_full_disk_loses_no_line_and_no_egress_goes_unrecorded(on_failure, gat
         assert b"log_unwritable" in one.connect(target)[1]
     else:
         assert status() == b"200"
-    filler.unlink()
+    small_disk.free()
     until("tunnels go again", lambda: status() == b"200")
     last = until("lines go on", lambda: one.lines())[-1]["seq"]
     one.connect(f"refused.test:{server.port}")[0].close()
