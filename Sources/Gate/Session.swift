@@ -75,7 +75,7 @@ final class Session: Source {
       upstream.note(readiness)
       if flow.state == .readingHead { return standingUpstreamEvent() }
     } else {
-      return settle(tag)
+      return settle(tag, readiness)
     }
     advance()
   }
@@ -403,7 +403,7 @@ final class Session: Source {
     }
   }
 
-  private func settle(_ tag: UInt8) {
+  private func settle(_ tag: UInt8, _ readiness: Readiness) {
     worker.refreshConditions()
     guard phase == .open else { return }
     switch upstreamSocket.settle(tag) {
@@ -411,6 +411,8 @@ final class Session: Source {
     case .failed(let code): tell(.attemptFailed(code: code))
     case .connected(let dialled, let peer):
       upstream = Side(fd: upstreamSocket.fd)
+      // A server that speaks first may have done so: no further edge tells of what this one told.
+      upstream.note(readiness)
       tell(.connected(dialled: dialled, peer: peer))
     }
     advance()
