@@ -144,7 +144,9 @@ final class Session: Source {
         if count < asked && !client.hasPeerEnded { client.isReadable = false }
         worker.tools.scratch.withBytes(count) { flow.clientSent($0) }
         tell(.clientSent)
-      case .wouldBlock: client.isReadable = false
+      case .wouldBlock:
+        client.isReadable = false
+        if client.isGone { tell(.relayReset) }
       case .end:
         client.isReadable = false
         up.hasSourceEnded = true
@@ -204,7 +206,8 @@ final class Session: Source {
       up.isOpen = false
       tell(.requestBodyEnded)
     case .sourceEnded:
-      if flow.state == .exchanging { tell(.clientEnded) } else { carryEndUp() }
+      guard flow.state == .exchanging else { return up.carryEnd(to: &upstream, isLast: down.hasCarriedEnd) }
+      tell(.clientEnded)
     case .malformed: tell(.bodyMalformed)
     case .reset: tell(.relayReset)
     case .limited(let retryAfterNs): limited(.uploadLimited, retryAfterNs)
@@ -221,33 +224,14 @@ final class Session: Source {
       down.isOpen = false
       if flow.state == .exchanging { tell(.responseBodyEnded) }
     case .sourceEnded:
-      if flow.state == .exchanging {
-        down.isOpen = false
-        tell(down.meter.endsWithConnection ? .responseBodyEnded : .upstreamEnded)
-      } else {
-        carryEndDown()
-      }
+      guard flow.state == .exchanging else { return down.carryEnd(to: &client, isLast: up.hasCarriedEnd) }
+      down.isOpen = false
+      tell(down.meter.endsWithConnection ? .responseBodyEnded : .upstreamEnded)
     case .malformed: tell(.bodyMalformed)
     case .reset: tell(.relayReset)
     case .limited(let retryAfterNs): limited(.downloadLimited, retryAfterNs)
     }
     return false
-  }
-
-  /// The client has said all it will: the upstream hears that, and may still answer.
-  private func carryEndUp() {
-    guard !up.hasCarriedEnd else { return }
-    up.isOpen = false
-    up.hasCarriedEnd = true
-    // When both directions are done the sockets are closed at once; a shutdown before that would be one call too many.
-    if !down.hasCarriedEnd { Socket.shutdownWrite(upstream.fd) }
-  }
-
-  private func carryEndDown() {
-    guard !down.hasCarriedEnd else { return }
-    down.isOpen = false
-    down.hasCarriedEnd = true
-    if !up.hasCarriedEnd { Socket.shutdownWrite(client.fd) }
   }
 
   private func limited(_ event: Event, _ retryAfterNs: UInt64) {
@@ -444,7 +428,7 @@ final class Session: Source {
     switch down.finish(to: &client, worker.tools) {
     case nil:
       if up.hasSourceEnded { return close(cut: false) }
-      Socket.shutdownWrite(client.fd)
+      guard Socket.shutdownWrite(client.fd) else { return close(cut: true) }
       phase = .lingering
       arm(atMs: worker.conditions.nowMs + Self.lingerMs)
       linger()

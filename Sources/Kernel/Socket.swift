@@ -99,8 +99,8 @@ package enum Socket {
   /// SO_ERROR, which also clears it.
   package static func pendingError(_ fd: CInt) -> CInt { clinux_pending_error(fd) }
 
-  /// Failure means that the peer is gone, which the next read tells.
-  package static func shutdownWrite(_ fd: CInt) { _ = clinux_shutdown_write(fd) }
+  /// False when the peer is gone (ENOTCONN). What it had sent may still be read.
+  package static func shutdownWrite(_ fd: CInt) -> Bool { clinux_shutdown_write(fd) == 0 }
 
   /// The close that follows sends a reset: what was cut must not look complete.
   package static func abort(_ fd: CInt) { _ = clinux_reset_on_close(fd) }
