@@ -12,6 +12,10 @@ from gate import Gate, Names, Upstream  # noqa: E402
 from packets import Packets  # noqa: E402
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "figures: holds times or memory of the gate, which a sanitizer changes")
+
+
 @pytest.fixture
 def names():
     names = Names()
