@@ -70,7 +70,10 @@ final class Worker: LoopDelegate {
     }
   }
 
-  func run() { loop.run(self) }
+  func run() {
+    loop.run(self)
+    names.end()
+  }
 
   /// The flows see the loop's clock, which moves once a turn.
   func refreshConditions() {

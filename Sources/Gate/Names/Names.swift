@@ -57,6 +57,12 @@ final class Names: Source, AresProgress {
     channel.report(to: self)
   }
 
+  /// The loop lets go of it.
+  func end() {
+    loop.release(slot)
+    slot = .none
+  }
+
   func replaceHosts(_ hosts: HostsTable) { self.hosts = hosts }
 
   /// A reload reads the system's resolver configuration anew; questions under way end without an answer.
