@@ -62,6 +62,15 @@ def descriptors(one):
     return len(os.listdir(f"/proc/{one.process.pid}/fd"))
 
 
+def left_none(one, before):
+    """Waits until the gate has no more descriptors than before."""
+    try:
+        until("no descriptor is left behind", lambda: descriptors(one) <= before)
+    except AssertionError:
+        left = subprocess.run(["ls", "-l", f"/proc/{one.process.pid}/fd"], capture_output=True, text=True).stdout
+        raise AssertionError(f"{before} descriptors before, now {left}") from None
+
+
 def try_tunnel(one, target):
     """A tunnel that streams: whether all came back."""
     try:
@@ -96,11 +105,7 @@ def test_a_failed_call_harms_one_connection_at_most(call, error, when, gate, ups
     # strace keeps a failed close from happening at all; Linux would have closed the descriptor.
     # It counts for each thread.
     lost = trace.read_text().count("(INJECTED)") if call == "close" else 0
-    try:
-        until("no descriptor is left behind", lambda: descriptors(one) <= before + lost)
-    except AssertionError:
-        left = subprocess.run(["ls", "-l", f"/proc/{one.process.pid}/fd"], capture_output=True, text=True).stdout
-        raise AssertionError(f"{before} descriptors before, now {left}\n{trace.read_text()[:2000]}") from None
+    left_none(one, before + lost)
     lines = [x for x in one.lines() if x["event"] != "policy"]
     assert len({x["id"] for x in lines}) == len(lines), "one line a connection"
 
@@ -123,6 +128,8 @@ def test_a_side_that_cannot_be_told_of_an_end_is_gone(ends, protocol, gate, upst
 
     server = upstream(talk)
     one = gate(rules(local("allowed.test", server.port, f", protocol: {protocol}")))
+    # The worker's own descriptors are there once it has answered.
+    one.connect(f"refused.test:{server.port}")
     before = descriptors(one)
     with injected(one, "shutdown:error=ENOTCONN") as trace:
         sock, got = one.connect(f"allowed.test:{server.port}")
@@ -136,10 +143,10 @@ def test_a_side_that_cannot_be_told_of_an_end_is_gone(ends, protocol, gate, upst
             pass
         until("the upstream has heard the end", lambda: ended == [b""])
         one.logged(event="closed")
-        until("no descriptor is left behind", lambda: descriptors(one) == before)
+        left_none(one, before)
     sock.close()
     assert trace.read_text().count("(INJECTED)") == 1
-    assert [line["event"] for line in one.lines()] == ["policy", "closed"]
+    assert [line["event"] for line in one.lines()] == ["policy", "denied", "closed"]
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "auto"])
