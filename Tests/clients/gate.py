@@ -95,7 +95,7 @@ class Upstream(socketserver.ThreadingTCPServer):
 
 
 class Gate:
-    def __init__(self, folder, names, policy, workers=1, more="", log=None, on_failure="refuse"):
+    def __init__(self, folder, names, policy, workers=1, more="", log=None, on_failure="refuse", command=None):
         self.folder, self.names = folder, names
         self.log, self.errors, self.policy_file = log or folder / "log", folder / "stderr", folder / "policy.yaml"
         self.more = more if "timeouts" in more else more + "\ntimeouts: {drain: 1}"
@@ -103,7 +103,7 @@ class Gate:
         self.write(policy)
         with open(self.errors, "wb") as errors:
             self.process = subprocess.Popen(
-                [os.environ["SLUICE"], "serve", "--policy", self.policy_file, "--workers", str(workers),
+                [*(command or [os.environ["SLUICE"]]), "serve", "--policy", self.policy_file, "--workers", str(workers),
                  "--listen-connect", "127.0.0.1:0"], stderr=errors, stdout=subprocess.DEVNULL)
         found = until("the gate listens", self.listening)
         self.port = int(found.group(1))
