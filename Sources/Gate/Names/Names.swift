@@ -59,6 +59,7 @@ final class Names: Source, AresProgress {
 
   /// The loop lets go of it.
   func end() {
+    channel.cancel()
     loop.release(slot)
     slot = .none
   }
@@ -72,6 +73,7 @@ final class Names: Source, AresProgress {
     self.settings = settings.resolver
     fresh.report(to: self)
     let unanswered = lookups
+    channel.cancel()
     channel = fresh
     lookups = [:]
     for lookup in unanswered.values {
