@@ -40,7 +40,7 @@ release: deps
 # That binary in a Debian 12 that has nothing but its base.
 release-check: release
 	@.ci/deps debootstrap
-	[ -d $(DEBIAN) ] || { debootstrap --variant=minbase bookworm $(DEBIAN).new && mv $(DEBIAN).new $(DEBIAN); }
+	[ -d $(DEBIAN) ] || { rm -rf $(DEBIAN).new; debootstrap --variant=minbase bookworm $(DEBIAN).new && mv $(DEBIAN).new $(DEBIAN); }
 	SLUICE=$$PWD/sluice DEBIAN=$$PWD/$(DEBIAN) Tests/clients/run release.py
 
 bench:

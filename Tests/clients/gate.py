@@ -39,7 +39,7 @@ class Names:
     """Answers A 127.0.0.1 for every name under .test, NXDOMAIN for the rest, and remembers what was asked."""
 
     def __init__(self):
-        self.asked = []
+        self.asked, self.is_silent = [], False
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
@@ -53,6 +53,8 @@ class Names:
                 return
             name, kind, question = read_question(query)
             self.asked.append(name)
+            if self.is_silent:
+                continue
             known = name.lower().endswith(".test") and not name.lower().startswith("nx.")
             answer = b""
             if known and kind == 1:
@@ -153,6 +155,17 @@ class Gate:
         sock = self.dial(source)
         sock.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{more}\r\n".encode())
         return sock, answer(sock)
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def leaves_none(self, before):
+        """Waits until it has no more descriptors than before."""
+        try:
+            until("no descriptor is left behind", lambda: self.descriptors() <= before)
+        except AssertionError:
+            left = subprocess.run(["ls", "-l", f"/proc/{self.process.pid}/fd"], capture_output=True, text=True).stdout
+            raise AssertionError(f"{before} descriptors before, now {left}") from None
 
     def signal(self, number):
         os.kill(self.process.pid, number)

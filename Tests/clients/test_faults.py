@@ -58,19 +58,6 @@ def injected(one, fault):
             tracer.wait(20)
 
 
-def descriptors(one):
-    return len(os.listdir(f"/proc/{one.process.pid}/fd"))
-
-
-def left_none(one, before):
-    """Waits until the gate has no more descriptors than before."""
-    try:
-        until("no descriptor is left behind", lambda: descriptors(one) <= before)
-    except AssertionError:
-        left = subprocess.run(["ls", "-l", f"/proc/{one.process.pid}/fd"], capture_output=True, text=True).stdout
-        raise AssertionError(f"{before} descriptors before, now {left}") from None
-
-
 def try_tunnel(one, target):
     """A tunnel that streams: whether all came back."""
     try:
@@ -97,7 +84,7 @@ def test_a_failed_call_harms_one_connection_at_most(call, error, when, gate, ups
     target = f"allowed.test:{server.port}"
     assert try_tunnel(one, target)
     until("its line", lambda: len([x for x in one.lines() if x["event"] == "closed"]) == 1)
-    before = descriptors(one)
+    before = one.descriptors()
     with injected(one, f"{call}:error={error}:when={when}") as trace:
         try_tunnel(one, target)
         assert one.process.poll() is None, "the gate died"
@@ -105,7 +92,7 @@ def test_a_failed_call_harms_one_connection_at_most(call, error, when, gate, ups
     # strace keeps a failed close from happening at all; Linux would have closed the descriptor.
     # It counts for each thread.
     lost = trace.read_text().count("(INJECTED)") if call == "close" else 0
-    left_none(one, before + lost)
+    one.leaves_none(before + lost)
     lines = [x for x in one.lines() if x["event"] != "policy"]
     assert len({x["id"] for x in lines}) == len(lines), "one line a connection"
 
@@ -130,7 +117,7 @@ def test_a_side_that_cannot_be_told_of_an_end_is_gone(ends, protocol, gate, upst
     one = gate(rules(local("allowed.test", server.port, f", protocol: {protocol}")))
     # The worker's own descriptors are there once it has answered.
     one.connect(f"refused.test:{server.port}")
-    before = descriptors(one)
+    before = one.descriptors()
     with injected(one, "shutdown:error=ENOTCONN") as trace:
         sock, got = one.connect(f"allowed.test:{server.port}")
         while not got.endswith(b"said before"):
@@ -143,7 +130,7 @@ def test_a_side_that_cannot_be_told_of_an_end_is_gone(ends, protocol, gate, upst
             pass
         until("the upstream has heard the end", lambda: ended == [b""])
         one.logged(event="closed")
-        left_none(one, before)
+        one.leaves_none(before)
     sock.close()
     assert trace.read_text().count("(INJECTED)") == 1
     assert [line["event"] for line in one.lines()] == ["policy", "denied", "closed"]

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from gate import basic, echo, get, local, password_file, rules, until
+from gate import answer, basic, echo, get, local, password_file, rules, until
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -221,6 +221,21 @@ def test_a_reload_cuts_what_it_refuses_and_a_bad_file_changes_nothing(gate, upst
         pass
     one.logged(event="revoked", host="allowed.test")
     assert one.connect(target)[1].startswith(b"HTTP/1.1 403 ")
+
+
+def test_a_reload_leaves_no_question_behind(gate, upstream, names):
+    server = upstream(echo)
+    one = gate(rules(local("slow.test", server.port)))
+    one.connect(f"refused.test:{server.port}")
+    before, names.is_silent = one.descriptors(), True
+    target = f"slow.test:{server.port}"
+    for round in range(5):
+        with one.dial() as sock:
+            sock.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+            until("a name server is asked", lambda: len(names.asked) >= 2 * (round + 1))
+            one.reload()
+            assert b"resolve_failed" in answer(sock)
+    one.leaves_none(before)
 
 
 def test_rotation_loses_no_line(gate, upstream):
