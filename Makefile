@@ -2,9 +2,10 @@
 FUZZ_SECONDS ?= 60
 SWIFT ?= swift
 STATIC = .build-static
+DEBIAN = .build-debian
 
 help:
-	@echo 'build test lint format clients demo release bench fuzz sanitize clean deps'
+	@echo 'build test lint format clients demo release release-check bench fuzz sanitize clean deps'
 
 # Debian packages: libraries, and what the tests and the demo run.
 deps:
@@ -36,6 +37,12 @@ release: deps
 	strip -o sluice $(STATIC)/release/sluice
 	@ls -l sluice
 
+# That binary in a Debian 12 that has nothing but its base.
+release-check: release
+	@.ci/deps debootstrap
+	[ -d $(DEBIAN) ] || { rm -rf $(DEBIAN).new; debootstrap --variant=minbase bookworm $(DEBIAN).new && mv $(DEBIAN).new $(DEBIAN); }
+	SLUICE=$$PWD/sluice DEBIAN=$$PWD/$(DEBIAN) Tests/clients/run release.py
+
 bench:
 	@.ci/deps squid tinyproxy haproxy gcc libc6-dev
 	$(SWIFT) build -c release --product sluice
@@ -50,12 +57,17 @@ fuzz: deps
 	    -artifact_prefix=results/fuzz/$$target- results/fuzz/$$target Fuzz/$$target/corpus; \
 	done
 
-# The unit tests under the address and the thread sanitizer. Leaks are not looked for: XCTest itself has some.
+# Unit tests, and the gate itself with all its clients, under the address and the thread sanitizer. Leaks of the gate
+# count; those of the unit tests do not, as XCTest itself has some.
 sanitize: deps
 	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --sanitize=address --scratch-path .build-address
 	$(SWIFT) test --sanitize=thread --scratch-path .build-thread
+	@set -e; for sanitizer in address thread; do \
+	  $(SWIFT) build --product sluice --sanitize=$$sanitizer --scratch-path .build-$$sanitizer; \
+	  SLUICE=$$PWD/.build-$$sanitizer/debug/sluice Tests/clients/run -m 'not figures'; \
+	done
 
 clean:
 	rm -rf .build .build-* sluice results
 
-.PHONY: fuzz sanitize help deps build test clients lint format demo release bench clean
+.PHONY: fuzz sanitize help deps build test clients lint format demo release release-check bench clean

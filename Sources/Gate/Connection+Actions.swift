@@ -149,13 +149,15 @@ extension Connection {
     }
   }
 
-  mutating func settle(_ tag: UInt8) {
+  mutating func settle(_ tag: UInt8, _ readiness: Readiness) {
     guard phase == .open else { return }
     switch upstreamSocket.settle(tag) {
     case .nothing: return
     case .failed(let code): tell(.attemptFailed(code: code))
     case .connected(let dialled, let peer):
       upstream = Side(fd: upstreamSocket.fd)
+      // A server that speaks first may have done so: no further edge tells of what this one told.
+      upstream.note(readiness)
       keepAliveAtMs = worker.conditions.nowMs + Self.keepAliveMs
       tell(.connected(dialled: dialled, peer: peer))
     }

@@ -22,7 +22,7 @@ extension Connection {
     switch down.finish(to: &client, worker.tools) {
     case nil:
       if up.hasSourceEnded { return close(cut: false) }
-      Socket.shutdownWrite(client.fd)
+      guard Socket.shutdownWrite(client.fd) else { return close(cut: true) }
       phase = .lingering
       arm(atMs: worker.conditions.nowMs + Self.lingerMs)
       linger()

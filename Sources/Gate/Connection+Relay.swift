@@ -24,7 +24,8 @@ extension Connection {
       up.isOpen = false
       tell(.requestBodyEnded)
     case .sourceEnded:
-      if flow.state == .exchanging { tell(.clientEnded) } else { carryEndUp() }
+      guard flow.state == .exchanging else { return up.carryEnd(to: &upstream, isLast: down.hasCarriedEnd) }
+      tell(.clientEnded)
     case .malformed: tell(.bodyMalformed)
     case .reset: tell(.relayReset)
     case .limited(let retryAfterNs): limited(.uploadLimited, retryAfterNs)
@@ -41,33 +42,14 @@ extension Connection {
       down.isOpen = false
       if flow.state == .exchanging { tell(.responseBodyEnded) }
     case .sourceEnded:
-      if flow.state == .exchanging {
-        down.isOpen = false
-        tell(down.meter.endsWithConnection ? .responseBodyEnded : .upstreamEnded)
-      } else {
-        carryEndDown()
-      }
+      guard flow.state == .exchanging else { return down.carryEnd(to: &client, isLast: up.hasCarriedEnd) }
+      down.isOpen = false
+      tell(down.meter.endsWithConnection ? .responseBodyEnded : .upstreamEnded)
     case .malformed: tell(.bodyMalformed)
     case .reset: tell(.relayReset)
     case .limited(let retryAfterNs): limited(.downloadLimited, retryAfterNs)
     }
     return false
-  }
-
-  /// The client has said all it will: the upstream hears that, and may still answer.
-  mutating func carryEndUp() {
-    guard !up.hasCarriedEnd else { return }
-    up.isOpen = false
-    up.hasCarriedEnd = true
-    // When both directions are done the sockets are closed at once; a shutdown before that would be one call too many.
-    if !down.hasCarriedEnd { Socket.shutdownWrite(upstream.fd) }
-  }
-
-  mutating func carryEndDown() {
-    guard !down.hasCarriedEnd else { return }
-    down.isOpen = false
-    down.hasCarriedEnd = true
-    if !up.hasCarriedEnd { Socket.shutdownWrite(client.fd) }
   }
 
   mutating func limited(_ event: Event, _ retryAfterNs: UInt64) {

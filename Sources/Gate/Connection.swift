@@ -69,7 +69,7 @@ struct Connection: ~Copyable {
       upstream.note(readiness)
       if flow.state == .readingHead { return standingUpstreamEvent() }
     } else {
-      return settle(tag)
+      return settle(tag, readiness)
     }
     advance()
   }
@@ -141,7 +141,9 @@ struct Connection: ~Copyable {
         if count < asked && !client.hasPeerEnded { client.isReadable = false }
         worker.tools.scratch.withBytes(count) { flow.clientSent($0) }
         tell(.clientSent)
-      case .wouldBlock: client.isReadable = false
+      case .wouldBlock:
+        client.isReadable = false
+        if client.isGone { tell(.relayReset) }
       case .end:
         client.isReadable = false
         up.hasSourceEnded = true

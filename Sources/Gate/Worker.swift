@@ -72,7 +72,10 @@ final class Worker: LoopDelegate {
     }
   }
 
-  func run() { loop.run(self) }
+  func run() {
+    loop.run(self)
+    names.end()
+  }
 
   // MARK: - Sessions
 

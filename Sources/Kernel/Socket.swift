@@ -115,8 +115,8 @@ package enum Socket {
   /// SO_ERROR, which also clears it.
   package static func pendingError(_ fd: CInt) -> CInt { clinux_pending_error(fd) }
 
-  /// Failure means that the peer is gone, which the next read tells.
-  package static func shutdownWrite(_ fd: CInt) { _ = clinux_shutdown_write(fd) }
+  /// False when the peer is gone (ENOTCONN). What it had sent may still be read.
+  package static func shutdownWrite(_ fd: CInt) -> Bool { clinux_shutdown_write(fd) == 0 }
 
   /// Probes from now on whether a quiet peer is still there (tcp(7)).
   package static func keepAlive(_ fd: CInt, idleSeconds: Int) { clinux_keep_alive(fd, CInt(clamping: idleSeconds)) }

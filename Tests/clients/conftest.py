@@ -9,6 +9,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from gate import Gate, Names, Upstream  # noqa: E402
+from packets import Packets  # noqa: E402
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "figures: holds times or memory of the gate, which a sanitizer changes")
 
 
 @pytest.fixture
@@ -134,3 +139,48 @@ class Hello(BaseHTTPRequestHandler):
 @pytest.fixture
 def hello():
     return Hello
+
+
+@pytest.fixture
+def packets():
+    """Starts a count of packets to ports."""
+    started = []
+
+    def start(*ports):
+        try:
+            started.append(Packets(*ports))
+        except PermissionError:
+            pytest.skip("counting packets needs root")
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+class SmallDisk:
+    """A file system of 64 KiB for the log."""
+
+    def __init__(self, folder):
+        self.log, self.filler = folder / "log", folder / "filler"
+
+    def fill(self):
+        with open(self.filler, "ab", buffering=0) as full:
+            try:
+                while True:
+                    full.write(b"x" * 512)
+            except OSError:
+                pass
+
+    def free(self):
+        self.filler.unlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    yield SmallDisk(place)
+    subprocess.run(["umount", "-l", place], check=True)

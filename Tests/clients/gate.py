@@ -1,4 +1,5 @@
 """A gate, its upstreams and its DNS, all on loopback. A test says what the policy is, and asks what was logged."""
+import base64
 import json
 import os
 import re
@@ -25,11 +26,20 @@ def until(what, ask):
     raise AssertionError(f"timed out: {what}")
 
 
+def read_question(query):
+    """Name, type and bytes of a DNS message's question."""
+    labels, at = [], 12
+    while query[at]:
+        labels.append(query[at + 1 : at + 1 + query[at]].decode("latin-1"))
+        at += 1 + query[at]
+    return ".".join(labels), struct.unpack("!H", query[at + 1 : at + 3])[0], query[12 : at + 5]
+
+
 class Names:
     """Answers A 127.0.0.1 for every name under .test, NXDOMAIN for the rest, and remembers what was asked."""
 
     def __init__(self):
-        self.asked = []
+        self.asked, self.is_silent = [], False
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
@@ -41,13 +51,10 @@ class Names:
                 query, peer = self.socket.recvfrom(4096)
             except OSError:
                 return
-            labels, at = [], 12
-            while query[at]:
-                labels.append(query[at + 1 : at + 1 + query[at]].decode("latin-1"))
-                at += 1 + query[at]
-            name, (kind,) = ".".join(labels), struct.unpack("!H", query[at + 1 : at + 3])
+            name, kind, question = read_question(query)
             self.asked.append(name)
-            question = query[12 : at + 5]
+            if self.is_silent:
+                continue
             known = name.lower().endswith(".test") and not name.lower().startswith("nx.")
             answer = b""
             if known and kind == 1:
@@ -90,7 +97,7 @@ class Upstream(socketserver.ThreadingTCPServer):
 
 
 class Gate:
-    def __init__(self, folder, names, policy, workers=1, more="", log=None, on_failure="refuse"):
+    def __init__(self, folder, names, policy, workers=1, more="", log=None, on_failure="refuse", command=None):
         self.folder, self.names = folder, names
         self.log, self.errors, self.policy_file = log or folder / "log", folder / "stderr", folder / "policy.yaml"
         self.more = more if "timeouts" in more else more + "\ntimeouts: {drain: 1}"
@@ -98,7 +105,7 @@ class Gate:
         self.write(policy)
         with open(self.errors, "wb") as errors:
             self.process = subprocess.Popen(
-                [os.environ["SLUICE"], "serve", "--policy", self.policy_file, "--workers", str(workers),
+                [*(command or [os.environ["SLUICE"]]), "serve", "--policy", self.policy_file, "--workers", str(workers),
                  "--listen-connect", "127.0.0.1:0"], stderr=errors, stdout=subprocess.DEVNULL)
         found = until("the gate listens", self.listening)
         self.port = int(found.group(1))
@@ -113,8 +120,9 @@ class Gate:
             f'{policy}\nlog: {{file: "{self.log}", on_failure: {self.on_failure}}}\nresolver: {{servers: ["127.0.0.1:{self.names.port}"]}}\n{self.more}\n')
 
     def lines(self, path=None):
-        text = (path or self.log).read_text()
-        return [json.loads(line) for line in text.splitlines()]
+        """All whole lines; what stands behind the last one may wait for its disk."""
+        whole = (path or self.log).read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
 
     def logged(self, **fields):
         """The line with these fields, waited for."""
@@ -148,8 +156,36 @@ class Gate:
         sock.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{more}\r\n".encode())
         return sock, answer(sock)
 
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def leaves_none(self, before):
+        """Waits until it has no more descriptors than before."""
+        try:
+            until("no descriptor is left behind", lambda: self.descriptors() <= before)
+        except AssertionError:
+            left = subprocess.run(["ls", "-l", f"/proc/{self.process.pid}/fd"], capture_output=True, text=True).stdout
+            raise AssertionError(f"{before} descriptors before, now {left}") from None
+
     def signal(self, number):
         os.kill(self.process.pid, number)
+
+    def reload(self):
+        """SIGHUP, until the file is in force."""
+        before = self.errors.read_text().count(" is in force")
+        self.signal(signal.SIGHUP)
+        until("the new policy", lambda: self.errors.read_text().count(" is in force") > before)
+
+    def drain(self):
+        """SIGTERM, until the gate accepts no more."""
+        self.signal(signal.SIGTERM)
+        until("the gate drains", self.is_deaf)
+
+    def is_deaf(self):
+        try:
+            self.dial().close()
+        except ConnectionError:
+            return True
 
     def stop(self):
         if self.process.poll() is None:
@@ -195,3 +231,45 @@ def rules(*texts, more=""):
 def local(host, port, more=""):
     """A rule for a name that resolves to loopback."""
     return f'{{host: "{host}:{port}", addresses: [127.0.0.0/8]{more}}}'
+
+
+def get(target):
+    """A plain request for a target."""
+    return f"GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\n\r\n".encode()
+
+
+def password_file(folder, user, password):
+    hashed = subprocess.run(["openssl", "passwd", "-6", password], check=True, capture_output=True, text=True).stdout
+    (folder / "passwords").write_text(f"{user}:{hashed}")
+    return folder / "passwords"
+
+
+def basic(user, password):
+    return "Proxy-Authorization: Basic " + base64.b64encode(f"{user}:{password}".encode()).decode() + "\r\n"
+
+
+def client_hello(name):
+    """What a client would send first, without sending it."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    context.check_hostname = name is not None
+    if name is None:
+        context.verify_mode = ssl.CERT_NONE
+    tls = context.wrap_bio(incoming, outgoing, server_hostname=name)
+    try:
+        tls.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return outgoing.read()
+
+
+def with_ech(hello):
+    """The same ClientHello (in one record) with an encrypted_client_hello extension at its end."""
+    at = 5 + 4 + 2 + 32
+    at += 1 + hello[at]
+    at += 2 + int.from_bytes(hello[at : at + 2], "big")
+    at += 1 + hello[at]
+    added = struct.pack("!HH", 0xFE0D, 8) + bytes(8)
+    extensions = hello[at + 2 :] + added
+    body = hello[9:at] + struct.pack("!H", len(extensions)) + extensions
+    return hello[:3] + struct.pack("!H", len(body) + 4) + hello[5:6] + len(body).to_bytes(3, "big") + body

@@ -1,6 +1,8 @@
 """Each system call of the way of a tunnel fails once with each errno that it can give (strace injects it)."""
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -40,8 +42,20 @@ def strace():
         pytest.skip(why)
 
 
-def descriptors(one):
-    return len(os.listdir(f"/proc/{one.process.pid}/fd"))
+@contextlib.contextmanager
+def injected(one, fault):
+    """Lets calls of the gate fail meanwhile; gives the file that they are written to."""
+    trace, attached = one.folder / "strace", one.folder / "attached"
+    with open(attached, "wb") as errors:
+        tracer = subprocess.Popen(
+            ["strace", "-f", "-p", str(one.process.pid), "-o", trace, "-e", f"trace={fault.split(':')[0]}", "-e", f"inject={fault}"],
+            stderr=errors)
+        try:
+            until("strace is attached", lambda: "attached" in attached.read_text())
+            yield trace
+        finally:
+            tracer.terminate()
+            tracer.wait(20)
 
 
 def try_tunnel(one, target):
@@ -70,28 +84,71 @@ def test_a_failed_call_harms_one_connection_at_most(call, error, when, gate, ups
     target = f"allowed.test:{server.port}"
     assert try_tunnel(one, target)
     until("its line", lambda: len([x for x in one.lines() if x["event"] == "closed"]) == 1)
-    before = descriptors(one)
-    trace = one.folder / "strace"
-    errors = open(one.folder / "attached", "wb")
-    tracer = subprocess.Popen(
-        ["strace", "-f", "-p", str(one.process.pid), "-o", trace, "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={when}"],
-        stderr=errors)
-    try:
-        until("strace is attached", lambda: "attached" in (one.folder / "attached").read_text())
+    before = one.descriptors()
+    with injected(one, f"{call}:error={error}:when={when}") as trace:
         try_tunnel(one, target)
         assert one.process.poll() is None, "the gate died"
-    finally:
-        tracer.terminate()
-        tracer.wait(20)
-        errors.close()
     until("a tunnel works again", lambda: try_tunnel(one, target))
     # strace keeps a failed close from happening at all; Linux would have closed the descriptor.
     # It counts for each thread.
     lost = trace.read_text().count("(INJECTED)") if call == "close" else 0
-    try:
-        until("no descriptor is left behind", lambda: descriptors(one) <= before + lost)
-    except AssertionError:
-        left = subprocess.run(["ls", "-l", f"/proc/{one.process.pid}/fd"], capture_output=True, text=True).stdout
-        raise AssertionError(f"{before} descriptors before, now {left}\n{trace.read_text()[:2000]}") from None
+    one.leaves_none(before + lost)
     lines = [x for x in one.lines() if x["event"] != "policy"]
     assert len({x["id"] for x in lines}) == len(lines), "one line a connection"
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "auto"])
+@pytest.mark.parametrize("ends", ["client", "upstream"])
+def test_a_side_that_cannot_be_told_of_an_end_is_gone(ends, protocol, gate, upstream):
+    """The other side has no more to hear of it: the tunnel ends with what was said, and does not wait for ever."""
+    ended = []
+
+    def talk(stream):
+        stream.settimeout(60)
+        stream.sendall(b"said before")
+        if ends == "upstream":
+            stream.shutdown(socket.SHUT_WR)
+        try:
+            ended.append(stream.recv(100))
+        except ConnectionResetError:
+            ended.append(b"")
+
+    server = upstream(talk)
+    one = gate(rules(local("allowed.test", server.port, f", protocol: {protocol}")))
+    # The worker's own descriptors are there once it has answered.
+    one.connect(f"refused.test:{server.port}")
+    before = one.descriptors()
+    with injected(one, "shutdown:error=ENOTCONN") as trace:
+        sock, got = one.connect(f"allowed.test:{server.port}")
+        while not got.endswith(b"said before"):
+            got += sock.recv(100) or pytest.fail(f"an end after {got}")
+        if ends == "client":
+            sock.shutdown(socket.SHUT_WR)
+        try:
+            assert sock.recv(100) == b""
+        except ConnectionResetError:
+            pass
+        until("the upstream has heard the end", lambda: ended == [b""])
+        one.logged(event="closed")
+        one.leaves_none(before)
+    sock.close()
+    assert trace.read_text().count("(INJECTED)") == 1
+    assert [line["event"] for line in one.lines()] == ["policy", "denied", "closed"]
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "auto"])
+def test_a_server_that_speaks_at_once_is_heard(protocol, gate, upstream):
+    """Its first bytes are there by the time that the gate hears of the connection: one event tells of both."""
+    def talk(stream):
+        stream.settimeout(60)
+        stream.sendall(b"220 ready")
+        stream.recv(100)
+
+    server = upstream(talk)
+    one = gate(rules(local("allowed.test", server.port, f", protocol: {protocol}")))
+    with injected(one, "connect:delay_exit=300000") as trace:
+        sock, got = one.connect(f"allowed.test:{server.port}")
+        while not got.endswith(b"220 ready"):
+            got += sock.recv(100) or pytest.fail(f"an end after {got}")
+    sock.close()
+    assert "(DELAYED)" in trace.read_text()

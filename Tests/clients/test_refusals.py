@@ -1,50 +1,10 @@
 """What the gate refuses, how it says so, and that no upstream and no name server hears of it."""
 import json
 import socket
-import ssl
 
 import pytest
 
-from gate import answer, echo, local, rules, until
-
-
-H = "Host: allowed.test:{port}\r\n"
-BAD = {
-    "bare LF": ("GET http://allowed.test:{port}/ HTTP/1.1\nHost: allowed.test:{port}\n\n", 400),
-    "obs-fold": ("GET http://allowed.test:{port}/ HTTP/1.1\r\n" + H + "X: a\r\n b\r\n\r\n", 400),
-    "NUL": ("GET http://allowed.test:{port}/ HTTP/1.1\r\n" + H + "X: a\0b\r\n\r\n", 400),
-    "two Hosts": ("GET http://allowed.test:{port}/ HTTP/1.1\r\n" + H + H + "\r\n", 400),
-    "other Host": ("GET http://allowed.test:{port}/ HTTP/1.1\r\nHost: other.test\r\n\r\n", 400),
-    "two lengths": ("POST http://allowed.test:{port}/ HTTP/1.1\r\n" + H + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
-    "length and chunks": (
-        "POST http://allowed.test:{port}/ HTTP/1.1\r\n" + H + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-    "unknown coding": ("POST http://allowed.test:{port}/ HTTP/1.1\r\n" + H + "Transfer-Encoding: gzip\r\n\r\n", 400),
-    "space before colon": ("GET http://allowed.test:{port}/ HTTP/1.1\r\n" + H + "X : a\r\n\r\n", 400),
-    "body on CONNECT": ("CONNECT allowed.test:{port} HTTP/1.1\r\n" + H + "Content-Length: 5\r\n\r\nhello", 400),
-    "HTTP/2 preface": ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
-    "origin-form": ("GET / HTTP/1.1\r\n" + H + "\r\n", 400),
-    "no Host": ("GET http://allowed.test:{port}/ HTTP/1.1\r\n\r\n", 400),
-    "long head": ("GET http://allowed.test:{port}/ HTTP/1.1\r\n" + H + "X: " + "a" * 20000 + "\r\n\r\n", 400),
-    "userinfo": ("CONNECT a@allowed.test:{port} HTTP/1.1\r\n" + H + "\r\n", 400),
-    "127.1": ("CONNECT 127.1:443 HTTP/1.1\r\nHost: 127.1:443\r\n\r\n", 400),
-    "0x7f.1": ("CONNECT 0x7f.1:443 HTTP/1.1\r\nHost: 0x7f.1:443\r\n\r\n", 400),
-    "2130706433": ("CONNECT 2130706433:443 HTTP/1.1\r\nHost: 2130706433:443\r\n\r\n", 400),
-    "port 0": ("CONNECT allowed.test:0 HTTP/1.1\r\nHost: allowed.test:0\r\n\r\n", 400),
-    "port 65536": ("CONNECT allowed.test:65536 HTTP/1.1\r\nHost: allowed.test:65536\r\n\r\n", 400),
-    "the gate itself": ("CONNECT 127.0.0.1:{gate} HTTP/1.1\r\nHost: 127.0.0.1:{gate}\r\n\r\n", 403),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_a_bad_request_reaches_nobody(case, gate, upstream, names):
-    server = upstream(echo)
-    one = gate(rules(local("allowed.test", server.port), local("127.0.0.1", "*", "")))
-    text, status = BAD[case]
-    got = one.ask(text.format(port=server.port, gate=one.port).encode())
-    assert got.startswith(f"HTTP/1.1 {status} ".encode()), got
-    assert server.connections == 0 and names.asked == []
-    assert one.logged(event="denied")["reason"] == ("loop" if status == 403 else "bad_request")
-
+from gate import answer, client_hello, echo, get, local, rules, until
 
 @pytest.mark.parametrize("target,reason", [
     ("other.test:{port}", "not_allowed"), ("allowed.test:1", "not_allowed"), ("denied.wild.test:{port}", "denied_by_rule"),
@@ -86,47 +46,10 @@ def test_report_mode_lets_out_and_says_what_it_would_refuse(gate, web, hello):
     site = web(hello)
     one = gate(f"network_policy:\n  mode: report\n  allow:\n    - {local('other.test', '*')}\n")
     target = f"other.test:{site.port}"
-    assert b" 200 " in one.ask(f"GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+    assert b" 200 " in one.ask(get(target))
     refused = f"unlisted.test:{site.port}"
-    one.ask(f"GET http://{refused}/ HTTP/1.1\r\nHost: {refused}\r\n\r\n".encode())
+    one.ask(get(refused))
     assert one.logged(host="unlisted.test", would_deny=True)["reason"] == "not_allowed"
-
-
-def client_hello(name):
-    """What a client would send first, without sending it."""
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    context = ssl.create_default_context()
-    context.check_hostname = name is not None
-    if name is None:
-        context.verify_mode = ssl.CERT_NONE
-    tls = context.wrap_bio(incoming, outgoing, server_hostname=name)
-    try:
-        tls.do_handshake()
-    except ssl.SSLWantReadError:
-        pass
-    return outgoing.read()
-
-
-@pytest.mark.parametrize("opening,reason", [
-    (client_hello("other.test"), "sni_mismatch"), (client_hello(None), "no_sni"), (b"SSH-2.0-OpenSSH\r\n", "not_tls")],
-    ids=["sni_mismatch", "no_sni", "not_tls"])
-def test_a_tunnel_that_lies_is_cut_before_a_byte_goes_out(opening, reason, gate, upstream):
-    received = []
-
-    def keep(stream):
-        stream.settimeout(20)
-        while data := stream.recv(65536):
-            received.append(data)
-
-    server = upstream(keep)
-    one = gate(rules(local("allowed.test", server.port, ", protocol: tls")))
-    sock, head = one.connect(f"allowed.test:{server.port}")
-    assert head.startswith(b"HTTP/1.1 200 ")
-    sock.sendall(opening)
-    while sock.recv(4096):
-        pass
-    one.logged(event="denied", reason=reason)
-    assert received == []
 
 
 def test_a_hello_in_single_bytes_is_allowed(gate, upstream):

@@ -2,6 +2,7 @@
 import concurrent.futures
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from gate import echo, local, rules, until
+from gate import answer, basic, echo, get, local, password_file, rules, until
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -34,6 +35,75 @@ def test_500_connects_against_a_bucket_of_60(workers, gate, upstream):
     assert all(b"\r\nRetry-After: " in got for got in limited)
     until("a line for each refusal", lambda: len([x for x in one.lines() if x["event"] == "limited"]) == len(limited))
     assert one.logged(event="limited")["capacity"] == 60
+
+
+def with_clients(port, limits):
+    """The same rule for the file's own client and for a named one, as a policy and its clients."""
+    network = f"{{allow: [{local('allowed.test', port)}], rate_limits: [{limits}]}}"
+    return f"network_policy: {network}", f"clients: [{{name: near, source: [127.0.0.2], network_policy: {network}}}]"
+
+
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"], ids=["default", "near"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_requests_that_were_used_up_stay_so_over_a_reload(workers, source, gate, upstream):
+    server = upstream(echo)
+    policy, clients = with_clients(server.port, '{host: "*", requests_per_minute: 6, burst: 20}')
+    one = gate(policy, more=clients, workers=workers)
+
+    def ask(_):
+        sock, got = one.connect(f"allowed.test:{server.port}", source=source)
+        sock.close()
+        return got.startswith(b"HTTP/1.1 200 ")
+
+    started, answers = time.monotonic(), []
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        answers += pool.map(ask, range(40))
+        assert answers.count(True) >= 20
+        for text in (policy, policy, f"# another file\n{policy}"):
+            one.write(text)
+            one.reload()
+            answers += pool.map(ask, range(40))
+    hashes = [line["policy"] for line in one.lines() if line["event"] == "policy"]
+    assert hashes[0] == hashes[1] == hashes[2] != hashes[3]
+
+    def refused_by_the_last():
+        answers.append(ask(0))
+        return len([line for line in one.lines() if line["event"] == "limited" and line["policy"] == hashes[3]]) > 40
+
+    until("the last policy refuses", refused_by_the_last)
+    # One token comes back every ten seconds.
+    assert answers.count(True) <= 20 + (time.monotonic() - started) / 10
+
+
+def test_tunnels_that_are_open_count_on_over_a_reload(gate, upstream):
+    server = upstream(echo)
+    policy, clients = with_clients(server.port, '{host: "*", concurrent: 2}')
+    one = gate(policy, more=clients, workers=2)
+    target = f"allowed.test:{server.port}"
+    held = [one.connect(target)[0] for _ in range(2)]
+    one.reload()
+    for _ in range(20):
+        assert one.connect(target)[1].startswith(b"HTTP/1.1 429 ")
+    held.pop().close()
+    until("one place is free", lambda: one.connect(target)[1].startswith(b"HTTP/1.1 200 "))
+
+
+def test_bytes_that_were_used_up_stay_so_over_a_reload(gate, upstream):
+    server = upstream(echo)
+    policy, clients = with_clients(server.port, '{host: "*", upload_bytes_per_minute: 60KiB}')
+    one = gate(policy, more=clients, workers=2)
+    started = time.monotonic()
+    sock, _ = one.connect(f"allowed.test:{server.port}")
+    sock.sendall(bytes(50 * 1024))
+    got = 0
+    while got < 50 * 1024:
+        got += len(sock.recv(65536))
+    one.reload()
+    sock, _ = one.connect(f"allowed.test:{server.port}")
+    # 10 KiB are left, and 1 KiB comes back each second; a bucket of its own would take all of it.
+    sock.sendall(bytes(50 * 1024))
+    went = one.logged(event="limited")["bytes_up"]
+    assert went <= (10 + time.monotonic() - started) * 1024
 
 
 def test_concurrent_tunnels_are_bounded(gate, upstream):
@@ -96,21 +166,18 @@ def test_a_tunnel_has_a_lifetime(gate, upstream):
 
 def test_clients_by_source_and_by_user(gate, upstream, tmp_path):
     server = upstream(echo)
-    hashed = subprocess.run(["openssl", "passwd", "-6", "secret"], check=True, capture_output=True, text=True).stdout.strip()
-    (tmp_path / "passwords").write_text(f"agent:{hashed}\n")
+    passwords = password_file(tmp_path, "agent", "secret")
     rule = local("allowed.test", server.port)
     more = (f"clients:\n  - {{name: near, source: [127.0.0.2], network_policy: {{allow: [{rule}]}}}}\n"
-            f"  - {{name: agent, proxy_user: agent, source: [127.0.0.3], password_file: {tmp_path}/passwords, network_policy: {{allow: [{rule}]}}}}\n")
+            f"  - {{name: agent, proxy_user: agent, source: [127.0.0.3], password_file: {passwords}, network_policy: {{allow: [{rule}]}}}}\n")
     one = gate("network_policy: {default: deny}", more=more)
     target = f"allowed.test:{server.port}"
     assert one.connect(target)[1].startswith(b"HTTP/1.1 403 ")
     assert one.connect(target, source="127.0.0.2")[1].startswith(b"HTTP/1.1 200 ")
     got = one.connect(target, source="127.0.0.3")[1]
     assert got.startswith(b"HTTP/1.1 407 ") and b"\r\nProxy-Authenticate: Basic " in got
-    wrong = "Proxy-Authorization: Basic YWdlbnQ6d3Jvbmc=\r\n"
-    assert one.connect(target, source="127.0.0.3", more=wrong)[1].startswith(b"HTTP/1.1 407 ")
-    right = "Proxy-Authorization: Basic YWdlbnQ6c2VjcmV0\r\n"
-    sock, got = one.connect(target, source="127.0.0.3", more=right)
+    assert one.connect(target, source="127.0.0.3", more=basic("agent", "wrong"))[1].startswith(b"HTTP/1.1 407 ")
+    sock, got = one.connect(target, source="127.0.0.3", more=basic("agent", "secret"))
     assert got.startswith(b"HTTP/1.1 200 ")
     sock.close()
     one.logged(client="agent", event="closed")
@@ -156,6 +223,21 @@ def test_a_reload_cuts_what_it_refuses_and_a_bad_file_changes_nothing(gate, upst
     assert one.connect(target)[1].startswith(b"HTTP/1.1 403 ")
 
 
+def test_a_reload_leaves_no_question_behind(gate, upstream, names):
+    server = upstream(echo)
+    one = gate(rules(local("slow.test", server.port)))
+    one.connect(f"refused.test:{server.port}")
+    before, names.is_silent = one.descriptors(), True
+    target = f"slow.test:{server.port}"
+    for round in range(5):
+        with one.dial() as sock:
+            sock.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+            until("a name server is asked", lambda: len(names.asked) >= 2 * (round + 1))
+            one.reload()
+            assert b"resolve_failed" in answer(sock)
+    one.leaves_none(before)
+
+
 def test_rotation_loses_no_line(gate, upstream):
     server = upstream(echo)
     one = gate(rules(local("allowed.test", server.port)), workers=2)
@@ -195,6 +277,18 @@ def test_sigterm_lets_a_tunnel_finish_and_then_cuts(gate, upstream):
     stays.close()
 
 
+def test_a_gate_that_drains_accepts_no_more(gate, upstream):
+    server = upstream(echo)
+    one = gate(rules(local("allowed.test", server.port)), more="timeouts: {drain: 15}")
+    stays, _ = one.connect(f"allowed.test:{server.port}")
+    one.drain()
+    assert one.process.poll() is None
+    stays.sendall(b"still here")
+    assert stays.recv(100) == b"still here"
+    stays.close()
+    assert one.process.wait(10) == 0
+
+
 def test_few_descriptors_pause_the_gate_and_it_recovers(gate, upstream):
     server = upstream(echo)
     one = gate(rules(local("allowed.test", server.port)))
@@ -214,50 +308,70 @@ def test_few_descriptors_pause_the_gate_and_it_recovers(gate, upstream):
     until("it serves again", lambda: one.connect(f"allowed.test:{server.port}")[1].startswith(b"HTTP/1.1 200 "))
 
 
-def test_slow_clients_do_not_keep_a_healthy_one(gate, upstream):
+def memory(one, field):
+    """Bytes, as /proc says."""
+    line = next(x for x in open(f"/proc/{one.process.pid}/status") if x.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
+class Trickle:
+    """Many clients that never end their head: each sends a byte in every round, until it is answered."""
+
+    def __init__(self, one, count, opening):
+        self.began, self.rounds, self.answers, self.poll = time.monotonic(), 0, [], select.poll()
+        self.clients = {sock.fileno(): sock for sock in (one.dial() for _ in range(count))}
+        for fd, sock in self.clients.items():
+            self.poll.register(fd, select.POLLIN)
+            sock.sendall(opening)
+
+    def round(self):
+        for fd, _ in self.poll.poll(0):
+            self.poll.unregister(fd)
+            with self.clients.pop(fd) as sock:
+                self.answers.append((time.monotonic() - self.began, sock.recv(4096)))
+        for sock in self.clients.values():
+            sock.sendall(b"x")
+        self.rounds += 1
+
+
+@pytest.mark.figures
+def test_2000_slow_clients_do_not_keep_a_healthy_one_and_end_at_their_deadline(gate, web, hello):
     resource.setrlimit(resource.RLIMIT_NOFILE, (8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    server = upstream(echo)
-    one = gate(rules(local("allowed.test", server.port)))
-    slow = [one.dial() for _ in range(2000)]
-    for sock in slow:
-        sock.sendall(b"GET http://allowed")
-    started = time.monotonic()
-    sock, got = one.connect(f"allowed.test:{server.port}")
-    assert got.startswith(b"HTTP/1.1 200 ") and time.monotonic() - started < 5
-    sock.sendall(b"ping")
-    assert sock.recv(10) == b"ping"
-    for trickling in slow:
-        trickling.sendall(b".")
-    resident = int([x for x in open(f"/proc/{one.process.pid}/status") if x.startswith("VmRSS")][0].split()[1])
-    assert resident < 150_000, "KiB for 2,000 connections"
-    for each in slow:
-        each.close()
+    site, count, head_seconds, head_bytes = web(hello), 2000, 6, 4096
+    one = gate(rules(local("allowed.test", site.port)),
+               more=f"limits: {{head_bytes: {head_bytes}}}\ntimeouts: {{head: {head_seconds}, drain: 1}}")
+    target = f"allowed.test:{site.port}"
 
+    def healthy():
+        started = time.monotonic()
+        assert b"hello from allowed.test" in one.ask(get(target))
+        return time.monotonic() - started
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 64 KiB for the log."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True).returncode:
-        pytest.skip("mounting a tmpfs needs root")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    healthy()
+    before = memory(one, "VmRSS")
+    # Three quarters of the head that is allowed, so that the bound on memory is reached for.
+    slow = Trickle(one, count, f"GET http://{target}/".encode() + b"x" * (head_bytes * 3 // 4))
+    waits = []
+    while slow.clients:
+        slow.round()
+        # The gate has the bytes of all the others before it.
+        waits.append(healthy())
+    grown = memory(one, "VmHWM") - before
+    assert len(waits) > 20 and max(waits) < 1, f"{len(waits)} rounds, {max(waits)} s at most"
+    # An array that grows may hold twice its bytes; the rest is the session itself.
+    assert grown <= count * (2 * head_bytes + 2048)
+    assert len(slow.answers) == count and all(got.startswith(b"HTTP/1.1 408 ") for _, got in slow.answers)
+    times = [seconds for seconds, _ in slow.answers]
+    assert head_seconds - 0.1 < min(times) and max(times) < head_seconds + 3
+    until("a line for each", lambda: len([line for line in one.lines() if line.get("reason") == "timeout"]) == count)
 
 
 @pytest.mark.parametrize("on_failure", ["refuse", "continue"])
 def test_a_full_disk_loses_no_line_and_no_egress_goes_unrecorded(on_failure, gate, upstream, small_disk):
     server = upstream(echo)
-    one = gate(rules(local("allowed.test", server.port)), log=small_disk / "log", on_failure=on_failure)
+    one = gate(rules(local("allowed.test", server.port)), log=small_disk.log, on_failure=on_failure)
     target = f"allowed.test:{server.port}"
-    filler = small_disk / "filler"
-    filler.write_bytes(b"")
-    with open(filler, "ab", buffering=0) as full:
-        try:
-            while True:
-                full.write(b"x" * 512)
-        except OSError:
-            pass
+    small_disk.fill()
     # The page that the log has begun still has room.
     for _ in range(40):
         one.connect(f"refused.test:{server.port}")[0].close()
@@ -272,7 +386,7 @@ def test_a_full_disk_loses_no_line_and_no_egress_goes_unrecorded(on_failure, gat
         assert b"log_unwritable" in one.connect(target)[1]
     else:
         assert status() == b"200"
-    filler.unlink()
+    small_disk.free()
     until("tunnels go again", lambda: status() == b"200")
     last = until("lines go on", lambda: one.lines())[-1]["seq"]
     one.connect(f"refused.test:{server.port}")[0].close()

@@ -90,6 +90,9 @@ struct NameReply {
       }, query.toOpaque())
   }
 
+  /// Ends all questions: each holds the channel, and none of a channel that was replaced would ever time out.
+  func cancel() { unsafe ares_cancel(channel) }
+
   func takeReplies() -> [NameReply] {
     defer { replies = [] }
     return replies

@@ -56,6 +56,13 @@ final class Names: Source, AresProgress {
 
   func report(to asker: any NamesAsker) { self.asker = asker }
 
+  /// The loop lets go of it.
+  func end() {
+    channel.cancel()
+    loop.release(slot)
+    slot = .none
+  }
+
   func replaceHosts(_ hosts: HostsTable) { self.hosts = hosts }
 
   /// A reload reads the system's resolver configuration anew; questions under way end without an answer.
@@ -65,6 +72,7 @@ final class Names: Source, AresProgress {
     self.settings = settings.resolver
     fresh.report(to: self)
     let unanswered = lookups
+    channel.cancel()
     channel = fresh
     lookups = [:]
     for lookup in unanswered.values {

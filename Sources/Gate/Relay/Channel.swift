@@ -12,6 +12,11 @@ struct Side {
   var isWritable = true
   /// The peer has shut down its sending side: a short read does not mean that nothing follows.
   var hasPeerEnded = false
+  /// A shutdown failed: what it has sent may still be read, and then nothing follows.
+  var isGone = false
+
+  /// What it comes to that nothing can be read now.
+  var dry: PumpEnd { isGone ? .reset : .blocked }
 
   mutating func note(_ readiness: Readiness) {
     if readiness.isReadable { isReadable = true }
@@ -128,7 +133,8 @@ extension Channel {
       if !isOpen { return .blocked }
       if meter.hasEnded { return .bodyEnded }
       if hasSourceEnded { return .sourceEnded }
-      if !source.isReadable || !sink.isWritable { return .blocked }
+      if !sink.isWritable { return .blocked }
+      if !source.isReadable { return source.dry }
       let (granted, retryAfterNs) = bucket.reserve(upTo: isStreaming ? tools.pipes.pipeBytes : Self.copyBytesMax)
       if granted == 0 { return .limited(retryAfterNs: retryAfterNs) }
       let end =
@@ -161,7 +167,7 @@ extension Channel {
     case .wouldBlock:
       bucket.refund(granted)
       source.isReadable = false
-      return .blocked
+      return source.dry
     case .end:
       bucket.refund(granted)
       hasSourceEnded = true
@@ -219,7 +225,7 @@ extension Channel {
       bucket.refund(granted)
       source.isReadable = false
       tools.pipes.giveBack(pipe)
-      return .blocked
+      return source.dry
     case .end:
       bucket.refund(granted)
       hasSourceEnded = true
@@ -248,6 +254,19 @@ extension Channel {
     self.pipe = nil
     tools.pipes.giveBack(pipe)
     return nil
+  }
+
+  /// The source has said all it will: the sink hears that, and may still answer. True when the sink is gone, so that
+  /// what it has left must be read.
+  mutating func carryEnd(to sink: inout Side, isLast: Bool) -> Bool {
+    guard !hasCarriedEnd else { return false }
+    isOpen = false
+    hasCarriedEnd = true
+    // When both directions are done the sockets are closed at once; a shutdown before that would be one call too many.
+    if isLast || Socket.shutdownWrite(sink.fd) { return false }
+    sink.isGone = true
+    sink.isReadable = true
+    return true
   }
 
   /// Gives the pipe up at the end of a session; a pipe that still holds bytes is closed by its pool.

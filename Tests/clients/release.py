@@ -1,0 +1,61 @@
+"""The release binary in a Debian 12 without Swift: a minimal root in the folder DEBIAN. `make release-check` runs it."""
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gate import get, local, rules
+
+ROOT = Path(os.environ["DEBIAN"])
+
+
+@pytest.fixture
+def inside(tmp_path):
+    """The command that is `sluice` in that Debian."""
+    shutil.copy(os.environ["SLUICE"], ROOT / "usr/local/bin/sluice")
+    place = Path(f"{ROOT}{tmp_path}")
+    place.mkdir(parents=True)
+    # In a mount namespace of its own, with the test's folder at the same place inside of the root. The Swift runtime
+    # reads /proc/self/exe at its start.
+    script = ('root=$1 folder=$2; shift 2; mount -t proc proc "$root/proc" && mount --bind "$folder" "$root$folder" &&'
+              ' exec chroot "$root" /usr/local/bin/sluice "$@"')
+    yield ["unshare", "--mount", "sh", "-c", script, "sluice", ROOT, tmp_path]
+    place.rmdir()
+
+
+def test_the_release_is_one_static_file_of_20_MB_at_most():
+    binary = Path(os.environ["SLUICE"])
+    assert binary.stat().st_size <= 20_000_000
+    said = subprocess.run(["ldd", binary], capture_output=True, text=True)
+    assert "not a dynamic executable" in said.stderr
+
+
+def test_the_root_has_no_swift(inside):
+    assert (ROOT / "etc/debian_version").read_text().startswith("12.")
+    assert [path for name in ("libswift*", "swift", "swiftc") for path in ROOT.rglob(name)] == []
+
+
+def test_check_runs_without_swift(inside, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("network_policy: {allow: ['allowed.example:443']}\n")
+    got = [subprocess.run([*inside, "check", "--policy", policy, target], capture_output=True, text=True)
+           for target in ("allowed.example:443", "refused.example:443")]
+    assert [one.returncode for one in got] == [0, 1], got
+    assert got[0].stdout.startswith("allow allowed.example:443 ") and "reason=not_allowed" in got[1].stdout
+
+
+def test_serve_runs_without_swift(inside, gate, web, hello, names):
+    site = web(hello)
+    one = gate(rules(local("allowed.test", site.port)), command=inside)
+    root = os.readlink(f"/proc/{one.process.pid}/root")
+    assert root == str(ROOT)
+    assert b"hello from allowed.test" in one.ask(get(f"allowed.test:{site.port}"))
+    assert one.ask(get(f"refused.test:{site.port}")).startswith(b"HTTP/1.1 403 Denied by egress policy: not_allowed\r\n")
+    assert site.connections == 1 and set(names.asked) == {"allowed.test"}
+    one.logged(event="closed", host="allowed.test")
+    one.logged(event="denied", host="refused.test")
+    mapped = {line.split(maxsplit=5)[5].strip() for line in open(f"/proc/{one.process.pid}/maps") if len(line.split(maxsplit=5)) > 5}
+    files = {name for name in mapped if name.startswith("/")}
+    assert files == {f"{ROOT}/usr/local/bin/sluice"}
