@@ -5,9 +5,9 @@ STATIC = .build-static
 DEBIAN = .build-debian
 
 help:
-	@echo 'build test lint format clients demo release release-check bench fuzz sanitize clean deps'
+	@echo 'build test lint format clients demo release release-check bench bench-sni fuzz sanitize clean deps'
 
-# Debian packages: libraries, and what the tests and the demo run.
+# Debian packages: libraries, and what the demo runs. The tests run more.
 deps:
 	@.ci/deps
 
@@ -15,11 +15,13 @@ build: deps
 	$(SWIFT) build --product sluice
 
 test: deps
+	@.ci/deps tests
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
 	Tests/clients/run
 
 clients: build
+	@.ci/deps tests
 	Tests/clients/run
 
 lint:
@@ -39,14 +41,19 @@ release: deps
 
 # That binary in a Debian 12 that has nothing but its base.
 release-check: release
-	@.ci/deps debootstrap
+	@.ci/deps tests debootstrap
 	[ -d $(DEBIAN) ] || { rm -rf $(DEBIAN).new; debootstrap --variant=minbase bookworm $(DEBIAN).new && mv $(DEBIAN).new $(DEBIAN); }
 	SLUICE=$$PWD/sluice DEBIAN=$$PWD/$(DEBIAN) Tests/clients/run release.py
 
-bench:
+# What users get is what is measured: the static binary.
+bench: release
 	@.ci/deps squid tinyproxy haproxy gcc libc6-dev
-	$(SWIFT) build -c release --product sluice
-	python3 Benchmarks/run.py --sluice .build/release/sluice
+	python3 Benchmarks/run.py --sluice sluice
+
+# Redirected TLS beside nginx, HAProxy and sniproxy, in a network namespace of its own: as root.
+bench-sni: release
+	@.ci/deps haproxy nginx-light libnginx-mod-stream sniproxy iptables gcc libc6-dev
+	python3 Benchmarks/sni.py --sluice sluice
 
 # Each fuzz target for FUZZ_SECONDS; a finding ends it with the input in a file.
 fuzz: deps
@@ -60,6 +67,7 @@ fuzz: deps
 # Unit tests, and the gate itself with all its clients, under the address and the thread sanitizer. Leaks of the gate
 # count; those of the unit tests do not, as XCTest itself has some.
 sanitize: deps
+	@.ci/deps tests
 	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --sanitize=address --scratch-path .build-address
 	$(SWIFT) test --sanitize=thread --scratch-path .build-thread
 	@set -e; for sanitizer in address thread; do \
@@ -70,4 +78,4 @@ sanitize: deps
 clean:
 	rm -rf .build .build-* sluice results
 
-.PHONY: fuzz sanitize help deps build test clients lint format demo release release-check bench clean
+.PHONY: fuzz sanitize help deps build test clients lint format demo release release-check bench bench-sni clean

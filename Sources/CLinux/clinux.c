@@ -215,13 +215,10 @@ int clinux_peer_address(int fd, struct clinux_address *address) {
 }
 
 // SO_ORIGINAL_DST is 80 in both families (linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h).
-int clinux_original_destination(int fd, struct clinux_address *address) {
+int clinux_original_destination(int fd, uint32_t family, struct clinux_address *address) {
   union any_address any;
   socklen_t size = sizeof any;
-  if (getsockname(fd, &any.plain, &size) < 0) return -errno;
-  int level = any.plain.sa_family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP;
-  size = sizeof any;
-  if (getsockopt(fd, level, 80, &any, &size) < 0) return -errno;
+  if (getsockopt(fd, family == 6 ? IPPROTO_IPV6 : IPPROTO_IP, 80, &any, &size) < 0) return -errno;
   return decode(&any.plain, address);
 }
 

@@ -84,7 +84,7 @@ final class Worker: LoopDelegate {
     let id = shared.takeId()
     let isRedirected = door == .transparent
     let flow = Flow(
-      source: peer.ip, opening: isRedirected ? redirected(socket.raw) : .proxy,
+      source: peer.ip, opening: isRedirected ? redirected(socket.raw, peer) : .proxy,
       expectsProxyHeader: conditions.policy.settings.listen.proxyProtocol.contains { $0.contains(peer.ip) },
       conditions)
     if shared.opened() > conditions.policy.settings.limits.connections {
@@ -107,8 +107,8 @@ final class Worker: LoopDelegate {
   }
 
   /// Where the connection went before it was sent here. A kernel that does not tell is one that sent nothing here.
-  private func redirected(_ fd: CInt) -> Opening {
-    guard let destination = Socket.originalDestination(fd) else {
+  private func redirected(_ fd: CInt, _ peer: SocketAddress) -> Opening {
+    guard let destination = Socket.originalDestination(fd, peer: peer) else {
       return .redirected(to: .v4(0), port: 0, name: nil)
     }
     return .redirected(to: destination.ip, port: destination.port, name: nil)

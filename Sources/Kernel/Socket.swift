@@ -102,9 +102,10 @@ package enum Socket {
 
   /// Where the client wanted to go, of a connection that netfilter sent here: what REDIRECT or DNAT replaced, else the
   /// local address, which TPROXY and local default routes leave as it was.
-  package static func originalDestination(_ fd: CInt) -> SocketAddress? {
+  package static func originalDestination(_ fd: CInt, peer: SocketAddress) -> SocketAddress? {
     var plain = clinux_address()
-    return unsafe clinux_original_destination(fd, &plain) == 0 ? SocketAddress(plain) : localAddress(fd)
+    let isTold = unsafe clinux_original_destination(fd, peer.plain.family, &plain) == 0
+    return isTold ? SocketAddress(plain) : localAddress(fd)
   }
 
   package static func peerAddress(_ fd: CInt) -> SocketAddress? {

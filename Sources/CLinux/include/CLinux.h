@@ -40,7 +40,7 @@ int clinux_accept(int fd, struct clinux_address *peer);
 int clinux_connect(const struct clinux_address *address, const char **stage);
 int clinux_local_address(int fd, struct clinux_address *address);
 int clinux_peer_address(int fd, struct clinux_address *address);
-int clinux_original_destination(int fd, struct clinux_address *address);
+int clinux_original_destination(int fd, uint32_t family, struct clinux_address *address);
 int clinux_pending_error(int fd);
 int clinux_shutdown_write(int fd);
 void clinux_keep_alive(int fd, int idle_seconds);
