@@ -41,6 +41,11 @@ final class NameDesk: Source {
     let asker: NameAsker
     var v4: [IPAddress]?
     var v6: [IPAddress]?
+
+    /// What is not known yet is none.
+    var families: (asked: [IPAddress], other: [IPAddress]) {
+      question.query.type == .a ? (v4 ?? [], v6 ?? []) : (v6 ?? [], v4 ?? [])
+    }
   }
 
   /// Look-ups under way; a query beyond them fails at once.
@@ -192,7 +197,7 @@ final class NameDesk: Source {
     case .v4: entry.v4 = answer.addresses
     case .v6: entry.v6 = answer.addresses
     }
-    guard entry.v4 != nil && entry.v6 != nil else {
+    guard isDecided(entry) else {
       waiting[token] = entry
       return
     }
@@ -202,10 +207,17 @@ final class NameDesk: Source {
     entry.asker.send(reply)
   }
 
-  /// Both families are known: what is not there at all failed, what is there in the other one only has no data.
+  /// Nothing else that may come would change the reply: a server slow with AAAA does not hold up A.
+  private func isDecided(_ entry: Waiting) -> Bool {
+    if entry.v4 != nil && entry.v6 != nil { return true }
+    let asked = entry.families.asked
+    return !NameVerdict.screen(asked, entry.name, entry.rules, worker.conditions.gate).good.isEmpty
+  }
+
+  /// What is not there at all failed; what is there in the other family only has no data.
   private func finish(_ entry: Waiting, into out: inout [UInt8]) {
     let question = entry.question
-    let (asked, other) = question.query.type == .a ? (entry.v4 ?? [], entry.v6 ?? []) : (entry.v6 ?? [], entry.v4 ?? [])
+    let (asked, other) = entry.families
     if asked.isEmpty && other.isEmpty {
       return fail(question, NameOutcome(.failed, .resolveFailed, host: entry.name), into: &out)
     }
