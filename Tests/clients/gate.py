@@ -12,6 +12,7 @@ import threading
 import time
 
 DEADLINE = 20
+DNS = ("--listen-dns", "127.0.0.1:0")
 
 
 def until(what, ask):
@@ -26,10 +27,12 @@ def until(what, ask):
 
 
 class Names:
-    """Answers A 127.0.0.1 for every name under .test, NXDOMAIN for the rest, and remembers what was asked."""
+    """Answers A 127.0.0.1 for every name under .test, or what `addresses` says of it, NXDOMAIN for the rest, and
+    remembers what was asked. While `answers` is not set, it is a server that says nothing."""
 
     def __init__(self):
-        self.asked = []
+        self.asked, self.addresses, self.answers = [], {}, threading.Event()
+        self.answers.set()
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
@@ -48,12 +51,15 @@ class Names:
             name, (kind,) = ".".join(labels), struct.unpack("!H", query[at + 1 : at + 3])
             self.asked.append(name)
             question = query[12 : at + 5]
+            if not self.answers.is_set():
+                continue
             known = name.lower().endswith(".test") and not name.lower().startswith("nx.")
-            answer = b""
-            if known and kind == 1:
-                answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + bytes([127, 0, 0, 1])
+            here = self.addresses.get(name.lower(), ["127.0.0.1"]) if known else []
+            packed = [socket.inet_pton(socket.AF_INET6 if kind == 28 else socket.AF_INET, one)
+                      for one in here if kind == (28 if ":" in one else 1)]
+            answer = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(one)) + one for one in packed)
             flags = 0x8180 | (0 if known else 3)
-            reply = query[:2] + struct.pack("!HHHHH", flags, 1, 1 if answer else 0, 0, 0) + question + answer
+            reply = query[:2] + struct.pack("!HHHHH", flags, 1, len(packed), 0, 0) + question + answer
             try:
                 self.socket.sendto(reply, peer)
             except OSError:
@@ -90,7 +96,7 @@ class Upstream(socketserver.ThreadingTCPServer):
 
 
 class Gate:
-    def __init__(self, folder, names, policy, workers=1, more="", log=None, on_failure="refuse"):
+    def __init__(self, folder, names, policy, workers=1, more="", log=None, on_failure="refuse", flags=()):
         self.folder, self.names = folder, names
         self.log, self.errors, self.policy_file = log or folder / "log", folder / "stderr", folder / "policy.yaml"
         self.more = more if "timeouts" in more else more + "\ntimeouts: {drain: 1}"
@@ -99,7 +105,7 @@ class Gate:
         with open(self.errors, "wb") as errors:
             self.process = subprocess.Popen(
                 [os.environ["SLUICE"], "serve", "--policy", self.policy_file, "--workers", str(workers),
-                 "--listen-connect", "127.0.0.1:0"], stderr=errors, stdout=subprocess.DEVNULL)
+                 "--listen-connect", "127.0.0.1:0", *flags], stderr=errors, stdout=subprocess.DEVNULL)
         found = until("the gate listens", self.listening)
         self.port = int(found.group(1))
         self.url = f"http://127.0.0.1:{self.port}"
@@ -108,12 +114,23 @@ class Gate:
         assert self.process.poll() is None, self.errors.read_text()
         return re.search(r"listening on 127\.0\.0\.1:(\d+)", self.errors.read_text())
 
+    @property
+    def dns_port(self):
+        """Of `flags=DNS`, or of another address: the first of them."""
+        return int(re.search(r":(\d+) \(dns\)", self.errors.read_text()).group(1))
+
+    def resident_kib(self):
+        status = open(f"/proc/{self.process.pid}/status").read()
+        return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))
+
     def write(self, policy):
         self.policy_file.write_text(
             f'{policy}\nlog: {{file: "{self.log}", on_failure: {self.on_failure}}}\nresolver: {{servers: ["127.0.0.1:{self.names.port}"]}}\n{self.more}\n')
 
     def lines(self, path=None):
+        """A line that the disk has no room for yet is not there."""
         text = (path or self.log).read_text()
+        text = text[:text.rfind("\n") + 1]
         return [json.loads(line) for line in text.splitlines()]
 
     def logged(self, **fields):

@@ -234,17 +234,6 @@ def test_slow_clients_do_not_keep_a_healthy_one(gate, upstream):
         each.close()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 64 KiB for the log."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True).returncode:
-        pytest.skip("mounting a tmpfs needs root")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
 @pytest.mark.parametrize("on_failure", ["refuse", "continue"])
 def test_a_full_disk_loses_no_line_and_no_egress_goes_unrecorded(on_failure, gate, upstream, small_disk):
     server = upstream(echo)
