@@ -10,19 +10,33 @@ struct BoundSocket: Sendable {
   let transport: Transport
   let raw: CInt
 
+  /// A port that is free for streams may be taken for datagrams: how often the kernel is asked for another.
+  private static let portsTriedMax = 20
+
   /// What one worker needs of a listener: DNS has a socket for datagrams beside the one for streams.
   /// Port 0 takes a port from the kernel; the caller passes it on, so that all sockets of the listener share it.
   static func open(_ door: Door, _ address: inout SocketAddress, reusePort: Bool) throws(SystemError) -> [BoundSocket] {
-    let stream = try Socket.listen(
-      on: address, reusePort: reusePort, isTransparent: door == .transparent, backlog: 4096)
-    if let local = Socket.localAddress(stream.raw) { address = local }
     guard door == .dns else {
+      let stream = try Socket.listen(
+        on: address, reusePort: reusePort, isTransparent: door == .transparent, backlog: 4096)
+      if let local = Socket.localAddress(stream.raw) { address = local }
       return [BoundSocket(door: door, transport: .stream, raw: stream.relinquish())]
     }
-    let datagram = try Socket.bindDatagrams(on: address, reusePort: reusePort)
-    return [
-      BoundSocket(door: door, transport: .stream, raw: stream.relinquish()),
-      BoundSocket(door: door, transport: .datagram, raw: datagram.relinquish()),
-    ]
+    var triesLeft = address.port == 0 ? portsTriedMax : 1
+    while true {
+      triesLeft -= 1
+      let stream = try Socket.listen(on: address, reusePort: reusePort, backlog: 4096)
+      let bound = Socket.localAddress(stream.raw) ?? address
+      do throws(SystemError) {
+        let datagram = try Socket.bindDatagrams(on: bound, reusePort: reusePort)
+        address = bound
+        return [
+          BoundSocket(door: door, transport: .stream, raw: stream.relinquish()),
+          BoundSocket(door: door, transport: .datagram, raw: datagram.relinquish()),
+        ]
+      } catch {
+        if triesLeft == 0 { throw error }
+      }
+    }
   }
 }

@@ -67,7 +67,9 @@ package final class Server {
       let log = try SharedAppendFile(path: policy.settings.log.file)
       var mailboxes: [Mailbox<WorkerMessage>] = []
       for _ in 0..<workers { mailboxes.append(try Mailbox()) }
-      shared = Shared(log: log, mailboxes: mailboxes, passwords: try PasswordVerifier())
+      shared = Shared(
+        log: log, mailboxes: mailboxes, passwords: try PasswordVerifier(),
+        syntheticNames: SyntheticNames(policy.settings, listen: options.listen))
     } catch {
       throw .cannotOpenLog(policy.settings.log.file ?? "standard output", error)
     }
@@ -173,6 +175,12 @@ package final class Server {
     if new.settings.listen != policy.settings.listen || new.settings.log.file != policy.settings.log.file {
       Messages.warn("changes of `listen` and `log.file` take effect at the next start")
     }
+    if new.settings.dns.networks != policy.settings.dns.networks
+      || new.settings.limits.syntheticNames != policy.settings.limits.syntheticNames
+    {
+      Messages.warn("changes of `dns.networks` and `limits.synthetic_names` take effect at the next start")
+    }
+    shared.syntheticNames.note(ttlSeconds: new.settings.dns.ttlSeconds)
     policy = new
     readHosts()
     recordPolicy()

@@ -20,13 +20,18 @@ package final class Shared: Sendable {
   let sequence = AuditSequence()
   let mailboxes: [Mailbox<WorkerMessage>]
   let passwords: PasswordVerifier
+  let syntheticNames: SyntheticNames
   private let connections = Atomic<Int>(0)
   private let nextId = Atomic<UInt64>(1)
 
-  init(log: SharedAppendFile, mailboxes: [Mailbox<WorkerMessage>], passwords: PasswordVerifier) {
+  init(
+    log: SharedAppendFile, mailboxes: [Mailbox<WorkerMessage>], passwords: PasswordVerifier,
+    syntheticNames: SyntheticNames
+  ) {
     self.log = log
     self.mailboxes = mailboxes
     self.passwords = passwords
+    self.syntheticNames = syntheticNames
   }
 
   var liveConnections: Int { connections.load(ordering: .relaxed) }
@@ -45,6 +50,8 @@ final class Worker: LoopDelegate {
   private let mailbox: Mailbox<WorkerMessage>
   private(set) var conditions: Conditions
   private var listeners: [Listener] = []
+  /// nil where no DNS is served.
+  private var desk: NameDesk?
   /// By slot index: it keeps the sessions alive, and is how a reload reaches them.
   private var sessions: ContiguousArray<Session?> = []
   private var liveSessions = 0
@@ -65,7 +72,12 @@ final class Worker: LoopDelegate {
     names.report(to: self)
     try loop.watchMailbox(mailbox.fd)
     turnBegan()
-    for bound in listening where bound.transport == .stream && bound.door != .dns {
+    if listening.contains(where: { $0.door == .dns }) { desk = NameDesk(worker: self) }
+    for bound in listening {
+      if bound.transport == .datagram {
+        try desk?.serveDatagrams(Descriptor(owning: bound.raw))
+        continue
+      }
       let listener = Listener(socket: Descriptor(owning: bound.raw), door: bound.door, worker: self)
       try listener.begin()
       listeners.append(listener)
@@ -81,6 +93,10 @@ final class Worker: LoopDelegate {
 
   /// Step "accept": a new flow, or a refusal when there are too many connections.
   func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, at door: Door) {
+    if door == .dns {
+      desk?.accepted(socket, from: peer)
+      return
+    }
     let id = shared.takeId()
     let isRedirected = door == .transparent
     let flow = Flow(
@@ -137,6 +153,13 @@ final class Worker: LoopDelegate {
     audit.record(outcome, of: flow, facts, policy: conditions.policy, wallMs: loop.wallMs)
   }
 
+  func record(_ outcome: NameOutcome, client: Client) {
+    audit.record(outcome, client: client.name, policy: conditions.policy, wallMs: loop.wallMs)
+  }
+
+  /// Unless `on_failure: continue` says so, no name is answered that could not be recorded; and its lines are bounded.
+  var mayRecordNames: Bool { mayAccept && !conditions.isLogUnwritable }
+
   var mayAccept: Bool {
     audit.pendingBytes < conditions.policy.settings.log.bufferBytes
   }
@@ -171,6 +194,7 @@ final class Worker: LoopDelegate {
     conditions.policy = policy
     conditions.gate = gate
     names.replaceHosts(hosts)
+    desk?.failWaiting()
     do throws(SystemError) {
       try names.replaceSettings(policy.settings)
     } catch {
@@ -188,6 +212,7 @@ final class Worker: LoopDelegate {
   private func drain() {
     for listener in listeners { listener.close() }
     listeners.removeAll()
+    desk?.close()
     conditions.isDraining = true
     isStopping = true
     for session in sessions { session?.closeIfQuiet() }
@@ -197,6 +222,7 @@ final class Worker: LoopDelegate {
   private func stop() {
     tellAll(.drainEnded)
     for session in sessions { session?.closeNow() }
+    desk?.close()
     audit.flush()
     loop.stop()
   }
@@ -208,6 +234,7 @@ final class Worker: LoopDelegate {
 
 extension Worker: NamesAsker {
   func resolved(_ answer: NameAnswer, for slot: Slot, token: UInt64) {
+    if let desk, slot == desk.slot { return desk.resolved(answer, token: token) }
     session(at: slot)?.resolved(answer, token: token)
   }
 }

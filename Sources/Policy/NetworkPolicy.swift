@@ -74,6 +74,22 @@ package final class NetworkPolicy: Sendable {
     return defaultAllows && isName ? .allow(defaultRule) : .refuse(.notAllowed, nil)
   }
 
+  /// What lets out the rest under `default: allow`.
+  var openByDefault: AllowRule? { defaultAllows ? defaultRule : nil }
+
+  /// The rules of a name whatever their ports, the least specific first.
+  func visitAllowing(_ host: Host, _ visit: (AllowRule) -> Void) {
+    allowIndex.visit(host, includingAny: true) { index in
+      if allow[index].pattern.matches(host) { visit(allow[index]) }
+    }
+  }
+
+  func visitDenying(_ host: Host, _ visit: (DenyRule) -> Void) {
+    denyIndex.visit(host, includingAny: true) { index in
+      if deny[index].pattern.matches(host) { visit(deny[index]) }
+    }
+  }
+
   private func denying(_ target: Target) -> DenyRule? {
     if deny.isEmpty { return nil }
     var found: Int?

@@ -23,6 +23,7 @@ import Testing
     "Wire/ChunkedScanner.swift": "a literal's own bytes, for the time of a closure",
     "Kernel/Descriptor.swift": "one buffer for strerror_r, for the time of a closure",
     "Kernel/Socket.swift": "the scratch buffer is owned by its class; addresses are locals",
+    "Kernel/Datagrams.swift": "two buffers owned by their class, and arrays for the time of a call",
     "Kernel/PipePool.swift": "two descriptors in a tuple",
     "Kernel/Loop.swift": "the event array is owned by its class",
     "Kernel/Mailbox.swift": "eight bytes of a local",

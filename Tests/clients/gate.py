@@ -13,6 +13,7 @@ import threading
 import time
 
 DEADLINE = 20
+DNS = ("--listen-dns", "127.0.0.1:0")
 
 
 def until(what, ask):
@@ -36,10 +37,11 @@ def read_question(query):
 
 
 class Names:
-    """Answers A 127.0.0.1 for every name under .test, NXDOMAIN for the rest, and remembers what was asked."""
+    """Answers A 127.0.0.1 for every name under .test, or what `addresses` says of it, NXDOMAIN for the rest, and
+    remembers what was asked. While `is_silent`, it is a server that says nothing."""
 
     def __init__(self):
-        self.asked, self.is_silent = [], False
+        self.asked, self.addresses, self.is_silent = [], {}, False
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
@@ -56,11 +58,12 @@ class Names:
             if self.is_silent:
                 continue
             known = name.lower().endswith(".test") and not name.lower().startswith("nx.")
-            answer = b""
-            if known and kind == 1:
-                answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + bytes([127, 0, 0, 1])
+            here = self.addresses.get(name.lower(), ["127.0.0.1"]) if known else []
+            packed = [socket.inet_pton(socket.AF_INET6 if kind == 28 else socket.AF_INET, one)
+                      for one in here if kind == (28 if ":" in one else 1)]
+            answer = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(one)) + one for one in packed)
             flags = 0x8180 | (0 if known else 3)
-            reply = query[:2] + struct.pack("!HHHHH", flags, 1, 1 if answer else 0, 0, 0) + question + answer
+            reply = query[:2] + struct.pack("!HHHHH", flags, 1, len(packed), 0, 0) + question + answer
             try:
                 self.socket.sendto(reply, peer)
             except OSError:
@@ -97,7 +100,7 @@ class Upstream(socketserver.ThreadingTCPServer):
 
 
 class Gate:
-    def __init__(self, folder, names, policy, workers=1, more="", log=None, on_failure="refuse", command=None):
+    def __init__(self, folder, names, policy, workers=1, more="", log=None, on_failure="refuse", command=None, flags=()):
         self.folder, self.names = folder, names
         self.log, self.errors, self.policy_file = log or folder / "log", folder / "stderr", folder / "policy.yaml"
         self.more = more if "timeouts" in more else more + "\ntimeouts: {drain: 1}"
@@ -106,7 +109,7 @@ class Gate:
         with open(self.errors, "wb") as errors:
             self.process = subprocess.Popen(
                 [*(command or [os.environ["SLUICE"]]), "serve", "--policy", self.policy_file, "--workers", str(workers),
-                 "--listen-connect", "127.0.0.1:0"], stderr=errors, stdout=subprocess.DEVNULL)
+                 "--listen-connect", "127.0.0.1:0", *flags], stderr=errors, stdout=subprocess.DEVNULL)
         found = until("the gate listens", self.listening)
         self.port = int(found.group(1))
         self.url = f"http://127.0.0.1:{self.port}"
@@ -114,6 +117,15 @@ class Gate:
     def listening(self):
         assert self.process.poll() is None, self.errors.read_text()
         return re.search(r"listening on 127\.0\.0\.1:(\d+)", self.errors.read_text())
+
+    @property
+    def dns_port(self):
+        """Of `flags=DNS`, or of another address: the first of them."""
+        return int(re.search(r":(\d+) \(dns\)", self.errors.read_text()).group(1))
+
+    def resident_kib(self):
+        status = open(f"/proc/{self.process.pid}/status").read()
+        return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))
 
     def write(self, policy):
         self.policy_file.write_text(

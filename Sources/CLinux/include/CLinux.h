@@ -48,6 +48,20 @@ int clinux_reset_on_close(int fd);
 long clinux_receive(int fd, void *bytes, size_t count);
 long clinux_send(int fd, const void *bytes, size_t count);
 
+// Datagrams, a batch a call. `local` is the address of ours that the peer sent to, and that an answer must leave from;
+// `link` is the interface, which link-local addresses need.
+struct clinux_datagram {
+  struct clinux_address peer, local;
+  uint32_t link;
+  uint32_t count;
+};
+enum { CLINUX_DATAGRAMS_MAX = 16 };
+// `bytes` has room for `room` bytes a datagram. A longer one is cut, and its count is above `room`.
+int clinux_receive_datagrams(int fd, void *bytes, size_t room, struct clinux_datagram *datagrams, int count_max);
+// The datagrams stand one behind the other in `bytes`. Answers how many the kernel took; one that it refuses is dropped,
+// and when its buffer is full the rest is.
+int clinux_send_datagrams(int fd, const void *bytes, const struct clinux_datagram *datagrams, int count);
+
 // Pipes
 int clinux_pipe(int ends[2], int bytes_wanted);
 long clinux_splice(int from, int to, size_t count, int more);

@@ -69,6 +69,19 @@ package final class AuditLog {
     }
   }
 
+  /// A DNS query: one line each, and no port in it.
+  func record(_ outcome: NameOutcome, client: String, policy: Policy, wallMs: Int64) {
+    lines.append(outcome.event, sequence.take(), wallMs) { line in
+      line.text(#","client":"#, client)
+      line.name(outcome.host)
+      if let rule = outcome.line { line.rule(rule) }
+      line.word(#","policy":""#, policy.hash)
+      line.word(#","reason":""#, outcome.reason.rawValue)
+      if let address = outcome.address { line.address(address) }
+      if outcome.wouldDeny { line.fact(#","would_deny":"#, true) }
+    }
+  }
+
   /// A policy came into force.
   package func recordPolicy(_ policy: Policy, wallMs: Int64) {
     lines.append(.policy, sequence.take(), wallMs) { line in line.word(#","policy":""#, policy.hash) }

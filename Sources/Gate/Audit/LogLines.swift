@@ -97,6 +97,15 @@ struct LogLines {
     number(#"","port":"#, UInt64(target.port))
   }
 
+  /// What a DNS query asked for, where that is a host name: any other bytes are left out.
+  mutating func name(_ host: HostName?) {
+    bytes.append(#","via":"dns""#)
+    guard let host else { return }
+    bytes.append(#","host":""#)
+    bytes += host.bytes
+    bytes.append(UInt8(ascii: "\""))
+  }
+
   mutating func bucket(_ level: BucketLevel) {
     number(#","tokens":"#, UInt64(max(0, level.tokens)))
     number(#","capacity":"#, UInt64(max(0, level.capacity)))
