@@ -17,6 +17,8 @@ struct Connection: ~Copyable {
   let id: UInt64
   var slot = Slot.none
   let clientSocket: Descriptor
+  /// Where it went to an address that was made up for a name: no other name gets it meanwhile.
+  let lease: NameLease?
   var upstreamSocket = Upstream()
   var flow: Flow
   var client: Side
@@ -42,12 +44,13 @@ struct Connection: ~Copyable {
     case closed
   }
 
-  init(worker: Worker, id: UInt64, socket: consuming Descriptor, flow: consuming Flow) {
+  init(worker: Worker, id: UInt64, socket: consuming Descriptor, flow: consuming Flow, lease: NameLease?) {
     self.worker = worker
     self.id = id
     client = Side(fd: socket.raw)
     clientSocket = socket
     self.flow = flow
+    self.lease = lease
   }
 
   /// Watches its socket; false when the kernel refused.

@@ -7,9 +7,9 @@ final class Session: Source {
   private let loop: Loop
   private var connection: Connection
 
-  init(worker: Worker, id: UInt64, socket: consuming Descriptor, flow: consuming Flow) {
+  init(worker: Worker, id: UInt64, socket: consuming Descriptor, flow: consuming Flow, lease: NameLease?) {
     loop = worker.loop
-    connection = Connection(worker: worker, id: id, socket: socket, flow: flow)
+    connection = Connection(worker: worker, id: id, socket: socket, flow: flow, lease: lease)
   }
 
   /// Takes its slot; nil when the kernel refused to watch the socket.

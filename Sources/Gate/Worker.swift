@@ -98,17 +98,17 @@ final class Worker: LoopDelegate {
       return
     }
     let id = shared.takeId()
-    let isRedirected = door == .transparent
+    let (opening, lease) = door == .transparent ? redirected(socket.raw, peer) : (.proxy, nil)
     let flow = Flow(
-      source: peer.ip, opening: isRedirected ? redirected(socket.raw, peer) : .proxy,
+      source: peer.ip, opening: opening,
       expectsProxyHeader: conditions.policy.settings.listen.proxyProtocol.contains { $0.contains(peer.ip) },
       conditions)
     if shared.opened() > conditions.policy.settings.limits.connections {
       shared.closed()
-      refuse(socket, client: flow.client.name, id)
+      refuse(socket, at: door, client: flow.client.name, id)
       return
     }
-    let session = Session(worker: self, id: id, socket: socket, flow: flow)
+    let session = Session(worker: self, id: id, socket: socket, flow: flow, lease: lease)
     guard let slot = session.begin() else {
       shared.closed()
       return
@@ -118,23 +118,29 @@ final class Worker: LoopDelegate {
     }
     sessions[slot.index] = session
     liveSessions += 1
-    if isRedirected { session.tellFromOutside(.accepted) }
+    if door == .transparent { session.tellFromOutside(.accepted) }
     loop.again(slot)
   }
 
   /// Where the connection went before it was sent here. A kernel that does not tell is one that sent nothing here.
-  private func redirected(_ fd: CInt, _ peer: SocketAddress) -> Opening {
+  private func redirected(_ fd: CInt, _ peer: SocketAddress) -> (Opening, NameLease?) {
     guard let destination = Socket.originalDestination(fd, peer: peer) else {
-      return .redirected(to: .v4(0), port: 0, name: nil)
+      return (.redirected(to: .v4(0), port: 0, name: nil), nil)
     }
-    return .redirected(to: destination.ip, port: destination.port, name: nil)
+    let lease = shared.syntheticNames.lease(destination.ip)
+    return (.redirected(to: destination.ip, port: destination.port, name: lease?.name), lease)
   }
 
-  private func refuse(_ socket: borrowing Descriptor, client: String, _ id: UInt64) {
-    // What the client has sent is read first, as far as it is there: else close(2) would reset the answer away.
-    _ = tools.scratch.receive(from: socket.raw, upTo: Channel.copyBytesMax)
-    let reply = Flow.tooManyReply
-    _ = Socket.send(socket.raw, reply.span)
+  private func refuse(_ socket: borrowing Descriptor, at door: Door, client: String, _ id: UInt64) {
+    if door == .connect {
+      // What the client has sent is read first, as far as it is there: else close(2) would reset the answer away.
+      _ = tools.scratch.receive(from: socket.raw, upTo: Channel.copyBytesMax)
+      let reply = Flow.tooManyReply
+      _ = Socket.send(socket.raw, reply.span)
+    } else {
+      // In which language it would be told is not known.
+      Socket.abort(socket.raw)
+    }
     audit.recordRefusedConnection(
       client: client, .tooMany, id: id, policy: conditions.policy, wallMs: loop.wallMs)
   }

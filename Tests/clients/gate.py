@@ -146,9 +146,7 @@ class Gate:
             raise AssertionError(f"no line with {fields} in {self.lines()}") from None
 
     def environment(self):
-        kept = {k: v for k, v in os.environ.items() 
-                if "proxy" not in k.lower() and "CERT" not in k and "CA_BUNDLE" not in k and not k.startswith(("PIP_", "GIT_"))}
-        return kept | {"HTTPS_PROXY": self.url, "https_proxy": self.url, "HTTP_PROXY": self.url, "http_proxy": self.url,
+        return plain_environment() | {"HTTPS_PROXY": self.url, "https_proxy": self.url, "HTTP_PROXY": self.url, "http_proxy": self.url,
                        "NO_PROXY": "", "no_proxy": ""}
 
     def dial(self, source=None):
@@ -209,6 +207,12 @@ class Gate:
             raise
         assert status == 0, self.errors.read_text()
         assert "Fatal error" not in self.errors.read_text()
+
+
+def plain_environment():
+    """This process's, without what tells programs of proxies and certificates."""
+    return {k: v for k, v in os.environ.items()
+            if "proxy" not in k.lower() and "CERT" not in k and "CA_BUNDLE" not in k and not k.startswith(("PIP_", "GIT_"))}
 
 
 def echo(stream):

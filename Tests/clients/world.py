@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gate import DEADLINE, until
+from gate import DEADLINE, plain_environment, until
 
 ALLOWED, ALLOWED6 = "93.184.216.34", "2606:2800:220:1::34"
 ATTACKER, ATTACKER6 = "93.184.216.66", "2606:2800:220:1::66"
@@ -93,6 +93,15 @@ END""")
     def run(self, name, *command, check=True, **more):
         return subprocess.run(self.within(name, command), check=check, capture_output=True, text=True, timeout=100, **more)
 
+    def as_client(self, *command, **more):
+        """A program in the client's namespace that asks the gate for names, as every program there does."""
+        resolv, hosts = self.folder / "resolv.conf", self.folder / "hosts"
+        resolv.write_text(f"nameserver {GATE}\n")
+        hosts.write_text("127.0.0.1 localhost\n")
+        script = 'mount --bind "$1" /etc/resolv.conf && mount --bind "$2" /etc/hosts && shift 2 && exec "$@"'
+        return self.run(self.client, "unshare", "--mount", "sh", "-ec", script, "client", resolv, hosts, *command, check=False,
+                        env=plain_environment(), **more)
+
     def shell(self, name, text):
         done = self.run(name, "sh", "-ec", text, check=False)
         assert done.returncode == 0, done.stderr
@@ -112,6 +121,23 @@ END""")
         process = self.start(self.internet, sys.executable, Path(__file__).parent / "internet.py", certificates.cert,
                              certificates.key, content, self.asked, self.accepted, output=said)
         self.await_text(process, said, "serving")
+
+    def serve_redis_and_ssh(self):
+        for kind in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / kind], check=True)
+        public = [(self.folder / f"{kind}.pub").read_text() for kind in ("host", "user")]
+        (self.folder / "known").write_text(f"allowed.test {public[0]}")
+        (self.folder / "authorized").write_text(public[1])
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        (self.folder / "sshd").write_text(
+            f"ListenAddress {ALLOWED}\nHostKey {self.folder}/host\nAuthorizedKeysFile {self.folder}/authorized\nStrictModes no\n"
+            f"UsePAM no\nPermitRootLogin yes\nPidFile none\n")
+        said = {name: self.folder / f"{name}-said" for name in ("sshd", "redis")}
+        ssh = self.start(self.internet, "/usr/sbin/sshd", "-D", "-e", "-f", self.folder / "sshd", output=said["sshd"])
+        redis = self.start(self.internet, "redis-server", "--bind", ALLOWED, "--protected-mode", "no", "--save", "", "--dir",
+                           self.folder, output=said["redis"])
+        self.await_text(ssh, said["sshd"], "listening")
+        self.await_text(redis, said["redis"], "Ready to accept")
 
     def start_gate(self, policy, more="", workers=2, dns=False):
         self.log, self.errors, self.policy = self.folder / "log", self.folder / "stderr", self.folder / "policy.yaml"

@@ -81,6 +81,11 @@ final class SyntheticNames: Sendable {
     return table.withLock { $0.retain(index) }
   }
 
+  /// The same, given back by its death. nil: no name has this address.
+  func lease(_ address: IPAddress) -> NameLease? {
+    retain(address).map { NameLease(name: $0, address: address, table: self) }
+  }
+
   func release(_ address: IPAddress) {
     guard let index = index(of: address) else { preconditionFailure("only what was retained is released") }
     table.withLock { $0.release(index) }
@@ -198,4 +203,19 @@ extension SyntheticNames {
       networks: settings.dns.networks, served: served, namesMax: settings.limits.syntheticNames,
       ttlSeconds: settings.dns.ttlSeconds)
   }
+}
+
+/// What a connection to a made-up address holds for as long as it lives.
+final class NameLease {
+  let name: HostName
+  private let address: IPAddress
+  private let table: SyntheticNames
+
+  fileprivate init(name: HostName, address: IPAddress, table: SyntheticNames) {
+    self.name = name
+    self.address = address
+    self.table = table
+  }
+
+  deinit { table.release(address) }
 }

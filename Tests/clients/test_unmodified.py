@@ -1,0 +1,202 @@
+"""Programs with no proxy settings, in a namespace whose only route and only name server are the gate."""
+import subprocess
+import zipfile
+
+import pytest
+
+from gate import until
+from world import ALLOWED, ATTACKER, GATE, IPTABLES, TPROXY, World
+
+POLICY = """network_policy:
+  allow:
+    - "allowed.test:[22, 25, 80, 443, 6379]"
+    - "four.test:443"
+"""
+JAVA = """
+import java.net.URI; import java.net.http.*; import java.time.Duration;
+public class Client {
+  public static void main(String[] a) throws Exception {
+    HttpClient client = HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(20)).build();
+    System.out.print(client.send(HttpRequest.newBuilder(URI.create(a[0])).build(), HttpResponse.BodyHandlers.ofString()).body());
+  }
+}
+"""
+NODE = """
+fetch(process.argv[2]).then(answer => answer.text()).then(text => process.stdout.write(text),
+  error => { console.error(error.cause ? error.cause.code : error); process.exit(1); });
+"""
+# As Go's own resolver and dialler go about it: A and AAAA at once with EDNS, then IPv6 first and IPv4 300 ms later.
+GO_STYLE = """
+import concurrent.futures, socket, ssl, struct, sys
+host, path = sys.argv[1:3]
+def ask(kind):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5)
+        name = b"".join(bytes([len(one)]) + one.encode() for one in host.split(".")) + b"\\0"
+        sock.sendto(struct.pack("!HHHHHH", kind, 0x120, 1, 0, 0, 1) + name + struct.pack("!HH", kind, 1)
+                    + b"\\0" + struct.pack("!HHIH", 41, 1232, 0, 0), (sys.argv[4], 53))
+        reply = sock.recv(4096)
+    assert reply[:2] == struct.pack("!H", kind) and reply[3] & 15 in (0, 3)
+    at, found = 12 + len(name) + 4, []
+    for _ in range(struct.unpack("!H", reply[6:8])[0]):
+        size = struct.unpack("!H", reply[at + 10:at + 12])[0]
+        found.append(reply[at + 12:at + 12 + size])
+        at += 12 + size
+    return found
+with concurrent.futures.ThreadPoolExecutor() as pool:
+    four, six = pool.map(ask, (1, 28))
+addresses = [(socket.AF_INET6, one) for one in six] + [(socket.AF_INET, one) for one in four]
+if not addresses:
+    sys.exit("no such host")
+def dial(family, packed, wait):
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.settimeout(wait)
+    sock.connect((socket.inet_ntop(family, packed), 443))
+    sock.settimeout(20)
+    return sock
+for family, packed in addresses:
+    try:
+        sock = dial(family, packed, 0.3 if family == socket.AF_INET6 else 20)
+        break
+    except OSError:
+        continue
+with ssl.create_default_context(cafile=sys.argv[3]).wrap_socket(sock, server_hostname=host) as stream:
+    stream.sendall(f"GET {path} HTTP/1.0\\r\\nHost: {host}\\r\\n\\r\\n".encode())
+    data = b""
+    while more := stream.recv(65536):
+        data += more
+sys.stdout.write(data.partition(b"\\r\\n\\r\\n")[2].decode())
+"""
+
+
+def wheel(folder):
+    name = folder / "simple" / "thing" / "thing-1.0-py3-none-any.whl"
+    name.parent.mkdir(parents=True)
+    with zipfile.ZipFile(name, "w") as archive:
+        archive.writestr("thing.py", "value = 1\n")
+        archive.writestr("thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
+        archive.writestr("thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("thing-1.0.dist-info/RECORD", "")
+    (name.parent / "index.html").write_text(f'<a href="{name.name}">{name.name}</a>')
+
+
+def repository(folder):
+    work = folder / "work"
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    subprocess.run([*git, "init", "-q", work], check=True)
+    (work / "file").write_text("content\n")
+    for step in (["add", "file"], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *step], cwd=work, check=True)
+    subprocess.run(["git", "clone", "-q", "--bare", work, folder / "repo.git"], check=True)
+    subprocess.run(["git", "update-server-info"], cwd=folder / "repo.git", check=True)
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("content")
+    (folder / "hello").write_text("hello from upstream\n")
+    wheel(folder)
+    repository(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["iptables REDIRECT", "nftables TPROXY"])
+def world(request, tmp_path_factory, certificates, content):
+    world = World(tmp_path_factory.mktemp("world"))
+    try:
+        world.serve_internet(certificates, content)
+        world.serve_redis_and_ssh()
+        world.start_gate(POLICY, dns=True)
+        world.shell(world.gate, {"iptables REDIRECT": IPTABLES, "nftables TPROXY": TPROXY}[request.param])
+        world.ca = certificates.ca
+        yield world
+    finally:
+        world.close()
+    assert "Fatal error" not in world.errors.read_text()
+
+
+def command_of(client, world, host, folder):
+    url, ca = f"https://{host}/hello", world.ca
+    if client == "java":
+        script, store = folder / "Client.java", folder / f"store-{host}"
+        script.write_text(JAVA)
+        subprocess.run(["keytool", "-importcert", "-noprompt", "-file", ca, "-keystore", store, "-storepass", "changeit"], check=True,
+                       capture_output=True)
+        return ["java", f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStorePassword=changeit", script, url]
+    if client == "node":
+        (folder / "client.js").write_text(NODE)
+        return ["env", f"NODE_EXTRA_CA_CERTS={ca}", "node", folder / "client.js", url]
+    if client == "go-style":
+        return ["python3", "-c", GO_STYLE, host, "/hello", ca, GATE]
+    return {
+        "curl": ["curl", "-sS", "--max-time", "20", "--cacert", ca, url],
+        "curl -6": ["curl", "-6", "-sS", "--max-time", "20", "--cacert", ca, url],
+        "curl http": ["curl", "-sS", "-f", "--max-time", "20", f"http://{host}/hello"],
+        "wget": ["wget", "-q", "-O", "-", "--tries=1", f"--ca-certificate={ca}", url],
+        "git": ["sh", "-c", f"git -c http.sslCAInfo={ca} clone -q https://{host}/repo.git {folder}/clone-{host} && echo 'hello from upstream'"],
+        "pip": ["sh", "-c", f"python3 -m pip --isolated download -q --no-deps --disable-pip-version-check --retries 0 --cert {ca} -d {folder}/pip-{host} "
+                            f"--index-url https://{host}/simple/ thing && echo 'hello from upstream'"],
+        "python": ["python3", "-c", "import sys, urllib.request, ssl; sys.stdout.write(urllib.request.urlopen(sys.argv[1], timeout=20, "
+                                    "context=ssl.create_default_context(cafile=sys.argv[2])).read().decode())", url, ca],
+    }[client]
+
+
+@pytest.mark.parametrize("client", ["curl", "curl -6", "curl http", "wget", "git", "pip", "python", "node", "java", "go-style"])
+def test_a_program_reaches_what_is_allowed_and_nothing_else(world, client, tmp_path):
+    before = world.packets_to_attacker()
+    got = world.as_client(*command_of(client, world, "allowed.test", tmp_path))
+    assert got.stdout.endswith("hello from upstream\n"), got.stderr
+    world.logged(event="closed", via="address", host="allowed.test", port=80 if "http" in client else 443)
+    refused = world.as_client(*command_of(client, world, "refused.test", tmp_path))
+    assert refused.returncode != 0 and "hello from upstream" not in refused.stdout
+    world.logged(event="denied", via="dns", host="refused.test", reason="not_allowed")
+    assert world.packets_to_attacker() == before
+    assert "refused.test" not in world.names_asked()
+
+
+def test_openssl_reaches_a_name_by_its_made_up_address(world):
+    got = world.as_client("openssl", "s_client", "-connect", "allowed.test:443", "-CAfile", world.ca, "-verify_return_error", "-verify_hostname",
+                          "allowed.test", input="GET /hello HTTP/1.0\r\nHost: allowed.test\r\n\r\n")
+    assert "Verification: OK" in got.stdout, got.stdout + got.stderr
+    # Another name in the hello than the one that the address stands for.
+    other = world.as_client("openssl", "s_client", "-connect", "allowed.test:443", "-servername", "four.test", input="")
+    assert "alert number 112" in other.stderr or "unrecognized name" in other.stderr, other.stderr
+    world.logged(event="denied", reason="sni_mismatch", host="allowed.test", sni="four.test")
+
+
+def test_redis_and_ssh_reach_a_name_without_tls_and_without_settings(world):
+    got = world.as_client("redis-cli", "-h", "allowed.test", "set", "key", "value")
+    assert got.stdout.strip() == "OK", got.stderr
+    assert world.as_client("redis-cli", "-h", "allowed.test", "get", "key").stdout.strip() == "value"
+    world.logged(event="closed", via="address", host="allowed.test", port=6379)
+    # A server that speaks first.
+    got = world.as_client("ssh", "-F", "none", "-i", world.folder / "user", "-o", f"UserKnownHostsFile={world.folder}/known", "-o",
+                          "BatchMode=yes", "root@allowed.test", "echo", "from inside")
+    assert got.stdout == "from inside\n", got.stderr
+    world.logged(event="closed", via="address", host="allowed.test", port=22)
+
+
+def test_a_port_that_no_rule_names_is_refused_and_told(world):
+    before = world.connections()
+    got = world.as_client("curl", "-sS", "--max-time", "10", "http://allowed.test:8080/")
+    assert '"reason":"not_allowed"' in got.stdout and '"target":"allowed.test:8080"' in got.stdout, got
+    world.logged(event="denied", via="address", reason="not_allowed", host="allowed.test", port=8080)
+    assert world.connections() == before
+
+
+def test_a_look_up_alone_asks_nobody(world):
+    asked = len(world.names_asked())
+    got = world.as_client("getent", "ahostsv4", "four.test")
+    assert got.stdout.startswith("198.18."), got
+    assert len(world.names_asked()) == asked
+    assert world.as_client("curl", "-sk", "https://four.test/hello").stdout == "hello from upstream\n"
+    assert "four.test" in world.names_asked()[asked:]
+
+
+def test_a_raw_address_is_no_way_out(world):
+    before = world.packets_to_attacker(), len(world.connections())
+    for arguments in (["-k", f"https://{ATTACKER}/hello"], [f"http://{ATTACKER}/hello"], [f"http://{ALLOWED}/hello"]):
+        got = world.as_client("curl", "-sS", "--max-time", "10", *arguments)
+        assert "hello from upstream" not in got.stdout
+    until("the refusals", lambda: len([line for line in world.lines() if line["event"] == "denied" and line.get("host") in (ATTACKER, ALLOWED)]) >= 3)
+    assert (world.packets_to_attacker(), len(world.connections())) == before
