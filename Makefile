@@ -69,10 +69,11 @@ fuzz: deps
 sanitize: deps
 	@.ci/deps tests
 	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --sanitize=address --scratch-path .build-address
-	$(SWIFT) test --sanitize=thread --scratch-path .build-thread
+	TSAN_OPTIONS=suppressions=$$PWD/Tests/clients/thread-sanitizer $(SWIFT) test --sanitize=thread --scratch-path .build-thread
 	@set -e; for sanitizer in address thread; do \
 	  $(SWIFT) build --product sluice --sanitize=$$sanitizer --scratch-path .build-$$sanitizer; \
-	  SLUICE=$$PWD/.build-$$sanitizer/debug/sluice Tests/clients/run -m 'not figures'; \
+	  TSAN_OPTIONS=suppressions=$$PWD/Tests/clients/thread-sanitizer \
+	    SLUICE=$$PWD/.build-$$sanitizer/debug/sluice Tests/clients/run -m 'not figures'; \
 	done
 
 clean:
