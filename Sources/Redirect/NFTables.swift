@@ -5,7 +5,7 @@ import Wire
 package enum NFTables {
   /// Declared first, so that deleting it never fails; all of it happens, or nothing.
   package static func text(_ plan: RedirectPlan) -> String {
-    let chains = plan.chains.map(chain).joined(separator: "\n")
+    let chains = (plan.chains.map(chain) + unrouted(plan)).joined(separator: "\n")
     return "table inet \(plan.table)\ndelete table inet \(plan.table)\ntable inet \(plan.table) {\n\(chains)}\n"
   }
 
@@ -27,6 +27,18 @@ package enum NFTables {
     // A positive match: of a packet without a socket nothing is known, and `!=` would let it fall into the rules.
     return "  chain \(place.name)_selected {\n\(rules)  }\n"
       + "  chain \(place.name) {\n\(head)\(first)    \(selected) jump \(place.name)_selected\n  }\n"
+  }
+
+  /// Where this machine forwards nothing, or has no route, a packet for elsewhere never comes to the forward chain: it
+  /// would be dropped without a word. So it is refused before it is routed, which iptables cannot.
+  private static func unrouted(_ plan: RedirectPlan) -> [String] {
+    plan.chains.filter { $0.hook == .filterForward }.compactMap { chain in
+      guard let selected = selection(chain.selection) else { return nil }
+      let untaken = plan.routing.map { " meta mark != \(Text.mark($0.mark))" } ?? ""
+      let elsewhere = "fib daddr type != { local, broadcast, anycast, multicast }"
+      return "  chain filter_prerouting {\n    type filter hook prerouting priority -90; policy accept;\n"
+        + "    \(selected)\(untaken) \(elsewhere) jump \(place(.filterForward).name)_selected\n  }\n"
+    }
   }
 
   private static func place(_ hook: Hook) -> (name: String, type: String, hook: String, priority: Int) {

@@ -156,7 +156,7 @@ struct RuleSetter {
 
   private func warn() {
     switch plan.selector {
-    case .interface(let name) where FileStamp(path: "/sys/class/net/\(name.text)") == nil:
+    case .interface(let name) where FileStamp(path: "/proc/sys/net/ipv4/conf/\(name.text)") == nil:
       Messages.warn("there is no interface \(name.text) now; the rules hold once there is")
     case .user(let id) where Users.hasSubordinates(id):
       Messages.warn(

@@ -50,3 +50,11 @@ def test_the_demo():
     got = run("Examples/demo")
     assert got.returncode == 0, got.stdout + got.stderr
     assert "hello from the upstream" in got.stdout and '"reason":"not_allowed"' in got.stdout
+
+
+def test_the_transparent_example():
+    got = run("Examples/transparent")
+    assert got.returncode == 0, got.stdout + got.stderr
+    assert "hello from the upstream" in got.stdout and "ConnectionRefusedError" in got.stdout
+    for line in ('"via":"address","host":"allowed.example"', '"via":"dns","host":"evil.example"', '"host":"192.0.2.7"'):
+        assert line in got.stdout
