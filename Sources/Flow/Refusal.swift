@@ -23,75 +23,88 @@ struct Refusal {
     self.client = client
   }
 
+  /// Bytes alone: a refusal that is built of Strings costs twice as much, and a hostile client asks for many.
   func write(into out: inout [UInt8]) {
     let (status, phrase) = statusLine
     var body: [UInt8] = []
     body.reserveCapacity(512)
     writeBody(into: &body)
     out.reserveCapacity(out.count + 384 + body.count)
-    out += "HTTP/1.1 \(status) \(phrase): \(reason.rawValue)\r\n".utf8
-    out += "Proxy-Status: sluice; error=\(reason.proxyError); details=\"\(reason.rawValue)\"\r\n".utf8
-    out += "X-Sluice-Reason: \(reason.rawValue)\r\n".utf8
-    if let retryAfterSeconds { out += "Retry-After: \(retryAfterSeconds)\r\n".utf8 }
-    if wantsCredentials { out += "Proxy-Authenticate: Basic realm=\"sluice\"\r\n".utf8 }
-    out += "Content-Type: application/json\r\nContent-Length: \(body.count)\r\nCache-Control: no-store\r\n".utf8
-    out += (closes ? "Connection: close\r\n\r\n" : "Connection: keep-alive\r\n\r\n").utf8
+    out.append("HTTP/1.1 ")
+    JSONText.appendDecimal(status, to: &out)
+    out.append(" ")
+    out.append(phrase)
+    out.append(": ")
+    out += reason.rawValue.utf8
+    out.append("\r\nProxy-Status: sluice; error=")
+    out.append(reason.proxyError)
+    out.append("; details=\"")
+    out += reason.rawValue.utf8
+    out.append("\"\r\nX-Sluice-Reason: ")
+    out += reason.rawValue.utf8
+    if let retryAfterSeconds {
+      out.append("\r\nRetry-After: ")
+      JSONText.appendDecimal(retryAfterSeconds, to: &out)
+    }
+    if wantsCredentials { out.append("\r\nProxy-Authenticate: Basic realm=\"sluice\"") }
+    out.append("\r\nContent-Type: application/json\r\nContent-Length: ")
+    JSONText.appendDecimal(body.count, to: &out)
+    out.append("\r\nCache-Control: no-store\r\nConnection: ")
+    out.append(closes ? "close\r\n\r\n" : "keep-alive\r\n\r\n")
     if !isToHEAD { out += body }
   }
 
-  private var statusLine: (code: Int, phrase: String) {
+  private var statusLine: (code: Int, phrase: StaticString) {
     if wantsCredentials { return (407, "Proxy Authentication Required") }
     return isClientSlow ? (408, "Request Timeout") : reason.status
   }
 
   private func writeBody(into body: inout [UInt8]) {
-    body += #"{"error":"refused","reason":""#.utf8
+    body.append(#"{"error":"refused","reason":""#)
     body += reason.rawValue.utf8
-    body += #"","client":"#.utf8
+    body.append(#"","client":"#)
     JSONText.appendString(client, to: &body)
     if let target {
-      var text: [UInt8] = []
-      target.append(to: &text)
-      body += #","target":"#.utf8
-      JSONText.appendString(text, to: &body)
+      body.append(#","target":""#)
+      // A target's text is made of what needs no escape.
+      target.append(to: &body)
+      body.append("\"")
     }
-    body += #","message":"#.utf8
-    JSONText.appendString(message, to: &body)
-    if let hint {
-      body += #","policy_line":"#.utf8
-      JSONText.appendString(hint, to: &body)
-    }
+    body.append(#","message":"#)
+    writeMessage(into: &body)
+    if let target { writeHint(target, into: &body) }
     if let retryAfterSeconds {
-      body += #","retry_after_seconds":"#.utf8
-      body += String(retryAfterSeconds).utf8
+      body.append(#","retry_after_seconds":"#)
+      JSONText.appendDecimal(retryAfterSeconds, to: &body)
     }
-    body += "}\n".utf8
+    body.append("}\n")
   }
 
-  private var message: String {
-    if wantsCredentials { return "This gate wants a proxy user and password (Basic)." }
-    if let detail { return "\(reason.explanation) \(detail)." }
-    return reason.explanation
+  private func writeMessage(into body: inout [UInt8]) {
+    if let detail, !wantsCredentials {
+      JSONText.appendString("\(reason.explanation) \(detail).", to: &body)
+    } else {
+      JSONText.appendString(
+        wantsCredentials ? "This gate wants a proxy user and password (Basic)." : reason.explanation, to: &body)
+    }
   }
 
-  /// The line of policy that an operator would add; nil where no line helps.
-  private var hint: String? {
-    guard let target else { return nil }
-    switch reason {
-    case .notAllowed, .expired: return "- \"\(target)\""
-    case .addressRefused: return "- {host: \"\(target)\", addresses: [ADDRESS/LENGTH]}"
-    case .rateLimited: return "rate_limits: [{host: \"\(target)\", requests_per_minute: N}]"
-    case .tooMany: return "rate_limits: [{host: \"\(target)\", concurrent: N}]"
-    case .notTLS, .noSNI, .sniMismatch: return "- {host: \"\(target)\", protocol: tcp}"
-    case .echRefused: return "- {host: \"\(target)\", ech: allow}"
-    default: return nil
-    }
+  /// The line of policy that an operator would add; nothing where no line helps.
+  private func writeHint(_ target: Target, into body: inout [UInt8]) {
+    guard let (before, behind) = reason.hint else { return }
+    body.append(#","policy_line":""#)
+    body.append(before)
+    body.append(#"\""#)
+    target.append(to: &body)
+    body.append(#"\""#)
+    body.append(behind)
+    body.append("\"")
   }
 }
 
 extension Reason {
   /// Status and phrase: the reason stands in the status line, since most clients never show the body of a refused CONNECT.
-  var status: (code: Int, phrase: String) {
+  var status: (code: Int, phrase: StaticString) {
     switch self {
     case .badRequest: (400, "Bad Request")
     case .rateLimited, .tooMany: (429, "Too Many Requests")
@@ -103,7 +116,7 @@ extension Reason {
   }
 
   /// RFC 9209 section 2.3: the nearest registered error type.
-  var proxyError: String {
+  var proxyError: StaticString {
     switch self {
     case .badRequest: "http_request_error"
     case .resolveFailed: "dns_error"
@@ -118,7 +131,20 @@ extension Reason {
     }
   }
 
-  var explanation: String {
+  /// What stands around the target in the line of policy that would let it out.
+  var hint: (before: StaticString, behind: StaticString)? {
+    switch self {
+    case .notAllowed, .expired: ("- ", "")
+    case .addressRefused: ("- {host: ", ", addresses: [ADDRESS/LENGTH]}")
+    case .rateLimited: ("rate_limits: [{host: ", ", requests_per_minute: N}]")
+    case .tooMany: ("rate_limits: [{host: ", ", concurrent: N}]")
+    case .notTLS, .noSNI, .sniMismatch: ("- {host: ", ", protocol: tcp}")
+    case .echRefused: ("- {host: ", ", ech: allow}")
+    default: nil
+    }
+  }
+
+  var explanation: StaticString {
     switch self {
     case .notAllowed: "No rule of the egress policy allows this target."
     case .deniedByRule: "A deny rule of the egress policy names this target; no allow rule overrides it."
