@@ -617,11 +617,12 @@ def test_kdig(gate):
 SYSTEM = """
 set -e
 ip link set lo up
-printf 'nameserver 127.0.0.1\\noptions timeout:5 attempts:1 {options}\\n' > {folder}/resolv.conf
+{route}
+printf 'nameserver {server}\\noptions timeout:5 attempts:1 {options}\\n' > {folder}/resolv.conf
 printf 'hosts: dns\\n' > {folder}/nsswitch.conf
 mount --bind {folder}/resolv.conf /etc/resolv.conf
 mount --bind {folder}/nsswitch.conf /etc/nsswitch.conf
-"$SLUICE" serve --policy {folder}/policy.yaml --listen-connect 127.0.0.1:0 --listen-dns 127.0.0.1:53 2> {folder}/errors &
+"$SLUICE" serve --policy {folder}/policy.yaml --listen-connect 127.0.0.1:0 --listen-dns {listen} 2> {folder}/errors &
 gate=$!
 trap 'kill $gate; wait $gate' EXIT
 until grep -q 'listening on' {folder}/errors; do sleep 0.02; done
@@ -640,13 +641,37 @@ except socket.gaierror as problem:
 """
 
 
+# Port 53 of any address leads to the gate, and the answers seem to come from there.
+REDIRECT = """
+ip link add out type veth peer name far
+ip address add 192.0.2.2/24 dev out
+ip link set out up
+ip link set far up
+nft -f - <<END
+table ip sent {
+  chain out {
+    type nat hook output priority -100
+    meta l4proto { tcp, udp } th dport 53 redirect to :3153
+  }
+}
+END
+"""
+
+
+@pytest.mark.parametrize("way", ["direct", "redirected", "redirected to a wildcard"])
 @pytest.mark.parametrize("options", ["", "use-vc", "edns0 trust-ad", "single-request"])
-def test_the_system_resolver(options, tmp_path):
+def test_the_system_resolver(options, way, tmp_path):
     """getent and Python, in a network and a mount namespace of their own with the gate as their name server."""
     if subprocess.run(["unshare", "-mn", "true"], capture_output=True).returncode:
         pytest.skip("namespaces need root")
     (tmp_path / "policy.yaml").write_text(f"{POLICY}log: {{file: {tmp_path}/log}}\n")
-    got = subprocess.run(["unshare", "-mn", "sh", "-c", SYSTEM.format(folder=tmp_path, options=options)],
+    route, server, listen = {
+        "direct": ("", "127.0.0.1", "127.0.0.1:53"),
+        "redirected": (REDIRECT, "192.0.2.53", "127.0.0.1:3153"),
+        "redirected to a wildcard": (REDIRECT, "192.0.2.53", "0.0.0.0:3153"),
+    }[way]
+    script = SYSTEM.format(folder=tmp_path, options=options, route=route, server=server, listen=listen)
+    got = subprocess.run(["unshare", "-mn", "sh", "-c", script],
                          capture_output=True, text=True, timeout=60)
     said = got.stdout.splitlines()
     assert got.returncode == 0, got.stderr
