@@ -240,6 +240,20 @@ def test_a_query_may_come_byte_by_byte_and_the_end_is_carried(gate):
     assert client.socket.recv(1) == b""
 
 
+def test_a_query_and_the_end_may_come_at_once(gate):
+    one = gate(POLICY, flags=DNS)
+    client = TCP(one.dns_port)
+    assert client.ask("allowed.test").addresses
+    one.signal(signal.SIGSTOP)
+    client.send(query("allowed.test"), query("refused.test"))
+    client.socket.shutdown(socket.SHUT_WR)
+    one.signal(signal.SIGCONT)
+    started = time.monotonic()
+    assert [parse(client.receive()).code for _ in range(2)] == [NOERROR, NXDOMAIN]
+    # Not only when the time for the next query is over.
+    assert ends(client) and time.monotonic() - started < 5
+
+
 def ends(client):
     try:
         return client.socket.recv(1) == b""
@@ -304,6 +318,20 @@ def test_a_drain_closes_dns_at_once(gate, upstream):
     assert tunnel.recv(10) == b"still"
     tunnel.close()
     assert one.process.wait(10) == 0
+
+
+def test_a_drain_answers_what_waits(gate, names):
+    one = gate(POLICY, more=REAL, flags=DNS)
+    names.answers.clear()
+    datagrams, stream = clients(one)
+    datagrams.socket.send(query("allowed.test"))
+    stream.send(query("allowed.test"))
+    until("both wait", lambda: len(names.asked) >= 2)
+    # Both are one look-up; that the stream's query has been read is told by the answer to the next.
+    assert stream.ask("refused.test").code == NXDOMAIN
+    one.signal(signal.SIGTERM)
+    assert parse(datagrams.socket.recv(65536)).code == parse(stream.receive()).code == SERVFAIL
+    assert ends(stream)
 
 
 # Malformed
