@@ -5,7 +5,7 @@ STATIC = .build-static
 DEBIAN = .build-debian
 
 help:
-	@echo 'build test lint format clients demo release release-check bench bench-sni fuzz sanitize clean deps'
+	@echo 'build test lint format clients demo release release-check bench bench-sni bench-dns fuzz sanitize clean deps'
 
 # Debian packages: libraries, and what the demo runs. The tests run more.
 deps:
@@ -55,6 +55,11 @@ bench-sni: release
 	@.ci/deps haproxy nginx-light libnginx-mod-stream sniproxy iptables gcc libc6-dev
 	python3 Benchmarks/sni.py --sluice sluice
 
+# The DNS responder beside dnsmasq and unbound.
+bench-dns: release
+	@.ci/deps dnsmasq-base unbound gcc libc6-dev
+	python3 Benchmarks/dns.py --sluice sluice
+
 # Each fuzz target for FUZZ_SECONDS; a finding ends it with the input in a file.
 fuzz: deps
 	@set -e; for target in HTTPHead Authority ClientHello DNSQuery SOCKS5 ProxyHeader PolicyFile Flow; do \
@@ -79,4 +84,4 @@ sanitize: deps
 clean:
 	rm -rf .build .build-* sluice results
 
-.PHONY: fuzz sanitize help deps build test clients lint format demo release release-check bench bench-sni clean
+.PHONY: fuzz sanitize help deps build test clients lint format demo release release-check bench bench-sni bench-dns clean

@@ -240,6 +240,20 @@ def test_a_query_may_come_byte_by_byte_and_the_end_is_carried(gate):
     assert client.socket.recv(1) == b""
 
 
+def test_a_query_and_the_end_may_come_at_once(gate):
+    one = gate(POLICY, flags=DNS)
+    client = TCP(one.dns_port)
+    assert client.ask("allowed.test").addresses
+    one.signal(signal.SIGSTOP)
+    client.send(query("allowed.test"), query("refused.test"))
+    client.socket.shutdown(socket.SHUT_WR)
+    one.signal(signal.SIGCONT)
+    started = time.monotonic()
+    assert [parse(client.receive()).code for _ in range(2)] == [NOERROR, NXDOMAIN]
+    # Not only when the time for the next query is over.
+    assert ends(client) and time.monotonic() - started < 5
+
+
 def ends(client):
     try:
         return client.socket.recv(1) == b""
@@ -304,6 +318,20 @@ def test_a_drain_closes_dns_at_once(gate, upstream):
     assert tunnel.recv(10) == b"still"
     tunnel.close()
     assert one.process.wait(10) == 0
+
+
+def test_a_drain_answers_what_waits(gate, names):
+    one = gate(POLICY, more=REAL, flags=DNS)
+    names.is_silent = True
+    datagrams, stream = clients(one)
+    datagrams.socket.send(query("allowed.test"))
+    stream.send(query("allowed.test"))
+    until("both wait", lambda: len(names.asked) >= 2)
+    # Both are one look-up; that the stream's query has been read is told by the answer to the next.
+    assert stream.ask("refused.test").code == NXDOMAIN
+    one.signal(signal.SIGTERM)
+    assert parse(datagrams.socket.recv(65536)).code == parse(stream.receive()).code == SERVFAIL
+    assert ends(stream)
 
 
 # Malformed
@@ -540,15 +568,9 @@ def test_a_reload_changes_what_is_answered(gate):
 
 
 def test_nothing_is_answered_that_cannot_be_recorded(gate, small_disk):
-    one = gate(POLICY, log=small_disk / "log", flags=DNS)
+    one = gate(POLICY, log=small_disk.log, flags=DNS)
     client = UDP(one.dns_port)
-    filler = small_disk / "filler"
-    with open(filler, "ab", buffering=0) as full:
-        try:
-            while True:
-                full.write(b"x" * 512)
-        except OSError:
-            pass
+    small_disk.fill()
 
     def fails():
         client.ask("refused.test")
@@ -557,7 +579,7 @@ def test_nothing_is_answered_that_cannot_be_recorded(gate, small_disk):
     count = one.log.read_text().count("\n")
     for _ in range(500):
         assert client.ask("refused.test").code == SERVFAIL
-    filler.unlink()
+    small_disk.free()
     until("names are answered again", lambda: client.ask("allowed.test").addresses)
     client.ask("last.test")
     one.logged(host="last.test")
@@ -617,11 +639,12 @@ def test_kdig(gate):
 SYSTEM = """
 set -e
 ip link set lo up
-printf 'nameserver 127.0.0.1\\noptions timeout:5 attempts:1 {options}\\n' > {folder}/resolv.conf
+{route}
+printf 'nameserver {server}\\noptions timeout:5 attempts:1 {options}\\n' > {folder}/resolv.conf
 printf 'hosts: dns\\n' > {folder}/nsswitch.conf
 mount --bind {folder}/resolv.conf /etc/resolv.conf
 mount --bind {folder}/nsswitch.conf /etc/nsswitch.conf
-"$SLUICE" serve --policy {folder}/policy.yaml --listen-connect 127.0.0.1:0 --listen-dns 127.0.0.1:53 2> {folder}/errors &
+"$SLUICE" serve --policy {folder}/policy.yaml --listen-connect 127.0.0.1:0 --listen-dns {listen} 2> {folder}/errors &
 gate=$!
 trap 'kill $gate; wait $gate' EXIT
 until grep -q 'listening on' {folder}/errors; do sleep 0.02; done
@@ -640,13 +663,37 @@ except socket.gaierror as problem:
 """
 
 
+# Port 53 of any address leads to the gate, and the answers seem to come from there.
+REDIRECT = """
+ip link add out type veth peer name far
+ip address add 192.0.2.2/24 dev out
+ip link set out up
+ip link set far up
+nft -f - <<END
+table ip sent {
+  chain out {
+    type nat hook output priority -100
+    meta l4proto { tcp, udp } th dport 53 redirect to :3153
+  }
+}
+END
+"""
+
+
+@pytest.mark.parametrize("way", ["direct", "redirected", "redirected to a wildcard"])
 @pytest.mark.parametrize("options", ["", "use-vc", "edns0 trust-ad", "single-request"])
-def test_the_system_resolver(options, tmp_path):
+def test_the_system_resolver(options, way, tmp_path):
     """getent and Python, in a network and a mount namespace of their own with the gate as their name server."""
     if subprocess.run(["unshare", "-mn", "true"], capture_output=True).returncode:
         pytest.skip("namespaces need root")
     (tmp_path / "policy.yaml").write_text(f"{POLICY}log: {{file: {tmp_path}/log}}\n")
-    got = subprocess.run(["unshare", "-mn", "sh", "-c", SYSTEM.format(folder=tmp_path, options=options)],
+    route, server, listen = {
+        "direct": ("", "127.0.0.1", "127.0.0.1:53"),
+        "redirected": (REDIRECT, "192.0.2.53", "127.0.0.1:3153"),
+        "redirected to a wildcard": (REDIRECT, "192.0.2.53", "0.0.0.0:3153"),
+    }[way]
+    script = SYSTEM.format(folder=tmp_path, options=options, route=route, server=server, listen=listen)
+    got = subprocess.run(["unshare", "-mn", "sh", "-c", script],
                          capture_output=True, text=True, timeout=60)
     said = got.stdout.splitlines()
     assert got.returncode == 0, got.stderr
