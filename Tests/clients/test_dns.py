@@ -9,10 +9,8 @@ import signal
 import socket
 import struct
 import subprocess
-import textwrap
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
