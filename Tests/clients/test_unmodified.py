@@ -25,6 +25,29 @@ NODE = """
 fetch(process.argv[2]).then(answer => answer.text()).then(text => process.stdout.write(text),
   error => { console.error(error.cause ? error.cause.code : error); process.exit(1); });
 """
+# With musl's resolver, which asks for A and AAAA at once and takes no answer for an error as glibc's does.
+MUSL = r"""
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+int main(int count, char **arguments) {
+  struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
+  int failed = count > 1 ? getaddrinfo(arguments[1], "80", &hints, &found) : EAI_NONAME;
+  if (failed) return fprintf(stderr, "%s\n", gai_strerror(failed)), 1;
+  for (; found; found = found->ai_next) {
+    int fd = socket(found->ai_family, SOCK_STREAM, 0);
+    if (fd < 0 || connect(fd, found->ai_addr, found->ai_addrlen) < 0) continue;
+    char text[4096];
+    int length = snprintf(text, sizeof text, "GET /hello HTTP/1.0\r\nHost: %s\r\n\r\n", arguments[1]);
+    if (write(fd, text, length) != length) return 1;
+    for (ssize_t got; (got = read(fd, text, sizeof text)) > 0;) fwrite(text, 1, got, stdout);
+    return 0;
+  }
+  return 1;
+}
+"""
 # As Go's own resolver and dialler go about it: A and AAAA at once with EDNS, then IPv6 first and IPv4 300 ms later.
 GO_STYLE = """
 import concurrent.futures, socket, ssl, struct, sys
@@ -123,6 +146,10 @@ def command_of(client, world, host, folder):
         subprocess.run(["keytool", "-importcert", "-noprompt", "-file", ca, "-keystore", store, "-storepass", "changeit"], check=True,
                        capture_output=True)
         return ["java", f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStorePassword=changeit", script, url]
+    if client == "musl http":
+        (folder / "client.c").write_text(MUSL)
+        subprocess.run(["musl-gcc", "-static", "-o", folder / "client", folder / "client.c"], check=True)
+        return [folder / "client", host]
     if client == "node":
         (folder / "client.js").write_text(NODE)
         return ["env", f"NODE_EXTRA_CA_CERTS={ca}", "node", folder / "client.js", url]
@@ -141,7 +168,7 @@ def command_of(client, world, host, folder):
     }[client]
 
 
-@pytest.mark.parametrize("client", ["curl", "curl -6", "curl http", "wget", "git", "pip", "python", "node", "java", "go-style"])
+@pytest.mark.parametrize("client", ["curl", "curl -6", "curl http", "wget", "git", "pip", "python", "node", "java", "go-style", "musl http"])
 def test_a_program_reaches_what_is_allowed_and_nothing_else(world, client, tmp_path):
     before = world.packets_to_attacker()
     got = world.as_client(*command_of(client, world, "allowed.test", tmp_path))
