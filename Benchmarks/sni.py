@@ -40,7 +40,7 @@ stream {{
   log_format line '$time_iso8601 $remote_addr $ssl_preread_server_name $status $bytes_sent $bytes_received $session_time';
   access_log {folder}/log line buffer=64k flush=1s;
   map $ssl_preread_server_name $upstream {{ {NAME} 127.0.0.1:443; default 127.0.0.1:9; }}
-  server {{ listen 127.0.0.1:{port} backlog=4096; ssl_preread on; proxy_pass $upstream; }}
+  server {{ listen 127.0.0.1:{port} backlog=4096; ssl_preread on; proxy_pass $upstream; proxy_half_close on; }}
 }}
 """)
     return [program, "-e", folder / "errors", "-c", folder / "nginx.conf"]
