@@ -97,6 +97,8 @@ def must(*command):
 def isolate(folder):
     must("ip", "link", "set", "lo", "up")
     must("ip", "address", "add", "198.51.100.1/24", "dev", "lo")
+    # The upstream has one port: pairs of ports that wait in TIME_WAIT would run out.
+    must("sysctl", "-q", "-w", "net.ipv4.tcp_max_tw_buckets=500", "net.ipv4.ip_local_port_range=1024 65535")
     hosts = folder / "hosts"
     hosts.write_text(f"127.0.0.1 localhost {NAME}\n")
     must("mount", "--bind", str(hosts), "/etc/hosts")

@@ -2,7 +2,7 @@
 // It is handed in with each event, so that a flow owns no clock and a simulation can set every value.
 package import Policy
 
-package struct Conditions: Sendable {
+package struct Conditions: ~Copyable, Sendable {
   package var nowMs: UInt64
   package var nowNs: UInt64
   package var unixSeconds: Int64

@@ -58,10 +58,10 @@ struct Dialling: Sendable {
     switch answer.family {
     case .v6:
       isV6Pending = false
-      v6 += passed
+      v6 = passed[...]
     case .v4:
       isV4Pending = false
-      v4 += passed
+      v4 = passed[...]
       // RFC 8305 section 3: give AAAA a moment before A alone is used.
       if isV6Pending && underWay == 0 { mayStartAtMs = nowMs + HappyEyeballs.resolutionDelayMs }
     }

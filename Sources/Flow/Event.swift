@@ -18,6 +18,8 @@ package enum Event: Sendable {
   case clientEnded
   case authenticated(Bool)
   case answered(NameAnswer)
+  /// Both families were known at once.
+  case resolved(v4: [IPAddress], v6: [IPAddress])
   /// The attempt to `dialled` stands; `peer` is what getpeername(2) says of it.
   case connected(dialled: IPAddress, peer: IPAddress)
   case attemptFailed(code: Int32)

@@ -30,14 +30,16 @@ extension Flow {
     }
   }
 
-  mutating func answered(_ answer: NameAnswer, _ conditions: borrowing Conditions) -> Action {
+  mutating func answered(_ answers: [NameAnswer], _ conditions: borrowing Conditions) -> Action {
     guard let bench, let target, let rule else { return .wait }
     var refused: [(Reason, IPAddress)] = []
     let reportOnly = isReportOnly
-    bench.dialling?.answered(answer, nowMs: conditions.nowMs) { address in
-      guard let reason = Self.screen(address, target, rule, conditions) else { return nil }
-      refused.append((reason, address))
-      return reportOnly && reason != .loop ? nil : reason
+    for answer in answers {
+      bench.dialling?.answered(answer, nowMs: conditions.nowMs) { address in
+        guard let reason = Self.screen(address, target, rule, conditions) else { return nil }
+        refused.append((reason, address))
+        return reportOnly && reason != .loop ? nil : reason
+      }
     }
     if reportOnly, let (reason, address) = refused.first(where: { $0.0 != .loop }) { note(reason, address: address) }
     return dialNext(conditions)

@@ -70,8 +70,7 @@ extension Connection {
     switch worker.names.resolve(name, for: slot, token: nameToken) {
     case .pending: return nil
     case .ready(let v4, let v6):
-      perform(flow.handle(.answered(NameAnswer(family: .v6, addresses: v6)), worker.conditions))
-      return flow.handle(.answered(NameAnswer(family: .v4, addresses: v4)), worker.conditions)
+      return flow.handle(.resolved(v4: v4, v6: v6), worker.conditions)
     }
   }
 

@@ -10,8 +10,8 @@ extension Connection {
     var isAgain = false
     if up.hasWork(from: client) { isAgain = pumpUp() }
     if phase == .open && down.hasWork(from: upstream) { isAgain = pumpDown() || isAgain }
-    if phase == .open && flow.state == .relaying && up.hasCarriedEnd && down.hasCarriedEnd { tell(.relayEnded) }
-    if phase == .open && flow.state == .exchanging && client.hasPeerEnded && up.meter.hasEnded { tell(.clientEnded) }
+    if phase == .open && up.hasCarriedEnd && down.hasCarriedEnd && flow.state == .relaying { tell(.relayEnded) }
+    if phase == .open && client.hasPeerEnded && up.meter.hasEnded && flow.state == .exchanging { tell(.clientEnded) }
     if isAgain && phase == .open { worker.loop.again(slot) }
   }
 

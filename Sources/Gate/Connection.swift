@@ -131,7 +131,7 @@ struct Connection: ~Copyable {
     case .open: break
     }
     if phase == .open && flow.state.wantsClientBytes && client.isReadable { readClient() }
-    if phase == .open && flow.state == .exchanging { readAnswer() }
+    if phase == .open && upstream.isReadable, case .exchanging = flow.state { readAnswer() }
     if phase == .open { relay() }
     armDeadline()
   }

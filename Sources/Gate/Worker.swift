@@ -48,7 +48,8 @@ final class Worker: LoopDelegate {
   let shared: Shared
   private let audit: AuditLog
   private let mailbox: Mailbox<WorkerMessage>
-  private(set) var conditions: Conditions
+  /// SAFETY of `@exclusivity(unchecked)`: it is changed at the beginning of a turn and by mail, when no flow looks at it.
+  @safe @exclusivity(unchecked) private(set) var conditions: Conditions
   private var listeners: [Listener] = []
   /// nil where no DNS is served.
   private var desk: NameDesk?

@@ -37,7 +37,8 @@ package protocol LoopDelegate: AnyObject {
   private static let mailboxKey = UInt64.max
 
   private let epoll: Descriptor
-  private var slots: SlotTable
+  /// SAFETY of `@exclusivity(unchecked)`: each call of the table returns before anything else of the loop is called.
+  @safe @exclusivity(unchecked) private var slots: SlotTable
   private var due: [Int] = []
   private var isRunning = false
   /// SAFETY: allocated here for `eventsMax` events, freed in deinit, indexed below the count that epoll answered.

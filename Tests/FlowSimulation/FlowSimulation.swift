@@ -110,6 +110,7 @@ package struct FlowSimulation: ~Copyable {
     ]
     let family: Family = choices.next(below: 2) == 0 ? .v4 : .v6
     let picked = (0..<choices.next(below: 4)).map { _ in pool[choices.next(below: pool.count)] }
+    if choices.next(below: 4) == 0 { return .resolved(v4: picked, v6: []) }
     return .answered(NameAnswer(family: family, addresses: picked))
   }
 

@@ -117,21 +117,21 @@ final class NameDesk: Source {
     _ message: Span<UInt8>, from source: IPAddress, isDatagram: Bool, into out: inout [UInt8],
     asker: @autoclosure () -> NameAsker
   ) -> Asked {
-    let conditions = worker.conditions
+    let policy = worker.conditions.policy
     switch DNSQuery.parse(message) {
     case .drop: return .dropped
     case .answerable(let head, let code):
       head.write(code, into: &out)
       // By asking for an unknown version of EDNS a client finds out which one is known.
       if code != .badVersion && worker.mayRecordNames {
-        worker.record(NameOutcome(.denied, .badRequest), client: client(of: source, conditions.policy))
+        worker.record(NameOutcome(.denied, .badRequest), client: client(of: source, policy))
       }
       return .answered
     case .query(let query):
       let question = Question(
-        query: query, client: client(of: source, conditions.policy),
+        query: query, client: client(of: source, policy),
         bytesMax: isDatagram ? query.udpBytesMax : Self.streamReplyBytesMax)
-      return ask(question, conditions, into: &out, asker: asker())
+      return ask(question, worker.conditions, into: &out, asker: asker())
     }
   }
 
