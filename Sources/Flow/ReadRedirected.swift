@@ -32,7 +32,9 @@ extension Flow {
   }
 
   private func isNamedByRule(_ destination: Target, _ conditions: borrowing Conditions) -> Bool {
-    guard case .allow(let rule) = client.network.judge(destination, nowUnix: conditions.unixSeconds) else {
+    guard client.network.namesAddresses,
+      case .allow(let rule) = client.network.judge(destination, nowUnix: conditions.unixSeconds)
+    else {
       return false
     }
     return rule.pattern == .exact(destination.host)

@@ -22,6 +22,8 @@ struct HostIndex: Sendable {
     }
   }
 
+  var namesAddresses: Bool { !addresses.isEmpty }
+
   /// Calls `visit` for each rule that may match, the least specific first. The caller compares pattern and port.
   func visit(_ host: Host, includingAny: Bool, _ visit: (Int) -> Void) {
     if includingAny { for index in any { visit(Int(index)) } }

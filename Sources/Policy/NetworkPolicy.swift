@@ -57,6 +57,9 @@ package final class NetworkPolicy: Sendable {
     return order.map { ($0, rules[$0].pattern) }
   }
 
+  /// Whether any allow rule is about an address.
+  package var namesAddresses: Bool { allowIndex.namesAddresses }
+
   package func judge(_ target: Target, nowUnix: Int64) -> Verdict {
     if let rule = denying(target) { return .refuse(.deniedByRule, rule.line) }
     var best: Int?

@@ -18,6 +18,8 @@ package struct ClientSpec: Sendable {
 
 package final class Client: Sendable {
   package let name: String
+  /// The name as a JSON string: the log says it on each line.
+  package let json: [UInt8]
   package let sources: [AddressPrefix]
   package let proxyUser: [UInt8]?
   /// As crypt(5) writes it.
@@ -26,6 +28,9 @@ package final class Client: Sendable {
 
   init(_ spec: ClientSpec, inheriting old: Client?) {
     name = spec.name
+    var json: [UInt8] = []
+    JSONText.appendString(spec.name, to: &json)
+    self.json = json
     sources = spec.sources
     proxyUser = spec.proxyUser
     passwordHash = spec.passwordHash

@@ -1,5 +1,6 @@
 // Why something was refused, or ended before its time: one closed set for log, reply, metrics and documents.
-// It relies on nothing; docs/denials.md has one entry for each case, and a test compares the two.
+// It relies on Wire for JSON; docs/denials.md has one entry for each case, and a test compares the two.
+import Wire
 
 package enum Reason: String, CaseIterable, Sendable {
   case notAllowed = "not_allowed"
@@ -30,10 +31,15 @@ package enum Reason: String, CaseIterable, Sendable {
 package struct SourceLine: Hashable, Sendable, CustomStringConvertible {
   package let file: String
   package let line: Int
+  /// As a JSON string: the log says it on each line.
+  package let json: [UInt8]
 
   package init(file: String, line: Int) {
     self.file = file
     self.line = line
+    var json: [UInt8] = []
+    JSONText.appendString("\(file):\(line)", to: &json)
+    self.json = json
   }
 
   package var description: String { "\(file):\(line)" }

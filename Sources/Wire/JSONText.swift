@@ -27,7 +27,7 @@ package enum JSONText {
   }
 
   package static func appendString(_ text: String, to out: inout [UInt8]) {
-    appendString([UInt8](text.utf8).span, to: &out)
+    appendString(text.utf8.span, to: &out)
   }
 
   /// For literals that need no escape: it is copied as it stands.

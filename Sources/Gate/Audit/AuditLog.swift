@@ -40,10 +40,10 @@ package final class AuditLog {
   func record(_ outcome: Outcome, of flow: borrowing Flow, _ facts: AuditFacts, policy: Policy, wallMs: Int64) {
     lines.append(outcome.event, sequence.take(), wallMs) { line in
       line.flowNumber(facts.id, outcome.ordinal)
-      line.text(#","client":"#, flow.client.name)
+      line.json(#","client":"#, flow.client.json)
       if let target = flow.target { line.target(target, flow.via) }
       if let sni = outcome.sni { line.text(#","sni":"#, sni.bytes) }
-      if let rule = outcome.line { line.rule(rule) }
+      if let rule = outcome.line { line.json(#","rule":"#, rule.json) }
       line.word(#","policy":""#, policy.hash)
       if let reason = outcome.reason { line.word(#","reason":""#, reason.rawValue) }
       if let address = outcome.address { line.address(address) }
@@ -74,7 +74,7 @@ package final class AuditLog {
     lines.append(outcome.event, sequence.take(), wallMs) { line in
       line.text(#","client":"#, client)
       line.name(outcome.host)
-      if let rule = outcome.line { line.rule(rule) }
+      if let rule = outcome.line { line.json(#","rule":"#, rule.json) }
       line.word(#","policy":""#, policy.hash)
       line.word(#","reason":""#, outcome.reason.rawValue)
       if let address = outcome.address { line.address(address) }

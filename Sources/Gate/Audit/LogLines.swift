@@ -63,19 +63,15 @@ struct LogLines {
     JSONText.appendString(text, to: &bytes)
   }
 
+  /// What is JSON already.
+  mutating func json(_ key: StaticString, _ value: [UInt8]) {
+    bytes.append(key)
+    bytes += value
+  }
+
   mutating func address(_ address: IPAddress) {
     bytes.append(#","address":""#)
     address.append(to: &bytes)
-    bytes.append(UInt8(ascii: "\""))
-  }
-
-  mutating func rule(_ place: SourceLine) {
-    bytes.append(#","rule":"#)
-    JSONText.appendString(place.file, to: &bytes)
-    // The file's closing quote makes room for the line.
-    bytes.removeLast()
-    bytes.append(UInt8(ascii: ":"))
-    JSONText.appendDecimal(place.line, to: &bytes)
     bytes.append(UInt8(ascii: "\""))
   }
 
