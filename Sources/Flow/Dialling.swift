@@ -46,13 +46,12 @@ struct Dialling: Sendable {
   }
 
   mutating func answered(_ answer: NameAnswer, nowMs: UInt64, screen: (IPAddress) -> Reason?) {
-    var passed: [IPAddress] = []
+    if !answer.addresses.isEmpty { sawAddress = true }
+    var passed = answer.addresses
+    // The usual answer passes whole, and its array is taken as it is.
     for address in answer.addresses {
-      sawAddress = true
-      guard let reason = screen(address) else {
-        passed.append(address)
-        continue
-      }
+      guard let reason = screen(address) else { continue }
+      passed.removeAll { $0 == address }
       if refused == nil || reason == .loop { refused = (reason, address) }
     }
     switch answer.family {

@@ -168,9 +168,10 @@ package struct Flow: ~Copyable {
     case (.refusing, _): return onRefusing(event, conditions)
     case (.authenticating, .authenticated(let isRight)): return authenticated(isRight, conditions)
     case (.pacing, .deadlinePassed): return takeToken(conditions)
-    case (.dialling, .answered(let answer)): return answered([answer], conditions)
+    case (.dialling, .answered(let answer)): return answered(answer, conditions)
     case (.dialling, .resolved(let v4, let v6)):
-      return answered([NameAnswer(family: .v6, addresses: v6), NameAnswer(family: .v4, addresses: v4)], conditions)
+      take(NameAnswer(family: .v6, addresses: v6), conditions)
+      return answered(NameAnswer(family: .v4, addresses: v4), conditions)
     case (.dialling, .attemptFailed(let code)): return attemptFailed(code, conditions)
     case (.dialling, .connected(let dialled, let peer)): return connected(dialled, peer, conditions)
     case (.dialling, .deadlinePassed): return dialDeadlinePassed(conditions)

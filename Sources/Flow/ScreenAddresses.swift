@@ -30,19 +30,22 @@ extension Flow {
     }
   }
 
-  mutating func answered(_ answers: [NameAnswer], _ conditions: borrowing Conditions) -> Action {
-    guard let bench, let target, let rule else { return .wait }
+  mutating func answered(_ answer: NameAnswer, _ conditions: borrowing Conditions) -> Action {
+    take(answer, conditions)
+    return dialNext(conditions)
+  }
+
+  /// What passes the screening will be dialled; of what does not, report mode takes a note.
+  mutating func take(_ answer: NameAnswer, _ conditions: borrowing Conditions) {
+    guard let bench, let target, let rule else { return }
     var refused: [(Reason, IPAddress)] = []
     let reportOnly = isReportOnly
-    for answer in answers {
-      bench.dialling?.answered(answer, nowMs: conditions.nowMs) { address in
-        guard let reason = Self.screen(address, target, rule, conditions) else { return nil }
-        refused.append((reason, address))
-        return reportOnly && reason != .loop ? nil : reason
-      }
+    bench.dialling?.answered(answer, nowMs: conditions.nowMs) { address in
+      guard let reason = Self.screen(address, target, rule, conditions) else { return nil }
+      refused.append((reason, address))
+      return reportOnly && reason != .loop ? nil : reason
     }
     if reportOnly, let (reason, address) = refused.first(where: { $0.0 != .loop }) { note(reason, address: address) }
-    return dialNext(conditions)
   }
 
   mutating func attemptFailed(_ code: Int32, _ conditions: borrowing Conditions) -> Action {
