@@ -46,6 +46,8 @@ struct Dialling: Sendable {
   }
 
   mutating func answered(_ answer: NameAnswer, nowMs: UInt64, screen: (IPAddress) -> Reason?) {
+    // A late answer about the name of an earlier request says nothing of this target.
+    guard answer.family == .v6 ? isV6Pending : isV4Pending else { return }
     if !answer.addresses.isEmpty { sawAddress = true }
     var passed = answer.addresses
     // The usual answer passes whole, and its array is taken as it is.

@@ -16,6 +16,7 @@ private let policyText = """
       - "other.example:80"
       - {host: "raw.example:22", protocol: tcp}
       - {host: "auto.example:8443", protocol: auto}
+      - "93.184.216.35:8080"
     rate_limits:
       - {host: "other.example:80", requests_per_minute: 1}
       - {host: "raw.example:22", requests_per_minute: 1, on_limit: pace}
@@ -213,6 +214,27 @@ extension Action {
     #expect(driver.tell(.connected(dialled: address, peer: address)).name == "sendRequest")
     #expect(String(decoding: driver.flow.takeToUpstream(), as: UTF8.self).hasPrefix("GET / HTTP/1.1\r\n"))
     #expect(driver.tell(.upstreamEnded).name == "close", "but only once")
+  }
+
+  /// IPv4 was quick, and the answer of IPv6 comes when the connection is on to another target.
+  @Test func aLateAddressOfOneNameIsNotDialledForAnotherTarget() throws {
+    var driver = try Driver(policyText)
+    _ = driver.send(get("web.example"))
+    _ = driver.tell(.answered(NameAnswer(family: .v4, addresses: [.v4(0x5DB8_D822)])))
+    driver.pass(ms: 50)
+    #expect(driver.tell(.deadlinePassed).name == "connect")
+    _ = driver.tell(.connected(dialled: .v4(0x5DB8_D822), peer: .v4(0x5DB8_D822)))
+    _ = driver.upstreamSends("HTTP/1.1 204 No Content\r\n\r\n")
+    _ = driver.tell(.responseBodyEnded)
+    guard case .connect(.v4(0x5DB8_D823), port: 8080) = driver.send(get("93.184.216.35:8080")) else {
+      Issue.record("a rule names this address")
+      return
+    }
+    let late = IPAddress.v6(high: 0x2606_4700_0000_0000, low: 1)
+    #expect(driver.tell(.answered(NameAnswer(family: .v6, addresses: [late]))).name == "wait")
+    driver.pass(ms: 1_000)
+    #expect(driver.tell(.deadlinePassed).name == "wait")
+    #expect(driver.tell(.attemptFailed(code: 111)).name == "close")
   }
 
   @Test func aReloadCutsWhatTheNewPolicyRefuses() throws {
