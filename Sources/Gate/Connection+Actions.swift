@@ -163,8 +163,10 @@ extension Connection {
     advance()
   }
 
+  /// What it has not taken goes with it: no other upstream, and no second copy of the request, follows those bytes.
   mutating func closeUpstream(cut: Bool = false) {
     upstreamSocket.close(cut: cut)
+    up.abandon(worker.tools.pipes)
     upstream = Side()
     down.hasSourceEnded = false
   }

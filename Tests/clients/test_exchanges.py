@@ -1,0 +1,45 @@
+"""Plain HTTP exchanges that follow each other on one connection, and what one side may not do to the others."""
+import socket
+import threading
+import time
+
+from gate import answer, echo, get, local, rules, until
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+def post(target, body):
+    head = f"POST http://{target}/ HTTP/1.1\r\nHost: {target}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def test_no_byte_of_one_request_reaches_the_upstream_of_the_next(gate, upstream):
+    """The first upstream answers before it has been sent all; the rest of that body is nobody else's."""
+    heard = []
+
+    def hasty(stream):
+        stream.recv(65536)
+        stream.sendall(OK)
+        stream.settimeout(20)
+        while stream.recv(65536):
+            pass
+
+    def second(stream):
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += stream.recv(65536)
+        heard.append(data)
+        stream.sendall(OK)
+
+    servers = upstream(hasty), upstream(second)
+    first, other = (f"{name}.test:{server.port}" for name, server in zip(("first", "other"), servers))
+    limit = '{host: "*", requests_per_minute: 60, burst: 1, upload_bytes_per_minute: 1024, on_limit: pace}'
+    one = gate(rules(local(*first.split(":")), local(*other.split(":")), more=f"  rate_limits: [{limit}]\n"))
+    # The next request to it waits for a token, and so for the time in which the first upstream goes away.
+    one.ask(get(other))
+    heard.clear()
+    with one.dial() as sock:
+        sock.sendall(post(first, b"GET /smuggled HTTP/1.1\r\nHost: other.test\r\n\r\n" * 200) + get(other))
+        assert answer(sock).startswith(b"HTTP/1.1 200 ")
+        until("the second request", lambda: heard)
+    assert heard[0].startswith(b"GET / HTTP/1.1\r\n"), heard[0][:200]
