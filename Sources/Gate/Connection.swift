@@ -11,6 +11,8 @@ struct Connection: ~Copyable {
   static let lingerMs: UInt64 = 2_000
   static let keepAliveMs: UInt64 = 60_000
   static let lingerBytesMax = 256 * 1024
+  /// Chunks read in one turn while heads are read: each may hold hundreds of requests, and others are to be served too.
+  static let headChunksMax = 4
 
   /// The worker holds the session and lets it go at its end: until then, this is a cycle.
   let worker: Worker
@@ -137,7 +139,10 @@ struct Connection: ~Copyable {
   }
 
   mutating func readClient() {
+    var chunks = 0
     while phase == .open && flow.state.wantsClientBytes && client.isReadable {
+      chunks += 1
+      if chunks > Self.headChunksMax { return worker.loop.again(slot) }
       let asked = Channel.copyBytesMax
       switch worker.tools.scratch.receive(from: client.fd, upTo: asked) {
       case .bytes(let count):

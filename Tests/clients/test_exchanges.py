@@ -1,7 +1,4 @@
 """Plain HTTP exchanges that follow each other on one connection, and what one side may not do to the others."""
-import socket
-import threading
-import time
 
 from gate import answer, echo, get, local, rules, until
 

@@ -1,9 +1,11 @@
 """Each system call of the way of a tunnel fails once with each errno that it can give (strace injects it)."""
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
+import sys
 
 import pytest
 
@@ -152,3 +154,40 @@ def test_a_server_that_speaks_at_once_is_heard(protocol, gate, upstream):
             got += sock.recv(100) or pytest.fail(f"an end after {got}")
     sock.close()
     assert "(DELAYED)" in trace.read_text()
+
+
+ASK = """
+import socket, sys
+stream = socket.socket(fileno=int(sys.argv[1]))
+request = b"GET http://refused.test/ HTTP/1.1\\r\\nHost: refused.test\\r\\n\\r\\n" * 20000
+while True:
+    stream.sendall(request)
+"""
+LISTEN = """
+import socket, sys
+stream, room = socket.socket(fileno=int(sys.argv[1])), bytearray(1 << 20)
+while stream.recv_into(room):
+    pass
+"""
+
+
+def test_one_client_that_never_pauses_holds_up_nobody(gate):
+    """Refusals keep the connection, so requests can follow each other faster than they are answered: in one turn of the
+    loop only so many are read."""
+    one = gate(rules('"allowed.test:80"'))
+    trace = one.folder / "reads"
+    with one.dial() as stream:
+        stream.settimeout(None)
+        programs = [
+            subprocess.Popen([sys.executable, "-c", program, str(stream.fileno())], pass_fds=[stream.fileno()], stderr=subprocess.DEVNULL)
+            for program in (ASK, LISTEN)]
+        programs.append(subprocess.Popen(
+            ["strace", "-f", "-qq", "-p", str(one.process.pid), "-o", trace, "-e", "trace=recvfrom,epoll_wait,epoll_pwait"]))
+        try:
+            until("it is read", lambda: trace.exists() and trace.read_text().count("recvfrom(") > 200)
+        finally:
+            for program in programs:
+                program.terminate()
+                program.wait()
+    turns = re.split(r"epoll_p?wait", trace.read_text())
+    assert max(turn.count("recvfrom(") for turn in turns) <= 10
