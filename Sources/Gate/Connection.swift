@@ -163,8 +163,16 @@ struct Connection: ~Copyable {
     }
   }
 
+  /// Interim answers come in any number: those that the client has not taken are all that is held of them.
   mutating func readAnswer() {
+    var chunks = 0
     while phase == .open && upstream.isReadable && flow.wantsAnswerHead {
+      if let end = down.flush(to: &client) {
+        if case .reset = end { tell(.relayReset) }
+        return
+      }
+      chunks += 1
+      if chunks > Self.headChunksMax { return worker.loop.again(slot) }
       let asked = Channel.copyBytesMax
       switch worker.tools.scratch.receive(from: upstream.fd, upTo: asked) {
       case .bytes(let count):

@@ -1,6 +1,8 @@
 """Plain HTTP exchanges that follow each other on one connection, and what one side may not do to the others."""
 
-from gate import answer, echo, get, local, rules, until
+import pytest
+
+from gate import answer, get, local, rules, until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -40,3 +42,46 @@ def test_no_byte_of_one_request_reaches_the_upstream_of_the_next(gate, upstream)
         assert answer(sock).startswith(b"HTTP/1.1 200 ")
         until("the second request", lambda: heard)
     assert heard[0].startswith(b"GET / HTTP/1.1\r\n"), heard[0][:200]
+
+
+def test_interim_answers_are_not_gathered(gate, upstream):
+    """An upstream may send any number of them; a client that takes none does not make the gate hold them."""
+    stuck = []
+
+    def talk(stream):
+        stream.recv(65536)
+        stream.settimeout(1)
+        try:
+            for _ in range(2000):
+                stream.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: <" + b"x" * 8000 + b">\r\n\r\n")
+            stream.settimeout(20)
+            stream.sendall(OK)
+        except TimeoutError:
+            stuck.append(True)
+            stream.recv(1)
+
+    server = upstream(talk)
+    one = gate(rules(local("allowed.test", server.port)))
+    with one.dial() as sock:
+        sock.sendall(get(f"allowed.test:{server.port}"))
+        until("the upstream waits", lambda: stuck)
+
+
+def test_interim_answers_and_the_last_one_come_in_order(gate, upstream):
+    hint = b"HTTP/1.1 103 Early Hints\r\nLink: <" + b"x" * 8000 + b">\r\n\r\n"
+
+    def talk(stream):
+        stream.recv(65536)
+        for _ in range(500):
+            stream.sendall(hint)
+        stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nend")
+        stream.recv(1)
+
+    server = upstream(talk)
+    one = gate(rules(local("allowed.test", server.port)))
+    with one.dial() as sock:
+        sock.sendall(get(f"allowed.test:{server.port}"))
+        got = b""
+        while not got.endswith(b"\r\n\r\nend"):
+            got += sock.recv(65536) or pytest.fail("an end before the answer")
+    assert got.count(b" 103 ") == 500 and got.count(b" 200 ") == 1
