@@ -60,6 +60,7 @@ package struct RequestBucket: Sendable {
   private let state: BucketState
 
   package static let perMinuteMax = 1_000_000_000
+  private static let windowNsMax: UInt64 = 1 << 61
 
   package init(perMinute: Int, burst: Int, state: BucketState) {
     precondition((1...Self.perMinuteMax).contains(perMinute) && (1...Self.perMinuteMax).contains(burst))
@@ -68,7 +69,9 @@ package struct RequestBucket: Sendable {
     self.state = state
     // Rounded up: the rate that was granted is never exceeded.
     intervalNs = (minuteNs + UInt64(perMinute) - 1) / UInt64(perMinute)
-    windowNs = intervalNs * UInt64(burst)
+    // A burst may be worth more time than fits 64 bits: then the bucket holds what 73 years refill.
+    let (window, overflow) = intervalNs.multipliedReportingOverflow(by: UInt64(burst))
+    windowNs = overflow ? Self.windowNsMax : min(window, Self.windowNsMax)
   }
 
   package func take(nowNs: UInt64) -> Take {

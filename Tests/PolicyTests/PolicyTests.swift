@@ -22,6 +22,13 @@ private func target(_ text: String) throws -> Target { try Authority.parse(Array
     #expect(bucket.level(nowNs: start + 3_600_000_000_000).tokens == 10)
   }
 
+  /// The slowest rate with the largest burst that a policy file may have.
+  @Test func theLargestBurstFits() {
+    let bucket = RequestBucket(perMinute: 1, burst: RequestBucket.perMinuteMax, state: BucketState())
+    for _ in 0..<1000 { #expect(bucket.take(nowNs: 1_000_000_000_000) == .taken) }
+    #expect(bucket.level(nowNs: 1_000_000_000_000).tokens > 1_000_000)
+  }
+
   @Test func aBucketIsExactUnderConcurrency() async {
     let bucket = RequestBucket(perMinute: 60, burst: 60, state: BucketState())
     let taken = await withTaskGroup(of: Int.self) { group in
