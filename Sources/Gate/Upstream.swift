@@ -50,6 +50,8 @@ struct Upstream {
       attempts.append(Attempt(socket: socket, tag: lastTag, address: address))
       return .underWay
     } catch {
+      // A machine without IPv6 has no source address for it: of IPv4, it says that no port is left.
+      if address.width == 128 && error.isWithoutAddress { return .failed(code: error.code) }
       return error.isExhaustion ? .exhausted : .failed(code: error.code)
     }
   }

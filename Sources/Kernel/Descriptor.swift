@@ -37,6 +37,9 @@ package struct SystemError: Error, Equatable, CustomStringConvertible {
   /// No descriptor, port, buffer or memory is left: the machine's or the gate's own fault, not the peer's.
   package var isExhaustion: Bool { Self.isExhaustion(code) }
 
+  /// EADDRNOTAVAIL of connect(2): no address, or no port of one, to connect from.
+  package var isWithoutAddress: Bool { code == EADDRNOTAVAIL }
+
   static func isExhaustion(_ code: CInt) -> Bool {
     switch code {
     case EMFILE, ENFILE, ENOBUFS, ENOMEM, EAGAIN, EADDRNOTAVAIL, ENOSPC: true

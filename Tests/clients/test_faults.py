@@ -99,6 +99,19 @@ def test_a_failed_call_harms_one_connection_at_most(call, error, when, gate, ups
     assert len({x["id"] for x in lines}) == len(lines), "one line a connection"
 
 
+def test_a_machine_without_ipv6_reaches_names_that_have_it(gate, upstream, names):
+    """Where IPv6 is switched off connect(2) says EADDRNOTAVAIL, which of IPv4 means that no port is left."""
+    server = upstream(echo)
+    names.addresses["both.test"] = ["::1", "127.0.0.1"]
+    one = gate(rules(f'{{host: "both.test:{server.port}", addresses: ["127.0.0.0/8", "::1"]}}'))
+    # The first one is that of the question.
+    with injected(one, "connect:error=EADDRNOTAVAIL:when=2") as trace:
+        sock, got = one.connect(f"both.test:{server.port}")
+        sock.close()
+    assert "::1" in trace.read_text() and trace.read_text().count("(INJECTED)") == 1
+    assert got.startswith(b"HTTP/1.1 200 "), got
+
+
 @pytest.mark.parametrize("protocol", ["tcp", "auto"])
 @pytest.mark.parametrize("ends", ["client", "upstream"])
 def test_a_side_that_cannot_be_told_of_an_end_is_gone(ends, protocol, gate, upstream):
