@@ -22,6 +22,7 @@ extension Flow {
     guard case .redirected(let address, let port, let name) = opening else { return .wait }
     let destination = Target(host: name.map(Host.name) ?? .address(address), port: port)
     if conditions.gate.isListener(address, port) {
+      via = .address
       target = destination
       return refuse(.loop, conditions, address: address)
     }
@@ -75,6 +76,7 @@ extension Flow {
     _ reason: Reason, _ detail: String?, _ conditions: borrowing Conditions
   ) -> Action {
     guard case .redirected(let address, let port, _) = opening else { return .wait }
+    if via != .tls { via = .address }
     target = Target(host: .address(address), port: port)
     guard isReportOnly else { return refuse(reason, conditions, detail: detail) }
     note(reason)

@@ -62,6 +62,8 @@ private func alert(_ description: UInt8) -> [UInt8] { [0x15, 3, 1, 0, 2, 2, desc
     let taken = driver.flow.takeOutcome()
     #expect(taken?.reason == reason)
     #expect(driver.flow.target?.port == 443)
+    // What is no hello is known by where it went alone.
+    #expect(driver.flow.via == (reason == .notTLS || reason == .badRequest ? .address : .tls))
   }
 
   @Test func anECHOfferIsRefusedWhereTheRuleSaysSo() throws {
@@ -125,6 +127,7 @@ private func alert(_ description: UInt8) -> [UInt8] { [0x15, 3, 1, 0, 2, 2, desc
     var driver = try Driver(policyText, opening: .redirected(to: .v4(0x7F00_0001), port: 3128, name: nil))
     #expect(driver.tell(.accepted).name == "wait")
     #expect(driver.flow.takeOutcome()?.reason == .loop)
+    #expect(driver.flow.via == .address)
     #expect(driver.send("GET / HTTP/1.1\r\n").name == "close")
     #expect(driver.replyText().hasPrefix("HTTP/1.1 403 "))
   }
