@@ -28,6 +28,8 @@ final class Bench {
   /// Where the request's head ends in the input, while it is needed.
   @safe @exclusivity(unchecked) private(set) var headLength = 0
   @safe @exclusivity(unchecked) var dialDeadlineMs: UInt64 = 0
+  /// When this request first found no token.
+  @safe @exclusivity(unchecked) var pacedSinceMs: UInt64?
   @safe @exclusivity(unchecked) var isAnswerHeadDone = false
   @safe @exclusivity(unchecked) var isRequestBodyDone = false
   @safe @exclusivity(unchecked) var isAnswerBodyDone = false
@@ -210,6 +212,7 @@ final class Bench {
     answer.removeAll(keepingCapacity: true)
     answerOffset = 0
     dialling = nil
+    pacedSinceMs = nil
     isAnswerHeadDone = false
     isRequestBodyDone = false
     isAnswerBodyDone = false

@@ -4,7 +4,8 @@ import Policy
 import Wire
 
 extension Flow {
-  /// A pace that would take longer than this is a refusal: no client waits for it.
+  /// A request that would be paced for longer than this in all is refused: no client waits for it, and one that has
+  /// gone would keep its place for as long as others take the tokens.
   static var paceMsMax: UInt64 { 60_000 }
 
   mutating func identify(_ conditions: borrowing Conditions) -> Action {
@@ -72,7 +73,9 @@ extension Flow {
       return dial(conditions)
     }
     let waitMs = retryAfterNs / 1_000_000 + 1
-    if rule.onLimit == .pace && retryAfterNs <= Self.paceMsMax * 1_000_000 {
+    let sinceMs = bench?.pacedSinceMs ?? conditions.nowMs
+    if rule.onLimit == .pace && conditions.nowMs + retryAfterNs / 1_000_000 <= sinceMs + Self.paceMsMax {
+      bench?.pacedSinceMs = sinceMs
       heldConcurrency?.leave()
       heldConcurrency = nil
       state = .pacing

@@ -85,6 +85,22 @@ extension Action {
     #expect(second.tell(.deadlinePassed).name == "resolve")
   }
 
+  /// Others take each token before it: what has waited for a minute is told so.
+  @Test func nobodyIsPacedForEver() throws {
+    let policy = try Driver(policyText).conditions.policy
+    var first = try Driver(policy)
+    _ = first.send(connect("raw.example:22"))
+    var second = try Driver(policy)
+    #expect(second.send(connect("raw.example:22")).name == "wait")
+    let waitMs = second.flow.deadlineMs - second.conditions.nowMs
+    var other = try Driver(policy)
+    other.pass(ms: waitMs)
+    #expect(other.send(connect("raw.example:22")).name == "resolve")
+    second.pass(ms: waitMs)
+    #expect(second.tell(.deadlinePassed).name == "close")
+    #expect(second.flow.takeOutcome()?.reason == .rateLimited)
+  }
+
   @Test func aDrainingOrUnwritableGateStartsNothing() throws {
     var draining = try Driver(policyText)
     draining.conditions.isDraining = true
