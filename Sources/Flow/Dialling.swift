@@ -69,6 +69,13 @@ struct Dialling: Sendable {
     if !isV6Pending && underWay == 0 { mayStartAtMs = 0 }
   }
 
+  /// What is still to be tried, held to a rule that has changed.
+  mutating func screen(_ check: (IPAddress) -> Reason?) {
+    for address in v6 + v4 where refused == nil { refused = check(address).map { ($0, address) } }
+    v6 = v6.filter { check($0) == nil }[...]
+    v4 = v4.filter { check($0) == nil }[...]
+  }
+
   mutating func attemptFailed(code: Int32) {
     underWay -= 1
     lastFailure = code

@@ -42,7 +42,9 @@ extension Flow {
   }
 
   private mutating func exchangeDeadlinePassed(_ conditions: borrowing Conditions) -> Action {
-    guard let bench, !bench.hasAnswerBegun else { return onRelaying(.deadlinePassed, conditions) }
+    guard let bench, !bench.hasAnswerBegun, rule?.isExpired(nowUnix: conditions.unixSeconds) != true else {
+      return onRelaying(.deadlinePassed, conditions)
+    }
     let dueMs = relayDeadlineMs(conditions)
     if conditions.nowMs < dueMs {
       deadlineMs = dueMs

@@ -91,7 +91,8 @@ extension Flow {
     case .connect(let target):
       via = .connect
       self.target = target
-      return decide(conditions)
+      // A reload since the greeting may want a password of clients at this address.
+      return needsCredentials ? refuseCredentials(conditions) : decide(conditions)
     case .bind, .udpAssociate, .other:
       bench?.socksReply = .commandNotSupported
       return refuseHead("Of SOCKS the gate speaks CONNECT alone: no BIND, no UDP", conditions)

@@ -75,6 +75,7 @@ extension Flow {
       guard let client = successor(conditions) else { return refuse(.notAllowed, conditions) }
       self.client = client
       return .wait
+    case .authenticating: return identityReplaced(conditions)
     case .refusing: return .wait
     default: break
     }
@@ -92,6 +93,16 @@ extension Flow {
       return replaced(reason, rule.line, conditions)
     }
     if state == .relaying { deadlineMs = relayDeadlineMs(conditions) }
+    return .wait
+  }
+
+  /// Its password is being verified: nothing else is known of it, and only the hash that was asked about may answer.
+  private mutating func identityReplaced(_ conditions: borrowing Conditions) -> Action {
+    guard let client = successor(conditions), client.passwordHash == self.client.passwordHash else {
+      client = conditions.policy.fallback
+      return refuseCredentials(conditions)
+    }
+    self.client = client
     return .wait
   }
 

@@ -103,7 +103,16 @@ struct Connection: ~Copyable {
     armDeadline()
   }
 
-  /// The control side: a new policy, the end of a drain, the verdict on a password.
+  /// It counts for the very password that was asked about: after a reload the connection may be on to another request.
+  mutating func verified(_ verified: VerifiedPassword) {
+    let question = verified.question
+    guard flow.client.proxyUser == question.user, flow.client.passwordHash == question.hash,
+      flow.presentedPassword == question.password
+    else { return }
+    tellFromOutside(.authenticated(verified.isRight))
+  }
+
+  /// The control side: a new policy, the end of a drain.
   mutating func tellFromOutside(_ event: Event) {
     guard phase == .open || phase == .flushingAnswer else { return }
     tell(event)

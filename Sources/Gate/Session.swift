@@ -29,6 +29,7 @@ final class Session: Source {
   // MARK: - Events that are not of its sockets
 
   func resolved(_ answer: NameAnswer, token: UInt64) { connection.resolved(answer, token: token) }
+  func verified(_ verified: VerifiedPassword) { connection.verified(verified) }
   func tellFromOutside(_ event: Event) { connection.tellFromOutside(event) }
   func closeIfQuiet() { connection.closeIfQuiet() }
   func closeNow() { connection.close(cut: true) }

@@ -212,7 +212,7 @@ final class Worker: LoopDelegate {
 
   private func deliver(_ verified: VerifiedPassword) {
     passwords.remember(verified)
-    session(at: verified.asker)?.tellFromOutside(.authenticated(verified.isRight))
+    session(at: verified.asker)?.verified(verified)
   }
 
   /// No new connections; what stands may finish.

@@ -2,9 +2,12 @@
 
 import pytest
 
-from gate import answer, get, local, rules, until
+from gate import answer, basic, get, local, rules, until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+# Of `one`, slow enough for a reload and a second request meanwhile; and of `two`.
+SLOW_ONE = "$6$rounds=3000000$salt$UBRqrF.IvyycRBalLVEzSq1mkFPIHgzXnH363G9UiHuXyBIQ3gSS7Od53CnwL/D5V63cjTY1f8JAif0NVSmJ0/"
+TWO = "$6$salt$YBMliyNjyO6srA0PUHb40yiODpPny2ei1jipSMG6SJX4zPlOEzoxr4eLVAHiIEQ7IIOJi.Z.dOhYXqqJaE4op1"
 
 
 def post(target, body):
@@ -85,3 +88,23 @@ def test_interim_answers_and_the_last_one_come_in_order(gate, upstream):
         while not got.endswith(b"\r\n\r\nend"):
             got += sock.recv(65536) or pytest.fail("an end before the answer")
     assert got.count(b" 103 ") == 500 and got.count(b" 200 ") == 1
+
+
+def test_a_verdict_on_a_password_counts_for_that_password_alone(gate, tmp_path):
+    """It is still being worked out when a reload changes the password, and the connection asks once more."""
+    passwords = tmp_path / "passwords"
+    policy = ('network_policy: {}\nclients: [{name: agent, proxy_user: agent, password_file: "%s", network_policy: {allow: ["allowed.test:80"]}}]'
+              % passwords)
+    passwords.write_text(f"agent:{SLOW_ONE}\n")
+    one = gate(policy)
+    request = get("refused.test").replace(b"\r\n\r\n", b"\r\n" + basic("agent", "one").encode() + b"\r\n")
+    with one.dial() as sock:
+        sock.sendall(request)
+        # It has been taken up once an answer on another connection has come.
+        one.ask(get("refused.test"))
+        passwords.write_text(f"agent:{TWO}\n")
+        one.reload()
+        assert answer(sock).startswith(b"HTTP/1.1 407 ")
+        sock.sendall(request)
+        got = answer(sock)
+    assert got.startswith(b"HTTP/1.1 407 "), got
