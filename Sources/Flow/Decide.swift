@@ -86,7 +86,7 @@ extension Flow {
   }
 
   /// What a redirected connection opened with, held to the rule that its name led to.
-  private var openingProblem: Reason? {
+  var openingProblem: Reason? {
     guard let rule, let target, let bench, opening != .proxy else { return nil }
     if via == .tls && bench.offersECH && !rule.allowsECH { return .echRefused }
     if via == .http && rule.wireProtocol(port: target.port) == .tls { return .notTLS }

@@ -89,10 +89,22 @@ extension Flow {
       guard isReportOnly else { return replaced(reason, line, conditions) }
       rule = client.network.reportRule
     }
-    if let address, let rule, !isReportOnly, let reason = screen(address, target, rule, conditions) {
+    guard let rule, !isReportOnly else { return rearmed(conditions) }
+    if let address, let reason = screen(address, target, rule, conditions) {
       return replaced(reason, rule.line, conditions)
     }
-    if state == .relaying { deadlineMs = relayDeadlineMs(conditions) }
+    if let reason = openingProblem { return replaced(reason, rule.line, conditions) }
+    bench?.dialling?.screen { screen($0, target, rule, conditions) }
+    return rearmed(conditions)
+  }
+
+  /// The new rule may expire sooner, or let a tunnel live less long.
+  private mutating func rearmed(_ conditions: borrowing Conditions) -> Action {
+    switch state {
+    case .relaying, .exchanging: deadlineMs = relayDeadlineMs(conditions)
+    case .peeking: deadlineMs = min(deadlineMs, relayDeadlineMs(conditions))
+    default: break
+    }
     return .wait
   }
 

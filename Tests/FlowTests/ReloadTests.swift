@@ -6,7 +6,73 @@ import Policy
 import Testing
 import Wire
 
+private func policy(_ rule: String, _ more: String = "") throws -> Policy {
+  try SimulationTests.policy("network_policy: {allow: [\(rule)]\(more)}")
+}
+
 private func connect(_ target: String) -> String { "CONNECT \(target) HTTP/1.1\r\nHost: \(target)\r\n\r\n" }
+
+@Suite struct ReloadTests {
+  private static let first = IPAddress.v4(0x5DB8_D822)
+  private static let second = IPAddress.v4(0x5DB8_D823)
+  private static let narrow = #"{host: "tls.example:443", addresses: [198.41.0.4]}"#
+
+  private static func dialling() throws -> Driver {
+    var driver = try Driver(try policy(#""tls.example:443""#))
+    _ = driver.send(connect("tls.example:443"))
+    _ = driver.tell(.answered(NameAnswer(family: .v6, addresses: [])))
+    guard case .connect(first, port: 443) = driver.tell(.answered(NameAnswer(family: .v4, addresses: [first, second])))
+    else {
+      Issue.record("the first address is tried")
+      return driver
+    }
+    driver.conditions.policy = try policy(narrow)
+    #expect(driver.tell(.policyReplaced).name == "wait")
+    return driver
+  }
+
+  @Test func anAttemptUnderWayIsHeldToTheNewRule() throws {
+    var driver = try Self.dialling()
+    #expect(driver.tell(.connected(dialled: Self.first, peer: Self.first)).name == "close")
+    #expect(driver.flow.takeOutcome()?.reason == .addressRefused)
+  }
+
+  @Test func anAddressThatTheNewRuleRefusesIsNotTried() throws {
+    var driver = try Self.dialling()
+    driver.pass(ms: 300)
+    #expect(driver.tell(.deadlinePassed).name == "wait")
+    #expect(driver.tell(.attemptFailed(code: 111)).name == "close")
+  }
+
+  @Test func aPlainRequestThatIsPacedIsHeldToTLS() throws {
+    let limit = #", rate_limits: [{host: "*", requests_per_minute: 60, burst: 1, on_limit: pace}]"#
+    let old = try policy(#""web.example:80""#, limit)
+    let opening = Opening.redirected(to: Self.first, port: 80, name: nil)
+    for isSecond in [false, true] {
+      var driver = try Driver(old, opening: opening)
+      _ = driver.tell(.accepted)
+      let action = driver.send("GET / HTTP/1.1\r\nHost: web.example\r\n\r\n")
+      guard isSecond else { continue }
+      #expect(action.name == "wait" && driver.flow.state == .pacing)
+      driver.conditions.policy = try policy(#"{host: "web.example:80", protocol: tls}"#)
+      #expect(driver.tell(.policyReplaced).name == "close")
+      #expect(driver.flow.takeOutcome()?.reason == .notTLS)
+    }
+  }
+
+  @Test func anExchangeEndsWhenItsNewRuleExpires() throws {
+    var driver = try Driver(try policy(#""web.example:80""#))
+    _ = driver.send("GET http://web.example/ HTTP/1.1\r\nHost: web.example\r\n\r\n")
+    #expect(try driver.reachUpstream().name == "sendRequest")
+    driver.conditions.policy = try policy(#"{host: "web.example:80", expires: "2027-01-15T08:01:00Z"}"#)
+    #expect(driver.tell(.policyReplaced).name == "wait")
+    #expect(driver.flow.deadlineMs == driver.conditions.nowMs + 60_000)
+    driver.pass(ms: 60_000)
+    #expect(driver.tell(.deadlinePassed).name == "close")
+    let outcome = driver.flow.takeOutcome()
+    #expect(outcome?.event == .revoked && outcome?.reason == .expired)
+  }
+}
 
 @Suite struct IdentityReloadTests {
   private static func policy(_ hash: String?) throws -> Policy {
