@@ -121,6 +121,11 @@ extension Connection {
       flow.standingUpstreamEnded()
       closeUpstream()
     }
+    // Each further request may leave a line: without room for one, the connection ends behind its answer.
+    if !worker.mayAccept {
+      close(.graceful)
+      return nil
+    }
     down.hold(flow.takeToClient())
     phase = .flushingAnswer
     flushAnswer()

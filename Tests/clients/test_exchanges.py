@@ -1,5 +1,7 @@
 """Plain HTTP exchanges that follow each other on one connection, and what one side may not do to the others."""
 
+import subprocess
+
 import pytest
 
 from gate import answer, basic, get, local, rules, until
@@ -108,3 +110,21 @@ def test_a_verdict_on_a_password_counts_for_that_password_alone(gate, tmp_path):
         sock.sendall(request)
         got = answer(sock)
     assert got.startswith(b"HTTP/1.1 407 "), got
+
+
+def test_a_kept_connection_leaves_no_more_lines_than_may_wait(gate, small_disk):
+    """The disk is full, and the policy lets traffic go on: past the buffer no connection is accepted, nor kept."""
+    one = gate(rules('"allowed.test:80"'), log=small_disk.log, on_failure="continue", more="limits: {log_buffer_bytes: 64KiB}")
+    small_disk.fill()
+    answered = 0
+    with one.dial() as sock:
+        while answered < 3000:
+            sock.sendall(get("refused.test"))
+            got = answer(sock)
+            if not got:
+                break
+            answered += 1
+    assert answered < 1000
+    # What waits is more than the whole disk had room for.
+    subprocess.run(["mount", "-o", "remount,size=1m", small_disk.log.parent], check=True)
+    until("it accepts again", lambda: one.ask(get("refused.test")).startswith(b"HTTP/1.1 403 "))
