@@ -144,9 +144,10 @@ package protocol LoopDelegate: AnyObject {
   private func fireTimers() {
     slots.advance(toMs: nowMs, due: &due)
     if due.isEmpty { return }
-    let fired = due
+    // One that fires may release the next, and its place may be taken again: that holder has a deadline of its own.
+    let fired = due.map(slots.slot(at:))
     due.removeAll(keepingCapacity: true)
-    for index in fired { slots.source(index: index)?.deadlinePassed() }
+    for slot in fired { slots.source(index: slot.index, generation: slot.generation)?.deadlinePassed() }
   }
 
   private func resumeQueued() {

@@ -69,8 +69,8 @@ struct SlotTable {
 
   func waitMs(nowMs: UInt64) -> UInt64? { wheel.waitMs(nowMs: nowMs) }
   mutating func advance(toMs nowMs: UInt64, due: inout [Int]) { wheel.advance(toMs: nowMs, due: &due) }
-  /// The holder of a place whose deadline has passed, if it is still held.
-  func source(index: Int) -> (any Source)? { entries[index].source }
+  /// The place as it is held now.
+  func slot(at index: Int) -> Slot { Slot(index: index, generation: entries[index].generation) }
 
   // MARK: - Further turns
 

@@ -61,6 +61,27 @@ struct Pair: ~Copyable {
 }
 
 @Suite struct LoopTests {
+  @Test func aDeadlineIsNotThatOfTheNextHolderOfItsPlace() throws {
+    let loop = try Loop()
+    let (one, other, next) = (Recorder(), Recorder(), Recorder())
+    let slots = [loop.register(one), loop.register(other)]
+    for slot in slots { loop.setDeadline(slot, atMs: loop.nowMs) }
+    // Whichever comes first takes the other's place away.
+    one.onEvent = {
+      loop.release(slots[1])
+      _ = loop.register(next)
+    }
+    other.onEvent = {
+      loop.release(slots[0])
+      _ = loop.register(next)
+    }
+    let turns = Turns(loop)
+    turns.stopsWhen = { one.deadlines + other.deadlines > 0 }
+    loop.run(turns)
+    #expect(one.deadlines + other.deadlines == 1)
+    #expect(next.deadlines == 0)
+  }
+
   @Test func anEdgeReachesItsSourceWithItsTag() throws {
     let loop = try Loop()
     let pair = try Pair()
