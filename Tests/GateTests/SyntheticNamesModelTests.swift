@@ -112,8 +112,9 @@ private struct Model {
       case 6:
         guard let at = retained.indices.randomElement(using: &choices) else { continue }
         let place = retained.remove(at: at)
+        model.nowMs += UInt64.random(in: 0...model.holdMs / 8, using: &choices)
         model.release(index(place))
-        table.release(place)
+        table.release(place, nowMs: model.nowMs)
       default:
         #expect(
           table.name(of: place) == model.held.first { $0.index == index(place) }?.name, "seed \(seed), step \(step)")

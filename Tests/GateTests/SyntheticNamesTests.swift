@@ -92,12 +92,12 @@ private let holdMs: UInt64 = 360_000
     #expect(table.retain(address) == one)
     #expect(table.retain(.v4(0xc612_0001)) == one)
     #expect(table.address(of: other, family: .v4, nowMs: 10 * holdMs) == nil)
-    table.release(address)
+    table.release(address, nowMs: 11 * holdMs)
     #expect(table.address(of: other, family: .v4, nowMs: 11 * holdMs) == nil)
-    table.release(.v4(0xc612_0001))
-    // The end of a connection counts as a use, at the time of the last answer.
-    #expect(table.address(of: other, family: .v4, nowMs: 12 * holdMs - 1) == nil)
-    #expect(table.address(of: other, family: .v4, nowMs: 12 * holdMs) != nil)
+    // The end of a connection counts as a use, also where no name was asked for in a long time.
+    table.release(.v4(0xc612_0001), nowMs: 15 * holdMs)
+    #expect(table.address(of: other, family: .v4, nowMs: 16 * holdMs - 1) == nil)
+    #expect(table.address(of: other, family: .v4, nowMs: 16 * holdMs) != nil)
     #expect(table.name(of: address) == other)
   }
 

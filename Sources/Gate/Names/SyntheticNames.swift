@@ -1,6 +1,7 @@
 // Addresses made up for names: what the DNS responder answers, and how a connection to one is known by its name again.
 // It relies on one lock, since all loops share it: a name asked for on one loop may be connected to on another.
 import Flow
+import Kernel
 import Policy
 import Synchronization
 import Wire
@@ -27,7 +28,7 @@ final class SyntheticNames: Sendable {
     var entries: [Entry?] = [nil]
     var oldest = 0
     var newest = 0
-    /// The latest time that an answer has brought: a connection's end brings none.
+    /// The latest time that an answer or the end of a connection has brought.
     var clockMs: UInt64 = 0
     var holdMs: UInt64
   }
@@ -86,9 +87,9 @@ final class SyntheticNames: Sendable {
     retain(address).map { NameLease(name: $0, address: address, table: self) }
   }
 
-  func release(_ address: IPAddress) {
+  func release(_ address: IPAddress, nowMs: UInt64) {
     guard let index = index(of: address) else { preconditionFailure("only what was retained is released") }
-    table.withLock { $0.release(index) }
+    table.withLock { $0.release(index, nowMs: nowMs) }
   }
 
   func name(of address: IPAddress) -> HostName? {
@@ -159,7 +160,8 @@ extension SyntheticNames.Table {
     return entry.name
   }
 
-  fileprivate mutating func release(_ index: Int) {
+  fileprivate mutating func release(_ index: Int, nowMs: UInt64) {
+    clockMs = max(clockMs, nowMs)
     guard let entry = entry(index), entry.connections > 0 else {
       preconditionFailure("an entry is released once for each time it was retained")
     }
@@ -217,5 +219,5 @@ final class NameLease {
     self.table = table
   }
 
-  deinit { table.release(address) }
+  deinit { table.release(address, nowMs: Clock.monotonicMs()) }
 }
