@@ -22,6 +22,8 @@ extension Connection {
     case .again: return true
     case .bodyEnded:
       up.isOpen = false
+      // The next request may stand right behind a chunked body.
+      flow.clientSent(up.takeSurplus().span)
       tell(.requestBodyEnded)
     case .sourceEnded:
       guard flow.state == .exchanging else { return up.carryEnd(to: &upstream, isLast: down.hasCarriedEnd) }
@@ -40,6 +42,8 @@ extension Connection {
     case .again: return true
     case .bodyEnded:
       down.isOpen = false
+      // What an upstream says unasked: it will not serve the next request.
+      flow.upstreamSent(down.takeSurplus().span)
       if flow.state == .exchanging { tell(.responseBodyEnded) }
     case .sourceEnded:
       guard flow.state == .exchanging else { return down.carryEnd(to: &client, isLast: up.hasCarriedEnd) }

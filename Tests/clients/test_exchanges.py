@@ -128,3 +128,27 @@ def test_a_kept_connection_leaves_no_more_lines_than_may_wait(gate, small_disk):
     # What waits is more than the whole disk had room for.
     subprocess.run(["mount", "-o", "remount,size=1m", small_disk.log.parent], check=True)
     until("it accepts again", lambda: one.ask(get("refused.test")).startswith(b"HTTP/1.1 403 "))
+
+
+def test_a_request_behind_a_chunked_body_is_answered(gate, upstream):
+    heard = []
+
+    def talk(stream):
+        data = b""
+        while b"0\r\n\r\n" not in data:
+            data += stream.recv(65536)
+            heard.append(data)
+        stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        stream.recv(65536)
+        stream.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+    server = upstream(talk)
+    target = f"allowed.test:{server.port}"
+    one = gate(rules(local("allowed.test", server.port)))
+    with one.dial() as sock:
+        sock.sendall(f"POST http://{target}/ HTTP/1.1\r\nHost: {target}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        until("it is read", lambda: heard)
+        sock.sendall(b"1\r\nx\r\n0\r\n\r\n" + get(target))
+        got = answer(sock)
+        while b" 204 " not in got:
+            got += sock.recv(65536) or pytest.fail(f"an end after {got}")
+    assert got.startswith(b"HTTP/1.1 200 ")

@@ -35,6 +35,8 @@ struct Channel {
   /// Of the held bytes, the last ones that no byte bucket has granted yet.
   private var unpaid = 0
   private var pipe: Pipe?
+  /// What was read behind the end of a chunked body: it belongs to what follows.
+  private var surplus: [UInt8] = []
   var meter = BodyMeter(.none)
   /// Bytes that the sink took.
   var moved: UInt64 = 0
@@ -62,6 +64,11 @@ struct Channel {
     if bytes.isEmpty { return }
     if !isPaid { unpaid += bytes.count }
     if held.isEmpty { held = bytes } else { held += bytes }
+  }
+
+  mutating func takeSurplus() -> [UInt8] {
+    defer { surplus = [] }
+    return surplus
   }
 
   mutating func dropHeld() {
@@ -163,7 +170,9 @@ extension Channel {
       bucket.refund(granted - count)
       if count < asked && !source.hasPeerEnded { source.isReadable = false }
       if count == Self.copyBytesMax && meter.blindBytesMax > count { isStreaming = true }
-      return pass(count, to: &sink, tools)
+      let end = pass(count, to: &sink, tools)
+      bucket.refund(surplus.count)
+      return end
     case .wouldBlock:
       bucket.refund(granted)
       source.isReadable = false
@@ -182,8 +191,9 @@ extension Channel {
     var passed = count
     switch tools.scratch.withBytes(count, { meter.follow($0) }) {
     case .more: break
-    // What stands behind a chunked body was not asked for: it is dropped, and the connection is not used again.
-    case .ended(let bodyCount): passed = bodyCount
+    case .ended(let bodyCount):
+      passed = bodyCount
+      surplus = tools.scratch.bytes(bodyCount..<count)
     case .malformed: return .malformed
     }
     if passed == 0 { return nil }
@@ -273,6 +283,7 @@ extension Channel {
   mutating func abandon(_ pipes: PipePool) {
     if let pipe { pipes.giveBack(pipe) }
     pipe = nil
+    surplus = []
     dropHeld()
   }
 }
