@@ -28,6 +28,8 @@ final class Bench {
   /// Where the request's head ends in the input, while it is needed.
   @safe @exclusivity(unchecked) private(set) var headLength = 0
   @safe @exclusivity(unchecked) var dialDeadlineMs: UInt64 = 0
+  /// A reload came while attempts were under way: what they lead to is screened again.
+  @safe @exclusivity(unchecked) var isRuleReplaced = false
   /// When this request first found no token.
   @safe @exclusivity(unchecked) var pacedSinceMs: UInt64?
   @safe @exclusivity(unchecked) var isAnswerHeadDone = false
@@ -213,6 +215,7 @@ final class Bench {
     answerOffset = 0
     dialling = nil
     pacedSinceMs = nil
+    isRuleReplaced = false
     isAnswerHeadDone = false
     isRequestBodyDone = false
     isAnswerBodyDone = false

@@ -39,7 +39,7 @@ extension Flow {
       if state == .peeking && !hasInput { return relayDeadlinePassed(conditions) }
       return refuse(.timeout, conditions, isClientSlow: true)
     case .drainEnded: return refuse(.shutdown, conditions)
-    case .relayEnded, .relayReset, .upstreamEnded:
+    case .relayEnded, .upstreamReset, .clientReset, .upstreamEnded:
       end(Outcome(.closed))
       return .close(.cut)
     case .uploadLimited, .downloadLimited: return onRelaying(event, conditions)

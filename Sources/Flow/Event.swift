@@ -34,8 +34,8 @@ package enum Event: Sendable {
   case bodyMalformed
   /// Both directions of a tunnel are done.
   case relayEnded
-  /// A connection of the tunnel was reset.
-  case relayReset
+  case upstreamReset
+  case clientReset
   case uploadLimited
   case downloadLimited
   case deadlinePassed

@@ -26,7 +26,10 @@ extension Flow {
     case .responseBodyEnded:
       bench.isAnswerBodyDone = true
       return finishIfDone(conditions)
-    case .upstreamEnded, .relayReset: return upstreamBroke(conditions)
+    case .upstreamEnded, .upstreamReset: return upstreamBroke(conditions)
+    case .clientReset:
+      end(Outcome(.closed))
+      return .close(.cut)
     case .clientEnded:
       // A client may shut down its sending side and still wait for the answer.
       bench.hasClientEnded = true

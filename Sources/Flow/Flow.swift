@@ -46,6 +46,14 @@ package struct Flow: ~Copyable {
       default: false
       }
     }
+
+    /// It waits for something, and its client is not read meanwhile.
+    package var isUndecided: Bool {
+      switch self {
+      case .authenticating, .pacing, .dialling: true
+      default: false
+      }
+    }
   }
 
   package internal(set) var state = State.readingHead
@@ -71,6 +79,8 @@ package struct Flow: ~Copyable {
   var lastActivityMs: UInt64 = 0
   private var outcome: Outcome?
   private var notice: Outcome?
+  /// One line of what enforce would refuse is enough for a request.
+  var hasNoted = false
 
   /// `expectsProxyHeader`: the peer passes on the connections of others, and says first whose.
   package init(
@@ -189,7 +199,7 @@ package struct Flow: ~Copyable {
     case .drainEnded: return refuse(.shutdown, conditions)
     case .deadlinePassed: return refuse(.timeout, conditions)
     case .gateFailed: return refuse(.tooMany, conditions)
-    case .relayReset:
+    case .upstreamReset, .clientReset:
       end(Outcome(.closed, address: address))
       return .close(.cut)
     default: return .wait
@@ -213,7 +223,8 @@ package struct Flow: ~Copyable {
 
   /// In report mode: what enforce would refuse goes out, and this is written down.
   mutating func note(_ reason: Reason, line: SourceLine? = nil, address: IPAddress? = nil) {
-    guard notice == nil else { return }
+    guard !hasNoted else { return }
+    hasNoted = true
     var outcome = Outcome(reason == .rateLimited || reason == .tooMany ? .limited : .denied, reason, line: line)
     outcome.address = address
     outcome.wouldDeny = true

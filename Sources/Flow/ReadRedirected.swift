@@ -12,7 +12,7 @@ extension Flow {
       return hasInput ? refuseHead("The connection ended inside its first message", conditions) : endSilently()
     case .deadlinePassed: return refuse(.timeout, conditions, isClientSlow: true)
     case .drainEnded: return hasInput ? refuse(.shutdown, conditions) : endSilently()
-    case .relayReset: return endSilently()
+    case .upstreamReset, .clientReset: return endSilently()
     default: return .wait
     }
   }

@@ -19,7 +19,7 @@ extension Flow {
     case .clientEnded: return refuseHead("The connection ended inside the SOCKS negotiation", conditions)
     case .deadlinePassed: return refuse(.timeout, conditions, isClientSlow: true)
     case .drainEnded: return refuse(.shutdown, conditions)
-    case .relayReset: return endSilently()
+    case .upstreamReset, .clientReset: return endSilently()
     default: return .wait
     }
   }

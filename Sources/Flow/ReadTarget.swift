@@ -17,7 +17,7 @@ extension Flow {
       return refuse(.timeout, conditions, isClientSlow: true)
     case .drainEnded:
       return hasBytes ? refuse(.shutdown, conditions) : endSilently()
-    case .relayReset: return endSilently()
+    case .upstreamReset, .clientReset: return endSilently()
     default: return .wait
     }
   }
@@ -72,6 +72,7 @@ extension Flow {
   private mutating func beginHead(_ conditions: borrowing Conditions) {
     target = nil
     rule = nil
+    hasNoted = false
     address = nil
     // The policy may have been replaced since the last request.
     identifySource(conditions)

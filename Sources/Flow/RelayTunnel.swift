@@ -18,7 +18,7 @@ extension Flow {
     case .relayEnded:
       end(Outcome(.closed))
       return .close(.graceful)
-    case .relayReset:
+    case .upstreamReset, .clientReset:
       end(Outcome(.closed))
       return .close(.cut)
     case .uploadLimited, .downloadLimited:
@@ -94,6 +94,7 @@ extension Flow {
       return replaced(reason, rule.line, conditions)
     }
     if let reason = openingProblem { return replaced(reason, rule.line, conditions) }
+    bench?.isRuleReplaced = true
     bench?.dialling?.screen { screen($0, target, rule, conditions) }
     return rearmed(conditions)
   }

@@ -61,7 +61,7 @@ extension Flow {
       say(refusal, in: ReplyForm(first))
       end(nil)
       return .close(.graceful)
-    case .clientEnded, .deadlinePassed, .drainEnded, .relayReset, .gateFailed:
+    case .clientEnded, .deadlinePassed, .drainEnded, .upstreamReset, .clientReset, .gateFailed:
       end(nil)
       return .close(.cut)
     default: return .wait

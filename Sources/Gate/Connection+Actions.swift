@@ -22,8 +22,8 @@ extension Connection {
       case .connect(let address, let port): next = connect(address, port)
       case .reply:
         down.hold(flow.takeToClient())
-        if case .reset? = down.flush(to: &client) {
-          next = flow.handle(.relayReset, worker.conditions)
+        if case .sinkReset? = down.flush(to: &client) {
+          next = flow.handle(.clientReset, worker.conditions)
         } else if flow.hasInput {
           next = flow.handle(.clientSent, worker.conditions)
         }
@@ -84,7 +84,7 @@ extension Connection {
       down.hold(early.answer)
     }
     if isDown { down.open(.tunnel) }
-    if let end = down.flush(to: &client), case .reset = end { return flow.handle(.relayReset, worker.conditions) }
+    if let end = down.flush(to: &client), case .sinkReset = end { return flow.handle(.clientReset, worker.conditions) }
     relay()
     return nil
   }
@@ -98,7 +98,7 @@ extension Connection {
     if case .malformed = progress { return flow.handle(.bodyMalformed, worker.conditions) }
     if up.meter.hasEnded { up.isOpen = false }
     let end = up.flush(to: &upstream, bucket: use(flow.rule?.uploadBytes))
-    if case .reset? = end { return flow.handle(.upstreamEnded, worker.conditions) }
+    if case .sinkReset? = end { return flow.handle(.upstreamEnded, worker.conditions) }
     if case .limited(let waitNs)? = end, !pace(waitNs) { return flow.handle(.uploadLimited, worker.conditions) }
     if case .none = body { return nil }
     return up.meter.hasEnded ? flow.handle(.requestBodyEnded, worker.conditions) : nil
@@ -110,7 +110,7 @@ extension Connection {
     let (bytes, progress) = flow.takeAnswer(within: &down.meter)
     down.hold(bytes)
     if case .malformed = progress { return flow.handle(.bodyMalformed, worker.conditions) }
-    if let end = down.flush(to: &client), case .reset = end { return flow.handle(.relayReset, worker.conditions) }
+    if let end = down.flush(to: &client), case .sinkReset = end { return flow.handle(.clientReset, worker.conditions) }
     guard down.meter.hasEnded else { return nil }
     down.isOpen = false
     return flow.handle(.responseBodyEnded, worker.conditions)
@@ -137,7 +137,7 @@ extension Connection {
   mutating func flushAnswer() {
     switch down.flush(to: &client) {
     case nil: phase = .open
-    case .reset: tell(.relayReset)
+    case .sinkReset: tell(.clientReset)
     default: break
     }
   }

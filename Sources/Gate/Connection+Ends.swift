@@ -26,7 +26,7 @@ extension Connection {
       phase = .lingering
       arm(atMs: worker.conditions.nowMs + Self.lingerMs)
       linger()
-    case .reset: close(cut: true)
+    case .sinkReset: close(cut: true)
     default: break
     }
   }

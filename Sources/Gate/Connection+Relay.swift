@@ -29,7 +29,8 @@ extension Connection {
       guard flow.state == .exchanging else { return up.carryEnd(to: &upstream, isLast: down.hasCarriedEnd) }
       tell(.clientEnded)
     case .malformed: tell(.bodyMalformed)
-    case .reset: tell(.relayReset)
+    case .sourceReset: tell(.clientReset)
+    case .sinkReset: tell(.upstreamReset)
     case .limited(let retryAfterNs): limited(.uploadLimited, retryAfterNs)
     }
     return false
@@ -50,7 +51,8 @@ extension Connection {
       down.isOpen = false
       tell(down.meter.endsWithConnection ? .responseBodyEnded : .upstreamEnded)
     case .malformed: tell(.bodyMalformed)
-    case .reset: tell(.relayReset)
+    case .sourceReset: tell(.upstreamReset)
+    case .sinkReset: tell(.clientReset)
     case .limited(let retryAfterNs): limited(.downloadLimited, retryAfterNs)
     }
     return false

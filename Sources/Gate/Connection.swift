@@ -70,6 +70,8 @@ struct Connection: ~Copyable {
   mutating func ready(_ readiness: Readiness, tag: UInt8) {
     if tag == Self.clientTag {
       client.note(readiness)
+      // While nothing is read of a client, this is how its reset is heard: it does not keep its place until a deadline.
+      if readiness.isBroken && flow.state.isUndecided { return tell(.clientReset) }
     } else if upstreamSocket.isStanding(tag) {
       upstream.note(readiness)
       if flow.state == .readingHead { return standingUpstreamEvent() }
@@ -160,14 +162,14 @@ struct Connection: ~Copyable {
         tell(.clientSent)
       case .wouldBlock:
         client.isReadable = false
-        if client.isGone { tell(.relayReset) }
+        if client.isGone { tell(.clientReset) }
       case .end:
         client.isReadable = false
         up.hasSourceEnded = true
         tell(.clientEnded)
       case .failed:
         client.isReadable = false
-        tell(.relayReset)
+        tell(.clientReset)
       }
     }
   }
@@ -177,7 +179,7 @@ struct Connection: ~Copyable {
     var chunks = 0
     while phase == .open && upstream.isReadable && flow.wantsAnswerHead {
       if let end = down.flush(to: &client) {
-        if case .reset = end { tell(.relayReset) }
+        if case .sinkReset = end { tell(.clientReset) }
         return
       }
       chunks += 1

@@ -80,7 +80,8 @@ package struct FlowSimulation: ~Copyable {
       return .clientSent
     default:
       let rare: [Event] = [
-        .upstreamEnded, .requestBodyEnded, .responseBodyEnded, .relayEnded, .relayReset, .policyReplaced, .gateFailed,
+        .upstreamEnded, .requestBodyEnded, .responseBodyEnded, .relayEnded, .upstreamReset, .clientReset,
+        .policyReplaced, .gateFailed,
         .bodyMalformed, .uploadLimited, .downloadLimited, .drainEnded,
       ]
       return rare[choices.next(below: rare.count)]

@@ -52,17 +52,6 @@ def upstream():
         one.server_close()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 64 KiB for the log."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True).returncode:
-        pytest.skip("mounting a tmpfs needs root")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
 class Certificates:
     """A CA of its own, and a server certificate for names under .test."""
 

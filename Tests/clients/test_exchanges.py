@@ -1,10 +1,12 @@
 """Plain HTTP exchanges that follow each other on one connection, and what one side may not do to the others."""
 
+import socket
+import struct
 import subprocess
 
 import pytest
 
-from gate import answer, basic, get, local, rules, until
+from gate import answer, basic, echo, get, local, rules, until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 # Of `one`, slow enough for a reload and a second request meanwhile; and of `two`.
@@ -152,3 +154,46 @@ def test_a_request_behind_a_chunked_body_is_answered(gate, upstream):
         while b" 204 " not in got:
             got += sock.recv(65536) or pytest.fail(f"an end after {got}")
     assert got.startswith(b"HTTP/1.1 200 ")
+
+
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def test_a_client_that_resets_while_its_name_is_resolved_is_let_go(gate, names):
+    names.is_silent = True
+    one = gate(rules(local("allowed.test", 443)))
+    sock = one.dial()
+    sock.sendall(b"CONNECT allowed.test:443 HTTP/1.1\r\nHost: allowed.test:443\r\n\r\n")
+    until("the name is asked for", lambda: names.asked)
+    reset(sock)
+    line = one.logged(host="allowed.test")
+    assert line["event"] == "closed" and line["duration_ms"] < 5000
+
+
+def test_a_client_that_resets_a_download_is_no_fault_of_the_upstream(gate, upstream):
+    def stream(peer):
+        peer.recv(65536)
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+        while True:
+            peer.sendall(b"x" * 65536)
+
+    server = upstream(stream)
+    one = gate(rules(local("allowed.test", server.port)))
+    sock = one.dial()
+    sock.sendall(get(f"allowed.test:{server.port}"))
+    assert sock.recv(100).startswith(b"HTTP/1.1 200 ")
+    reset(sock)
+    line = one.logged(host="allowed.test")
+    assert line["event"] == "closed" and "reason" not in line, line
+
+
+def test_report_mode_leaves_one_line_of_what_enforce_would_refuse(gate, upstream):
+    server = upstream(echo)
+    one = gate("network_policy: {mode: report}")
+    sock, _ = one.connect(f"any.test:{server.port}")
+    sock.sendall(b"\x16\x03\x01\x00\x05hello")
+    sock.close()
+    one.logged(event="closed", host="any.test")
+    assert [line["reason"] for line in one.lines() if line.get("would_deny")] == ["not_allowed"]

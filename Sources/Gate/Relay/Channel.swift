@@ -16,7 +16,7 @@ struct Side {
   var isGone = false
 
   /// What it comes to that nothing can be read now.
-  var dry: PumpEnd { isGone ? .reset : .blocked }
+  var dry: PumpEnd { isGone ? .sourceReset : .blocked }
 
   mutating func note(_ readiness: Readiness) {
     if readiness.isReadable { isReadable = true }
@@ -86,7 +86,8 @@ enum PumpEnd {
   case sourceEnded
   case bodyEnded
   case malformed
-  case reset
+  case sourceReset
+  case sinkReset
   /// No tokens are left for bytes; the wait in nanoseconds.
   case limited(retryAfterNs: UInt64)
 }
@@ -115,7 +116,7 @@ extension Channel {
         heldOffset += sent
         if heldOffset == held.count { dropHeld() } else if sent < count { sink.isWritable = false }
       case .wouldBlock: sink.isWritable = false
-      case .end, .failed: return .reset
+      case .end, .failed: return .sinkReset
       }
     }
     return nil
@@ -183,7 +184,7 @@ extension Channel {
       return .sourceEnded
     case .failed:
       bucket.refund(granted)
-      return .reset
+      return .sourceReset
     }
   }
 
@@ -209,7 +210,7 @@ extension Channel {
       sink.isWritable = false
       hold(tools.scratch.bytes(0..<passed))
       return .blocked
-    case .end, .failed: return .reset
+    case .end, .failed: return .sinkReset
     }
   }
 
@@ -245,7 +246,7 @@ extension Channel {
       bucket.refund(granted)
       tools.pipes.giveBack(pipe)
       // Some sources cannot be spliced (EINVAL): they can be copied.
-      guard code == SystemError.invalidArgument else { return .reset }
+      guard code == SystemError.invalidArgument else { return .sourceReset }
       isStreaming = false
       return nil
     }
@@ -258,7 +259,7 @@ extension Channel {
       switch pipe.drain(to: sink.fd, more: false) {
       case .bytes(let count): moved += UInt64(count)
       case .wouldBlock: sink.isWritable = false
-      case .end, .failed: return .reset
+      case .end, .failed: return .sinkReset
       }
     }
     self.pipe = nil
