@@ -269,6 +269,7 @@ def test_what_is_no_query_ends_its_connection(junk, gate):
     assert TCP(one.dns_port).ask("allowed.test").addresses
 
 
+@pytest.mark.figures
 def test_a_slow_client_and_one_that_reads_nothing_are_let_go(gate):
     one = gate(POLICY, more="timeouts: {head: 1, drain: 1}", flags=DNS)
     idle, slow, deaf = (TCP(one.dns_port) for _ in range(3))
@@ -423,6 +424,7 @@ def test_another_class_is_refused_and_a_reply_is_not_answered(gate):
 
 # Floods
 
+@pytest.mark.figures
 @pytest.mark.parametrize("under", ["refused.test", "wild.test"])
 def test_10000_random_labels_leave_memory_bounded(under, gate, names):
     one = gate(rules('"*.wild.test:443"'), more="limits: {synthetic_names: 1000}", flags=DNS)
