@@ -18,6 +18,7 @@ extern const char *sandbox_stage;
 const char *sandbox_next(const char *text);
 
 int network_loopback_up(void);
+int network_address(const char *address);
 int network_local_route(int family);
 int network_listen(uint16_t port, uint64_t flags);
 

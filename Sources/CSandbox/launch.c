@@ -287,6 +287,7 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_DIE_WITH_PARENT: FAIL_IF(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0, "prctl(PR_SET_PDEATHSIG)"); return 0;
     case CSANDBOX_HOST_NAME: FAIL_IF(sethostname(first, strlen(first)) < 0, "sethostname"); return 0;
     case CSANDBOX_LOOPBACK_UP: return network_loopback_up();
+    case CSANDBOX_ADDRESS: return network_address(first);
     case CSANDBOX_LOCAL_ROUTE: return network_local_route((int)step->number);
     case CSANDBOX_SETTING: return write_setting(first, second);
     case CSANDBOX_LISTEN: return listen_for(inside, step);

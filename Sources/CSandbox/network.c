@@ -20,6 +20,7 @@ struct request {
   union {
     struct ifinfomsg link;
     struct rtmsg route;
+    struct ifaddrmsg address;
   };
   char attributes[64];
 };
@@ -54,6 +55,32 @@ int network_loopback_up(void) {
   return ask(&request);
 }
 
+static void append(struct request *request, unsigned short type, const void *value, size_t size) {
+  struct rtattr *attribute = (struct rtattr *)((char *)request + NLMSG_ALIGN(request->head.nlmsg_len));
+  attribute->rta_type = type;
+  attribute->rta_len = (unsigned short)RTA_LENGTH(size);
+  memcpy(RTA_DATA(attribute), value, size);
+  request->head.nlmsg_len = NLMSG_ALIGN(request->head.nlmsg_len) + RTA_ALIGN(attribute->rta_len);
+}
+
+// Beside 127.0.0.1 and ::1: resolvers do not ask for a family that has no other address (AI_ADDRCONFIG).
+int network_address(const char *text) {
+  struct in6_addr bytes;
+  int is_v6 = inet_pton(AF_INET6, text, &bytes) == 1;
+  if (!is_v6 && inet_pton(AF_INET, text, &bytes) != 1) {
+    sandbox_stage = "inet_pton";
+    return -EINVAL;
+  }
+  struct request request = {
+      .head = {.nlmsg_type = RTM_NEWADDR, .nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL,
+               .nlmsg_len = NLMSG_LENGTH(sizeof request.address)},
+      .address = {.ifa_family = is_v6 ? AF_INET6 : AF_INET, .ifa_prefixlen = is_v6 ? 128 : 32, .ifa_index = LOOPBACK,
+                  .ifa_scope = RT_SCOPE_UNIVERSE}};
+  append(&request, IFA_LOCAL, &bytes, is_v6 ? 16 : 4);
+  append(&request, IFA_ADDRESS, &bytes, is_v6 ? 16 : 4);
+  return ask(&request);
+}
+
 // ip route add local default dev lo: from now on every address of the family is this namespace's own.
 int network_local_route(int family) {
   struct request request = {
@@ -61,11 +88,7 @@ int network_local_route(int family) {
                .nlmsg_len = NLMSG_LENGTH(sizeof request.route)},
       .route = {.rtm_family = family == 6 ? AF_INET6 : AF_INET, .rtm_table = RT_TABLE_LOCAL, .rtm_protocol = RTPROT_BOOT,
                 .rtm_scope = family == 6 ? RT_SCOPE_UNIVERSE : RT_SCOPE_HOST, .rtm_type = RTN_LOCAL}};
-  struct rtattr *device = (struct rtattr *)((char *)&request + NLMSG_ALIGN(request.head.nlmsg_len));
-  device->rta_type = RTA_OIF;
-  device->rta_len = RTA_LENGTH(sizeof(int));
-  memcpy(RTA_DATA(device), &(int){LOOPBACK}, sizeof(int));
-  request.head.nlmsg_len = NLMSG_ALIGN(request.head.nlmsg_len) + RTA_ALIGN(device->rta_len);
+  append(&request, RTA_OIF, &(int){LOOPBACK}, sizeof(int));
   return ask(&request);
 }
 

@@ -60,7 +60,10 @@ int csandbox_reap(int pid) {
 
 int csandbox_foreground_group(void) { return tcgetpgrp(STDIN_FILENO); }
 
-int csandbox_in_foreground(void) { return isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp(); }
+// In a pipeline the foreground belongs to others too: they would be stopped when they read from the terminal.
+int csandbox_in_foreground(void) {
+  return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp();
+}
 
 // SIGTTOU is blocked. A terminal that is gone needs nobody in its foreground.
 void csandbox_take_foreground(int group) { tcsetpgrp(STDIN_FILENO, group > 0 ? group : getpgrp()); }

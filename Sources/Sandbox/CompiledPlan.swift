@@ -54,6 +54,7 @@ struct CompiledPlan {
     case .dieWithParent: return entry(CSANDBOX_DIE_WITH_PARENT)
     case .hostName(let name): return entry(CSANDBOX_HOST_NAME, place(name))
     case .loopbackUp: return entry(CSANDBOX_LOOPBACK_UP)
+    case .address(let address): return entry(CSANDBOX_ADDRESS, place(address))
     case .localRoute(let family): return entry(CSANDBOX_LOCAL_ROUTE, number: family == .v6 ? 6 : 4)
     case .setting(let path, let value): return entry(CSANDBOX_SETTING, place(path), place(value))
     case .listen(let one): return entry(CSANDBOX_LISTEN, number: UInt64(one.port), more: one.flags)

@@ -103,7 +103,9 @@ struct NetworkPart {
 
   init(ports: [UInt16], hasIPv6: Bool) {
     let families: [IPFamily] = hasIPv6 ? [.v4, .v6] : [.v4]
-    var steps: [Step] = [.loopbackUp] + families.map { .localRoute($0) }
+    // Of the networks for documentation (RFC 5737, RFC 3849): no address that anything else could have.
+    let addresses = hasIPv6 ? ["192.0.2.2", "2001:db8::2"] : ["192.0.2.2"]
+    var steps: [Step] = [.loopbackUp] + addresses.map { .address($0) } + families.map { .localRoute($0) }
     // Else a host that is not there would look alive.
     steps.append(.setting("/proc/sys/net/ipv4/icmp_echo_ignore_all", "1"))
     if hasIPv6 { steps.append(.setting("/proc/sys/net/ipv6/icmp/echo_ignore_all", "1")) }

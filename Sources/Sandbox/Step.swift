@@ -56,6 +56,8 @@ package enum Step: Equatable, Sendable {
   case dieWithParent
   case hostName(String)
   case loopbackUp
+  /// Beside the loopback's own: resolvers do not ask for a family that has no other.
+  case address(String)
   /// Every address of the family leads to the sandbox's own loopback.
   case localRoute(IPFamily)
   case setting(String, String)
@@ -92,7 +94,7 @@ package enum Step: Equatable, Sendable {
 extension Step: CustomStringConvertible {
   package var description: String {
     switch self {
-    case .listen, .localRoute, .loopbackUp, .handOut, .hostName, .setting: network
+    case .listen, .localRoute, .address, .loopbackUp, .handOut, .hostName, .setting: network
     case .newRoot, .folder, .link, .file, .bind, .pin, .temporary, .processes, .terminals, .mask, .enterRoot: files
     default: process
     }
@@ -102,6 +104,7 @@ extension Step: CustomStringConvertible {
     switch self {
     case .hostName(let name): "host name \(name)"
     case .loopbackUp: "loopback up"
+    case .address(let address): "address \(address)"
     case .localRoute(let family): "every \(family == .v4 ? "IPv4" : "IPv6") address is the gate"
     case .setting(let path, let value): "\(path) = \(value)"
     case .listen(let one):

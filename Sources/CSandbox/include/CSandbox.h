@@ -11,6 +11,7 @@ enum csandbox_op {
   CSANDBOX_DIE_WITH_PARENT,
   CSANDBOX_HOST_NAME,         // first
   CSANDBOX_LOOPBACK_UP,
+  CSANDBOX_ADDRESS,           // first
   CSANDBOX_LOCAL_ROUTE,       // number 4 or 6
   CSANDBOX_SETTING,           // first the file, second what is written to it
   CSANDBOX_LISTEN,            // number port, more CSANDBOX_LISTEN_*
