@@ -12,10 +12,12 @@ package struct LoadedPolicy {
 }
 
 package enum PolicyFile {
-  private static let keys = ["network_policy", "clients", "listen", "resolver", "dns", "log", "limits", "timeouts"]
+  private static let keys = [
+    "network_policy", "clients", "listen", "resolver", "dns", "log", "limits", "timeouts", "process_limits",
+  ]
   static let needsInspection = "it needs the inside of TLS, which this version does not inspect"
   private static let later = [
-    "filesystem_policy": "sandboxes come with `sluice run`", "process_limits": "sandboxes come with `sluice run`",
+    "filesystem_policy": "give `sluice run` --read-only and --read-write",
     "credentials": needsInspection, "content_policy": needsInspection,
   ]
 

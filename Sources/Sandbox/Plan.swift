@@ -38,10 +38,10 @@ package struct SandboxUser: Equatable, Sendable {
   }
 }
 
-/// What rlimits can hold: processes of the sandbox together, data of each one.
+/// What rlimits can hold: processes of the sandbox together, data of each one. nil is no limit.
 package struct ProcessLimits: Equatable, Sendable {
-  package var processes = 64
-  package var memoryBytes = 512 << 20
+  package var processes: Int? = 64
+  package var dataBytes: Int? = 512 << 20
 
   package init() {}
 }
@@ -75,7 +75,11 @@ package struct Plan: Equatable, Sendable {
     steps += files.steps
     steps += [
       .limit(.coreBytes, 0), .limit(.openFiles, Self.openFiles),
-      .limit(.processes, UInt64(options.limits.processes)), .limit(.dataBytes, UInt64(options.limits.memoryBytes)),
+    ]
+    // Process 1 counts, and so does the one that becomes the command.
+    if let processes = options.limits.processes { steps.append(.limit(.processes, UInt64(processes))) }
+    if let bytes = options.limits.dataBytes { steps.append(.limit(.dataBytes, UInt64(bytes))) }
+    steps += [
       .dropBoundingCapabilities, .lockSecureBits, .noNewPrivileges, .dropCapabilities, .notDumpable, .reaper,
       .session(isForeground: options.isForeground), .workIn(options.workspace),
       .landlock(writable: files.writable, devices: "/dev"), .seccomp, .closeDescriptors,

@@ -16,7 +16,7 @@ struct SandboxWish {
   }
 
   func plan(isForeground: Bool, canaries: [Probe]) throws(LaunchFailure) -> Plan {
-    try checkLimits()
+    let limits = try limits()
     let workspace = try workspace()
     let user = try user(workspace: workspace)
     var wanted = SandboxOptions(
@@ -27,6 +27,7 @@ struct SandboxWish {
     wanted.ports = ports()
     wanted.readOnly = try options.readOnly.map { path throws(LaunchFailure) in try further(path, "--read-only") }
     wanted.readWrite = try options.readWrite.map { path throws(LaunchFailure) in try further(path, "--read-write") }
+    wanted.limits = limits
     wanted.protected = try protected(workspace: workspace)
     wanted.isForeground = isForeground
     if !options.noProbe { wanted.probes = probes(workspace: workspace) + canaries }
@@ -35,16 +36,32 @@ struct SandboxWish {
 
   // MARK: - Limits
 
-  private func checkLimits() throws(LaunchFailure) {
+  private func limits() throws(LaunchFailure) -> ProcessLimits {
+    let wanted = policy.settings.process
     guard options.limits == .bestEffort else {
       throw LaunchFailure(
-        "process limits (512 MiB, 64 processes, 2 cores) need a cgroup of the sandbox's own, which this version does not "
-          + "make; --limits best-effort holds what rlimits can")
+        "process_limits (\(text(wanted).joined(separator: ", "))) need a cgroup of the sandbox's own, which this version does "
+          + "not make; --limits best-effort holds what rlimits can, and says what it does not")
     }
-    guard !options.printPlan else { return }
-    Messages.warn(
-      "--limits best-effort: 64 processes are held, and 512 MiB of data for each; memory of all together, swap, processor "
-        + "time and disk speed are not")
+    var held = ProcessLimits()
+    held.processes = wanted.processes
+    held.dataBytes = wanted.memoryBytes
+    guard !options.printPlan else { return held }
+    var loose: [String] = []
+    if wanted.cpu != nil { loose.append("cpu.max") }
+    if wanted.memoryBytes != nil { loose.append("memory.max for all processes together (each is held to it)") }
+    if wanted.swapBytes != nil { loose.append("memory.swap.max") }
+    if !loose.isEmpty { Messages.warn("--limits best-effort: not enforced are \(loose.joined(separator: ", "))") }
+    return held
+  }
+
+  private func text(_ limits: Settings.Process) -> [String] {
+    [
+      "cpu.max \(limits.cpu.map { "\($0.quotaUs) \($0.periodUs)" } ?? "max")",
+      "memory.max \(limits.memoryBytes.map { "\($0)" } ?? "max")",
+      "memory.swap.max \(limits.swapBytes.map { "\($0)" } ?? "max")",
+      "pids.max \(limits.processes.map { "\($0)" } ?? "max")",
+    ]
   }
 
   // MARK: - The workspace

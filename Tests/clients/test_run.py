@@ -188,7 +188,7 @@ def test_a_stopped_command_is_a_stopped_job_outside(place):
     terminal = Terminal(place, "bash", "--norc", "--noprofile", "-i")
     terminal.hear("outer> ")
     terminal.say(f"{command}\n")
-    terminal.hear("best-effort: 64")
+    terminal.hear("not enforced")
     until("cat runs", lambda: any(line.startswith("cat\0") for line in place.processes().values()))
     terminal.say("one\n")
     terminal.hear(r"one\r\none\r\n")
@@ -206,6 +206,31 @@ def test_a_stopped_command_is_a_stopped_job_outside(place):
     terminal.hear(r"status 130\r\n")
     terminal.say("exit\n")
     assert terminal.end() == 0
+
+
+def test_process_limits_hold_as_far_as_rlimits_go(place):
+    place.write("network_policy: {default: deny}\nprocess_limits: {pids.max: 12, memory.max: 128M, cpu.max: max}")
+    got = place.run("/usr/bin/python3", "-c", """
+import os, time
+count = 0
+try:
+    while count < 100:
+        if os.fork() == 0:
+            time.sleep(30)
+        count += 1
+except BlockingIOError:
+    print(count)
+try:
+    bytes(200 << 20)
+except MemoryError:
+    print("no memory")
+print(len(bytes(64 << 20)))
+""")
+    # Process 1 and Python itself are two of them.
+    assert got.stdout == f"10\nno memory\n{64 << 20}\n", got
+    assert "not enforced are memory.max for all processes together (each is held to it), memory.swap.max\n" in got.stderr
+    place.write("network_policy: {default: deny}\nprocess_limits: {pids.max: max, memory.max: max, memory.swap.max: max, cpu.max: max}")
+    assert "not enforced" not in place.run("true").stderr
 
 
 # MARK: the network
