@@ -365,6 +365,10 @@ static int write_process_file(int pid, const char *name, const char *text) {
 static int map_ids(int pid, const struct csandbox_plan *plan, const char **stage) {
   char map[64];
   int result = 0;
+  *stage = "cgroup.procs";
+  snprintf(map, sizeof map, "%d", pid);
+  if (plan->cgroup_procs) result = csandbox_write_file(plan->cgroup_procs, map);
+  if (result < 0) return result;
   *stage = "setgroups";
   if (plan->denies_setgroups) result = write_process_file(pid, "setgroups", "deny");
   if (result < 0) return result;

@@ -4,6 +4,7 @@
 #include "CSandbox.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -11,6 +12,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fsuid.h>
@@ -109,6 +111,30 @@ long csandbox_real_path(const char *path, char *text, size_t room) {
 }
 
 int csandbox_make_folder(const char *path, uint32_t mode) { return mkdir(path, mode) < 0 ? -errno : 0; }
+
+int csandbox_write_file(const char *path, const char *text) {
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return -errno;
+  int result = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+  close(fd);
+  return result;
+}
+
+int csandbox_remove_folder(const char *path) { return rmdir(path) < 0 ? -errno : 0; }
+
+void csandbox_sweep(const char *base, const char *prefix) {
+  DIR *folder = opendir(base);
+  if (!folder) return;
+  for (struct dirent *entry; (entry = readdir(folder));) {
+    const char *dash = strrchr(entry->d_name, '-');
+    if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || !dash) continue;
+    int pid = atoi(dash + 1);
+    char path[PATH_MAX];
+    if (pid <= 0 || kill(pid, 0) == 0 || errno != ESRCH) continue;
+    if (snprintf(path, sizeof path, "%s/%s", base, entry->d_name) < (int)sizeof path) rmdir(path);
+  }
+  closedir(folder);
+}
 
 // MARK: canaries
 

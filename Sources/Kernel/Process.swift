@@ -55,6 +55,7 @@ package enum Clock {
 package enum Machine {
   /// Cores that this process may run on.
   package static func cores() -> Int { Int(clinux_cores()) }
+  package static var processID: Int32 { getpid() }
   package static func exit(status: Int32) -> Never { Glibc.exit(status) }
 }
 

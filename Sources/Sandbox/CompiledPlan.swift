@@ -17,6 +17,7 @@ struct CompiledPlan {
     for (index, step) in plan.steps.enumerated() {
       // What the parent does by itself.
       switch step {
+      case .cgroup: continue
       case .namespaces(let kinds):
         namespaces = kinds.reduce(0) { $0 | $1.flag }
         continue
@@ -49,7 +50,7 @@ struct CompiledPlan {
 
   private mutating func compile(_ step: Step) -> csandbox_step {
     switch step {
-    case .namespaces, .mapIDs: preconditionFailure("the parent's own steps")
+    case .cgroup, .namespaces, .mapIDs: preconditionFailure("the parent's own steps")
     case .becomeUser(let uid, let gid): return entry(CSANDBOX_BECOME_USER, number: UInt64(uid), more: UInt64(gid))
     case .dieWithParent: return entry(CSANDBOX_DIE_WITH_PARENT)
     case .hostName(let name): return entry(CSANDBOX_HOST_NAME, place(name))

@@ -18,21 +18,26 @@ package struct Launched: ~Copyable {
   private let pid: CInt
   private let plan: Plan
   private let origin: [Int]
+  private let cgroup: Cgroup?
 
   package init(_ plan: Plan) throws(LaunchFailure) {
+    var cgroup: Cgroup?
+    if let spec = plan.cgroup { cgroup = try Cgroup(spec) }
+    // No text at all where there is no cgroup.
+    let processes = cgroup.map { $0.processes.utf8.map { CChar(bitPattern: $0) } + [0] } ?? []
     let compiled = CompiledPlan(plan)
-    self.plan = plan
-    origin = compiled.origin
     var control: CInt = -1
     var stage: UnsafePointer<CChar>?
     // SAFETY: the arrays live through the call. The child has its own copy of them, and never comes back from it.
     let pid = unsafe compiled.steps.withUnsafeBufferPointer { steps in
       unsafe compiled.texts.withUnsafeBufferPointer { texts in
-        var plain = unsafe csandbox_plan(
-          namespaces: compiled.namespaces, uid: compiled.uid, gid: compiled.gid,
-          denies_setgroups: plan.user.isOther ? 0 : 1, count: UInt32(steps.count), steps: steps.baseAddress,
-          texts: texts.baseAddress)
-        return unsafe csandbox_launch(&plain, &control, &stage)
+        unsafe processes.withUnsafeBufferPointer { processes in
+          var plain = unsafe csandbox_plan(
+            namespaces: compiled.namespaces, uid: compiled.uid, gid: compiled.gid,
+            denies_setgroups: plan.user.isOther ? 0 : 1, count: UInt32(steps.count), steps: steps.baseAddress,
+            texts: texts.baseAddress, cgroup_procs: processes.isEmpty ? nil : processes.baseAddress)
+          return unsafe csandbox_launch(&plain, &control, &stage)
+        }
       }
     }
     guard pid >= 0 else {
@@ -41,6 +46,9 @@ package struct Launched: ~Copyable {
       throw .parent(SystemError(name, code: -pid))
     }
     self.pid = pid
+    self.cgroup = cgroup
+    self.plan = plan
+    origin = compiled.origin
     self.control = Descriptor(owning: control)
   }
 
@@ -86,12 +94,13 @@ package struct Launched: ~Copyable {
     }
   }
 
-  /// Its last process is gone when this returns.
-  package consuming func end() {
-    let pid = pid
+  /// Its last process is gone when this returns. What a limit of its cgroup ended is said.
+  package consuming func end() -> [String] {
+    let (pid, cgroup) = (pid, cgroup)
     // Process 1 finds the socket closed, and ends; with it all others.
     Self.close(control)
     _ = csandbox_reap(pid)
+    return cgroup?.end() ?? []
   }
 
   private static func close(_ control: consuming Descriptor) {}

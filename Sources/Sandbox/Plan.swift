@@ -15,6 +15,7 @@ package struct SandboxOptions: Sendable {
   /// Files below the workspace that stay as they are, though the workspace is writable.
   package var protected: [String] = []
   package var limits = ProcessLimits()
+  package var cgroup: CgroupSpec?
   package var isForeground = false
   package var probes: [Probe] = []
 
@@ -44,6 +45,8 @@ package struct ProcessLimits: Equatable, Sendable {
   package var dataBytes: Int? = 512 << 20
 
   package init() {}
+
+  package init(processes: Int?, dataBytes: Int?) { (self.processes, self.dataBytes) = (processes, dataBytes) }
 }
 
 package struct Plan: Equatable, Sendable {
@@ -63,7 +66,8 @@ package struct Plan: Equatable, Sendable {
     writable = [options.workspace] + options.readWrite
     let network = NetworkPart(ports: options.ports, hasIPv6: facts.hasIPv6)
     let files = FilesPart(options, facts)
-    var steps: [Step] = [
+    var steps: [Step] = options.cgroup.map { [.cgroup($0)] } ?? []
+    steps += [
       .namespaces(Namespace.allCases), .mapIDs(uid: options.user.uid, gid: options.user.gid),
     ]
     if options.user.isOther { steps.append(.becomeUser(uid: options.user.uid, gid: options.user.gid)) }
@@ -92,6 +96,11 @@ package struct Plan: Equatable, Sendable {
   /// In the order in which they are handed out.
   package var listeners: [ListenerSpec] {
     steps.compactMap { if case .listen(let one) = $0 { one } else { nil } }
+  }
+
+  package var cgroup: CgroupSpec? {
+    for case .cgroup(let spec) in steps { return spec }
+    return nil
   }
 
   package var hasProbes: Bool { steps.contains { if case .probe = $0 { true } else { false } } }

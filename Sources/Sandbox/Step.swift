@@ -48,6 +48,8 @@ package enum Probe: Hashable, Sendable {
 }
 
 package enum Step: Equatable, Sendable {
+  /// A cgroup with its limits, which the first process enters before it does anything.
+  case cgroup(CgroupSpec)
   case namespaces([Namespace])
   /// One user and one group, the same numbers inside and outside.
   case mapIDs(uid: UInt32, gid: UInt32)
@@ -135,6 +137,8 @@ extension Step: CustomStringConvertible {
 
   private var process: String {
     switch self {
+    case .cgroup(let spec):
+      "cgroup \(spec.path): \(spec.settings.map { "\($0.file) \($0.value)" }.joined(separator: ", "))"
     case .namespaces(let kinds): "namespaces \(kinds.map(\.rawValue).joined(separator: " "))"
     case .mapIDs(let uid, let gid): "map user \(uid) and group \(gid), no other"
     case .becomeUser(let uid, let gid): "become user \(uid), group \(gid)"

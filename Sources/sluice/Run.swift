@@ -50,13 +50,15 @@ struct Run: ParsableCommand {
       "Where the gate's log goes; - is standard error. Default: `log.file` of the policy, else under ~/.local/state/sluice.",
       valueName: "file"))
   var log: String?
-  @Option(help: "How process limits are held: `best-effort` by rlimits. Cgroups are not made by this version.")
-  var limits: LimitsMode?
+  @Option(
+    help:
+      "How process_limits are held: `cgroup` (the default), or `best-effort` by rlimits, which says what it does not.")
+  var limits = LimitsMode.cgroup
   @Flag(name: .customLong("no-probe"), help: "Start the command without trying the walls first.") var noProbe = false
   @Flag(name: .customLong("print-plan"), help: "Print the steps, and do nothing.") var printPlan = false
   @Argument(parsing: .postTerminator, help: "The command and its arguments, behind --.") var command: [String] = []
 
-  enum LimitsMode: String, ExpressibleByArgument { case bestEffort = "best-effort" }
+  enum LimitsMode: String, ExpressibleByArgument { case cgroup, bestEffort = "best-effort" }
 
   func validate() throws {
     if command.isEmpty { throw ValidationError("No command. Write it behind --: sluice run -- bash") }
@@ -114,7 +116,7 @@ struct Run: ParsableCommand {
     try sandbox.start()
     let status = try supervisor.run(sandbox, periodMs: Server.roundMs) { server.lookAround() }
     supervisor.takeTerminalBack()
-    sandbox.end()
+    for note in sandbox.end() { Messages.warn(note) }
     _ = server.finish(graceMs: Self.graceMs)
     return status
   }

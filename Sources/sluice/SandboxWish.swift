@@ -16,7 +16,6 @@ struct SandboxWish {
   }
 
   func plan(isForeground: Bool, canaries: [Probe]) throws(LaunchFailure) -> Plan {
-    let limits = try limits()
     let workspace = try workspace()
     let user = try user(workspace: workspace)
     var wanted = SandboxOptions(
@@ -27,7 +26,7 @@ struct SandboxWish {
     wanted.ports = ports()
     wanted.readOnly = try options.readOnly.map { path throws(LaunchFailure) in try further(path, "--read-only") }
     wanted.readWrite = try options.readWrite.map { path throws(LaunchFailure) in try further(path, "--read-write") }
-    wanted.limits = limits
+    try hold(policy.settings.process, in: &wanted)
     wanted.protected = try protected(workspace: workspace)
     wanted.isForeground = isForeground
     if !options.noProbe { wanted.probes = probes(workspace: workspace) + canaries }
@@ -36,32 +35,35 @@ struct SandboxWish {
 
   // MARK: - Limits
 
-  private func limits() throws(LaunchFailure) -> ProcessLimits {
-    let wanted = policy.settings.process
+  /// By a cgroup all of them; else what rlimits can hold, and the rest is said.
+  private func hold(_ wanted: Settings.Process, in sandbox: inout SandboxOptions) throws(LaunchFailure) {
+    sandbox.limits = ProcessLimits(processes: nil, dataBytes: nil)
     guard options.limits == .bestEffort else {
-      throw LaunchFailure(
-        "process_limits (\(text(wanted).joined(separator: ", "))) need a cgroup of the sandbox's own, which this version does "
-          + "not make; --limits best-effort holds what rlimits can, and says what it does not")
+      let settings = cgroupSettings(wanted)
+      let all = CgroupSpec(base: "", name: "", settings: settings)
+      let base = try CgroupSpec.base(controllers: all.controllers, isRoot: SandboxUser.isRoot)
+      sandbox.cgroup = CgroupSpec(base: base, name: "sluice-\(options.name)-\(Machine.processID)", settings: settings)
+      return
     }
-    var held = ProcessLimits()
-    held.processes = wanted.processes
-    held.dataBytes = wanted.memoryBytes
-    guard !options.printPlan else { return held }
+    sandbox.limits = ProcessLimits(processes: wanted.processes, dataBytes: wanted.memoryBytes)
+    guard !options.printPlan else { return }
     var loose: [String] = []
     if wanted.cpu != nil { loose.append("cpu.max") }
     if wanted.memoryBytes != nil { loose.append("memory.max for all processes together (each is held to it)") }
     if wanted.swapBytes != nil { loose.append("memory.swap.max") }
     if !loose.isEmpty { Messages.warn("--limits best-effort: not enforced are \(loose.joined(separator: ", "))") }
-    return held
   }
 
-  private func text(_ limits: Settings.Process) -> [String] {
-    [
-      "cpu.max \(limits.cpu.map { "\($0.quotaUs) \($0.periodUs)" } ?? "max")",
-      "memory.max \(limits.memoryBytes.map { "\($0)" } ?? "max")",
-      "memory.swap.max \(limits.swapBytes.map { "\($0)" } ?? "max")",
-      "pids.max \(limits.processes.map { "\($0)" } ?? "max")",
-    ]
+  private func cgroupSettings(_ wanted: Settings.Process) -> [CgroupSpec.Setting] {
+    var settings: [CgroupSpec.Setting] = []
+    if let cpu = wanted.cpu { settings.append(.init("cpu.max", "\(cpu.quotaUs) \(cpu.periodUs)")) }
+    if let bytes = wanted.memoryBytes {
+      // All of it ends, or none: half an agent is worse than none.
+      settings += [.init("memory.max", "\(bytes)"), .init("memory.oom.group", "1")]
+    }
+    if let bytes = wanted.swapBytes { settings.append(.init("memory.swap.max", "\(bytes)")) }
+    if let count = wanted.processes { settings.append(.init("pids.max", "\(count)")) }
+    return settings
   }
 
   // MARK: - The workspace

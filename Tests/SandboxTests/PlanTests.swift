@@ -5,6 +5,10 @@ import Testing
 
 @testable import Sandbox
 
+extension String {
+  fileprivate func components(_ part: String) -> Int { ranges(of: part).count }
+}
+
 @Suite struct PlanTests {
   private static let user = SandboxUser(uid: 1000, gid: 1000, isOther: false)
 
@@ -64,6 +68,20 @@ import Testing
     // The change takes the wish to die with the parent away.
     #expect(steps[3] == .dieWithParent)
     #expect(!plan().steps.contains { if case .becomeUser = $0 { true } else { false } })
+  }
+
+  /// Before a process is there: it has done nothing yet when its limits hold.
+  @Test func theCgroupComesFirstAndNothingOfItIsInTheFileSystem() throws {
+    let spec = CgroupSpec(
+      base: "/sys/fs/cgroup/u", name: "sluice-a-1", settings: [.init("cpu.max", "max 1000"), .init("pids.max", "9")])
+    let plan = plan {
+      $0.cgroup = spec
+      $0.limits = ProcessLimits(processes: nil, dataBytes: nil)
+    }
+    #expect(plan.steps.first == .cgroup(spec) && plan.cgroup == spec)
+    #expect(spec.controllers == ["cpu", "pids"] && spec.path == "/sys/fs/cgroup/u/sluice-a-1")
+    #expect(plan.text.components("cgroup /sys/fs") == 1 && !plan.text.contains("limit processes"))
+    #expect(self.plan().cgroup == nil && self.plan().text.contains("limit processes to 64"))
   }
 
   @Test func everyNamedPortHasAListenerOnceInEachFamily() {

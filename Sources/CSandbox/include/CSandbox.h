@@ -72,6 +72,8 @@ struct csandbox_plan {
   uint32_t count;
   const struct csandbox_step *steps;
   const char *texts;
+  // cgroup.procs of the cgroup that its first process goes to before it does anything, or NULL.
+  const char *cgroup_procs;
 };
 
 enum csandbox_kind {
@@ -125,6 +127,10 @@ long csandbox_read_link(const char *path, char *text, size_t room);
 long csandbox_real_path(const char *path, char *text, size_t room);
 int csandbox_make_folder(const char *path, uint32_t mode);
 int csandbox_landlock_version(void);
+int csandbox_write_file(const char *path, const char *text);
+int csandbox_remove_folder(const char *path);
+// Removes empty folders below `base` named PREFIX…-PID whose process is gone.
+void csandbox_sweep(const char *base, const char *prefix);
 
 // Listeners on the host's loopback that nothing inside may reach.
 int csandbox_canary(int family, int datagram, uint16_t *port);
