@@ -5,7 +5,7 @@ STATIC = .build-static
 DEBIAN = .build-debian
 
 help:
-	@echo 'build test lint format clients demo release release-check bench bench-sni bench-dns fuzz sanitize clean deps'
+	@echo 'build test lint format clients demo release release-check bench bench-sni bench-dns cgroups fuzz sanitize clean deps'
 
 # Debian packages: libraries, and what the demo runs. The tests run more.
 deps:
@@ -55,6 +55,11 @@ bench-sni: release
 	@.ci/deps haproxy nginx-light libnginx-mod-stream sniproxy iptables gcc libc6-dev
 	python3 Benchmarks/sni.py --sluice sluice
 
+# Limits of a sandbox in a virtual machine of its own, since this one may have cgroup v1: no KVM, no root.
+cgroups: release
+	@.ci/deps qemu-system-x86 busybox-static cpio binutils
+	SLUICE=$$PWD/sluice Tests/cgroups/run
+
 # The DNS responder beside dnsmasq and unbound.
 bench-dns: release
 	@.ci/deps dnsmasq-base unbound gcc libc6-dev
@@ -84,4 +89,4 @@ sanitize: deps
 clean:
 	rm -rf .build .build-* sluice results
 
-.PHONY: fuzz sanitize help deps build test clients lint format demo release release-check bench bench-sni bench-dns clean
+.PHONY: fuzz sanitize help deps build test clients lint format demo release release-check bench bench-sni bench-dns cgroups clean

@@ -41,6 +41,7 @@ let package = Package(
   ],
   targets: [
     .target(name: "CLinux"),
+    .target(name: "CSandbox"),
     .systemLibrary(name: "CAres", pkgConfig: "libcares", providers: [.apt(["libc-ares-dev"])]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CCrypt", pkgConfig: "libcrypt", providers: [.apt(["libcrypt-dev"])]),
@@ -51,10 +52,11 @@ let package = Package(
     module("Gate", ["Kernel", "Wire", "Policy", "Flow", "CAres", "CCrypt"]),
     module("PolicyFile", ["Policy", "Wire", "CYAML"]),
     module("Redirect", ["Wire"]),
+    module("Sandbox", ["Kernel", "CLinux", "CSandbox"]),
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "Gate", "PolicyFile", "Policy", "Redirect", "Wire", "Kernel",
+        "Gate", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: product),
@@ -68,6 +70,7 @@ let package = Package(
     tests("Kernel", ["Kernel", "CLinux"]),
     tests("Gate", ["Gate", "Kernel", "Flow", "Policy", "Wire"]),
     tests("Redirect", ["Redirect"], exclude: ["golden"]),
+    tests("Sandbox", ["Sandbox", "CSandbox", "Kernel"]),
     tests("Style", ["Policy"]),
   ]
     + (fuzzing

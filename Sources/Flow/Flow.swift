@@ -71,6 +71,7 @@ package struct Flow: ~Copyable {
   /// What is needed until a tunnel stands, and then given back: an idle tunnel holds no buffer.
   var bench: Bench?
   var source: IPAddress
+  let sandbox: String?
   var opening: Opening
   var needsCredentials: Bool
   var hasAnsweredConnect = false
@@ -82,11 +83,14 @@ package struct Flow: ~Copyable {
   /// One line of what enforce would refuse is enough for a request.
   var hasNoted = false
 
-  /// `expectsProxyHeader`: the peer passes on the connections of others, and says first whose.
+  /// `sandbox`: whose listener it came by, where that says who asks. `expectsProxyHeader`: the peer passes on the
+  /// connections of others, and says first whose.
   package init(
-    source: IPAddress, opening: Opening = .proxy, expectsProxyHeader: Bool = false, _ conditions: borrowing Conditions
+    source: IPAddress, sandbox: String? = nil, opening: Opening = .proxy, expectsProxyHeader: Bool = false,
+    _ conditions: borrowing Conditions
   ) {
     self.source = source
+    self.sandbox = sandbox
     self.opening = opening
     client = conditions.policy.fallback
     needsCredentials = false
@@ -101,7 +105,7 @@ package struct Flow: ~Copyable {
   var firstState: State { opening == .proxy ? .readingHead : .readingRedirected }
 
   mutating func identifySource(_ conditions: borrowing Conditions) {
-    switch conditions.policy.identify(source: source) {
+    switch conditions.policy.identify(source: source, sandbox: sandbox) {
     case .client(let client):
       self.client = client
       needsCredentials = false

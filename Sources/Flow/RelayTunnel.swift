@@ -119,10 +119,10 @@ extension Flow {
     return .wait
   }
 
-  /// The same client in the new policy: by the user that it proved to be, else by its source.
+  /// The same client in the new policy: by the user that it proved to be, else by its sandbox or its source.
   private func successor(_ conditions: borrowing Conditions) -> Client? {
-    if let user = client.proxyUser { return conditions.policy.client(source: source, user: user) }
-    guard case .client(let client) = conditions.policy.identify(source: source) else { return nil }
+    if sandbox == nil, let user = client.proxyUser { return conditions.policy.client(source: source, user: user) }
+    guard case .client(let client) = conditions.policy.identify(source: source, sandbox: sandbox) else { return nil }
     return client
   }
 

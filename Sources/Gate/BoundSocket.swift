@@ -1,14 +1,23 @@
-// A socket that the main thread bound for one worker, and what it is for.
+// A socket that the main thread bound, or was handed, for one worker, and what it is for.
 // It relies on the worker to take it over: until then nobody closes it, and then its Listener or Responder does.
 import Kernel
-import Policy
+package import Policy
 
-struct BoundSocket: Sendable {
-  enum Transport: Sendable { case stream, datagram }
+package struct BoundSocket: Sendable {
+  package enum Transport: Sendable { case stream, datagram }
 
   let door: Door
   let transport: Transport
   let raw: CInt
+  /// The sandbox that it was made in: all that comes by it is that client's.
+  let sandbox: String?
+
+  package init(door: Door, transport: Transport, raw: CInt, sandbox: String? = nil) {
+    self.door = door
+    self.transport = transport
+    self.raw = raw
+    self.sandbox = sandbox
+  }
 
   /// A port that is free for streams may be taken for datagrams: how often the kernel is asked for another.
   private static let portsTriedMax = 20

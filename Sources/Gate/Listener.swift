@@ -14,13 +14,15 @@ final class Listener: Source {
   private var socket: Descriptor?
   private let fd: CInt
   private let door: Door
+  private let sandbox: String?
   private var slot = Slot.none
   private var isResting = false
   private var saidExhausted = false
 
-  init(socket: consuming Descriptor, door: Door, worker: Worker) {
+  init(socket: consuming Descriptor, door: Door, sandbox: String?, worker: Worker) {
     fd = socket.raw
     self.door = door
+    self.sandbox = sandbox
     self.socket = .some(socket)
     self.worker = worker
   }
@@ -53,7 +55,7 @@ final class Listener: Source {
       switch Socket.accept(fd) {
       case .connection(let descriptor, let peer):
         saidExhausted = false
-        worker.accepted(descriptor, from: peer, at: door)
+        worker.accepted(descriptor, from: peer, at: door, sandbox)
       case .wouldBlock: return
       case .aborted: continue
       case .exhausted(let error):

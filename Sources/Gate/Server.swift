@@ -1,4 +1,5 @@
-// The gate as a process: it binds the listeners, starts a worker a core, and on the main thread waits for signals.
+// The gate as a process: it binds the listeners, starts a worker a core, and on the main thread waits for signals; or
+// as a part of one that hands it its sockets and looks after it.
 // It relies on a PolicySource for the file; a policy that does not load never replaces one that does.
 package import Kernel
 package import Policy
@@ -14,10 +15,13 @@ package struct ServeOptions: Sendable {
   package var workers: Int?
   /// In place of what the file says; a door that is not here is the file's to open.
   package var listen: [Door: [ListenAddress]]
+  /// In place of `log.file`.
+  package var logFile: String?
 
-  package init(workers: Int? = nil, listen: [Door: [ListenAddress]] = [:]) {
+  package init(workers: Int? = nil, listen: [Door: [ListenAddress]] = [:], logFile: String? = nil) {
     self.workers = workers
     self.listen = listen
+    self.logFile = logFile
   }
 }
 
@@ -41,7 +45,7 @@ package enum ServerError: Error, CustomStringConvertible {
 
 package final class Server {
   /// How often the main thread looks after what has no event: /etc/hosts, interfaces, a log that waits for its disk.
-  private static let roundMs = 2_000
+  package static let roundMs = 2_000
   private static let unwritableRoundMs = 200
   private static let hostsPath = "/etc/hosts"
   private static let hostsBytesMax = 4 << 20
@@ -63,15 +67,16 @@ package final class Server {
     self.options = options
     self.policy = policy
     workers = options.workers ?? Machine.cores()
+    let logFile = options.logFile ?? policy.settings.log.file
     do {
-      let log = try SharedAppendFile(path: policy.settings.log.file)
+      let log = try SharedAppendFile(path: logFile)
       var mailboxes: [Mailbox<WorkerMessage>] = []
       for _ in 0..<workers { mailboxes.append(try Mailbox()) }
       shared = Shared(
         log: log, mailboxes: mailboxes, passwords: try PasswordVerifier(),
         syntheticNames: SyntheticNames(policy.settings, listen: options.listen))
     } catch {
-      throw .cannotOpenLog(policy.settings.log.file ?? "standard output", error)
+      throw .cannotOpenLog(logFile ?? "standard output", error)
     }
   }
 
@@ -80,12 +85,8 @@ package final class Server {
     let signals: Signals
     do { signals = try Signals() } catch { throw .cannotStart(error) }
     ResourceLimits.raiseOpenFiles()
-    let sockets = try bindListeners()
-    readHosts()
-    recordPolicy()
-    do { try start(sockets) } catch { throw .cannotStart(error) }
+    try start(try bindListeners())
     announce()
-    var status: Int32 = 0
     serving: while true {
       switch signals.wait(timeoutMs: shared.log.isUnwritable ? Self.unwritableRoundMs : Self.roundMs) {
       case .reload: reload()
@@ -94,11 +95,35 @@ package final class Server {
       }
     }
     drain(signals)
-    if !shared.log.finish(triesMax: 20, pauseMs: 100) {
-      Messages.warn("the log could not be written to its end: \(shared.log.pendingBytes) bytes are lost")
-      status = 1
+    return finishLog() ? 0 : 1
+  }
+
+  /// Serves sockets that were made in a sandbox. One worker has them all: one client is hardly more than a loop can
+  /// carry, and no connection wakes a worker that does not get it. The caller's thread is its own; every `roundMs` it
+  /// calls `lookAround`, and at the end `finish`.
+  package func start(adopting sockets: [BoundSocket]) throws(ServerError) {
+    precondition(workers == 1, "adopted sockets are served by one worker")
+    try start([sockets])
+  }
+
+  /// What stands may finish within `graceMs`. False when log lines are lost.
+  package func finish(graceMs: UInt64) -> Bool {
+    let dueMs = Clock.monotonicMs() + graceMs
+    tellAll(.drain)
+    while running.count > 0 && Clock.monotonicMs() < dueMs { Clock.pause(ms: 2) }
+    tellAll(.stop)
+    var rounds = 0
+    while running.count > 0 && rounds < 500 {
+      Clock.pause(ms: 2)
+      rounds += 1
     }
-    return status
+    return finishLog()
+  }
+
+  private func finishLog() -> Bool {
+    if shared.log.finish(triesMax: 20, pauseMs: 100) { return true }
+    Messages.warn("the log could not be written to its end: \(shared.log.pendingBytes) bytes are lost")
+    return false
   }
 
   // MARK: - Start
@@ -122,7 +147,13 @@ package final class Server {
     return sockets
   }
 
-  private func start(_ sockets: [[BoundSocket]]) throws(SystemError) {
+  private func start(_ sockets: [[BoundSocket]]) throws(ServerError) {
+    readHosts()
+    recordPolicy()
+    do { try startThreads(sockets) } catch { throw .cannotStart(error) }
+  }
+
+  private func startThreads(_ sockets: [[BoundSocket]]) throws(SystemError) {
     let shared = shared
     let running = running
     let (policy, gate, hosts) = (policy, gateAddresses(), hosts)
@@ -188,7 +219,7 @@ package final class Server {
     Messages.say("policy \(policy.hash) is in force")
   }
 
-  private func lookAround() {
+  package func lookAround() {
     if shared.log.isUnwritable || shared.log.pendingBytes > 0 { retryLog() }
     readHosts()
     tellAll(.surroundings(gateAddresses(), hosts))

@@ -76,10 +76,11 @@ final class Worker: LoopDelegate {
     if listening.contains(where: { $0.door == .dns }) { desk = NameDesk(worker: self) }
     for bound in listening {
       if bound.transport == .datagram {
-        try desk?.serveDatagrams(Descriptor(owning: bound.raw))
+        try desk?.serveDatagrams(Descriptor(owning: bound.raw), sandbox: bound.sandbox)
         continue
       }
-      let listener = Listener(socket: Descriptor(owning: bound.raw), door: bound.door, worker: self)
+      let listener = Listener(
+        socket: Descriptor(owning: bound.raw), door: bound.door, sandbox: bound.sandbox, worker: self)
       try listener.begin()
       listeners.append(listener)
     }
@@ -93,16 +94,17 @@ final class Worker: LoopDelegate {
   // MARK: - Sessions
 
   /// Step "accept": a new flow, or a refusal when there are too many connections.
-  func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, at door: Door) {
+  func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, at door: Door, _ sandbox: String?) {
     if door == .dns {
-      desk?.accepted(socket, from: peer)
+      desk?.accepted(socket, from: NameClient(source: peer.ip, sandbox: sandbox))
       return
     }
     let id = shared.takeId()
     let (opening, lease) = door == .transparent ? redirected(socket.raw, peer) : (.proxy, nil)
     let flow = Flow(
-      source: peer.ip, opening: opening,
-      expectsProxyHeader: conditions.policy.settings.listen.proxyProtocol.contains { $0.contains(peer.ip) },
+      source: peer.ip, sandbox: sandbox, opening: opening,
+      expectsProxyHeader: sandbox == nil
+        && conditions.policy.settings.listen.proxyProtocol.contains { $0.contains(peer.ip) },
       conditions)
     if shared.opened() > conditions.policy.settings.limits.connections {
       shared.closed()

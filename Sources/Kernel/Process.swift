@@ -48,11 +48,14 @@ package enum Threads {
 package enum Clock {
   package static func monotonicMs() -> UInt64 { clinux_monotonic_ns() / 1_000_000 }
   package static func wallMs() -> Int64 { clinux_wall_ms() }
+  /// Not for a loop's thread.
+  package static func pause(ms: UInt32) { _ = usleep(ms * 1000) }
 }
 
 package enum Machine {
   /// Cores that this process may run on.
   package static func cores() -> Int { Int(clinux_cores()) }
+  package static var processID: Int32 { getpid() }
   package static func exit(status: Int32) -> Never { Glibc.exit(status) }
 }
 

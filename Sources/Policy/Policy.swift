@@ -62,6 +62,7 @@ package final class Policy: Sendable {
   package let fallback: Client
   private let bySource: [Client]
   private let byUser: [Client]
+  private let byName: [String: Client]
 
   package init(
     hash: String, settings: Settings, network: NetworkSpec, clients: [ClientSpec], inheriting old: Policy? = nil
@@ -74,15 +75,23 @@ package final class Policy: Sendable {
     self.clients = clients.map { Client($0, inheriting: before[$0.name]) }
     bySource = self.clients.filter { $0.proxyUser == nil }
     byUser = self.clients.filter { $0.proxyUser != nil }
+    byName = Dictionary(self.clients.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
   }
 
   /// Without a policy nothing is allowed.
-  package static let denyAll = Policy(
-    hash: "0000000000000000", settings: Settings(),
-    network: NetworkSpec(line: SourceLine(file: "(no policy)", line: 0)), clients: [])
+  package static let denyAll = denyAll(clients: [])
 
-  /// By the longest matching source network, then by proxy user where any could be at this address.
-  package func identify(source: IPAddress) -> Identity {
+  package static func denyAll(clients names: [String]) -> Policy {
+    let network = NetworkSpec(line: SourceLine(file: "(no policy)", line: 0))
+    return Policy(
+      hash: "0000000000000000", settings: Settings(), network: network,
+      clients: names.map { ClientSpec(name: $0, network: network) })
+  }
+
+  /// A connection that came by a sandbox's own listener is that sandbox's, whatever address it has in there. Others are
+  /// told apart by the longest matching source network, then by proxy user where any could be at this address.
+  package func identify(source: IPAddress, sandbox: String? = nil) -> Identity {
+    if let sandbox { return .client(byName[sandbox] ?? fallback) }
     if clients.isEmpty { return .client(fallback) }
     // A listener for both families names IPv4 clients by their mapped address.
     let source = source.unmapped

@@ -103,6 +103,23 @@ package struct Settings: Sendable {
     package var drainMs: UInt64 = 30_000
   }
 
+  /// Of a sandbox; nil is no limit.
+  package struct Process: Equatable, Sendable {
+    package struct CPU: Equatable, Sendable {
+      package let quotaUs: Int
+      package let periodUs: Int
+
+      package init(quotaUs: Int, periodUs: Int) { (self.quotaUs, self.periodUs) = (quotaUs, periodUs) }
+    }
+
+    package var cpu: CPU? = CPU(quotaUs: 200_000, periodUs: 1_000_000)
+    package var memoryBytes: Int? = 512 << 20
+    package var swapBytes: Int? = 0
+    package var processes: Int? = 64
+
+    package init() {}
+  }
+
   package struct Resolver: Equatable, Sendable {
     /// Empty: what the system says.
     package var servers: [ListenAddress] = []
@@ -116,6 +133,7 @@ package struct Settings: Sendable {
   package var timeouts = Timeouts()
   package var resolver = Resolver()
   package var dns = DNS()
+  package var process = Process()
 
   package init() {}
 }

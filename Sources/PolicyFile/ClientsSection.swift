@@ -8,6 +8,8 @@ struct ClientsSection {
   let network: NetworkSection
   /// The rules of a client that has none of its own.
   let shared: NetworkSpec
+  /// The sandbox that is started: its name tells it apart.
+  let sandbox: String?
   let readFile: (String) -> [UInt8]?
 
   func read(_ node: YAMLNode) -> [ClientSpec] {
@@ -54,9 +56,11 @@ struct ClientsSection {
       findings.problem(fields.mark(of: "source"), "`source` is empty; list networks such as [10.1.0.0/16]")
     }
     readUser(fields, &client)
-    if !fields.has("source"), !fields.has("proxy_user") {
-      findings.problem(
-        node.mark, "nothing tells this client apart; give it `source`, or `proxy_user` with `password_file`")
+    if !fields.has("source"), !fields.has("proxy_user"), client.name != sandbox {
+      findings.warn(
+        node.mark,
+        "nothing tells this client apart but the name of a sandbox: `sluice run --name \(client.name.quotable)`; where that"
+          + " is not meant, give it `source`, or `proxy_user` with `password_file`")
     }
     return client
   }

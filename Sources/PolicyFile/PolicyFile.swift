@@ -12,26 +12,30 @@ package struct LoadedPolicy {
 }
 
 package enum PolicyFile {
-  private static let keys = ["network_policy", "clients", "listen", "resolver", "dns", "log", "limits", "timeouts"]
+  private static let keys = [
+    "network_policy", "clients", "listen", "resolver", "dns", "log", "limits", "timeouts", "process_limits",
+  ]
   static let needsInspection = "it needs the inside of TLS, which this version does not inspect"
   private static let later = [
-    "filesystem_policy": "sandboxes come with `sluice run`", "process_limits": "sandboxes come with `sluice run`",
+    "filesystem_policy": "give `sluice run` --read-only and --read-write",
     "credentials": needsInspection, "content_policy": needsInspection,
   ]
 
-  /// `name` is what messages and log lines call the file; `nowUnix` decides which rules have expired already.
+  /// `name` is what messages and log lines call the file; `nowUnix` decides which rules have expired already; `sandbox`
+  /// is a client that there is in any case, with the file's own rules where `clients` says nothing else.
   package static func parse(
-    bytes: [UInt8], name: String, inheriting old: Policy? = nil, nowUnix: Int64 = 0,
+    bytes: [UInt8], name: String, inheriting old: Policy? = nil, sandbox: String? = nil, nowUnix: Int64 = 0,
     readFile: @escaping (String) -> [UInt8]? = { _ in nil }
   ) -> LoadedPolicy {
     let findings = Findings(file: name)
-    let policy = read(bytes, findings, old, nowUnix, readFile)
+    let policy = read(bytes, findings, old, sandbox, nowUnix, readFile)
     let (problems, warnings) = findings.sorted()
     return LoadedPolicy(policy: problems.isEmpty ? policy : nil, problems: problems, warnings: warnings)
   }
 
   private static func read(
-    _ bytes: [UInt8], _ findings: Findings, _ old: Policy?, _ nowUnix: Int64, _ readFile: @escaping (String) -> [UInt8]?
+    _ bytes: [UInt8], _ findings: Findings, _ old: Policy?, _ sandbox: String?, _ nowUnix: Int64,
+    _ readFile: @escaping (String) -> [UInt8]?
   ) -> Policy? {
     let root = YAMLDocument.parse(bytes, findings)
     guard findings.problems.isEmpty else { return nil }
@@ -48,12 +52,17 @@ package enum PolicyFile {
       return nil
     }
     let network = section.read(networkNode)
-    let clients = fields.node("clients").map {
-      ClientsSection(findings: findings, network: section, shared: network, readFile: readFile).read($0)
+    var clients =
+      fields.node("clients").map {
+        ClientsSection(findings: findings, network: section, shared: network, sandbox: sandbox, readFile: readFile)
+          .read($0)
+      } ?? []
+    if let sandbox, !clients.contains(where: { $0.name == sandbox }) {
+      clients.append(ClientSpec(name: sandbox, network: network))
     }
     let settings = SettingsSections(findings: findings).read(fields)
     guard findings.problems.isEmpty else { return nil }
     return Policy(
-      hash: Policy.hash(of: bytes), settings: settings, network: network, clients: clients ?? [], inheriting: old)
+      hash: Policy.hash(of: bytes), settings: settings, network: network, clients: clients, inheriting: old)
   }
 }

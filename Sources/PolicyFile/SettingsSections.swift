@@ -14,6 +14,7 @@ struct SettingsSections {
     if let node = root.node("dns") { readDNS(node, &settings.dns) }
     if let node = root.node("limits") { readLimits(node, &settings) }
     if let node = root.node("timeouts") { readTimeouts(node, &settings.timeouts) }
+    if let node = root.node("process_limits") { settings.process = LimitsSection(findings: findings).read(node) }
     return settings
   }
 

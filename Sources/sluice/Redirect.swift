@@ -161,6 +161,13 @@ enum Users {
     return try UserID(number)
   }
 
+  static func entry(_ name: String) -> (uid: UInt32, gid: UInt32)? {
+    for fields in entries("/etc/passwd") where fields.count > 3 && (fields[0] == name || fields[2] == name) {
+      if let uid = UInt32(fields[2]), let gid = UInt32(fields[3]) { return (uid, gid) }
+    }
+    return nil
+  }
+
   /// A user with subordinate ids can send as one of those, which is no longer the user that was selected.
   static func hasSubordinates(_ id: UserID) -> Bool {
     let names = entries("/etc/passwd").filter { $0.count > 2 && $0[2] == "\(id.number)" }.map { $0[0] }

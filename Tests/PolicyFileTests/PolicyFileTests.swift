@@ -118,9 +118,14 @@ private let fileMistakes: [Mistake] = [
   Mistake("network_policy: {}\ntimeouts: {idle: 1h}\n", "2:18", "without a unit"),
   Mistake("network_policy: {}\ntimeouts: {head: 0}\n", "2:18", "more than 0"),
   Mistake("network_policy: {}\nlimits: {head_bytes: 1}\n", "2:22", "1KiB to 256KiB"),
+  Mistake("network_policy: {}\nprocess_limits: {cpu.max: 2}\n", "2:27", "1000 to 1000000"),
+  Mistake("network_policy: {}\nprocess_limits: {memory.max: 1M}\n", "2:30", "such as 512M"),
+  Mistake("network_policy: {}\nprocess_limits: {memory.max: -1}\n", "2:30", "or max"),
+  Mistake("network_policy: {}\nprocess_limits: {pids.max: 1G}\n", "2:28", "from 4 to"),
+  Mistake("network_policy: {}\nprocess_limits: {io.max: x}\n", "2:18", "not supported by this version"),
+  Mistake("network_policy: {}\nprocess_limits: {pid.max: 9}\n", "2:18", "pids.max"),
   Mistake("network_policy: {}\nclients: {}\n", "2:10", "takes a list"),
   Mistake("network_policy: {}\nclients: [{source: 10.0.0.0/8}]\n", "2:11", "`name` is missing"),
-  Mistake("network_policy: {}\nclients: [{name: a}]\n", "2:11", "tells this client apart"),
   Mistake("network_policy: {}\nclients: [{name: default, source: \"::1\"}]\n", "2:18", "choose another"),
   Mistake("network_policy: {}\nclients: [{name: a, proxy_user: a}]\n", "2:33", "needs `password_file`"),
   Mistake("network_policy: {}\nclients: [{name: a, proxy_user: a, password_file: none}]\n", "2:51", "cannot read"),
@@ -139,6 +144,37 @@ private let fileMistakes: [Mistake] = [
     #expect(
       texts.contains { $0.hasPrefix("p.yaml:\(mistake.place): ") && $0.contains(mistake.says) }, "\(texts)")
     #expect(!texts.contains { $0.contains("secret") })
+  }
+
+  @Test func aClientThatOnlyASandboxCanBeIsSaid() throws {
+    let text = "network_policy: {}\nclients: [{name: a, network_policy: {allow: [x.test:1]}}]\n"
+    let loaded = load(text)
+    #expect(loaded.policy != nil)
+    #expect(loaded.warnings.map { "\($0)" }.contains { $0.contains("sluice run --name a") })
+    // The sandbox of that name has its rules; any other has the file's, and a name of its own.
+    for (sandbox, rules) in [("a", 1), ("b", 0)] {
+      let loaded = PolicyFile.parse(bytes: Array(text.utf8), name: "p.yaml", sandbox: sandbox)
+      let policy = try #require(loaded.policy)
+      guard case .client(let client) = policy.identify(source: .v4(0x7f00_0001), sandbox: sandbox) else {
+        Issue.record("no client for the sandbox \(sandbox)")
+        continue
+      }
+      #expect(client.name == sandbox)
+      #expect(client.network.allow.count == rules)
+      #expect(loaded.warnings.isEmpty == (sandbox == "a"))
+    }
+  }
+
+  @Test func processLimitsAreWrittenAsTheKernelWritesThem() throws {
+    let text =
+      "network_policy: {}\nprocess_limits: {cpu.max: max, memory.max: 2G, memory.swap.max: 64MiB, pids.max: 200}\n"
+    let limits = try #require(load(text).policy).settings.process
+    #expect(
+      limits.cpu == nil && limits.memoryBytes == 2 << 30 && limits.swapBytes == 64 << 20 && limits.processes == 200)
+    let plain = try #require(load("network_policy: {}\n").policy).settings.process
+    #expect(plain == Settings.Process() && plain.memoryBytes == 512 << 20 && plain.processes == 64)
+    let half = try #require(load("network_policy: {}\nprocess_limits: {cpu.max: 50000 100000}\n").policy)
+    #expect(half.settings.process.cpu == Settings.Process.CPU(quotaUs: 50_000, periodUs: 100_000))
   }
 
   @Test func allMistakesOfAFileAreToldAtOnceInItsOrder() {

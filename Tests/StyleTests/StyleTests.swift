@@ -13,7 +13,8 @@ import Testing
     "Gate": ["Kernel", "Wire", "Policy", "Flow", "CAres", "CCrypt"],
     "PolicyFile": ["Policy", "Wire", "CYAML"],
     "Redirect": ["Wire"],
-    "sluice": ["Gate", "PolicyFile", "Policy", "Redirect", "Wire", "Kernel", "Flow", "ArgumentParser"],
+    "Sandbox": ["Kernel", "CLinux", "CSandbox"],
+    "sluice": ["Gate", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "Flow", "ArgumentParser"],
   ]
   private static let freeImports: Set<String> = ["Glibc", "Synchronization"]
 
@@ -34,6 +35,12 @@ import Testing
     "Kernel/ChildProcess.swift": "arrays' bytes for the time of a call",
     "Gate/Passwords.swift": "C strings that end with NUL, for the time of crypt_rn",
     "Gate/Names/AresChannel.swift": "c-ares calls back only inside calls made by the channel's owner",
+    "Sandbox/HostFacts.swift": "one buffer and two locals, for the time of a call",
+    "Sandbox/Cgroup.swift": "C strings for the time of a call",
+    "Sandbox/Launch.swift": "arrays and locals for the time of a call; the child works on its own copy",
+    "Sandbox/SandboxUsers.swift": "a C string for the time of a call",
+    "Sandbox/Canaries.swift": "a local for the time of a call",
+    "Sandbox/Supervisor.swift": "a local for the time of a call",
     "PolicyFile/YAMLDocument.swift": "libyaml's parser is owned by one class",
   ]
 

@@ -5,6 +5,12 @@ import Kernel
 import Policy
 import Wire
 
+/// Who asks: by address, or by the sandbox that its socket belongs to.
+struct NameClient {
+  let source: IPAddress
+  let sandbox: String?
+}
+
 /// Who gets a reply that was not there at once.
 enum NameAsker {
   case datagram(Responder, DatagramPath)
@@ -71,19 +77,20 @@ final class NameDesk: Source {
 
   // MARK: - Who brings queries
 
-  func serveDatagrams(_ socket: consuming Descriptor) throws(SystemError) {
-    let responder = Responder(socket: socket, desk: self, datagrams: datagrams, loop: worker.loop)
+  func serveDatagrams(_ socket: consuming Descriptor, sandbox: String?) throws(SystemError) {
+    let responder = Responder(
+      socket: socket, sandbox: sandbox, desk: self, datagrams: datagrams, loop: worker.loop)
     try responder.begin()
     responders.append(responder)
   }
 
-  func accepted(_ socket: consuming Descriptor, from peer: SocketAddress) {
+  func accepted(_ socket: consuming Descriptor, from peer: NameClient) {
     let policy = worker.conditions.policy
     if worker.shared.opened() > policy.settings.limits.connections {
       worker.shared.closed()
-      return worker.record(NameOutcome(.limited, .tooMany), client: client(of: peer.ip, policy))
+      return worker.record(NameOutcome(.limited, .tooMany), client: client(of: peer, policy))
     }
-    let stream = NameStream(socket: socket, peer: peer.ip, desk: self, tools: worker.tools, loop: worker.loop)
+    let stream = NameStream(socket: socket, peer: peer, desk: self, tools: worker.tools, loop: worker.loop)
     guard let slot = stream.begin() else { return worker.shared.closed() }
     streams[slot.index] = stream
   }
@@ -105,16 +112,18 @@ final class NameDesk: Source {
     for stream in streams.values { stream.close() }
   }
 
-  private func client(of source: IPAddress, _ policy: Policy) -> Client {
+  private func client(of peer: NameClient, _ policy: Policy) -> Client {
     // A query carries no password: whoever would need one gets what the fallback's rules say.
-    guard case .client(let client) = policy.identify(source: source) else { return policy.fallback }
+    guard case .client(let client) = policy.identify(source: peer.source, sandbox: peer.sandbox) else {
+      return policy.fallback
+    }
     return client
   }
 
   // MARK: - One query
 
   func ask(
-    _ message: Span<UInt8>, from source: IPAddress, isDatagram: Bool, into out: inout [UInt8],
+    _ message: Span<UInt8>, from peer: NameClient, isDatagram: Bool, into out: inout [UInt8],
     asker: @autoclosure () -> NameAsker
   ) -> Asked {
     let policy = worker.conditions.policy
@@ -124,12 +133,12 @@ final class NameDesk: Source {
       head.write(code, into: &out)
       // By asking for an unknown version of EDNS a client finds out which one is known.
       if code != .badVersion && worker.mayRecordNames {
-        worker.record(NameOutcome(.denied, .badRequest), client: client(of: source, policy))
+        worker.record(NameOutcome(.denied, .badRequest), client: client(of: peer, policy))
       }
       return .answered
     case .query(let query):
       let question = Question(
-        query: query, client: client(of: source, policy),
+        query: query, client: client(of: peer, policy),
         bytesMax: isDatagram ? query.udpBytesMax : Self.streamReplyBytesMax)
       return ask(question, worker.conditions, into: &out, asker: asker())
     }

@@ -18,7 +18,7 @@ final class NameStream: Source {
   private let tools: PumpTools
   private let loop: Loop
   private let socket: Descriptor
-  private let peer: IPAddress
+  private let peer: NameClient
   private var slot = Slot.none
   private var input: [UInt8] = []
   private var output: [UInt8] = []
@@ -29,7 +29,7 @@ final class NameStream: Source {
   private var hasPeerEnded = false
   private var isClosed = false
 
-  init(socket: consuming Descriptor, peer: IPAddress, desk: NameDesk, tools: PumpTools, loop: Loop) {
+  init(socket: consuming Descriptor, peer: NameClient, desk: NameDesk, tools: PumpTools, loop: Loop) {
     self.socket = socket
     self.peer = peer
     self.desk = desk

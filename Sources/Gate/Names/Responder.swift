@@ -12,10 +12,12 @@ final class Responder: Source {
   /// nil once it is closed.
   private var socket: Descriptor?
   private let fd: CInt
+  private let sandbox: String?
   private var slot = Slot.none
 
-  init(socket: consuming Descriptor, desk: NameDesk, datagrams: Datagrams, loop: Loop) {
+  init(socket: consuming Descriptor, sandbox: String?, desk: NameDesk, datagrams: Datagrams, loop: Loop) {
     fd = socket.raw
+    self.sandbox = sandbox
     self.socket = .some(socket)
     self.desk = desk
     self.datagrams = datagrams
@@ -45,7 +47,8 @@ final class Responder: Source {
   func ready(_ readiness: Readiness, tag: UInt8) {
     for _ in 0..<Self.batchesMax {
       let mayHoldMore = datagrams.exchange(fd) { bytes, path, out in
-        _ = desk.ask(bytes, from: path.peer.ip, isDatagram: true, into: &out, asker: .datagram(self, path))
+        let client = NameClient(source: path.peer.ip, sandbox: sandbox)
+        _ = desk.ask(bytes, from: client, isDatagram: true, into: &out, asker: .datagram(self, path))
       }
       if !mayHoldMore { return }
     }

@@ -1,0 +1,139 @@
+// What runs between clone(2) and exec(2) of a sandbox, in C alone: no Swift runtime, no allocation, no thread.
+// A plan comes in as an array of steps; each either succeeds or ends the launch with its number, its call and errno.
+#ifndef CSANDBOX_H
+#define CSANDBOX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum csandbox_op {
+  CSANDBOX_BECOME_USER = 1,   // number uid, more gid
+  CSANDBOX_DIE_WITH_PARENT,
+  CSANDBOX_HOST_NAME,         // first
+  CSANDBOX_LOOPBACK_UP,
+  CSANDBOX_ADDRESS,           // first
+  CSANDBOX_LOCAL_ROUTE,       // number 4 or 6
+  CSANDBOX_SETTING,           // first the file, second what is written to it
+  CSANDBOX_LISTEN,            // number port, more CSANDBOX_LISTEN_*
+  CSANDBOX_HAND_OUT,          // number of listeners
+  CSANDBOX_NEW_ROOT,          // number bytes, more inodes
+  CSANDBOX_FOLDER,            // first, number mode
+  CSANDBOX_LINK,              // first the link, second where it leads
+  CSANDBOX_FILE,              // first the path, second its text
+  CSANDBOX_BIND,              // first outside, second inside, number CSANDBOX_BIND_*
+  CSANDBOX_PIN,               // first: a mount point of its own, number CSANDBOX_BIND_*
+  CSANDBOX_TEMPORARY,         // first, second the mode, number bytes, more inodes
+  CSANDBOX_PROCESSES,         // first
+  CSANDBOX_TERMINALS,         // first
+  CSANDBOX_MASK,              // first
+  CSANDBOX_ENTER_ROOT,
+  CSANDBOX_LIMIT,             // number the resource, more its value
+  CSANDBOX_DROP_BOUNDING,
+  CSANDBOX_LOCK_SECUREBITS,
+  CSANDBOX_NO_NEW_PRIVILEGES,
+  CSANDBOX_DROP_CAPABILITIES,
+  CSANDBOX_NOT_DUMPABLE,
+  CSANDBOX_REAPER,
+  CSANDBOX_SESSION,           // number 1: in the foreground of the caller's terminal
+  CSANDBOX_WORK_IN,           // first
+  CSANDBOX_LANDLOCK,          // first: a sequence of writable paths, number how many; second: devices
+  CSANDBOX_SECCOMP,
+  CSANDBOX_CLOSE_DESCRIPTORS,
+  CSANDBOX_PROBE,             // number CSANDBOX_PROBE_*, first, more a port
+  CSANDBOX_EXEC,              // first: a sequence of arguments, then of the environment; number, more how many
+};
+enum { CSANDBOX_LISTEN_V6 = 1, CSANDBOX_LISTEN_DATAGRAM = 2, CSANDBOX_LISTEN_LOOPBACK = 4 };
+enum { CSANDBOX_BIND_WRITABLE = 1, CSANDBOX_BIND_DEVICE = 2 };
+enum csandbox_probe {
+  CSANDBOX_PROBE_TARGET_REFUSED = 1,  // first: HOST:PORT, asked of the proxy
+  CSANDBOX_PROBE_NAME_REFUSED,        // first
+  CSANDBOX_PROBE_CANARY_STREAM4,      // more: the port of a listener on the host's loopback
+  CSANDBOX_PROBE_CANARY_STREAM6,
+  CSANDBOX_PROBE_CANARY_DATAGRAM4,
+  CSANDBOX_PROBE_DATAGRAM_REFUSED,    // first: an address
+  CSANDBOX_PROBE_STREAM_REFUSED,
+  CSANDBOX_PROBE_RAW_REFUSED,
+  CSANDBOX_PROBE_UNREADABLE,
+  CSANDBOX_PROBE_UNWRITABLE,
+};
+
+// Texts are places in one block of NUL-terminated texts; place 0 is the empty one.
+struct csandbox_step {
+  uint32_t op;
+  uint32_t first, second;
+  uint64_t number, more;
+};
+
+struct csandbox_plan {
+  uint64_t namespaces;
+  uint32_t uid, gid;
+  // An unprivileged writer of gid_map has to give up setgroups(2) first.
+  uint32_t denies_setgroups;
+  uint32_t count;
+  const struct csandbox_step *steps;
+  const char *texts;
+  // cgroup.procs of the cgroup that its first process goes to before it does anything, or NULL.
+  const char *cgroup_procs;
+};
+
+enum csandbox_kind {
+  // From inside
+  CSANDBOX_FAILED = 1,  // step, code errno, text the call
+  CSANDBOX_LISTENERS,   // fds
+  CSANDBOX_READY,       // set up (and probed, where the plan has probes): the command may be started
+  CSANDBOX_BROKEN,      // step: a probe that got through
+  CSANDBOX_STOPPED,     // code: the signal
+  CSANDBOX_EXITED,      // code: the exit status, or 128 and the signal
+  CSANDBOX_ABOUT,       // code: Landlock's version
+  // From outside
+  CSANDBOX_MAPPED,
+  CSANDBOX_PROBE_NOW,
+  CSANDBOX_START,
+  CSANDBOX_SIGNAL,      // code
+};
+enum { CSANDBOX_FDS_MAX = 64, CSANDBOX_TEXT_MAX = 64 };
+struct csandbox_message {
+  uint32_t kind;
+  int32_t code;
+  uint32_t step;
+  char text[CSANDBOX_TEXT_MAX];
+};
+
+// Starts the sandbox's first process and maps its ids. Answers its process id, or -errno and the call that failed. The
+// caller has one thread, and blocks the signals that it wants to see.
+int csandbox_launch(const struct csandbox_plan *plan, int *control, const char **stage);
+// 1: a message (and at most CSANDBOX_FDS_MAX descriptors), 0: none yet, -EPIPE: the sandbox is gone.
+int csandbox_receive(int control, struct csandbox_message *message, int *fds, int *fd_count, int timeout_ms);
+int csandbox_send(int control, uint32_t kind, int32_t code);
+
+// What waits for signals and messages: 1 a signal (its number in *signal), 2 a message, 0 neither.
+int csandbox_signals_open(void);
+int csandbox_wait(int signals, int control, int timeout_ms, int *signal);
+// Exit status, 128 and the signal, or -errno.
+int csandbox_reap(int pid);
+
+// The terminal: whether this process stands in its foreground; giving it to a group; stopping as the command did.
+int csandbox_in_foreground(void);
+int csandbox_foreground_group(void);
+void csandbox_take_foreground(int group);
+void csandbox_stop_self(void);
+
+// The host, before a plan is made.
+int csandbox_may_write(const char *path, uint32_t uid, uint32_t gid);
+int csandbox_drop_groups(void);
+// 0 missing, 1 folder, 2 file, 3 link, 4 other; of the link itself.
+int csandbox_file_kind(const char *path, uint32_t *uid, uint32_t *gid);
+long csandbox_read_link(const char *path, char *text, size_t room);
+long csandbox_real_path(const char *path, char *text, size_t room);
+int csandbox_make_folder(const char *path, uint32_t mode);
+int csandbox_landlock_version(void);
+int csandbox_write_file(const char *path, const char *text);
+int csandbox_remove_folder(const char *path);
+// Removes empty folders below `base` named PREFIX…-PID whose process is gone.
+void csandbox_sweep(const char *base, const char *prefix);
+
+// Listeners on the host's loopback that nothing inside may reach.
+int csandbox_canary(int family, int datagram, uint16_t *port);
+int csandbox_canary_was_reached(int fd, int datagram);
+
+#endif

@@ -1,0 +1,46 @@
+// What the files of this target share: the call that failed last, and one function a kind of step.
+#ifndef INSIDE_H
+#define INSIDE_H
+
+#include "CSandbox.h"
+
+// The name of the call that failed, for the message; always a literal.
+extern const char *sandbox_stage;
+
+#define FAIL_IF(condition, call)  \
+  do {                            \
+    if (condition) {              \
+      sandbox_stage = call;       \
+      return -errno;              \
+    }                             \
+  } while (0)
+
+const char *sandbox_next(const char *text);
+
+int network_loopback_up(void);
+int network_address(const char *address);
+int network_local_route(int family);
+int network_listen(uint16_t port, uint64_t flags);
+
+int mounts_new_root(uint64_t bytes, uint64_t inodes);
+int mounts_folder(const char *path, uint32_t mode);
+int mounts_link(const char *path, const char *to);
+int mounts_file(const char *path, const char *text);
+int mounts_bind(const char *outside, const char *inside, uint64_t flags);
+int mounts_pin(const char *path, uint64_t flags);
+int mounts_temporary(const char *path, const char *mode, uint64_t bytes, uint64_t inodes);
+int mounts_processes(const char *path);
+int mounts_terminals(const char *path);
+int mounts_mask(const char *path);
+int mounts_enter(void);
+
+int confine_drop_bounding(void);
+int confine_lock_securebits(void);
+int confine_drop_capabilities(void);
+int confine_landlock(const char *writable, uint64_t count, const char *devices);
+int confine_seccomp(void);
+
+// 1: held, 0: something got through.
+int probe_holds(const struct csandbox_step *step, const char *first);
+
+#endif

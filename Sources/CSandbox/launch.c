@@ -1,0 +1,408 @@
+// The sandbox's first process: it walks through the plan, then stays as pid 1, which reaps, forwards signals and dies
+// with its parent; with it the kernel ends all that runs in the sandbox. It talks with the parent over one socket.
+#define _GNU_SOURCE
+#include "inside.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+const char *sandbox_stage = "";
+
+const char *sandbox_next(const char *text) { return text + strlen(text) + 1; }
+
+// MARK: messages
+
+static int send_message(int control, const struct csandbox_message *message, const int *fds, int count) {
+  union {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(CSANDBOX_FDS_MAX * sizeof(int))];
+  } room;
+  struct iovec bytes = {.iov_base = (void *)message, .iov_len = sizeof *message};
+  struct msghdr header = {.msg_iov = &bytes, .msg_iovlen = 1};
+  if (count > 0) {
+    header.msg_control = &room;
+    header.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
+    memset(&room, 0, sizeof room);
+    room.align = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN((size_t)count * sizeof(int))};
+    memcpy(CMSG_DATA(&room.align), fds, (size_t)count * sizeof(int));
+  }
+  ssize_t sent;
+  do sent = sendmsg(control, &header, MSG_NOSIGNAL);
+  while (sent < 0 && errno == EINTR);
+  return sent < 0 ? -errno : 0;
+}
+
+int csandbox_send(int control, uint32_t kind, int32_t code) {
+  struct csandbox_message message = {.kind = kind, .code = code};
+  return send_message(control, &message, NULL, 0);
+}
+
+int csandbox_receive(int control, struct csandbox_message *message, int *fds, int *fd_count, int timeout_ms) {
+  struct pollfd waiting = {.fd = control, .events = POLLIN};
+  int ready = poll(&waiting, 1, timeout_ms);
+  if (ready <= 0) return ready == 0 || errno == EINTR ? 0 : -errno;
+  union {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(CSANDBOX_FDS_MAX * sizeof(int))];
+  } room;
+  struct iovec bytes = {.iov_base = message, .iov_len = sizeof *message};
+  struct msghdr header = {.msg_iov = &bytes, .msg_iovlen = 1, .msg_control = &room, .msg_controllen = sizeof room};
+  ssize_t got = recvmsg(control, &header, MSG_CMSG_CLOEXEC);
+  if (got < 0) return errno == EINTR ? 0 : errno == ECONNRESET ? -EPIPE : -errno;
+  if (got != sizeof *message) return -EPIPE;
+  message->text[CSANDBOX_TEXT_MAX - 1] = 0;
+  int count = 0;
+  for (struct cmsghdr *part = CMSG_FIRSTHDR(&header); part; part = CMSG_NXTHDR(&header, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    count = (int)((part->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    memcpy(fds, CMSG_DATA(part), (size_t)count * sizeof(int));
+  }
+  *fd_count = count;
+  return 1;
+}
+
+// Waits for the parent's word; without a parent there is nothing to go on for.
+static int32_t await(int control, uint32_t kind) {
+  struct csandbox_message message;
+  int fds[CSANDBOX_FDS_MAX], count, got;
+  do got = csandbox_receive(control, &message, fds, &count, -1);
+  while (got == 0);
+  if (got < 0 || message.kind != kind) _exit(125);
+  return message.code;
+}
+
+static void fail(int control, uint32_t step, int code) {
+  struct csandbox_message message = {.kind = CSANDBOX_FAILED, .code = -code, .step = step};
+  snprintf(message.text, sizeof message.text, "%s", sandbox_stage);
+  send_message(control, &message, NULL, 0);
+  _exit(125);
+}
+
+// MARK: pid 1
+
+struct inside {
+  const struct csandbox_plan *plan;
+  int control;
+  // Of the steps that follow the reaper's, all but the last are done by the probe too.
+  int is_probe;
+  int listeners[CSANDBOX_FDS_MAX * 16];
+  int listener_count;
+};
+
+static int become(uint64_t uid, uint64_t gid) {
+  FAIL_IF(setresgid((gid_t)gid, (gid_t)gid, (gid_t)gid) < 0, "setresgid");
+  FAIL_IF(setresuid((uid_t)uid, (uid_t)uid, (uid_t)uid) < 0, "setresuid");
+  // /proc/self belongs to this user again.
+  FAIL_IF(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0, "prctl(PR_SET_DUMPABLE)");
+  return 0;
+}
+
+static int write_setting(const char *path, const char *value) {
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  FAIL_IF(fd < 0, "open");
+  FAIL_IF(write(fd, value, strlen(value)) < 0, "write");
+  close(fd);
+  return 0;
+}
+
+static int hand_out(struct inside *inside) {
+  struct csandbox_message message = {.kind = CSANDBOX_LISTENERS};
+  for (int done = 0; done < inside->listener_count; done += CSANDBOX_FDS_MAX) {
+    int count = inside->listener_count - done;
+    if (count > CSANDBOX_FDS_MAX) count = CSANDBOX_FDS_MAX;
+    sandbox_stage = "sendmsg(SCM_RIGHTS)";
+    int result = send_message(inside->control, &message, inside->listeners + done, count);
+    if (result < 0) return result;
+  }
+  for (int i = 0; i < inside->listener_count; i++) close(inside->listeners[i]);
+  return 0;
+}
+
+// What is asked of the command by signals goes to it alone; what ends it ends all.
+static void forward(int control, pid_t command, int signals) {
+  for (;;) {
+    struct pollfd waiting[2] = {{.fd = control, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+    if (poll(waiting, 2, -1) < 0) continue;
+    if (waiting[0].revents) {
+      struct csandbox_message message;
+      int fds[CSANDBOX_FDS_MAX], count;
+      int got = csandbox_receive(control, &message, fds, &count, 0);
+      if (got < 0) _exit(125);
+      if (got == 1 && message.kind == CSANDBOX_SIGNAL) kill(command, message.code);
+    }
+    if (!waiting[1].revents) continue;
+    struct signalfd_siginfo drained;
+    if (read(signals, &drained, sizeof drained) < 0 && errno != EAGAIN) _exit(125);
+    int status;
+    pid_t ended;
+    while ((ended = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {
+      if (ended != command) continue;
+      if (WIFSTOPPED(status)) {
+        csandbox_send(control, CSANDBOX_STOPPED, WSTOPSIG(status));
+        continue;
+      }
+      csandbox_send(control, CSANDBOX_EXITED, WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+      _exit(0);
+    }
+  }
+}
+
+// What the caller's environment held is not kept in the memory of a process of the sandbox.
+static void forget_environment(void) {
+  for (char **entry = environ; *entry; entry++) memset(*entry, 0, strlen(*entry));
+}
+
+static int has_probes(const struct csandbox_plan *plan) {
+  for (uint32_t i = 0; i < plan->count; i++)
+    if (plan->steps[i].op == CSANDBOX_PROBE) return 1;
+  return 0;
+}
+
+// Answers in the processes that go on with the plan: the probe, and then the command. Never in pid 1 itself.
+static int reap(struct inside *inside) {
+  sigset_t child;
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD);
+  int signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+  FAIL_IF(signals < 0, "signalfd");
+  forget_environment();
+  if (has_probes(inside->plan)) {
+    await(inside->control, CSANDBOX_PROBE_NOW);
+    pid_t probe = fork();
+    FAIL_IF(probe < 0, "fork");
+    if (probe == 0) {
+      inside->is_probe = 1;
+      return 0;
+    }
+    int status = 1;
+    FAIL_IF(waitpid(probe, &status, 0) < 0, "waitpid");
+    // It has said itself why.
+    if (status != 0) _exit(125);
+  }
+  csandbox_send(inside->control, CSANDBOX_READY, 0);
+  await(inside->control, CSANDBOX_START);
+  pid_t command = fork();
+  FAIL_IF(command < 0, "fork");
+  if (command > 0) forward(inside->control, command, signals);
+  return 0;
+}
+
+// MARK: the command
+
+static int begin_session(int is_foreground) {
+  if (!is_foreground) {
+    FAIL_IF(setsid() < 0, "setsid");
+    return 0;
+  }
+  // SIGTTOU is blocked, as all signals are: a background group may hand itself the terminal.
+  FAIL_IF(setpgid(0, 0) < 0, "setpgid");
+  FAIL_IF(tcsetpgrp(STDIN_FILENO, getpid()) < 0, "tcsetpgrp");
+  return 0;
+}
+
+static int set_limit(uint64_t resource, uint64_t value) {
+  struct rlimit now;
+  FAIL_IF(getrlimit((__rlimit_resource_t)resource, &now) < 0, "getrlimit");
+  if (now.rlim_max != RLIM_INFINITY && now.rlim_max < value) value = now.rlim_max;
+  struct rlimit wanted = {.rlim_cur = value, .rlim_max = value};
+  FAIL_IF(setrlimit((__rlimit_resource_t)resource, &wanted) < 0, "setrlimit");
+  return 0;
+}
+
+static void give_back_signals(void) {
+  for (int number = 1; number < 65; number++) signal(number, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+enum { ARGUMENTS_MAX = 16384 };
+static char *arguments[ARGUMENTS_MAX + 2];
+
+static int execute(const char *texts, uint64_t count, uint64_t settings) {
+  if (count + settings > ARGUMENTS_MAX) {
+    sandbox_stage = "execve";
+    return -E2BIG;
+  }
+  uint64_t place = 0;
+  for (uint64_t i = 0; i < count; i++, texts = sandbox_next(texts)) arguments[place++] = (char *)texts;
+  arguments[place++] = NULL;
+  char **environment = arguments + place;
+  const char *path = "";
+  for (uint64_t i = 0; i < settings; i++, texts = sandbox_next(texts)) {
+    if (strncmp(texts, "PATH=", 5) == 0) path = texts + 5;
+    arguments[place++] = (char *)texts;
+  }
+  arguments[place] = NULL;
+  give_back_signals();
+  sandbox_stage = "execve";
+  if (strchr(arguments[0], '/')) {
+    execve(arguments[0], arguments, environment);
+    return -errno;
+  }
+  int code = ENOENT;
+  while (*path) {
+    size_t length = strcspn(path, ":");
+    char whole[4096];
+    if (snprintf(whole, sizeof whole, "%.*s/%s", (int)length, path, arguments[0]) < (int)sizeof whole) {
+      execve(whole, arguments, environment);
+      if (errno != ENOENT && errno != ENOTDIR) code = errno;
+    }
+    path += length + (path[length] == ':');
+  }
+  return -code;
+}
+
+// MARK: one step after the other
+
+static int listen_for(struct inside *inside, const struct csandbox_step *step) {
+  int fd = network_listen((uint16_t)step->number, step->more);
+  if (fd < 0) return fd;
+  if (inside->listener_count == CSANDBOX_FDS_MAX * 16) {
+    sandbox_stage = "listen";
+    return -ENOBUFS;
+  }
+  inside->listeners[inside->listener_count++] = fd;
+  return 0;
+}
+
+static int perform(struct inside *inside, uint32_t index) {
+  const struct csandbox_step *step = &inside->plan->steps[index];
+  const char *first = inside->plan->texts + step->first, *second = inside->plan->texts + step->second;
+  switch ((enum csandbox_op)step->op) {
+    case CSANDBOX_BECOME_USER: return become(step->number, step->more);
+    case CSANDBOX_DIE_WITH_PARENT: FAIL_IF(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0, "prctl(PR_SET_PDEATHSIG)"); return 0;
+    case CSANDBOX_HOST_NAME: FAIL_IF(sethostname(first, strlen(first)) < 0, "sethostname"); return 0;
+    case CSANDBOX_LOOPBACK_UP: return network_loopback_up();
+    case CSANDBOX_ADDRESS: return network_address(first);
+    case CSANDBOX_LOCAL_ROUTE: return network_local_route((int)step->number);
+    case CSANDBOX_SETTING: return write_setting(first, second);
+    case CSANDBOX_LISTEN: return listen_for(inside, step);
+    case CSANDBOX_HAND_OUT: return hand_out(inside);
+    case CSANDBOX_NEW_ROOT: return mounts_new_root(step->number, step->more);
+    case CSANDBOX_FOLDER: return mounts_folder(first, (uint32_t)step->number);
+    case CSANDBOX_LINK: return mounts_link(first, second);
+    case CSANDBOX_FILE: return mounts_file(first, second);
+    case CSANDBOX_BIND: return mounts_bind(first, second, step->number);
+    case CSANDBOX_PIN: return mounts_pin(first, step->number);
+    case CSANDBOX_TEMPORARY: return mounts_temporary(first, second, step->number, step->more);
+    case CSANDBOX_PROCESSES: return mounts_processes(first);
+    case CSANDBOX_TERMINALS: return mounts_terminals(first);
+    case CSANDBOX_MASK: return mounts_mask(first);
+    case CSANDBOX_ENTER_ROOT: return mounts_enter();
+    case CSANDBOX_LIMIT: return set_limit(step->number, step->more);
+    case CSANDBOX_DROP_BOUNDING: return confine_drop_bounding();
+    case CSANDBOX_LOCK_SECUREBITS: return confine_lock_securebits();
+    case CSANDBOX_NO_NEW_PRIVILEGES: FAIL_IF(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0, "prctl(PR_SET_NO_NEW_PRIVS)"); return 0;
+    case CSANDBOX_DROP_CAPABILITIES: return confine_drop_capabilities();
+    case CSANDBOX_NOT_DUMPABLE: FAIL_IF(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0, "prctl(PR_SET_DUMPABLE)"); return 0;
+    case CSANDBOX_REAPER: return reap(inside);
+    // The terminal stays the caller's while the probe runs.
+    case CSANDBOX_SESSION: return inside->is_probe ? 0 : begin_session(step->number == 1);
+    case CSANDBOX_WORK_IN: FAIL_IF(chdir(first) < 0, "chdir"); return 0;
+    case CSANDBOX_LANDLOCK: return confine_landlock(first, step->number, second);
+    case CSANDBOX_SECCOMP: return confine_seccomp();
+    // Closed by the exec, so that until then a failure can be told.
+    case CSANDBOX_CLOSE_DESCRIPTORS: FAIL_IF(syscall(SYS_close_range, 3, ~0U, 4 /* CLOEXEC */) < 0, "close_range"); return 0;
+    case CSANDBOX_PROBE:
+      if (!inside->is_probe || probe_holds(step, first)) return 0;
+      struct csandbox_message broken = {.kind = CSANDBOX_BROKEN, .step = index};
+      send_message(inside->control, &broken, NULL, 0);
+      _exit(125);
+    case CSANDBOX_EXEC:
+      if (inside->is_probe) _exit(0);
+      return execute(first, step->number, step->more);
+  }
+  sandbox_stage = "no such step";
+  return -EINVAL;
+}
+
+static struct inside the_inside;
+
+static _Noreturn void run_inside(const struct csandbox_plan *plan, int control) {
+  // Before the parent's word: if it is gone already, the word never comes.
+  prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, NULL);
+  // Nothing of the parent's but the standard three and the control socket, which takes the place of 3.
+  if ((control != 3 && dup3(control, 3, O_CLOEXEC) < 0) || syscall(SYS_close_range, 4, ~0U, 0) < 0) _exit(125);
+  control = 3;
+  await(control, CSANDBOX_MAPPED);
+  the_inside = (struct inside){.plan = plan, .control = control};
+  for (uint32_t index = 0; index < plan->count; index++) {
+    int result = perform(&the_inside, index);
+    if (result < 0) fail(control, index, result);
+  }
+  _exit(125);
+}
+
+// MARK: the parent
+
+static int write_process_file(int pid, const char *name, const char *text) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return -errno;
+  int result = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+  close(fd);
+  return result;
+}
+
+static int map_ids(int pid, const struct csandbox_plan *plan, const char **stage) {
+  char map[64];
+  int result = 0;
+  *stage = "cgroup.procs";
+  snprintf(map, sizeof map, "%d", pid);
+  if (plan->cgroup_procs) result = csandbox_write_file(plan->cgroup_procs, map);
+  if (result < 0) return result;
+  *stage = "setgroups";
+  if (plan->denies_setgroups) result = write_process_file(pid, "setgroups", "deny");
+  if (result < 0) return result;
+  *stage = "uid_map";
+  snprintf(map, sizeof map, "%u %u 1\n", plan->uid, plan->uid);
+  result = write_process_file(pid, "uid_map", map);
+  if (result < 0) return result;
+  *stage = "gid_map";
+  snprintf(map, sizeof map, "%u %u 1\n", plan->gid, plan->gid);
+  return write_process_file(pid, "gid_map", map);
+}
+
+int csandbox_launch(const struct csandbox_plan *plan, int *control, const char **stage) {
+  int ends[2];
+  *stage = "socketpair";
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) return -errno;
+  *stage = "clone";
+  long pid = syscall(SYS_clone, plan->namespaces | SIGCHLD, NULL, NULL, NULL, NULL);
+  if (pid == 0) run_inside(plan, ends[1]);
+  int code = errno;
+  close(ends[1]);
+  if (pid > 0) {
+    code = -map_ids((int)pid, plan, stage);
+    if (code == 0) {
+      *stage = "the sandbox's first process";
+      code = -csandbox_send(ends[0], CSANDBOX_MAPPED, 0);
+    }
+    if (code == 0) {
+      *control = ends[0];
+      return (int)pid;
+    }
+  }
+  // The child finds its end of the socket closed, and ends.
+  close(ends[0]);
+  if (pid > 0) waitpid((pid_t)pid, NULL, 0);
+  return -code;
+}

@@ -1,0 +1,164 @@
+// What the parent of a sandbox asks of its own system: signals as descriptors, its terminal, files before a plan is made.
+// It relies on being called from a process with one thread where it changes who the process is.
+#define _GNU_SOURCE
+#include "CSandbox.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+// MARK: signals
+
+int csandbox_signals_open(void) {
+  static const int forwarded[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT, SIGWINCH};
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (size_t i = 0; i < sizeof forwarded / sizeof *forwarded; i++) sigaddset(&signals, forwarded[i]);
+  // SIGTTOU: this process hands the terminal about from the background. It is not read.
+  sigset_t blocked = signals;
+  sigaddset(&blocked, SIGTTOU);
+  if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || sigprocmask(SIG_BLOCK, &blocked, NULL) < 0) return -errno;
+  int fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  return fd < 0 ? -errno : fd;
+}
+
+int csandbox_wait(int signals, int control, int timeout_ms, int *number) {
+  struct pollfd waiting[2] = {{.fd = signals, .events = POLLIN}, {.fd = control, .events = POLLIN}};
+  if (poll(waiting, 2, timeout_ms) <= 0) return 0;
+  struct signalfd_siginfo seen;
+  if (waiting[0].revents && read(signals, &seen, sizeof seen) == sizeof seen) {
+    *number = (int)seen.ssi_signo;
+    return 1;
+  }
+  return waiting[1].revents ? 2 : 0;
+}
+
+int csandbox_reap(int pid) {
+  int status;
+  pid_t ended;
+  do ended = waitpid(pid, &status, 0);
+  while (ended < 0 && errno == EINTR);
+  if (ended < 0) return -errno;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+// MARK: the terminal
+
+int csandbox_foreground_group(void) { return tcgetpgrp(STDIN_FILENO); }
+
+// In a pipeline the foreground belongs to others too: they would be stopped when they read from the terminal.
+int csandbox_in_foreground(void) {
+  return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp();
+}
+
+// SIGTTOU is blocked. A terminal that is gone needs nobody in its foreground.
+void csandbox_take_foreground(int group) { tcsetpgrp(STDIN_FILENO, group > 0 ? group : getpgrp()); }
+
+// The whole group, as the terminal would have stopped it: the shell that started it sees a stopped job.
+void csandbox_stop_self(void) { kill(0, SIGSTOP); }
+
+// MARK: files
+
+int csandbox_may_write(const char *path, uint32_t uid, uint32_t gid) {
+  setfsgid(gid);
+  setfsuid(uid);
+  int result = faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) < 0 ? -errno : 0;
+  setfsuid(geteuid());
+  setfsgid(getegid());
+  return result;
+}
+
+int csandbox_drop_groups(void) { return setgroups(0, NULL) < 0 ? -errno : 0; }
+
+int csandbox_file_kind(const char *path, uint32_t *uid, uint32_t *gid) {
+  struct stat status;
+  if (lstat(path, &status) < 0) return 0;
+  *uid = status.st_uid;
+  *gid = status.st_gid;
+  if (S_ISDIR(status.st_mode)) return 1;
+  if (S_ISREG(status.st_mode)) return 2;
+  return S_ISLNK(status.st_mode) ? 3 : 4;
+}
+
+long csandbox_read_link(const char *path, char *text, size_t room) {
+  ssize_t count = readlink(path, text, room);
+  return count < 0 ? -errno : count;
+}
+
+long csandbox_real_path(const char *path, char *text, size_t room) {
+  char whole[PATH_MAX];
+  if (!realpath(path, whole)) return -errno;
+  size_t count = strlen(whole);
+  if (count > room) return -ENAMETOOLONG;
+  memcpy(text, whole, count);
+  return (long)count;
+}
+
+int csandbox_make_folder(const char *path, uint32_t mode) { return mkdir(path, mode) < 0 ? -errno : 0; }
+
+int csandbox_write_file(const char *path, const char *text) {
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return -errno;
+  int result = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+  close(fd);
+  return result;
+}
+
+int csandbox_remove_folder(const char *path) { return rmdir(path) < 0 ? -errno : 0; }
+
+void csandbox_sweep(const char *base, const char *prefix) {
+  DIR *folder = opendir(base);
+  if (!folder) return;
+  for (struct dirent *entry; (entry = readdir(folder));) {
+    const char *dash = strrchr(entry->d_name, '-');
+    if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || !dash) continue;
+    int pid = atoi(dash + 1);
+    char path[PATH_MAX];
+    if (pid <= 0 || kill(pid, 0) == 0 || errno != ESRCH) continue;
+    if (snprintf(path, sizeof path, "%s/%s", base, entry->d_name) < (int)sizeof path) rmdir(path);
+  }
+  closedir(folder);
+}
+
+// MARK: canaries
+
+int csandbox_canary(int family, int datagram, uint16_t *port) {
+  struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+  int is_v6 = family == 6;
+  int fd = socket(is_v6 ? AF_INET6 : AF_INET, (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return -errno;
+  struct sockaddr *address = is_v6 ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4;
+  socklen_t size = is_v6 ? sizeof v6 : sizeof v4;
+  if (bind(fd, address, size) < 0 || (!datagram && listen(fd, 1) < 0) || getsockname(fd, address, &size) < 0) {
+    int code = errno;
+    close(fd);
+    return -code;
+  }
+  *port = ntohs(is_v6 ? v6.sin6_port : v4.sin_port);
+  return fd;
+}
+
+int csandbox_canary_was_reached(int fd, int datagram) {
+  char bytes[64];
+  if (datagram) return recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) >= 0;
+  int connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (connection >= 0) close(connection);
+  return connection >= 0;
+}

@@ -1,0 +1,74 @@
+// `process_limits`: what a sandbox's processes may use, in keys named as the files of cgroup v2 that hold them.
+// It relies on the kernel's own spelling (cgroup-v2.rst): `max` is no limit, sizes may be K, M, G or KiB, MiB, GiB.
+import Policy
+
+struct LimitsSection {
+  let findings: Findings
+
+  func read(_ node: YAMLNode) -> Settings.Process {
+    var limits = Settings.Process()
+    let later = ["io.max": "no device of the sandbox is told apart yet"]
+    let known = ["cpu.max", "memory.max", "memory.swap.max", "pids.max"]
+    guard let fields = Fields(node, of: "process_limits", known: known, later: later, findings) else { return limits }
+    if let cpu = readCPU(fields) { limits.cpu = cpu.value }
+    if let bytes = amount("memory.max", fields, 16 << 20...1 << 50, example: "512M", isSize: true) {
+      limits.memoryBytes = bytes.value
+    }
+    if let bytes = amount("memory.swap.max", fields, 0...1 << 50, example: "0", isSize: true) {
+      limits.swapBytes = bytes.value
+    }
+    if let count = amount("pids.max", fields, 4...4_194_304, example: "64", isSize: false) {
+      limits.processes = count.value
+    }
+    return limits
+  }
+
+  /// `value` is nil for `max`.
+  private struct Amount<Value> { let value: Value? }
+
+  private func amount(
+    _ key: String, _ fields: Fields, _ range: ClosedRange<Int>, example: String, isSize: Bool
+  ) -> Amount<Int>? {
+    guard let text = fields.text(key, example: example) else { return nil }
+    if text == "max" { return Amount(value: nil) }
+    let value = isSize ? Self.size(text) : Self.number(text)
+    guard let value, range.contains(value) else {
+      let bounds = "from \(range.lowerBound) to \(range.upperBound)"
+      findings.problem(
+        fields.node(key)?.mark ?? fields.mark,
+        "`\(key)` is \(bounds), or max, such as \(example); not `\(text.quotable)`")
+      return nil
+    }
+    return Amount(value: value)
+  }
+
+  /// Microseconds of processor time in each period of microseconds.
+  private func readCPU(_ fields: Fields) -> Amount<Settings.Process.CPU>? {
+    guard let text = fields.text("cpu.max", example: "200000 1000000") else { return nil }
+    let words = text.split(separator: " ").map(String.init)
+    let period = words.count == 2 ? Self.number(words[1]) : 100_000
+    if (1...2).contains(words.count), let period, (1000...1_000_000).contains(period) {
+      if words[0] == "max" { return Amount(value: nil) }
+      if let quota = Self.number(words[0]), (1000...1_000_000_000).contains(quota) {
+        return Amount(value: Settings.Process.CPU(quotaUs: quota, periodUs: period))
+      }
+    }
+    findings.problem(
+      fields.node("cpu.max")?.mark ?? fields.mark,
+      "`cpu.max` is a quota (1000 and more, or max) and a period (1000 to 1000000), in microseconds, such as 200000 1000000; "
+        + "not `\(text.quotable)`")
+    return nil
+  }
+
+  private static func number(_ text: String) -> Int? {
+    guard (1...15).contains(text.utf8.count), text.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
+    return Int(text)
+  }
+
+  private static func size(_ text: String) -> Int? {
+    let units: [(Character, Int)] = [("K", 10), ("M", 20), ("G", 30)]
+    guard let last = text.last, let unit = units.first(where: { $0.0 == last }) else { return ByteSize.parse(text) }
+    guard let value = number(String(text.dropLast())), value < 1 << 30 else { return nil }
+    return value << unit.1
+  }
+}

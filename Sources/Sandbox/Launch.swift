@@ -1,0 +1,138 @@
+// A plan carried out: the first process of the sandbox is cloned, and tells over a socket how far it came.
+// It relies on the process having one thread when it clones. Closing the socket ends the sandbox, and so does its death.
+import CSandbox
+package import Kernel
+
+/// What comes from inside.
+package enum SandboxEvent: Equatable, Sendable {
+  case ready
+  case stopped
+  /// The command's exit status, or 128 and the signal.
+  case exited(Int32)
+  /// The sandbox is gone, and nobody said why: it was killed.
+  case gone
+}
+
+package struct Launched: ~Copyable {
+  package let control: Descriptor
+  private let pid: CInt
+  private let plan: Plan
+  private let origin: [Int]
+  private let cgroup: Cgroup?
+
+  package init(_ plan: Plan) throws(LaunchFailure) {
+    var cgroup: Cgroup?
+    if let spec = plan.cgroup { cgroup = try Cgroup(spec) }
+    // No text at all where there is no cgroup.
+    let processes = cgroup.map { $0.processes.utf8.map { CChar(bitPattern: $0) } + [0] } ?? []
+    let compiled = CompiledPlan(plan)
+    var control: CInt = -1
+    var stage: UnsafePointer<CChar>?
+    // SAFETY: the arrays live through the call. The child has its own copy of them, and never comes back from it.
+    let pid = unsafe compiled.steps.withUnsafeBufferPointer { steps in
+      unsafe compiled.texts.withUnsafeBufferPointer { texts in
+        unsafe processes.withUnsafeBufferPointer { processes in
+          var plain = unsafe csandbox_plan(
+            namespaces: compiled.namespaces, uid: compiled.uid, gid: compiled.gid,
+            denies_setgroups: plan.user.isOther ? 0 : 1, count: UInt32(steps.count), steps: steps.baseAddress,
+            texts: texts.baseAddress, cgroup_procs: processes.isEmpty ? nil : processes.baseAddress)
+          return unsafe csandbox_launch(&plain, &control, &stage)
+        }
+      }
+    }
+    guard pid >= 0 else {
+      // SAFETY: the stage is a literal.
+      let name = unsafe stage.map { unsafe String(cString: $0) } ?? "clone"
+      throw .parent(SystemError(name, code: -pid))
+    }
+    self.pid = pid
+    self.cgroup = cgroup
+    self.plan = plan
+    origin = compiled.origin
+    self.control = Descriptor(owning: control)
+  }
+
+  /// The listeners that were made inside, in the plan's order. Whoever takes them closes them.
+  package func takeListeners() throws(LaunchFailure) -> [(spec: ListenerSpec, raw: CInt)] {
+    let specs = plan.listeners
+    var taken: [CInt] = []
+    while taken.count < specs.count {
+      var fds = [CInt](repeating: -1, count: Int(CSANDBOX_FDS_MAX))
+      let (message, count) = try receive(into: &fds)
+      guard message.kind == CSANDBOX_LISTENERS.rawValue else { throw failure(message) }
+      taken += fds.prefix(count)
+    }
+    return zip(specs, taken).map { ($0, $1) }
+  }
+
+  /// The gate serves: now the probes may ask it.
+  package func probe() throws(LaunchFailure) { try send(CSANDBOX_PROBE_NOW) }
+
+  package func awaitReady() throws(LaunchFailure) {
+    guard try next() == .ready else { throw LaunchFailure("the sandbox ended before its command was started") }
+  }
+
+  package func start() throws(LaunchFailure) { try send(CSANDBOX_START) }
+
+  /// A signal for the command. A command that has ended needs none.
+  package func signal(_ number: CInt) { _ = csandbox_send(control.raw, CSANDBOX_SIGNAL.rawValue, number) }
+
+  /// Blocks until something is told.
+  package func next() throws(LaunchFailure) -> SandboxEvent {
+    var message = csandbox_message()
+    var fds = [CInt](repeating: -1, count: Int(CSANDBOX_FDS_MAX))
+    var count: CInt = 0
+    var got: CInt = 0
+    // SAFETY: locals for the time of the call, with room for what it writes.
+    repeat { got = unsafe csandbox_receive(control.raw, &message, &fds, &count, -1) } while got == 0
+    if got < 0 { return .gone }
+    switch message.kind {
+    case CSANDBOX_READY.rawValue: return .ready
+    case CSANDBOX_STOPPED.rawValue: return .stopped
+    case CSANDBOX_EXITED.rawValue: return .exited(message.code)
+    default: throw failure(message)
+    }
+  }
+
+  /// Its last process is gone when this returns. What a limit of its cgroup ended is said.
+  package consuming func end() -> [String] {
+    let (pid, cgroup) = (pid, cgroup)
+    // Process 1 finds the socket closed, and ends; with it all others.
+    Self.close(control)
+    _ = csandbox_reap(pid)
+    return cgroup?.end() ?? []
+  }
+
+  private static func close(_ control: consuming Descriptor) {}
+
+  // MARK: - Messages
+
+  private func send(_ kind: csandbox_kind) throws(LaunchFailure) {
+    // One that is gone has said why, or says nothing any more.
+    guard csandbox_send(control.raw, kind.rawValue, 0) < 0 else { return }
+    _ = try next()
+    throw LaunchFailure("the sandbox ended before its command was started")
+  }
+
+  private func receive(into fds: inout [CInt]) throws(LaunchFailure) -> (csandbox_message, Int) {
+    var message = csandbox_message()
+    var count: CInt = 0
+    var got: CInt = 0
+    // SAFETY: locals for the time of the call, with room for what it writes.
+    repeat { got = unsafe csandbox_receive(control.raw, &message, &fds, &count, -1) } while got == 0
+    if got < 0 { throw LaunchFailure("the sandbox ended while it was made") }
+    return (message, Int(count))
+  }
+
+  private func failure(_ message: csandbox_message) -> LaunchFailure {
+    let number = origin.indices.contains(Int(message.step)) ? origin[Int(message.step)] : Int(message.step)
+    let step = plan.steps.indices.contains(number) ? plan.steps[number] : nil
+    if message.kind == CSANDBOX_BROKEN.rawValue {
+      return LaunchFailure("BROKEN, the command was not started: \(step.map { "\($0)" } ?? "a probe")")
+    }
+    var text = message.text
+    // SAFETY: a local tuple of that many characters; the C side ends it with NUL.
+    let call = unsafe withUnsafeBytes(of: &text) { unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    return LaunchFailure(step, number: number, SystemError(call, code: message.code))
+  }
+}

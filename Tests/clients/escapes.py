@@ -1,0 +1,399 @@
+"""Tries to get out of wherever it runs, and prints HELD or BROKEN for each way. Facts of the host come as JSON.
+
+It runs by itself, with the standard library alone: `python3 escapes.py FILE`."""
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import resource
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+libc = ctypes.CDLL(None, use_errno=True)
+facts = json.load(open(sys.argv[1]))
+SYS = {"bpf": 321, "userfaultfd": 323, "perf_event_open": 298, "io_uring_setup": 425, "add_key": 248, "keyctl": 250, "clone3": 435,
+       "open_by_handle_at": 304, "process_vm_readv": 310, "personality": 135, "fsopen": 430, "open_tree": 428, "mount_setattr": 442}
+probes = {}
+
+
+def probe(function):
+    """True: it got through. What the system refuses is no way out."""
+    probes[function.__name__] = function
+    return function
+
+
+def call(name, *arguments):
+    """errno, or 0."""
+    result = libc.syscall(SYS[name], *arguments)
+    return ctypes.get_errno() if result < 0 else 0
+
+
+def reads(path):
+    with open(path, "rb") as file:
+        file.read(1)
+    return True
+
+
+def writes(path):
+    with open(path, "ab"):
+        return True
+
+
+def answers(family, kind, address):
+    with socket.socket(family, kind) as sock:
+        sock.settimeout(2)
+        sock.connect(address)
+        sock.sendall(b"secret\n")
+        return b"reached" in sock.recv(100)
+
+
+@probe
+def a_secret_outside_the_workspace():
+    return reads(facts["secret"])
+
+
+@probe
+def a_secret_by_a_symbolic_link_in_the_workspace():
+    link = os.path.join(facts["workspace"], f"link{os.getpid()}")
+    os.symlink(facts["secret"], link)
+    try:
+        return reads(link)
+    finally:
+        os.unlink(link)
+
+
+@probe
+def the_home_of_the_caller():
+    return reads(facts["home"] + "/.netrc")
+
+
+@probe
+def a_secret_in_the_environment():
+    return "SLUICE_TEST_SECRET" in os.environ
+
+
+@probe
+def an_inherited_descriptor():
+    return b"secret" in os.pread(facts["descriptor"], 100, 0)
+
+
+@probe
+def a_process_of_the_host():
+    return os.path.exists(f"/proc/{facts['process']}") and facts["mark"] in open(f"/proc/{facts['process']}/cmdline").read()
+
+
+@probe
+def any_process_of_the_host():
+    return any(facts["mark"] in open(f"/proc/{pid}/cmdline").read() for pid in os.listdir("/proc") if pid.isdigit())
+
+
+@probe
+def the_root_of_process_1():
+    return bool(os.listdir("/proc/1/root"))
+
+
+@probe
+def the_memory_of_process_1():
+    return reads("/proc/1/environ")
+
+
+@probe
+def the_log_of_the_gate():
+    return writes(facts["log"])
+
+
+@probe
+def the_policy():
+    return reads(facts["policy"])
+
+
+@probe
+def the_passwords_of_the_host():
+    return reads("/etc/shadow")
+
+
+@probe
+def writing_to_the_system():
+    path = f"/usr/bin/sluice-escape{os.getpid()}"
+    with open(path, "w"):
+        pass
+    os.unlink(path)
+    return True
+
+
+@probe
+def a_disk():
+    return any(reads(path) for path in ["/dev/vda", "/dev/sda", "/dev/nvme0n1", "/dev/dm-0"] if os.path.exists(path))
+
+
+@probe
+def a_device_that_is_made():
+    path = f"/dev/shm/device{os.getpid()}"
+    os.mknod(path, 0o600 | 0o020000, os.makedev(1, 3))
+    os.unlink(path)
+    return True
+
+
+@probe
+def a_mount():
+    if libc.mount(b"tmpfs", b"/mnt", b"tmpfs", 0, None) < 0:
+        raise OSError(ctypes.get_errno(), "mount")
+    libc.umount2(b"/mnt", 2)
+    return True
+
+
+@probe
+def the_new_mount_calls():
+    return call("fsopen", b"tmpfs", 0) == 0
+
+
+@probe
+def a_user_namespace():
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if libc.unshare(0x10000000) == 0 else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+@probe
+def a_user_namespace_by_clone():
+    return subprocess.run(["unshare", "--user", "--fork", "true"], capture_output=True).returncode == 0
+
+
+@probe
+def a_namespace_of_another():
+    fd = os.open("/proc/self/ns/uts", os.O_RDONLY)
+    try:
+        return libc.setns(fd, 0) == 0
+    finally:
+        os.close(fd)
+
+
+@probe
+def raw_sockets():
+    socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close()
+    return True
+
+
+@probe
+def packet_sockets():
+    socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
+    return True
+
+
+@probe
+def rare_protocols():
+    for family in (socket.AF_VSOCK, socket.AF_ALG, socket.AF_TIPC, socket.AF_CAN):
+        try:
+            socket.socket(family, socket.SOCK_DGRAM if family != socket.AF_ALG else socket.SOCK_SEQPACKET).close()
+            return True
+        except OSError:
+            continue
+    return False
+
+
+@probe
+def an_abstract_socket_of_the_host():
+    return answers(socket.AF_UNIX, socket.SOCK_STREAM, "\0" + facts["abstract"])
+
+
+@probe
+def a_service_on_the_loopback_of_the_host():
+    return answers(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", facts["tcp"]))
+
+
+@probe
+def a_service_on_ipv6_loopback_of_the_host():
+    return answers(socket.AF_INET6, socket.SOCK_STREAM, ("::1", facts["tcp6"]))
+
+
+@probe
+def udp_to_the_loopback_of_the_host():
+    return answers(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", facts["udp"]))
+
+
+@probe
+def an_address_of_the_host():
+    return answers(socket.AF_INET, socket.SOCK_STREAM, (facts["address"], facts["any"]))
+
+
+@probe
+def a_resolver_of_the_host():
+    query = b"\x12\x34\x01\0\0\1\0\0\0\0\0\0\4leak\4test\0\0\1\0\1"
+    for port in (facts["dns"], 53):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(2)
+            sock.connect(("127.0.0.1", port))
+            sock.send(query)
+            try:
+                if sock.recv(1000)[6:8] != b"\0\0":
+                    return True
+            except OSError:
+                continue
+    return False
+
+
+@probe
+def a_name_that_no_rule_allows():
+    with socket.create_connection(("127.0.0.1", 3128), 5) as sock:
+        target = f"refused.test:{facts['tcp']}"
+        sock.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+        return sock.recv(100).startswith(b"HTTP/1.1 200")
+
+
+@probe
+def typing_into_a_terminal():
+    """Its own: a filter does not know whose it is."""
+    master, slave = os.openpty()
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        fcntl.ioctl(slave, 0x540E, 0)
+        try:
+            fcntl.ioctl(slave, 0x5412, b"x")
+            os._exit(0)
+        except OSError as error:
+            # The kernel itself may refuse it by now (dev.tty.legacy_tiocsti): then it is not this sandbox that holds.
+            os._exit(0 if error.errno == errno.EIO else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+@probe
+def kernel_keyrings():
+    return call("add_key", b"user", b"sluice", b"x", 1, -2) == 0
+
+
+@probe
+def cgroup_files():
+    for folder, _, files in os.walk("/sys/fs/cgroup"):
+        for name in files:
+            if name.endswith("procs") and os.access(os.path.join(folder, name), os.W_OK):
+                return True
+    return False
+
+
+def reaches_the_kernel(name, *arguments):
+    return call(name, *arguments) not in (errno.EPERM, errno.ENOSYS)
+
+
+@probe
+def io_uring():
+    return reaches_the_kernel("io_uring_setup", 1, None)
+
+
+@probe
+def bpf():
+    return reaches_the_kernel("bpf", 5, None, 0)
+
+
+@probe
+def userfaultfd():
+    return reaches_the_kernel("userfaultfd", -1)
+
+
+@probe
+def perf_events():
+    return reaches_the_kernel("perf_event_open", None, 0, -1, -1, 0)
+
+
+@probe
+def clone3():
+    return reaches_the_kernel("clone3", None, 0)
+
+
+@probe
+def files_by_handle():
+    return reaches_the_kernel("open_by_handle_at", -1, None, 0)
+
+
+@probe
+def memory_of_another_process():
+    return reaches_the_kernel("process_vm_readv", os.getpid(), None, 0, None, 0, 0)
+
+
+@probe
+def tracing():
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if libc.ptrace(0, 0, 0, 0) == 0 else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+@probe
+def set_user_id_programs():
+    """A copy of `id`, owned by root, that would run as root."""
+    return subprocess.run([facts["setuid"], "-u"], capture_output=True, text=True).stdout.strip() == "0"
+
+
+@probe
+def hooks_that_git_outside_would_run():
+    return writes(os.path.join(facts["workspace"], ".git/hooks/pre-commit"))
+
+
+@probe
+def settings_that_git_outside_would_read():
+    return writes(os.path.join(facts["workspace"], ".git/config"))
+
+
+@probe
+def another_git_folder_in_place():
+    git = os.path.join(facts["workspace"], ".git")
+    os.rename(git, git + "2")
+    os.rename(git + "2", git)
+    return True
+
+
+@probe
+def processes_without_end():
+    children = []
+    try:
+        while len(children) < 150:
+            child = os.fork()
+            if child == 0:
+                time.sleep(30)
+                os._exit(0)
+            children.append(child)
+        return True
+    finally:
+        for child in children:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+
+
+@probe
+def memory_of_one_process_without_end():
+    try:
+        bytes(800 << 20)
+        return True
+    except MemoryError:
+        return False
+
+
+@probe
+def memory_by_files():
+    path = f"/dev/shm/fill{os.getpid()}"
+    try:
+        with open(path, "wb") as file:
+            for _ in range(100):
+                file.write(bytes(1 << 20))
+        return True
+    finally:
+        os.unlink(path)
+
+
+@probe
+def core_dumps():
+    return resource.getrlimit(resource.RLIMIT_CORE)[1] != 0
+
+
+if __name__ == "__main__":
+    for name, function in probes.items():
+        try:
+            result = "BROKEN" if function() else "HELD"
+        except (OSError, MemoryError, KeyError) as error:
+            result = f"HELD {type(error).__name__}: {error}"
+        print(f"{name} {result}", flush=True)

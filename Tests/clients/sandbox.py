@@ -1,0 +1,91 @@
+"""`sluice run`, started as root or as a user that is nobody else, in a folder that this user may reach."""
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from gate import DEADLINE, plain_environment, until
+
+UID = 61942
+
+
+class Place:
+    """A folder outside of /tmp's private ones, with a workspace in it, the binary, and a policy."""
+
+    def __init__(self, who, names):
+        self.who, self.names = who, names
+        self.folder = Path(tempfile.mkdtemp(prefix="sluice-run-", dir="/var/tmp"))
+        self.folder.chmod(0o755)
+        self.sluice = self.folder / "sluice"
+        shutil.copy(os.environ["SLUICE"], self.sluice)
+        self.workspace, self.state, self.home = (self.folder / name for name in ("work", "state", "home"))
+        for one in (self.workspace, self.state, self.home):
+            one.mkdir()
+        self.log, self.policy = self.state / "log", self.folder / "policy.yaml"
+        self.write("network_policy: {default: deny}")
+        for one in (self.workspace, self.home) + (() if who == "root" else (self.state,)):
+            os.chown(one, UID, UID)
+
+    def write(self, policy):
+        self.policy.write_text(f'{policy}\nresolver: {{servers: ["127.0.0.1:{self.names.port}"]}}\n')
+
+    @property
+    def prefix(self):
+        """Who starts it."""
+        return [] if self.who == "root" else ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
+
+    def arguments(self, *command, options=("--limits", "best-effort")):
+        return [*self.prefix, self.sluice, "run", "--policy", self.policy, "--log", self.log, *options, "--", *command]
+
+    def environment(self, more={}):
+        return plain_environment() | {"HOME": str(self.home)} | more
+
+    def start(self, *command, options=("--limits", "best-effort"), env={}, **more):
+        return subprocess.Popen(self.arguments(*command, options=options), cwd=self.workspace, env=self.environment(env), text=True,
+                                **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | more))
+
+    def run(self, *command, **more):
+        process = self.start(*command, **more)
+        out, errors = process.communicate(timeout=DEADLINE * 2)
+        assert "Fatal error" not in errors, errors
+        return subprocess.CompletedProcess(command, process.returncode, out, errors)
+
+    def shell(self, script, **more):
+        return self.run("bash", "-c", script, **more)
+
+    def lines(self):
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def logged(self, **fields):
+        def find():
+            return [line for line in self.lines() if all(line.get(key) == value for key, value in fields.items())]
+        try:
+            return until(f"a line with {fields}", find)[0]
+        except AssertionError:
+            raise AssertionError(f"no line with {fields} in {self.lines()}") from None
+
+    def processes(self):
+        """Command lines of the user's processes, and of this binary's."""
+        found = {}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if os.stat(f"/proc/{pid}").st_uid == UID or os.readlink(f"/proc/{pid}/exe") == str(self.sluice):
+                    if open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] not in "ZX":
+                        found[int(pid)] = open(f"/proc/{pid}/cmdline").read()
+            except OSError:
+                pass
+        return found
+
+    def leaves_nothing(self):
+        """No process, and so no namespace and no mount of one."""
+        try:
+            until("nothing is left", lambda: not self.processes())
+        except AssertionError:
+            raise AssertionError(self.processes()) from None
+        mine = str(self.folder)
+        assert mine not in open("/proc/mounts").read()
+
+    def close(self):
+        shutil.rmtree(self.folder)

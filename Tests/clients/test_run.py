@@ -1,0 +1,499 @@
+"""`sluice run`: as root and as a user without any rights, one promise a test."""
+import concurrent.futures
+import fcntl
+import json
+import os
+import pty
+import random
+import re
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from gate import DEADLINE, until
+from sandbox import UID, Place
+
+if os.geteuid() != 0:
+    pytest.skip("these tests start `sluice run` as another user, which takes root", allow_module_level=True)
+
+
+@pytest.fixture(params=["root", "user"])
+def place(request, names):
+    place = Place(request.param, names)
+    yield place
+    try:
+        place.leaves_nothing()
+    finally:
+        place.close()
+
+
+def only(who):
+    @pytest.fixture
+    def place(names):
+        place = Place(who, names)
+        yield place
+        try:
+            place.leaves_nothing()
+        finally:
+            place.close()
+    return place
+
+
+user_place, root_place = only("user"), only("root")
+
+
+def allow(place, *targets):
+    rules = "\n".join(f'    - {{host: "{target}", addresses: [127.0.0.0/8]}}' for target in targets)
+    place.write(f"network_policy:\n  allow:\n{rules}")
+
+
+# MARK: the command
+
+def test_a_shell_runs_as_nobody_else_in_the_workspace(place):
+    got = place.shell("id -u; pwd; echo from inside > file; echo $HOME $USER; touch ~/x /tmp/x && echo written")
+    assert got.stdout.split("\n")[:4] == [str(UID), str(place.workspace), "/home/agent agent", "written"], got
+    assert (place.workspace / "file").read_text() == "from inside\n"
+    assert (place.workspace / "file").stat().st_uid == UID
+    assert not (place.home / "x").exists()
+
+
+@pytest.mark.parametrize("script, status", [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143), ("kill -KILL $$", 137)])
+def test_the_exit_status_is_the_commands(place, script, status):
+    assert place.shell(script).returncode == status
+
+
+def test_what_cannot_be_started_is_125_and_says_why(place):
+    got = place.run("no-such-program")
+    assert got.returncode == 125 and "no no-such-program in the sandbox" in got.stderr, got
+    got = place.run("true", options=())
+    assert got.returncode == 125 and "--limits best-effort" in got.stderr, got
+    got = place.run("true", options=("--limits", "best-effort", "--workspace", "/usr"))
+    assert got.returncode == 125 and "folder of the system" in got.stderr, got
+    got = place.run("true", options=("--limits", "best-effort", "--log", place.workspace / "log"))
+    assert got.returncode == 125 and "where the command can write it" in got.stderr, got
+    place.write("network_policy: {alow: []}")
+    got = place.run("true")
+    assert got.returncode == 125 and "unknown key `alow`" in got.stderr, got
+
+
+def test_a_step_that_fails_is_named_with_its_errno(user_place):
+    (user_place.workspace / ".git").mkdir()
+    (user_place.workspace / ".git/hooks").symlink_to("/etc")
+    os.lchown(user_place.workspace / ".git", UID, UID)
+    got = user_place.run("true")
+    assert got.returncode == 125 and re.search(r"step \d+, pin .*/\.git/hooks, read-only: open: .*\(errno 40\)", got.stderr), got
+    # A user that may have no namespaces, as in a container.
+    none = ["unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c", 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"', "sh"]
+    got = subprocess.run([*user_place.prefix, *none, *user_place.arguments("true")[len(user_place.prefix):]], cwd=user_place.workspace,
+                         env=user_place.environment(), capture_output=True, text=True)
+    assert got.returncode == 125 and "clone: " in got.stderr and "user.max_user_namespaces" in got.stderr, got
+
+
+def test_signals_reach_the_command(place):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        process = place.start("bash", "-c", f"trap 'echo got {number.name}; exit 9' {number.name}; echo ready; while :; do sleep 0.05; done")
+        assert process.stdout.readline() == "ready\n"
+        inner = process.pid
+        os.kill(inner, number)
+        out, errors = process.communicate(timeout=DEADLINE)
+        assert (out, process.returncode) == (f"got {number.name}\n", 9), errors
+
+
+def test_what_the_command_leaves_behind_ends_with_it(place):
+    started = time.monotonic()
+    got = place.shell("setsid sleep 1000 & (sleep 1000 & sleep 1000 &) ; sleep 0.2; echo done")
+    assert got.stdout == "done\n" and time.monotonic() - started < DEADLINE / 2
+    place.leaves_nothing()
+
+
+def test_orphans_are_reaped(place):
+    got = place.shell("for i in $(seq 20); do (true &) ; done; sleep 0.3; for p in /proc/[0-9]*; do read -r _ _ s _ < $p/stat; echo $s; done | grep -c Z || true")
+    assert got.stdout.strip() == "0", got
+
+
+def test_standard_streams_pass_through(place):
+    process = place.start("cat", stdin=subprocess.PIPE)
+    out, _ = process.communicate("text\n" * 50_000, timeout=DEADLINE)
+    assert out == "text\n" * 50_000 and process.returncode == 0
+
+
+# MARK: the terminal
+
+class Terminal:
+    def __init__(self, place, *arguments):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(place.workspace)
+            os.execvpe(str(arguments[0]), [str(one) for one in arguments], place.environment({"PS1": "outer> ", "TERM": "dumb"}))
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 97, 0, 0))
+        self.seen = ""
+
+    def say(self, text):
+        os.write(self.fd, text.encode())
+
+    def hear(self, pattern):
+        end = time.monotonic() + DEADLINE
+        while not (found := re.search(pattern, self.seen)):
+            assert time.monotonic() < end, f"{pattern!r} not in {self.seen!r}"
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    self.seen += os.read(self.fd, 65536).decode(errors="replace")
+                except OSError:
+                    raise AssertionError(f"ended: {self.seen!r}") from None
+        self.seen = self.seen[found.end():]
+        return found
+
+    def end(self):
+        status = os.waitpid(self.pid, 0)[1]
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(status)
+
+
+def test_an_interactive_shell_has_job_control_and_the_window_size(place):
+    terminal = Terminal(place, *place.arguments("bash", "--norc", "--noprofile", options=("--limits", "best-effort", "--env", "PS1=inner> ")))
+    terminal.hear("inner> ")
+    terminal.say("stty size\n")
+    terminal.hear(r"31 97\r\n")
+    fcntl.ioctl(terminal.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    terminal.say("stty size\n")
+    terminal.hear(r"40 120\r\n")
+    terminal.say("sleep 1000\n")
+    time.sleep(0.2)
+    terminal.say("\x1a")
+    terminal.hear(r"\[1\]\+ +Stopped")
+    terminal.say("kill %1; wait; echo jobs: $(jobs -r | wc -l)\n")
+    terminal.hear(r"jobs: 0\r\n")
+    terminal.say("sleep 1000\n")
+    time.sleep(0.2)
+    terminal.say("\x03")
+    terminal.hear("inner> ")
+    terminal.say("echo after $?\n")
+    terminal.hear(r"after 130\r\n")
+    terminal.say("exit 7\n")
+    assert terminal.end() == 7
+
+
+def test_a_stopped_command_is_a_stopped_job_outside(place):
+    command = " ".join(str(one) for one in place.arguments("cat"))
+    terminal = Terminal(place, "bash", "--norc", "--noprofile", "-i")
+    terminal.hear("outer> ")
+    terminal.say(f"{command}\n")
+    terminal.hear("not enforced")
+    until("cat runs", lambda: any(line.startswith("cat\0") for line in place.processes().values()))
+    terminal.say("one\n")
+    terminal.hear(r"one\r\none\r\n")
+    terminal.say("\x1a")
+    terminal.hear(r"\[1\]\+ +Stopped")
+    terminal.say("echo still\\ here\n")
+    terminal.hear(r"\nstill here\r\n")
+    terminal.say("fg\n")
+    terminal.hear(r"run .*\r\n")
+    terminal.say("two\n")
+    terminal.hear(r"two\r\ntwo\r\n")
+    terminal.say("\x03")
+    terminal.hear("outer> ")
+    terminal.say("echo status $?\n")
+    terminal.hear(r"status 130\r\n")
+    terminal.say("exit\n")
+    assert terminal.end() == 0
+
+
+def test_process_limits_hold_as_far_as_rlimits_go(place):
+    place.write("network_policy: {default: deny}\nprocess_limits: {pids.max: 12, memory.max: 128M, cpu.max: max}")
+    got = place.run("/usr/bin/python3", "-c", """
+import os, time
+count = 0
+try:
+    while count < 100:
+        if os.fork() == 0:
+            time.sleep(30)
+        count += 1
+except BlockingIOError:
+    print(count)
+try:
+    bytes(200 << 20)
+except MemoryError:
+    print("no memory")
+print(len(bytes(64 << 20)))
+""")
+    # Process 1 and Python itself are two of them.
+    assert got.stdout == f"10\nno memory\n{64 << 20}\n", got
+    assert "not enforced are memory.max for all processes together (each is held to it), memory.swap.max\n" in got.stderr
+    place.write("network_policy: {default: deny}\nprocess_limits: {pids.max: max, memory.max: max, memory.swap.max: max, cpu.max: max}")
+    assert "not enforced" not in place.run("true").stderr
+
+
+# MARK: the network
+
+def test_an_allowed_host_is_reached_and_a_refused_one_is_not(place, web, hello):
+    server, other = web(hello), web(hello)
+    allow(place, f"allowed.test:{server.port}")
+    got = place.shell(f"""
+curl -sS --max-time 10 http://allowed.test:{server.port}/; echo
+curl -sS --max-time 10 --noproxy '*' http://allowed.test:{server.port}/; echo
+curl -sS --max-time 10 http://refused.test:{other.port}/; echo
+curl -sS --max-time 10 --noproxy '*' http://refused.test:{other.port}/; echo $?
+getent ahostsv4 allowed.test | head -1; getent hosts refused.test; echo $?
+""")
+    lines = [line for line in got.stdout.split("\n") if line]
+    assert lines[0] == lines[1] == f"hello from allowed.test:{server.port}", got
+    assert '"reason":"not_allowed"' in lines[2] and f'- \\"refused.test:{other.port}\\"' in lines[2], got
+    assert lines[3] == "6" and lines[4].startswith("198.18.") and lines[5] == "2", got
+    assert other.connections == 0 and "refused.test" not in place.names.asked
+    place.logged(event="closed", client="sandbox", via="http", host="allowed.test", port=server.port)
+    place.logged(event="closed", client="sandbox", via="address", host="allowed.test", port=server.port)
+    place.logged(event="denied", client="sandbox", via="http", host="refused.test", port=other.port, reason="not_allowed")
+    place.logged(event="denied", client="sandbox", via="dns", host="refused.test", reason="not_allowed")
+
+
+def test_tls_by_name_and_by_address(place, web, hello, certificates):
+    server = web(hello, certificates.server())
+    allow(place, f"allowed.test:{server.port}")
+    shutil.copy(certificates.ca, place.workspace / "ca.pem")
+    os.chmod(place.workspace / "ca.pem", 0o644)
+    got = place.shell(f"for more in '' '--noproxy *'; do curl -sS --max-time 10 $more --cacert ca.pem https://allowed.test:{server.port}/; echo; done; "
+                      f"curl -sS --max-time 10 --noproxy '*' -k --connect-to refused.test:{server.port}:93.184.216.34:{server.port} https://refused.test:{server.port}/; echo $?")
+    assert got.stdout.split("\n")[:2] == [f"hello from allowed.test:{server.port}"] * 2, got
+    assert got.stdout.split("\n")[2] in ("35", "56"), got
+    place.logged(event="denied", via="tls", host="refused.test", port=server.port, reason="not_allowed")
+
+
+def test_a_sandbox_is_the_client_of_its_name(place, web, hello):
+    server = web(hello)
+    place.policy.write_text(f"""network_policy: {{default: deny}}
+clients:
+  - name: builder
+    network_policy: {{allow: [{{host: "allowed.test:{server.port}", addresses: [127.0.0.0/8]}}]}}
+  - name: everyone
+    source: [127.0.0.0/8, "::/0", 0.0.0.0/0]
+    network_policy: {{allow: [{{host: "allowed.test:{server.port}", addresses: [127.0.0.0/8]}}]}}
+resolver: {{servers: ["127.0.0.1:{place.names.port}"]}}
+""")
+    curl = f"curl -sS -o /dev/null -w '%{{http_code}}' --max-time 10 http://allowed.test:{server.port}/"
+    best = ("--limits", "best-effort")
+    assert place.shell(curl, options=(*best, "--name", "builder")).stdout == "200"
+    assert place.shell(curl, options=(*best, "--name", "other")).stdout == "403"
+    place.logged(event="closed", client="builder", host="allowed.test")
+    place.logged(event="denied", client="other", host="allowed.test", reason="not_allowed")
+
+
+def test_what_has_no_listener_is_refused_at_once(place):
+    got = place.run("/usr/bin/python3", "-c", """
+import socket, time, json
+out = []
+for family, kind, address in [(socket.AF_INET, socket.SOCK_STREAM, ("93.184.216.34", 22)), (socket.AF_INET, socket.SOCK_DGRAM, ("93.184.216.34", 443)),
+                              (socket.AF_INET6, socket.SOCK_STREAM, ("2606:4700::1111", 22)), (socket.AF_INET6, socket.SOCK_DGRAM, ("2606:4700::1111", 443)),
+                              (socket.AF_INET, socket.SOCK_STREAM, ("169.254.169.254", 8080)), (socket.AF_INET, socket.SOCK_STREAM, ("10.0.0.1", 22))]:
+    sock = socket.socket(family, kind)
+    sock.settimeout(5)
+    started = time.monotonic()
+    try:
+        sock.connect(address)
+        sock.send(b"x")
+        sock.recv(1)
+        out.append("answered")
+    except OSError as error:
+        out.append([error.errno, time.monotonic() - started])
+print(json.dumps(out))
+""")
+    out = json.loads(got.stdout)
+    assert all(one != "answered" and one[0] == 111 and one[1] < 1 for one in out), out
+
+
+def test_metadata_and_private_addresses_reach_the_gate_alone(place):
+    got = place.shell("for a in 169.254.169.254 10.0.0.1 192.168.1.1 127.0.0.1 '[fe80::1%lo]' '[::1]'; do "
+                      "curl -s --max-time 5 --noproxy '*' -o /dev/null -w '%{http_code}\\n' http://$a/latest/meta-data/; done")
+    assert all(code in ("403", "400", "000") for code in got.stdout.split()), got
+    place.logged(event="denied", client="sandbox", via="http", host="169.254.169.254", port=80, reason="not_allowed")
+
+
+def test_a_ping_is_not_answered(user_place):
+    got = user_place.run("/usr/bin/python3", "-c", "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP); s.settimeout(1); "
+                         "s.connect(('93.184.216.34', 0)); s.send(bytes([8, 0]) + bytes(6)); print(s.recv(100))")
+    assert got.returncode != 0 and not got.stdout, got
+
+
+# MARK: the file system and the environment
+
+def test_nothing_of_the_callers_is_visible_but_the_workspace(place):
+    (place.home / "key").write_text("secret")
+    os.chmod(place.home, 0o777)
+    got = place.shell(f"ls -A {place.folder}; ls {place.home}; ls -A /root /home ~; env", env={"AWS_SECRET_ACCESS_KEY": "secret", "LANG": "C.UTF-8"})
+    assert got.stdout.startswith("work\n") and "secret" not in got.stdout and "key" not in got.stdout, got
+    names = {line.partition("=")[0] for line in got.stdout.splitlines() if "=" in line}
+    assert names <= {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY",
+                     "no_proxy", "NODE_USE_ENV_PROXY", "SLUICE", "LANG", "LC_ALL", "LC_CTYPE", "TERM", "TZ", "PWD", "OLDPWD", "SHLVL", "_"}, names
+
+
+def test_a_policy_in_the_workspace_cannot_be_changed_from_inside(place):
+    folder = place.workspace / "a" / "b"
+    folder.mkdir(parents=True)
+    (folder / "p.yaml").write_text("network_policy: {default: deny}\n")
+    for one in (folder.parent, folder, folder / "p.yaml"):
+        os.chown(one, UID, UID)
+    place.policy = folder / "p.yaml"
+    got = place.shell("echo x >> a/b/p.yaml; rm a/b/p.yaml; mv a/b a/c; mv a c; rm -rf a; cat a/b/p.yaml; echo free > a/b/other")
+    assert got.stdout == "network_policy: {default: deny}\n", got
+    assert place.policy.read_text() == "network_policy: {default: deny}\n"
+    assert (folder / "other").read_text() == "free\n"
+
+
+def test_further_paths_are_shown_as_asked(place):
+    for name in ("seen", "kept"):
+        (place.folder / name).mkdir()
+        (place.folder / name / "file").write_text(f"{name}\n")
+        os.chown(place.folder / name, UID, UID)
+    got = place.shell(f"cat {place.folder}/seen/file {place.folder}/kept/file; echo x > {place.folder}/kept/new; echo x > {place.folder}/seen/new",
+                      options=("--limits", "best-effort", "--read-only", place.folder / "seen", "--read-write", place.folder / "kept"))
+    assert got.stdout == "seen\nkept\n" and (place.folder / "kept/new").exists() and not (place.folder / "seen/new").exists(), got
+
+
+# MARK: escapes
+
+@pytest.fixture
+def host(place):
+    """What there is to be reached, and the facts of it."""
+    (place.folder / "secret").write_text("secret")
+    (place.home / ".netrc").write_text("secret")
+    os.chown(place.home / ".netrc", UID, UID)
+    subprocess.run(["git", "init", "-q", place.workspace], check=True)
+    setuid = place.workspace / "id"
+    shutil.copy("/usr/bin/id", setuid)
+    shutil.copy(Path(__file__).parent / "escapes.py", place.workspace / "escapes.py")
+    for folder, folders, files in os.walk(place.workspace):
+        for name in [folder] + [os.path.join(folder, name) for name in folders + files]:
+            os.chown(name, UID, UID)
+    os.chown(setuid, 0, 0)
+    setuid.chmod(0o4755)
+    mark = f"sluice-escape-{os.getpid()}-{random.getrandbits(30)}"
+    sleeper = subprocess.Popen(["sh", "-c", "sleep 1000; :", mark])
+    sockets = []
+
+    def serve(family, kind, address):
+        sock = socket.socket(family, kind)
+        sock.bind(address)
+        sockets.append(sock)
+        if kind == socket.SOCK_STREAM:
+            sock.listen()
+
+        def talk():
+            try:
+                while True:
+                    if kind == socket.SOCK_STREAM:
+                        connection, _ = sock.accept()
+                        connection.recv(100)
+                        connection.sendall(b"reached")
+                        connection.close()
+                    else:
+                        sock.sendto(b"reached", sock.recvfrom(100)[1])
+            except OSError:
+                pass
+        threading.Thread(target=talk, daemon=True).start()
+        return sock.getsockname()
+
+    addresses = subprocess.run(["hostname", "-I"], capture_output=True, text=True).stdout.split()
+    address = next((one for one in addresses if ":" not in one), "127.0.0.2")
+    facts = {
+        "secret": str(place.folder / "secret"), "home": str(place.home), "workspace": str(place.workspace), "log": str(place.log),
+        "policy": str(place.policy), "process": sleeper.pid, "mark": mark, "setuid": str(setuid), "abstract": mark, "address": address,
+        "tcp": serve(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0))[1],
+        "tcp6": serve(socket.AF_INET6, socket.SOCK_STREAM, ("::1", 0))[1],
+        "udp": serve(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0))[1],
+        "any": serve(socket.AF_INET, socket.SOCK_STREAM, (address, 0))[1], "dns": place.names.port,
+    }
+    serve(socket.AF_UNIX, socket.SOCK_STREAM, "\0" + mark)
+    place.log.touch()
+    if place.who == "user":
+        os.chown(place.log, UID, UID)
+    descriptor = os.open(facts["secret"], os.O_RDONLY)
+    os.set_inheritable(descriptor, True)
+    # Not as an argument: it would be found in a command line.
+    (place.workspace / "facts").write_text(json.dumps(facts | {"descriptor": descriptor}))
+    yield
+    os.close(descriptor)
+    sleeper.kill()
+    sleeper.wait()
+    for sock in sockets:
+        sock.close()
+
+
+def table(text):
+    return {name: result for name, _, result in (line.partition(" ") for line in text.splitlines())}
+
+
+def test_escapes_are_held_and_the_same_without_a_sandbox_are_not(place, host):
+    script, secret = ["/usr/bin/python3", "escapes.py", "facts"], {"SLUICE_TEST_SECRET": "x"}
+    inside = place.run(*script, env=secret, close_fds=False)
+    held = table(inside.stdout)
+    more = {"capture_output": True, "text": True, "close_fds": False, "env": place.environment(secret), "cwd": place.workspace, "timeout": 60}
+    outside = [table(subprocess.run([*prefix, *script], **more).stdout)
+               for prefix in ([], ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"])]
+    for name in held:
+        print(f"{name:50} {held[name].split()[0]:8} without: {' '.join(one.get(name, '-').split()[0] for one in outside)}")
+    assert len(held) > 45 and len(held) == len(outside[0]), inside
+    assert {name: result for name, result in held.items() if not result.startswith("HELD")} == {}
+    # Each can fail: as root or as a user without a sandbox it gets through. What this machine has not, cannot be tried.
+    never = {name for name in held if not any(one.get(name) == "BROKEN" for one in outside)}
+    assert never <= {"a_name_that_no_rule_allows", "a_disk", "rare_protocols", "typing_into_a_terminal", "io_uring", "cgroup_files",
+                     "the_root_of_process_1", "the_memory_of_process_1"}, never
+
+
+# MARK: the probe
+
+def test_a_launch_whose_walls_have_a_hole_is_aborted(root_place):
+    """The hole is strace's: it answers an open of /etc/shadow as if there were no wall. A user's strace may not look at
+    who is not dumpable."""
+    place = root_place
+    hole = ["strace", "-f", "-o", "/dev/null", "-P", "/etc/shadow", "-e", "trace=openat", "-e", "inject=openat:retval=77"]
+    got = subprocess.run([*place.prefix, *hole, *place.arguments("touch", "started")[len(place.prefix):]], cwd=place.workspace,
+                         env=place.environment(), capture_output=True, text=True, timeout=DEADLINE * 2)
+    assert got.returncode == 125 and "BROKEN, the command was not started: probe: /etc/shadow cannot be read" in got.stderr, got
+    assert not (place.workspace / "started").exists()
+
+
+def test_the_probes_are_in_the_plan_and_can_be_left_out(user_place):
+    plan = user_place.run("true", options=("--limits", "best-effort", "--print-plan")).stdout
+    for what in (r"the host's loopback port \d+ is out of reach by tcp", r"the host's loopback port \d+ is out of reach by udp", "/etc/shadow cannot be read",
+                 "udp to 192.0.2.1 port 9 is refused", "tcp to 2001:db8::1 port 9 is refused", "the gate refuses probe.sluice.invalid:443",
+                 "the name server refuses probe.sluice.invalid", f"{user_place.policy} cannot be read"):
+        assert re.search(rf"^\d+\. probe: {what}$", plan, re.M), plan
+    got = user_place.run("true", options=("--limits", "best-effort", "--no-probe", "--print-plan"))
+    assert "probe:" not in got.stdout
+    assert user_place.run("true", options=("--limits", "best-effort", "--no-probe")).returncode == 0
+    user_place.write("network_policy: {default: allow}")
+    got = user_place.run("true")
+    assert got.returncode == 0 and "whether one is refused is not probed" in got.stderr
+
+
+# MARK: nothing is left
+
+def test_twenty_at_once_end_with_their_status_and_leave_nothing(place):
+    def one(number):
+        return place.shell(f"sleep 0.$((RANDOM % 5)); echo {number} > out{number}; exit {number}").returncode
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        assert list(pool.map(one, range(1, 21))) == list(range(1, 21))
+    place.leaves_nothing()
+    assert len(list(place.workspace.glob("out*"))) == 20
+
+
+def test_a_kill_at_any_moment_leaves_nothing(place):
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    dice = random.Random(seed)
+    for _ in range(40):
+        process = place.start("bash", "-c", "setsid sleep 1000 & sleep 1000", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(dice.uniform(0, 0.08))
+        # The pid is that of setpriv, which becomes sluice by exec.
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    place.leaves_nothing()
