@@ -19,7 +19,6 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -47,15 +46,6 @@ int csandbox_wait(int signals, int control, int timeout_ms, int *number) {
     return 1;
   }
   return waiting[1].revents ? 2 : 0;
-}
-
-int csandbox_reap(int pid) {
-  int status;
-  pid_t ended;
-  do ended = waitpid(pid, &status, 0);
-  while (ended < 0 && errno == EINTR);
-  if (ended < 0) return -errno;
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 // MARK: the terminal

@@ -28,9 +28,14 @@ package struct ChildProcess: Sendable {
       unsafe clinux_spawn($0.baseAddress, stdin.raw, stdout.raw, stderr.raw)
     }
     if pid < 0 { throw SystemError(arguments[0], code: -pid) }
+    return ChildProcess(status: try wait(for: pid), output: read(stdout), errors: read(stderr))
+  }
+
+  /// Blocks until a child of this process has ended: its exit status, or 128 and the signal.
+  package static func wait(for pid: CInt) throws(SystemError) -> Int {
     let status = clinux_wait(pid)
     if status < 0 { throw SystemError("waitpid", code: -status) }
-    return ChildProcess(status: Int(status), output: read(stdout), errors: read(stderr))
+    return Int(status)
   }
 
   /// Whether it failed since the program is not there.

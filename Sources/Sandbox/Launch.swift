@@ -58,7 +58,9 @@ package struct Launched: ~Copyable {
     var taken: [CInt] = []
     while taken.count < specs.count {
       var fds = [CInt](repeating: -1, count: Int(CSANDBOX_FDS_MAX))
-      let (message, count) = try receive(into: &fds)
+      guard let (message, count) = receive(into: &fds) else {
+        throw LaunchFailure("the sandbox ended while it was made")
+      }
       guard message.kind == CSANDBOX_LISTENERS.rawValue else { throw failure(message) }
       taken += fds.prefix(count)
     }
@@ -79,13 +81,8 @@ package struct Launched: ~Copyable {
 
   /// Blocks until something is told.
   package func next() throws(LaunchFailure) -> SandboxEvent {
-    var message = csandbox_message()
     var fds = [CInt](repeating: -1, count: Int(CSANDBOX_FDS_MAX))
-    var count: CInt = 0
-    var got: CInt = 0
-    // SAFETY: locals for the time of the call, with room for what it writes.
-    repeat { got = unsafe csandbox_receive(control.raw, &message, &fds, &count, -1) } while got == 0
-    if got < 0 { return .gone }
+    guard let (message, _) = receive(into: &fds) else { return .gone }
     switch message.kind {
     case CSANDBOX_READY.rawValue: return .ready
     case CSANDBOX_STOPPED.rawValue: return .stopped
@@ -99,7 +96,8 @@ package struct Launched: ~Copyable {
     let (pid, cgroup) = (pid, cgroup)
     // Process 1 finds the socket closed, and ends; with it all others.
     Self.close(control)
-    _ = csandbox_reap(pid)
+    // It fails only for what is no child any more, and so is gone.
+    _ = try? ChildProcess.wait(for: pid)
     return cgroup?.end() ?? []
   }
 
@@ -114,14 +112,14 @@ package struct Launched: ~Copyable {
     throw LaunchFailure("the sandbox ended before its command was started")
   }
 
-  private func receive(into fds: inout [CInt]) throws(LaunchFailure) -> (csandbox_message, Int) {
+  /// Blocks; nil when the sandbox is gone.
+  private func receive(into fds: inout [CInt]) -> (csandbox_message, Int)? {
     var message = csandbox_message()
     var count: CInt = 0
     var got: CInt = 0
     // SAFETY: locals for the time of the call, with room for what it writes.
     repeat { got = unsafe csandbox_receive(control.raw, &message, &fds, &count, -1) } while got == 0
-    if got < 0 { throw LaunchFailure("the sandbox ended while it was made") }
-    return (message, Int(count))
+    return got < 0 ? nil : (message, Int(count))
   }
 
   private func failure(_ message: csandbox_message) -> LaunchFailure {

@@ -109,8 +109,6 @@ int csandbox_send(int control, uint32_t kind, int32_t code);
 // What waits for signals and messages: 1 a signal (its number in *signal), 2 a message, 0 neither.
 int csandbox_signals_open(void);
 int csandbox_wait(int signals, int control, int timeout_ms, int *signal);
-// Exit status, 128 and the signal, or -errno.
-int csandbox_reap(int pid);
 
 // The terminal: whether this process stands in its foreground; giving it to a group; stopping as the command did.
 int csandbox_in_foreground(void);
