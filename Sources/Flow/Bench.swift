@@ -180,9 +180,6 @@ final class Bench {
     }
   }
 
-  func takeInput(_ countMax: Int) -> [UInt8] { Self.take(&input, &inputOffset, countMax) }
-  func takeAnswer(_ countMax: Int) -> [UInt8] { Self.take(&answer, &answerOffset, countMax) }
-
   private static func take(_ array: inout [UInt8], _ offset: inout Int, _ countMax: Int) -> [UInt8] {
     let count = min(countMax, array.count - offset)
     if count == 0 { return [] }
@@ -196,7 +193,9 @@ final class Bench {
   }
 
   func takeAll() -> EarlyBytes {
-    EarlyBytes(toUpstream: takeToUpstream(), input: takeInput(.max), answer: takeAnswer(.max))
+    EarlyBytes(
+      toUpstream: takeToUpstream(), input: Self.take(&input, &inputOffset, .max),
+      answer: Self.take(&answer, &answerOffset, .max))
   }
 
   func takeToClient() -> [UInt8] {

@@ -126,8 +126,6 @@ package struct Flow: ~Copyable {
   }
 
   /// Bytes of the client that no state has used: the start of a body, or of the next request.
-  package mutating func takeInput(_ countMax: Int = .max) -> [UInt8] { bench?.takeInput(countMax) ?? [] }
-  package mutating func takeAnswer(_ countMax: Int = .max) -> [UInt8] { bench?.takeAnswer(countMax) ?? [] }
   package mutating func takeInput(within meter: inout BodyMeter) -> (bytes: [UInt8], progress: BodyMeter.Progress) {
     bench?.takeInput(within: &meter) ?? ([], .ended(0))
   }

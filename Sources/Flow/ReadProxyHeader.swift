@@ -5,10 +5,15 @@ import Wire
 
 extension Flow {
   mutating func onReadingProxyHeader(_ event: Event, _ conditions: borrowing Conditions) -> Action {
+    if case .clientSent = event { return readProxyHeader(conditions) }
+    return onUnread(event, inside: "its PROXY header", conditions)
+  }
+
+  /// What else may happen while the first thing that a connection says is read: one that has said nothing ends silently.
+  mutating func onUnread(_ event: Event, inside message: String, _ conditions: borrowing Conditions) -> Action {
     switch event {
-    case .clientSent: return readProxyHeader(conditions)
     case .clientEnded:
-      return hasInput ? refuseHead("The connection ended inside its PROXY header", conditions) : endSilently()
+      return hasInput ? refuseHead("The connection ended inside \(message)", conditions) : endSilently()
     case .deadlinePassed: return refuse(.timeout, conditions, isClientSlow: true)
     case .drainEnded: return hasInput ? refuse(.shutdown, conditions) : endSilently()
     case .upstreamReset, .clientReset: return endSilently()

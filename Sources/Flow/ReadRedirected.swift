@@ -8,12 +8,7 @@ extension Flow {
     switch event {
     case .accepted: return readDestination(conditions)
     case .clientSent: return readOpening(conditions)
-    case .clientEnded:
-      return hasInput ? refuseHead("The connection ended inside its first message", conditions) : endSilently()
-    case .deadlinePassed: return refuse(.timeout, conditions, isClientSlow: true)
-    case .drainEnded: return hasInput ? refuse(.shutdown, conditions) : endSilently()
-    case .upstreamReset, .clientReset: return endSilently()
-    default: return .wait
+    default: return onUnread(event, inside: "its first message", conditions)
     }
   }
 

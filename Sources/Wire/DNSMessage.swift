@@ -8,15 +8,12 @@ package struct DNSType: RawRepresentable, Hashable, Sendable {
 
   package static var a: DNSType { DNSType(rawValue: 1) }
   package static var ns: DNSType { DNSType(rawValue: 2) }
-  package static var cname: DNSType { DNSType(rawValue: 5) }
   package static var soa: DNSType { DNSType(rawValue: 6) }
   package static var ptr: DNSType { DNSType(rawValue: 12) }
-  package static var mx: DNSType { DNSType(rawValue: 15) }
   package static var txt: DNSType { DNSType(rawValue: 16) }
   package static var aaaa: DNSType { DNSType(rawValue: 28) }
   package static var srv: DNSType { DNSType(rawValue: 33) }
   package static var opt: DNSType { DNSType(rawValue: 41) }
-  package static var svcb: DNSType { DNSType(rawValue: 64) }
   package static var https: DNSType { DNSType(rawValue: 65) }
   package static var any: DNSType { DNSType(rawValue: 255) }
 }
