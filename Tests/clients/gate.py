@@ -99,7 +99,25 @@ class Upstream(socketserver.ThreadingTCPServer):
         pass
 
 
-class Gate:
+class Logged:
+    """Whatever has a gate's log, in `self.log`."""
+
+    def lines(self, path=None):
+        """All whole lines; what stands behind the last one may wait for its disk."""
+        whole = (path or self.log).read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def logged(self, **fields):
+        """The line with these fields, waited for."""
+        def find():
+            return [line for line in self.lines() if all(line.get(key) == value for key, value in fields.items())]
+        try:
+            return until(f"a line with {fields}", find)[0]
+        except AssertionError:
+            raise AssertionError(f"no line with {fields} in {self.lines()}") from None
+
+
+class Gate(Logged):
     def __init__(self, folder, names, policy, workers=1, more="", log=None, on_failure="refuse", command=None, flags=()):
         self.folder, self.names = folder, names
         self.log, self.errors, self.policy_file = log or folder / "log", folder / "stderr", folder / "policy.yaml"
@@ -130,20 +148,6 @@ class Gate:
     def write(self, policy):
         self.policy_file.write_text(
             f'{policy}\nlog: {{file: "{self.log}", on_failure: {self.on_failure}}}\nresolver: {{servers: ["127.0.0.1:{self.names.port}"]}}\n{self.more}\n')
-
-    def lines(self, path=None):
-        """All whole lines; what stands behind the last one may wait for its disk."""
-        whole = (path or self.log).read_text().rpartition("\n")[0]
-        return [json.loads(line) for line in whole.splitlines()]
-
-    def logged(self, **fields):
-        """The line with these fields, waited for."""
-        def find():
-            return [line for line in self.lines() if all(line.get(key) == value for key, value in fields.items())]
-        try:
-            return until(f"a line with {fields}", find)[0]
-        except AssertionError:
-            raise AssertionError(f"no line with {fields} in {self.lines()}") from None
 
     def environment(self):
         return plain_environment() | {"HTTPS_PROXY": self.url, "https_proxy": self.url, "HTTP_PROXY": self.url, "http_proxy": self.url,

@@ -1,17 +1,16 @@
 """`sluice run`, started as root or as a user that is nobody else, in a folder that this user may reach."""
-import json
 import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-from gate import DEADLINE, plain_environment, until
+from gate import DEADLINE, Logged, plain_environment, until
 
 UID = 61942
 
 
-class Place:
+class Place(Logged):
     """A folder outside of /tmp's private ones, with a workspace in it, the binary, and a policy."""
 
     def __init__(self, who, names):
@@ -54,17 +53,6 @@ class Place:
 
     def shell(self, script, **more):
         return self.run("bash", "-c", script, **more)
-
-    def lines(self):
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
-
-    def logged(self, **fields):
-        def find():
-            return [line for line in self.lines() if all(line.get(key) == value for key, value in fields.items())]
-        try:
-            return until(f"a line with {fields}", find)[0]
-        except AssertionError:
-            raise AssertionError(f"no line with {fields} in {self.lines()}") from None
 
     def processes(self):
         """Command lines of the user's processes, and of this binary's."""

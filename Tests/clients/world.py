@@ -1,6 +1,5 @@
 """Three network namespaces: a client whose only route is the gate, the gate, and the internet as the gate sees it.
 They are made and removed here; what runs in them is started by `ip netns exec`, so this process never leaves its own."""
-import json
 import os
 import re
 import signal
@@ -8,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gate import DEADLINE, plain_environment, until
+from gate import DEADLINE, Logged, plain_environment, until
 
 ALLOWED, ALLOWED6 = "93.184.216.34", "2606:2800:220:1::34"
 ATTACKER, ATTACKER6 = "93.184.216.66", "2606:2800:220:1::66"
@@ -40,7 +39,7 @@ END
 """
 
 
-class World:
+class World(Logged):
     made = 0
 
     def __init__(self, folder):
@@ -170,17 +169,6 @@ END""")
     def connections(self):
         """Of the internet: the local address and port of each that it accepted."""
         return self.accepted.read_text().split()
-
-    def lines(self):
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
-
-    def logged(self, **fields):
-        def found():
-            return [line for line in self.lines() if all(line.get(key) == value for key, value in fields.items())]
-        try:
-            return until(f"a line with {fields}", found)[0]
-        except AssertionError:
-            raise AssertionError(f"no line with {fields} in {self.lines()}") from None
 
     def close(self):
         for process in reversed(self.processes):
