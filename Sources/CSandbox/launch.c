@@ -61,6 +61,8 @@ int csandbox_receive(int control, struct csandbox_message *message, int *fds, in
   struct iovec bytes = {.iov_base = message, .iov_len = sizeof *message};
   struct msghdr header = {.msg_iov = &bytes, .msg_iovlen = 1, .msg_control = &room, .msg_controllen = sizeof room};
   ssize_t got = recvmsg(control, &header, MSG_CMSG_CLOEXEC);
+  // An end that closes with messages unread resets the other, and the reset is told ahead of what that end had said.
+  if (got < 0 && errno == ECONNRESET) got = recvmsg(control, &header, MSG_CMSG_CLOEXEC);
   if (got < 0) return errno == EINTR ? 0 : errno == ECONNRESET ? -EPIPE : -errno;
   if (got != sizeof *message) return -EPIPE;
   message->text[CSANDBOX_TEXT_MAX - 1] = 0;
