@@ -1,10 +1,10 @@
 """Programs with no proxy settings, in a namespace whose only route and only name server are the gate."""
 import subprocess
-import zipfile
 
 import pytest
 
 from gate import until
+from upstreams import index_with_a_wheel
 from world import ALLOWED, ATTACKER, GATE, IPTABLES, TPROXY, World
 
 POLICY = """network_policy:
@@ -92,17 +92,6 @@ sys.stdout.write(data.partition(b"\\r\\n\\r\\n")[2].decode())
 """
 
 
-def wheel(folder):
-    name = folder / "simple" / "thing" / "thing-1.0-py3-none-any.whl"
-    name.parent.mkdir(parents=True)
-    with zipfile.ZipFile(name, "w") as archive:
-        archive.writestr("thing.py", "value = 1\n")
-        archive.writestr("thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
-        archive.writestr("thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr("thing-1.0.dist-info/RECORD", "")
-    (name.parent / "index.html").write_text(f'<a href="{name.name}">{name.name}</a>')
-
-
 def repository(folder):
     work = folder / "work"
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com"]
@@ -118,7 +107,7 @@ def repository(folder):
 def content(tmp_path_factory):
     folder = tmp_path_factory.mktemp("content")
     (folder / "hello").write_text("hello from upstream\n")
-    wheel(folder)
+    index_with_a_wheel(folder)
     repository(folder)
     return folder
 
