@@ -2,7 +2,7 @@
 import os
 import subprocess
 import zipfile
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
+from http.server import SimpleHTTPRequestHandler
 
 
 def index_with_a_wheel(folder):
@@ -24,25 +24,30 @@ def bare_repository(folder):
     subprocess.run(["git", "-C", folder / "repo.git", "config", "http.receivepack", "true"], check=True)
 
 
-class Quiet:
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *arguments):
-        pass
-
-
 def files(root):
     """A handler that serves the files below a folder."""
-    class Files(Quiet, SimpleHTTPRequestHandler):
+    class Files(SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def __init__(self, *arguments):
             super().__init__(*arguments, directory=str(root))
+
+        def log_message(self, *arguments):
+            pass
 
     return Files
 
 
 def git_backend(root):
-    class Git(Quiet, BaseHTTPRequestHandler):
+    """A handler that serves root/repo.git as git does, and the other files below the folder."""
+    class Git(files(root)):
         def do_GET(self):
+            if self.path.startswith("/repo.git/"):
+                self.ask_git()
+            else:
+                super().do_GET()
+
+        def ask_git(self):
             path, _, query = self.path.partition("?")
             length = int(self.headers.get("Content-Length", 0))
             body = self.rfile.read(length)
@@ -67,6 +72,6 @@ def git_backend(root):
             self.end_headers()
             self.wfile.write(content)
 
-        do_POST = do_GET
+        do_POST = ask_git
 
     return Git
