@@ -40,7 +40,7 @@ class Host:
         self.names = Names()
         self.place = Place("user", self.names)
         self.mark = f"sluice-escape-{os.getpid()}-{random.getrandbits(30)}"
-        self.sleeper = subprocess.Popen(["sh", "-c", "sleep 1000; :", self.mark])
+        self.sleeper = subprocess.Popen(["bash", "-c", 'exec -a "$0" sleep 1000', self.mark])
         self.plant()
         self.descriptor = os.open(self.place.folder / "secret", os.O_RDONLY)
         os.set_inheritable(self.descriptor, True)
