@@ -6,7 +6,6 @@ import subprocess
 
 import pytest
 
-from sandbox import Place
 from upstreams import bare_repository, git_backend, index_with_a_wheel
 
 if os.geteuid() != 0:
@@ -54,9 +53,9 @@ client: client.c
 
 
 @pytest.fixture
-def place(names, web, certificates, tmp_path):
+def place(user_place, web, certificates, tmp_path):
     """A workspace with what the programs need, and one server a scheme that both hosts lead to."""
-    place = Place("user", names)
+    place = user_place
     index_with_a_wheel(tmp_path)
     bare_repository(tmp_path)
     (tmp_path / "hello").write_text("hello from upstream\n")
@@ -71,11 +70,7 @@ def place(names, web, certificates, tmp_path):
                    check=True, capture_output=True)
     for one in work.iterdir():
         one.chmod(0o644)
-    yield place
-    try:
-        place.leaves_nothing()
-    finally:
-        place.close()
+    return place
 
 
 # What each does for the URL $1, of host $2 and port $3; and whether it reads the proxy's variables.

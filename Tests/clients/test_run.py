@@ -1,10 +1,8 @@
 """`sluice run`: as root and as a user without any rights, one promise a test."""
-import concurrent.futures
 import fcntl
 import json
 import os
 import pty
-import random
 import re
 import select
 import shutil
@@ -18,35 +16,10 @@ import time
 import pytest
 
 from gate import DEADLINE, until
-from sandbox import UID, Place
+from sandbox import UID
 
 if os.geteuid() != 0:
     pytest.skip("these tests start `sluice run` as another user, which takes root", allow_module_level=True)
-
-
-@pytest.fixture(params=["root", "user"])
-def place(request, names):
-    place = Place(request.param, names)
-    yield place
-    try:
-        place.leaves_nothing()
-    finally:
-        place.close()
-
-
-def only(who):
-    @pytest.fixture
-    def place(names):
-        place = Place(who, names)
-        yield place
-        try:
-            place.leaves_nothing()
-        finally:
-            place.close()
-    return place
-
-
-user_place, root_place = only("user"), only("root")
 
 
 def allow(place, *targets):
@@ -380,27 +353,3 @@ def test_the_probes_are_in_the_plan_and_can_be_left_out(user_place):
     user_place.write("network_policy: {default: allow}")
     got = user_place.run("true")
     assert got.returncode == 0 and "whether one is refused is not probed" in got.stderr
-
-
-# MARK: nothing is left
-
-def test_twenty_at_once_end_with_their_status_and_leave_nothing(place):
-    def one(number):
-        return place.shell(f"sleep 0.$((RANDOM % 5)); echo {number} > out{number}; exit {number}").returncode
-    with concurrent.futures.ThreadPoolExecutor(20) as pool:
-        assert list(pool.map(one, range(1, 21))) == list(range(1, 21))
-    place.leaves_nothing()
-    assert len(list(place.workspace.glob("out*"))) == 20
-
-
-def test_a_kill_at_any_moment_leaves_nothing(place):
-    seed = random.randrange(1 << 30)
-    print("seed", seed)
-    dice = random.Random(seed)
-    for _ in range(40):
-        process = place.start("bash", "-c", "setsid sleep 1000 & sleep 1000", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(dice.uniform(0, 0.08))
-        # The pid is that of setpriv, which becomes sluice by exec.
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    place.leaves_nothing()
