@@ -5,7 +5,7 @@ STATIC = .build-static
 DEBIAN = .build-debian
 
 help:
-	@echo 'build test lint format clients demo release release-check bench bench-sni bench-dns bench-run cgroups escapes fuzz sanitize clean deps'
+	@echo 'build test lint format clients demo demo-gate release release-check bench bench-sni bench-dns bench-run cgroups escapes fuzz sanitize clean deps'
 
 # Debian packages: libraries, and what the demo runs. The tests run more.
 deps:
@@ -30,8 +30,12 @@ lint:
 format:
 	$(SWIFT) format --in-place --recursive Package.swift Sources Tests Fuzz
 
+# An example agent in a sandbox; the gate alone.
 demo: build
-	@Examples/demo
+	@Examples/sandbox
+
+demo-gate: build
+	@Examples/gate
 
 # A static binary that runs without Swift, stripped.
 release: deps
@@ -99,4 +103,5 @@ sanitize: deps
 clean:
 	rm -rf .build .build-* sluice results
 
-.PHONY: fuzz sanitize help deps build test clients lint format demo release release-check bench bench-sni bench-dns cgroups clean
+.PHONY: fuzz sanitize help deps build test clients lint format demo demo-gate release release-check bench bench-sni bench-dns bench-run \
+  cgroups escapes clean

@@ -59,7 +59,8 @@ class Certificates:
     def __init__(self, folder):
         self.ca, self.key, self.cert = folder / "ca.pem", folder / "key.pem", folder / "cert.pem"
         ca_key, request, extensions = folder / "ca.key", folder / "request", folder / "extensions"
-        extensions.write_text("subjectAltName=DNS:allowed.test,DNS:refused.test,DNS:git.test,DNS:*.wild.test\n")
+        extensions.write_text("subjectAltName=DNS:allowed.test,DNS:refused.test,DNS:git.test,DNS:*.wild.test,"
+                              "DNS:api.model.example,DNS:git.example,DNS:index.example\n")
 
         def openssl(*arguments):
             subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)

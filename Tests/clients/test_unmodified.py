@@ -4,7 +4,7 @@ import subprocess
 import pytest
 
 from gate import until
-from upstreams import index_with_a_wheel
+from upstreams import index_with_a_wheel, repository
 from world import ALLOWED, ATTACKER, GATE, IPTABLES, TPROXY, World
 
 POLICY = """network_policy:
@@ -90,17 +90,6 @@ with ssl.create_default_context(cafile=sys.argv[3]).wrap_socket(sock, server_hos
         data += more
 sys.stdout.write(data.partition(b"\\r\\n\\r\\n")[2].decode())
 """
-
-
-def repository(folder):
-    work = folder / "work"
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com"]
-    subprocess.run([*git, "init", "-q", work], check=True)
-    (work / "file").write_text("content\n")
-    for step in (["add", "file"], ["commit", "-qm", "one"]):
-        subprocess.run([*git, *step], cwd=work, check=True)
-    subprocess.run(["git", "clone", "-q", "--bare", work, folder / "repo.git"], check=True)
-    subprocess.run(["git", "update-server-info"], cwd=folder / "repo.git", check=True)
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,17 @@ def bare_repository(folder):
     subprocess.run(["git", "-C", folder / "repo.git", "config", "http.receivepack", "true"], check=True)
 
 
+def repository(folder):
+    """The same with one commit in it."""
+    bare_repository(folder)
+    work = folder / "work"
+    git = ["git", "-C", work, "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    subprocess.run(["git", "clone", "-q", folder / "repo.git", work], check=True, capture_output=True)
+    (work / "file").write_text("content\n")
+    for step in (["add", "file"], ["commit", "-qm", "one"], ["push", "-q", "origin", "HEAD:main"]):
+        subprocess.run([*git, *step], check=True)
+
+
 def files(root):
     """A handler that serves the files below a folder."""
     class Files(SimpleHTTPRequestHandler):
