@@ -6,27 +6,13 @@ import subprocess
 
 import pytest
 
+from programs import JAVA, NODE
 from upstreams import bare_repository, git_backend, index_with_a_wheel
 
 if os.geteuid() != 0:
     pytest.skip("these tests start `sluice run` as another user, which takes root", allow_module_level=True)
 
 WITHOUT = "env -u HTTPS_PROXY -u https_proxy -u HTTP_PROXY -u http_proxy -u NODE_USE_ENV_PROXY"
-JAVA = """
-import java.net.*; import java.net.http.*; import java.time.Duration;
-public class Client {
-  public static void main(String[] a) throws Exception {
-    HttpClient.Builder builder = HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(20));
-    String proxy = System.getenv("HTTPS_PROXY");
-    if (proxy != null) builder.proxy(ProxySelector.of(new InetSocketAddress(URI.create(proxy).getHost(), URI.create(proxy).getPort())));
-    System.out.print(builder.build().send(HttpRequest.newBuilder(URI.create(a[0])).build(), HttpResponse.BodyHandlers.ofString()).body());
-  }
-}
-"""
-NODE = """
-fetch(process.argv[2]).then(answer => answer.text()).then(text => process.stdout.write(text),
-  error => { console.error(error.cause ? error.cause.code : error); process.exit(1); });
-"""
 C = r"""
 #include <netdb.h>
 #include <stdio.h>

@@ -12,19 +12,8 @@ import requests
 import websocket
 
 from gate import local, rules
+from programs import JAVA
 from upstreams import bare_repository, files, git_backend, index_with_a_wheel
-
-JAVA = """
-import java.net.*; import java.net.http.*; import java.time.Duration;
-public class Client {
-  public static void main(String[] a) throws Exception {
-    URI proxy = URI.create(a[0]);
-    HttpClient client = HttpClient.newBuilder().proxy(ProxySelector.of(new InetSocketAddress(proxy.getHost(), proxy.getPort())))
-      .connectTimeout(Duration.ofSeconds(20)).build();
-    System.out.println(client.send(HttpRequest.newBuilder(URI.create(a[1])).build(), HttpResponse.BodyHandlers.ofString()).body());
-  }
-}
-"""
 
 NODE = """
 const http = require('http'), https = require('https'), tls = require('tls'), fs = require('fs');
@@ -73,7 +62,7 @@ def command_of(client, site, certificates, tmp_path):
     script.write_text(JAVA)
     subprocess.run(["keytool", "-importcert", "-noprompt", "-file", str(ca), "-keystore", str(store), "-storepass", "changeit"],
                    check=True, capture_output=True)
-    return lambda url: run(site.gate, "java", f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStorePassword=changeit", script, site.gate.url, url)
+    return lambda url: run(site.gate, "java", f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStorePassword=changeit", script, url)
 
 
 @pytest.mark.parametrize("client", ["curl", "wget", "node", "java"])

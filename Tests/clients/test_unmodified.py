@@ -4,6 +4,7 @@ import subprocess
 import pytest
 
 from gate import until
+from programs import JAVA, NODE
 from upstreams import index_with_a_wheel, repository
 from world import ALLOWED, ATTACKER, GATE, IPTABLES, TPROXY, World
 
@@ -11,19 +12,6 @@ POLICY = """network_policy:
   allow:
     - "allowed.test:[22, 25, 80, 443, 6379]"
     - "four.test:443"
-"""
-JAVA = """
-import java.net.URI; import java.net.http.*; import java.time.Duration;
-public class Client {
-  public static void main(String[] a) throws Exception {
-    HttpClient client = HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(20)).build();
-    System.out.print(client.send(HttpRequest.newBuilder(URI.create(a[0])).build(), HttpResponse.BodyHandlers.ofString()).body());
-  }
-}
-"""
-NODE = """
-fetch(process.argv[2]).then(answer => answer.text()).then(text => process.stdout.write(text),
-  error => { console.error(error.cause ? error.cause.code : error); process.exit(1); });
 """
 # With musl's resolver, which asks for A and AAAA at once and takes no answer for an error as glibc's does.
 MUSL = r"""
