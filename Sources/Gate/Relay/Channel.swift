@@ -284,8 +284,8 @@ extension Channel {
   mutating func abandon(_ pipes: PipePool) {
     if let pipe { pipes.giveBack(pipe) }
     pipe = nil
-    surplus = []
-    dropHeld()
+    if !surplus.isEmpty { surplus = [] }
+    if !held.isEmpty { dropHeld() }
   }
 }
 
