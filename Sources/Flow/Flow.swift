@@ -75,6 +75,8 @@ package struct Flow: ~Copyable {
   var opening: Opening
   var needsCredentials: Bool
   var hasAnsweredConnect = false
+  /// It opened with a ClientHello that was held to its target.
+  var isHeldToTLS = false
   var heldConcurrency: ConcurrencyLimit?
   var openedMs: UInt64 = 0
   var lastActivityMs: UInt64 = 0

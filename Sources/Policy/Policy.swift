@@ -105,6 +105,9 @@ package final class Policy: Sendable {
     return byUser.contains { $0.maySpeak(from: source) } ? .needsCredentials : .client(fallback)
   }
 
+  /// What clients share is then bounded for each of them too.
+  package var tellsClientsApart: Bool { !clients.isEmpty }
+
   /// The client that this user would be; its password is not checked here.
   package func client(source: IPAddress, user: [UInt8]) -> Client? {
     let source = source.unmapped

@@ -6,16 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gate import DEADLINE, answer, echo, local, rules, until
+from gate import DEADLINE, answer, echo, local, read, rules, until
 
 PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n"
-
-
-def read(sock, count):
-    data = b""
-    while len(data) < count and (more := sock.recv(count - len(data))):
-        data += more
-    return data
 
 
 def greet(gate, source=None):
