@@ -94,7 +94,8 @@ extension Flow {
       return replaced(reason, rule.line, conditions)
     }
     if let reason = openingProblem { return replaced(reason, rule.line, conditions) }
-    if rule.wireProtocol(port: target.port) == .tls {
+    // A protocol is asked of tunnels, not of what a plain request was upgraded to.
+    if via != .http && rule.wireProtocol(port: target.port) == .tls {
       if state == .relaying && !isHeldToTLS { return replaced(.notTLS, rule.line, conditions) }
       // What it opens with is still to come, and is held to the new rule.
       if state == .peeking {
