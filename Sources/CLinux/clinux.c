@@ -530,16 +530,18 @@ int clinux_cores(void) {
   return count > 0 ? count : 1;
 }
 
-int clinux_thread_start(const char *name, void *(*body)(void *), void *argument) {
+int clinux_thread_start(void *(*body)(void *), void *argument) {
   pthread_t thread;
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   int code = pthread_create(&thread, &attributes, body, argument);
   pthread_attr_destroy(&attributes);
-  if (code == 0) pthread_setname_np(thread, name);
   return -code;
 }
+
+// Of the calling thread: another's would be a file in /proc. A name that is too long is left out.
+void clinux_thread_name(const char *name) { pthread_setname_np(pthread_self(), name); }
 
 int clinux_interfaces(struct clinux_address *addresses, int count_max) {
   struct ifaddrs *list = NULL;

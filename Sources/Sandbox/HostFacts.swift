@@ -102,6 +102,9 @@ package enum HostFile {
     unsafe text { unsafe csandbox_real_path(path, $0, $1) }
   }
 
+  /// Whether this user may, whatever the process has confined itself to.
+  package static func mayRead(_ path: String) -> Bool { unsafe csandbox_may_read(path) != 0 }
+
   package static func makeFolder(_ path: String) -> Bool {
     unsafe csandbox_make_folder(path, 0o700) == 0 || kind(path) == .folder
   }

@@ -130,6 +130,30 @@ int csandbox_remove_folder(const char *path);
 // Removes empty folders below `base` named PREFIX…-PID whose process is gone.
 void csandbox_sweep(const char *base, const char *prefix);
 
+// What the gate's own process keeps: no capability, no file but these, no system call but those that it makes. Of every
+// thread, so it is called while there is one; threads inherit it.
+enum csandbox_reach_kind { CSANDBOX_REACH_READ = 0, CSANDBOX_REACH_APPEND, CSANDBOX_REACH_CGROUP };
+struct csandbox_place {
+  uint32_t text, kind;
+};
+struct csandbox_reach {
+  const struct csandbox_place *places;
+  uint32_t count;
+  // It looks after a sandbox: waits for a child, hands a terminal about, removes a cgroup.
+  uint32_t supervises;
+  const char *texts;
+};
+// errno of what this kernel would not do; 0 where it did.
+struct csandbox_lacks {
+  int landlock, seccomp;
+  int landlock_version;
+};
+// -errno, with the call by csandbox_stage, where no_new_privs or capabilities failed.
+int csandbox_confine_gate(const struct csandbox_reach *reach, struct csandbox_lacks *lacks);
+const char *csandbox_stage(void);
+// Whether this user may read the file, Landlock not asked.
+int csandbox_may_read(const char *path);
+
 // Listeners on the host's loopback that nothing inside may reach.
 int csandbox_canary(int family, int datagram, uint16_t *port);
 int csandbox_canary_was_reached(int fd, int datagram);
