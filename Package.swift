@@ -70,7 +70,8 @@ let package = Package(
     tests("Kernel", ["Kernel", "CLinux"]),
     tests("Gate", ["Gate", "Kernel", "Flow", "Policy", "Wire"]),
     tests("Redirect", ["Redirect"], exclude: ["golden"]),
-    tests("Sandbox", ["Sandbox", "CSandbox", "Kernel"]),
+    .target(name: "ConfinedTrials", dependencies: ["CSandbox"], path: "Tests/ConfinedTrials"),
+    tests("Sandbox", ["Sandbox", "CSandbox", "ConfinedTrials", "Kernel"]),
     tests("Style", ["Policy"]),
   ]
     + (fuzzing

@@ -109,6 +109,14 @@ package enum HostFile {
     unsafe csandbox_make_folder(path, 0o700) == 0 || kind(path) == .folder
   }
 
+  /// A new one that is the user's alone.
+  package static func makeFolder(_ path: String, of user: SandboxUser) -> Bool {
+    unsafe csandbox_make_folder_of(path, user.uid, user.gid) == 0
+  }
+
+  /// An empty one.
+  package static func removeFolder(_ path: String) { _ = unsafe csandbox_remove_folder(path) }
+
   /// SAFETY: `ask` writes no more than the room it is told, and answers how much of it.
   private static func text(_ ask: (UnsafeMutablePointer<CChar>, Int) -> Int) -> String? {
     unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: pathBytesMax) { room -> String? in

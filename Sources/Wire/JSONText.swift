@@ -37,6 +37,18 @@ package enum JSONText {
     out.append(UInt8(ascii: "\""))
   }
 
+  /// A whole object of texts.
+  package static func object(_ pairs: [(name: String, value: String)]) -> String {
+    var out: [UInt8] = []
+    for (index, pair) in pairs.enumerated() {
+      out.append(UInt8(ascii: index == 0 ? "{" : ","))
+      appendString(pair.name, to: &out)
+      out.append(UInt8(ascii: ":"))
+      appendString(pair.value, to: &out)
+    }
+    return pairs.isEmpty ? "{}" : String(decoding: out, as: UTF8.self) + "}"
+  }
+
   package static func appendDecimal(_ value: UInt64, to out: inout [UInt8]) {
     Wire.appendDecimal(value, to: &out)
   }

@@ -13,7 +13,8 @@ enum PolicyOnDisk {
   /// Says what is wrong with the file, or only doubtful; nil when it is no policy. `read` is told of each file that was
   /// opened for it, and whether that went well.
   static func load(
-    _ path: String, inheriting old: Policy? = nil, sandbox: String? = nil, read: @escaping (String, Bool) -> Void = { _, _ in }
+    _ path: String, inheriting old: Policy? = nil, sandbox: String? = nil,
+    read: @escaping (String, Bool) -> Void = { _, _ in }
   ) -> Policy? {
     let bytes = FileBytes.read(path, bytesMax: policyBytesMax)
     read(path, bytes != nil)
@@ -53,7 +54,8 @@ final class FilePolicySource: PolicySource {
     let confinement = SelfConfinement.serving(read: files.sorted(), log: log, folder: SelfConfinement.folders)
     for folder in confinement.broad {
       Messages.warn(
-        "the gate keeps reading all below \(folder), where its policy stands; give that a folder of its own, such as /etc/sluice")
+        "the gate keeps reading all below \(folder), where its policy stands; give that a folder of its own, such as /etc/sluice"
+      )
     }
     try confinement.enterOrFail()
     isConfined = true
@@ -73,7 +75,8 @@ final class FilePolicySource: PolicySource {
     } else if isConfined, HostFile.mayRead(file) {
       // Landlock refuses to open it, not to look.
       Messages.say(
-        "\(file): this gate has confined itself to the folders that it read from at its start; restart it to use this file")
+        "\(file): this gate has confined itself to the folders that it read from at its start; restart it to use this file"
+      )
     }
   }
 }

@@ -152,7 +152,7 @@ private struct LoadedPolicySource: PolicySource {
 }
 
 extension BoundSocket {
-  fileprivate init(_ spec: ListenerSpec, raw: CInt, sandbox: String) {
+  init(_ spec: ListenerSpec, raw: CInt, sandbox: String) {
     let door: Door =
       switch spec.purpose {
       case .proxy: .connect
