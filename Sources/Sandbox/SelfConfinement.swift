@@ -70,7 +70,7 @@ package struct SelfConfinement: Equatable, Sendable {
     places.filter { $0.reach == .read && Self.broadFolders.contains($0.path) }.map(\.path)
   }
 
-  /// What this kernel cannot hold, a line each.
+  /// What this kernel cannot hold.
   package func enter() throws(SystemError) -> [String] {
     var texts: [CChar] = []
     let compiled = places.map { place in
@@ -89,18 +89,19 @@ package struct SelfConfinement: Equatable, Sendable {
       }
     }
     if result < 0 { throw SystemError(unsafe String(cString: csandbox_stage()), code: -result) }
-    return Self.text(lacks)
+    return text(lacks)
   }
 
-  private static func text(_ lacks: csandbox_lacks) -> [String] {
+  private func text(_ lacks: csandbox_lacks) -> [String] {
     var texts: [String] = []
     if lacks.landlock != 0 {
-      texts.append("\(SystemError("no Landlock", code: lacks.landlock)); files are not held back")
-    } else {
+      texts.append("\(SystemError("no Landlock", code: lacks.landlock)), so files are not held back")
+    } else if !supervises {
+      // Of a sandbox's gate it is left to `sluice doctor`: each command would begin with that line.
       texts += Landlock.lacks(version: Int(lacks.landlock_version))
     }
     if lacks.seccomp != 0 {
-      texts.append("\(SystemError("no seccomp filter", code: lacks.seccomp)); system calls are not held back")
+      texts.append("\(SystemError("no seccomp filter", code: lacks.seccomp)), so system calls are not held back")
     }
     return texts
   }

@@ -45,8 +45,9 @@ struct Doctor: ParsableCommand {
     let user = SandboxUser.isRoot ? SandboxUser.dropped(workspace: "/") : .caller()
     let folder = "/tmp/sluice-doctor-\(Machine.processID)"
     guard HostFile.makeFolder(folder, of: user) else {
-      Messages.say("cannot make \(folder) for a throw-away sandbox: /tmp must be writable")
-      throw ExitCode(2)
+      throw LaunchFailure(
+        "cannot make \(folder) for user \(user.uid)\n  /tmp must be writable, and where this is a user namespace it must map that user"
+      )
     }
     defer { HostFile.removeFolder(folder) }
     let canaries = try Canaries()

@@ -84,7 +84,10 @@ final class FilePolicySource: PolicySource {
 extension SelfConfinement {
   func enterOrFail() throws(ServerError) {
     do throws(SystemError) {
-      for lack in try enter() { Messages.warn("the gate confines itself as far as this kernel can: \(lack)") }
+      let lacks = try enter()
+      if !lacks.isEmpty {
+        Messages.warn("the gate confines itself as far as this kernel can: \(lacks.joined(separator: "; "))")
+      }
     } catch {
       throw .cannotConfine(error)
     }

@@ -14,6 +14,7 @@ from packets import Packets  # noqa: E402
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "figures: holds times or memory of the gate, which a sanitizer changes")
+    config.addinivalue_line("markers", "confined: of a gate that confines itself, which one with a sanitizer in it cannot")
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ import pytest
 from gate import basic, echo, get, local, password_file, rules, until
 from sandbox import UID, Place
 
+pytestmark = pytest.mark.confined
+
 LACKING = [sys.executable, str(Path(__file__).parent / "lacking.py")]
 EVERY_THREAD = {"CapEff": "0" * 16, "CapPrm": "0" * 16, "CapBnd": "0" * 16, "CapAmb": "0" * 16, "NoNewPrivs": "1", "Seccomp": "2"}
 
