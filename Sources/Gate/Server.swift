@@ -90,7 +90,7 @@ package final class Server {
 
   /// Serves until a signal ends it. The exit status: 0, or 1 when log lines could not be written to the end.
   /// `whenBound` is called with the listeners there and no thread started.
-  package func run(whenBound: () throws(ServerError) -> Void = {}) throws(ServerError) -> Int32 {
+  package func run(whenBound: () throws(ServerError) -> Void) throws(ServerError) -> Int32 {
     let signals: Signals
     do { signals = try Signals() } catch { throw .cannotStart(error) }
     ResourceLimits.raiseOpenFiles()

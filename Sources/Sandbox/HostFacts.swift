@@ -105,8 +105,8 @@ package enum HostFile {
   /// Whether this user may, whatever the process has confined itself to.
   package static func mayRead(_ path: String) -> Bool { unsafe csandbox_may_read(path) != 0 }
 
-  package static func makeFolder(_ path: String) -> Bool {
-    unsafe csandbox_make_folder(path, 0o700) == 0 || kind(path) == .folder
+  package static func makeFolder(_ path: String, mode: UInt32 = 0o700) -> Bool {
+    unsafe csandbox_make_folder(path, mode) == 0 || kind(path) == .folder
   }
 
   /// A new one that is the user's alone.

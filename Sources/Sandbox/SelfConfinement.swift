@@ -22,7 +22,7 @@ package struct SelfConfinement: Equatable, Sendable {
     "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/svc.conf", "/run/systemd/resolve",
     "/run/resolvconf", "/dev/urandom",
   ]
-  /// Below these stands far more than a policy.
+  /// Below these stands far more than a policy or a log.
   private static let broadFolders = ["/", "/etc", "/root", "/home", "/usr", "/var", "/run", "/tmp"]
 
   package let places: [Place]
@@ -65,9 +65,13 @@ package struct SelfConfinement: Equatable, Sendable {
     }.sorted()
   }
 
-  /// Folders that hold more than what is read in them.
+  /// Folders that hold far more than what the gate has in them, a line each.
   package var broad: [String] {
-    places.filter { $0.reach == .read && Self.broadFolders.contains($0.path) }.map(\.path)
+    places.filter { Self.broadFolders.contains($0.path) }.map { place in
+      place.reach == .read
+        ? "reads all below \(place.path), where its policy or a password file stands; give them a folder of their own, such as /etc/sluice"
+        : "writes all below \(place.path), where its log stands; give that a folder of its own, such as /var/log/sluice"
+    }
   }
 
   /// What this kernel cannot hold.

@@ -52,11 +52,7 @@ final class FilePolicySource: PolicySource {
   /// again, where it stands.
   func confine(log: String?) throws(ServerError) {
     let confinement = SelfConfinement.serving(read: files.sorted(), log: log, folder: SelfConfinement.folders)
-    for folder in confinement.broad {
-      Messages.warn(
-        "the gate keeps reading all below \(folder), where its policy stands; give that a folder of its own, such as /etc/sluice"
-      )
-    }
+    for right in confinement.broad { Messages.warn("a gate that confines itself still \(right)") }
     try confinement.enterOrFail()
     isConfined = true
   }
