@@ -110,8 +110,9 @@ package enum Offers {
   private static func cgroup() -> Offer {
     do throws(LaunchFailure) {
       let base = try CgroupSpec.base(controllers: ["cpu", "memory", "pids"], isRoot: SandboxUser.isRoot)
-      let controllers = setting("\(base)/cgroup.controllers") ?? ""
-      return Offer("cgroup", .ok, "v2, \(base): \(controllers)")
+      // Root's own is made when it is needed; what it can have is what is above it.
+      let above = CgroupSpec(base: base, name: "", settings: []).top ?? base
+      return Offer("cgroup", .ok, "v2, below \(base): \(setting("\(above)/cgroup.controllers") ?? "")")
     } catch {
       let (text, remedy) = (error.description, CgroupSpec.remedy)
       guard text.hasSuffix(remedy) else { return Offer("cgroup", .missing, text) }

@@ -21,7 +21,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="root has capabilities to
 
 
 def threads(pid):
-    """What /proc says of each."""
+    """What /proc says of each, by the name that it has given itself."""
     found = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         status = dict(re.findall(r"(\w+):\s+(\S+)", (task / "status").read_text()))
@@ -29,11 +29,15 @@ def threads(pid):
     return found
 
 
+def threads_of(pid, *names):
+    """The same, once all of these have begun."""
+    return until("each thread has its name", lambda: set(found := threads(pid)) == set(names) and found)
+
+
 @as_root
 def test_no_thread_keeps_a_right(gate):
     one = gate(rules(local("allowed.test", 80)), workers=3)
-    found = threads(one.process.pid)
-    assert set(found) == {"sluice", "passwords", "worker-0", "worker-1", "worker-2"}
+    found = threads_of(one.process.pid, "sluice", "passwords", "worker-0", "worker-1", "worker-2")
     assert all(status == EVERY_THREAD for status in found.values()), found
 
 
@@ -65,8 +69,7 @@ def test_the_gate_of_a_sandbox_is_confined_too(names, who, flags):
     try:
         process = place.start("sh", "-c", "echo ready; read line", options=("--limits", "best-effort", *flags), stdin=subprocess.PIPE)
         assert process.stdout.readline() == "ready\n"
-        found = threads(gate_of(place, process))
-        assert set(found) == {"sluice", "passwords", "worker-0"}
+        found = threads_of(gate_of(place, process), "sluice", "passwords", "worker-0")
         # Without CAP_SETPCAP the bounding set cannot be changed; no_new_privs makes it void.
         expected = EVERY_THREAD if who == "root" else {key: EVERY_THREAD[key] for key in EVERY_THREAD if key != "CapBnd"}
         for status in found.values():

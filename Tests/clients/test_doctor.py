@@ -108,6 +108,14 @@ def test_a_kernel_without_landlock_is_said(place):
     assert "Landlock" in said.checks["sandbox"]["found"]
 
 
+def test_a_covered_proc_is_said(root_place):
+    """As container engines cover it."""
+    said = Said(root_place, ["unshare", "--mount", "sh", "-c", 'mount --bind /dev/null /proc/version && exec "$@"', "sh"])
+    assert said.status == 1 and {"/proc", "sandbox"} <= said.missing()
+    assert "/proc/version" in said.checks["/proc"]["found"] and "systempaths=unconfined" in said.checks["/proc"]["remedy"]
+    assert "systempaths=unconfined" in said.checks["sandbox"]["remedy"]
+
+
 def test_a_wall_that_does_not_hold_is_broken(root_place):
     """The answer to one call of the probe is forged: the file opens."""
     said = Said(root_place, ["strace", "-f", "-qq", "-o", "/dev/null", "-P", "/etc/shadow", "-e", "inject=openat:retval=9"])
