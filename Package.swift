@@ -50,19 +50,20 @@ let package = Package(
     module("Flow", ["Wire", "Policy"]),
     module("Kernel", ["CLinux"]),
     module("Gate", ["Kernel", "Wire", "Policy", "Flow", "CAres", "CCrypt"]),
-    module("PolicyFile", ["Policy", "Wire", "CYAML"]),
+    module("YAML", ["Wire", "CYAML"]),
+    module("PolicyFile", ["Policy", "Wire", "YAML"]),
     module("Redirect", ["Wire"]),
     module("Sandbox", ["Kernel", "CLinux", "CSandbox"]),
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "Gate", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel",
+        "Gate", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "YAML",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: product),
     tests("Wire", ["Wire"]),
     tests("Policy", ["Policy", "Wire"]),
-    tests("PolicyFile", ["PolicyFile", "Policy", "Wire"]),
+    tests("PolicyFile", ["PolicyFile", "Policy", "Wire", "YAML"]),
     .target(
       name: "FlowSimulation", dependencies: ["Flow", "Policy", "Wire"], path: "Tests/FlowSimulation",
       swiftSettings: strict + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address"])] : [])),

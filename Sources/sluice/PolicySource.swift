@@ -4,6 +4,7 @@ import Gate
 import Kernel
 import Policy
 import PolicyFile
+import YAML
 
 enum PolicyOnDisk {
   private static let policyBytesMax = 16 << 20

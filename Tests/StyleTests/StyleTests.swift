@@ -11,10 +11,11 @@ import Testing
     "Flow": ["Wire", "Policy"],
     "Kernel": ["CLinux"],
     "Gate": ["Kernel", "Wire", "Policy", "Flow", "CAres", "CCrypt"],
-    "PolicyFile": ["Policy", "Wire", "CYAML"],
+    "YAML": ["Wire", "CYAML"],
+    "PolicyFile": ["Policy", "Wire", "YAML"],
     "Redirect": ["Wire"],
     "Sandbox": ["Kernel", "CLinux", "CSandbox"],
-    "sluice": ["Gate", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "Flow", "ArgumentParser"],
+    "sluice": ["Gate", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "Flow", "YAML", "ArgumentParser"],
   ]
   private static let freeImports: Set<String> = ["Glibc", "Synchronization"]
 
@@ -41,7 +42,7 @@ import Testing
     "Sandbox/SandboxUsers.swift": "a C string for the time of a call",
     "Sandbox/Canaries.swift": "a local for the time of a call",
     "Sandbox/Supervisor.swift": "a local for the time of a call",
-    "PolicyFile/YAMLDocument.swift": "libyaml's parser is owned by one class",
+    "YAML/YAMLDocument.swift": "libyaml's parser is owned by one class",
   ]
 
   @Test func partsImportWhatTheTableAllows() throws {

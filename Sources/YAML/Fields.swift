@@ -2,14 +2,14 @@
 // It relies on Findings; a value that cannot be read is a problem and then nil, so that the rest is still looked at.
 import Wire
 
-struct Fields {
-  let mark: Mark
-  let findings: Findings
+package struct Fields {
+  package let mark: Mark
+  package let findings: Findings
   private var values: [String: YAMLNode] = [:]
   private var keyMarks: [String: Mark] = [:]
 
   /// `later` are keys of the design that this version cannot hold to: silently ignoring them would be a hole.
-  init?(
+  package init?(
     _ node: YAMLNode, of name: String, known: [String], later: [String: String] = [:], _ findings: Findings
   ) {
     mark = node.mark
@@ -40,12 +40,12 @@ struct Fields {
     }
   }
 
-  func has(_ key: String) -> Bool { values[key] != nil }
-  func mark(of key: String) -> Mark { keyMarks[key] ?? mark }
-  func node(_ key: String) -> YAMLNode? { values[key] }
+  package func has(_ key: String) -> Bool { values[key] != nil }
+  package func mark(of key: String) -> Mark { keyMarks[key] ?? mark }
+  package func node(_ key: String) -> YAMLNode? { values[key] }
 
   /// A text; a number or a date is one too.
-  func text(_ key: String, example: String) -> String? {
+  package func text(_ key: String, example: String) -> String? {
     guard let node = values[key] else { return nil }
     guard case .scalar(let text, _) = node.content, !node.isNull, !text.isEmpty else {
       findings.problem(node.mark, "`\(key)` takes a text such as \(example), not \(node.kindName)")
@@ -58,7 +58,7 @@ struct Fields {
     return text
   }
 
-  func choice<Value: RawRepresentable & CaseIterable>(_ key: String, _ type: Value.Type) -> Value?
+  package func choice<Value: RawRepresentable & CaseIterable>(_ key: String, _ type: Value.Type) -> Value?
   where Value.RawValue == String {
     let words = Value.allCases.map(\.rawValue)
     guard let text = text(key, example: words.joined(separator: " or ")) else { return nil }
@@ -68,7 +68,7 @@ struct Fields {
     return nil
   }
 
-  func integer(_ key: String, _ range: ClosedRange<Int>) -> Int? {
+  package func integer(_ key: String, _ range: ClosedRange<Int>) -> Int? {
     guard let node = values[key] else { return nil }
     guard case .scalar(let text, isPlain: true) = node.content, let value = Int(text), "\(value)" == text else {
       findings.problem(
@@ -82,7 +82,7 @@ struct Fields {
     return value
   }
 
-  func bytes(_ key: String, _ range: ClosedRange<Int>) -> Int? {
+  package func bytes(_ key: String, _ range: ClosedRange<Int>) -> Int? {
     guard let node = values[key] else { return nil }
     guard case .scalar(let text, _) = node.content, let value = ByteSize.parse(text) else {
       findings.problem(node.mark, "`\(key)` takes a size such as 65536, 64KiB, 5MiB or 1GiB, not \(node.shown)")
@@ -97,7 +97,7 @@ struct Fields {
   }
 
   /// Seconds with at most three decimals, as milliseconds.
-  func seconds(_ key: String, _ range: ClosedRange<Int>) -> UInt64? {
+  package func seconds(_ key: String, _ range: ClosedRange<Int>) -> UInt64? {
     guard let node = values[key] else { return nil }
     guard case .scalar(let text, _) = node.content, let ms = Self.milliseconds(text) else {
       findings.problem(
@@ -113,7 +113,7 @@ struct Fields {
   }
 
   /// The items of a list; a single value stands for a list of one where `single` says so.
-  func list(_ key: String, orSingle: Bool = false, example: String) -> [YAMLNode] {
+  package func list(_ key: String, orSingle: Bool = false, example: String) -> [YAMLNode] {
     guard let node = values[key] else { return [] }
     if case .sequence(let items) = node.content { return items }
     if orSingle, case .scalar = node.content, !node.isNull { return [node] }
@@ -134,10 +134,10 @@ struct Fields {
   }
 }
 
-enum ByteSize {
+package enum ByteSize {
   private static let units: [(name: String, shift: Int)] = [("KiB", 10), ("MiB", 20), ("GiB", 30)]
 
-  static func parse(_ text: String) -> Int? {
+  package static func parse(_ text: String) -> Int? {
     let unit = units.first { text.hasSuffix($0.name) }
     let digits = unit == nil ? text[...] : text.dropLast(3)
     let trimmed = digits.last == " " ? digits.dropLast() : digits
@@ -147,7 +147,7 @@ enum ByteSize {
     return overflow ? nil : value
   }
 
-  static func print(_ value: Int) -> String {
+  package static func print(_ value: Int) -> String {
     for (name, shift) in units.reversed() where value >= 1 << shift && value % (1 << shift) == 0 {
       return "\(value >> shift)\(name)"
     }
@@ -157,12 +157,12 @@ enum ByteSize {
 
 extension String {
   /// Short enough to be shown in a message; Findings takes care of what may not stand in one.
-  var quotable: String { unicodeScalars.count > 60 ? String(unicodeScalars.prefix(60)) + "…" : self }
+  package var quotable: String { unicodeScalars.count > 60 ? String(unicodeScalars.prefix(60)) + "…" : self }
 }
 
 extension YAMLNode {
   /// The value itself where it is one, else what it is.
-  var shown: String {
+  package var shown: String {
     if case .scalar(let text, _) = content, !text.isEmpty { return "`\(text.quotable)`" }
     return kindName
   }

@@ -1,4 +1,4 @@
-// What is wrong with a policy file, and where: one value a mistake, all of them collected before anything is said.
+// What is wrong with a file, and where: one value a mistake, all of them collected before anything is said.
 // It relies on nothing; whoever reads the file passes one `Findings` through.
 
 package struct Problem: Hashable, Sendable, CustomStringConvertible {
@@ -19,22 +19,24 @@ package struct Mark: Hashable, Sendable, Comparable {
   package var line: Int
   package var column: Int
 
+  package init(line: Int, column: Int) { (self.line, self.column) = (line, column) }
+
   package static func < (left: Mark, right: Mark) -> Bool { (left.line, left.column) < (right.line, right.column) }
 }
 
 /// What was found so far. A class, so that every reader adds to the same list.
-final class Findings {
-  /// Beyond this many a file is not a policy file; the rest is only counted.
+package final class Findings {
+  /// Beyond this many a file is not what it was taken for; the rest is only counted.
   private static let problemsMax = 200
 
-  let file: String
-  private(set) var problems: [Problem] = []
-  private(set) var warnings: [Problem] = []
+  package let file: String
+  package private(set) var problems: [Problem] = []
+  package private(set) var warnings: [Problem] = []
   private var dropped = 0
 
-  init(file: String) { self.file = file }
+  package init(file: String) { self.file = file }
 
-  func problem(_ mark: Mark, _ text: String) {
+  package func problem(_ mark: Mark, _ text: String) {
     guard problems.count < Self.problemsMax else {
       dropped += 1
       return
@@ -42,12 +44,12 @@ final class Findings {
     problems.append(Problem(file: file, mark: mark, text: text.onOneLine))
   }
 
-  func warn(_ mark: Mark, _ text: String) {
+  package func warn(_ mark: Mark, _ text: String) {
     if warnings.count < Self.problemsMax { warnings.append(Problem(file: file, mark: mark, text: text.onOneLine)) }
   }
 
   /// In the order of the file.
-  func sorted() -> (problems: [Problem], warnings: [Problem]) {
+  package func sorted() -> (problems: [Problem], warnings: [Problem]) {
     var all = problems.sorted { $0.mark < $1.mark }
     if dropped > 0, let last = all.last {
       all.append(Problem(file: file, mark: last.mark, text: "and \(dropped) more problems"))

@@ -1,8 +1,8 @@
 // "Did you mean": the known word that a mistyped one is closest to.
 // It relies on the edit distance with transpositions; words are short, and so is the table.
 
-enum Suggestion {
-  static func nearest(to word: String, among known: [String]) -> String? {
+package enum Suggestion {
+  package static func nearest(to word: String, among known: [String]) -> String? {
     let typed = Array(word.lowercased().utf8)
     guard typed.count <= 64 else { return nil }
     var best: (word: String, distance: Int)?
@@ -16,7 +16,7 @@ enum Suggestion {
   }
 
   /// `"did you mean `x`?"`, or the list of what there is.
-  static func advice(for word: String, among known: [String]) -> String {
+  package static func advice(for word: String, among known: [String]) -> String {
     if let nearest = nearest(to: word, among: known) { return "did you mean `\(nearest)`?" }
     return "known here: \(known.joined(separator: ", "))"
   }

@@ -2,13 +2,13 @@
 // It relies on the parser being owned by this file's one class, and on each event being deleted where it was made.
 import CYAML
 
-enum YAMLDocument {
-  /// Deeper nesting means nothing in a policy, and only costs stack.
+package enum YAMLDocument {
+  /// Deeper nesting means nothing in any file of ours, and only costs stack.
   static let depthMax = 12
   static let bytesMax = 16 << 20
 
   /// The root of the only document; nil when there is none or it is broken, which is then in `findings`.
-  static func parse(_ bytes: [UInt8], _ findings: Findings) -> YAMLNode? {
+  package static func parse(_ bytes: [UInt8], _ findings: Findings) -> YAMLNode? {
     guard bytes.count <= bytesMax else {
       findings.problem(Mark(line: 1, column: 1), "the file is larger than 16 MiB; split it by client or use wildcards")
       return nil
@@ -175,7 +175,7 @@ private struct TreeBuilder {
     case .other, .end: return true
     case .documentStart(let mark):
       documents += 1
-      if documents > 1 { findings.problem(mark, "a second YAML document; a policy file has one: remove the `---`") }
+      if documents > 1 { findings.problem(mark, "a second YAML document; this file has one: remove the `---`") }
       return documents == 1
     case .scalar(let text, let isPlain, let mark):
       place(YAMLNode(content: .scalar(text, isPlain: isPlain), mark: mark))
@@ -193,7 +193,7 @@ private struct TreeBuilder {
 
   private mutating func open(_ container: Open) -> Bool {
     guard stack.count < YAMLDocument.depthMax else {
-      findings.problem(container.mark, "nested more than \(YAMLDocument.depthMax) deep; no policy needs that")
+      findings.problem(container.mark, "nested more than \(YAMLDocument.depthMax) deep; no such file needs that")
       return false
     }
     stack.append(container)
