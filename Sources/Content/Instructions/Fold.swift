@@ -13,6 +13,9 @@ enum Fold {
     case tag(UInt8)
   }
 
+  /// The same for a scanner: 2 stands for a byte of a longer character.
+  static let table = ByteTable { $0 < 0x80 ? ascii[Int($0)] : 2 }
+
   /// ASCII: 0 a gap, 1 nothing, else the letter. Digits and signs that are read as letters are letters.
   static let ascii: [UInt8] = (0..<128).map { code in
     switch UInt8(code) {

@@ -11,32 +11,46 @@ final class PhraseTable: Sendable {
     var gap: Int
   }
 
-  let steps: [Step]
+  /// What a step is to one word: small, as most words of a text that are known at all begin nothing.
+  struct Use {
+    var step: Int32
+    /// -1 for the first step of a phrase.
+    var gap: Int16
+    /// The pattern that the step completes, or -1.
+    var completes: Int16
+  }
+
+  let stepCount: Int
   /// Open addressing by the word's hash; `uses` of an entry are the steps that the word can be, last ones first.
   private let keys: [UInt64]
   private let uses: [Range<Int>]
-  let useSteps: [Int]
+  let list: [Use]
   private let mask: UInt64
 
   /// Steps in the order of their phrases; `words[i]` are the hashes of step i.
   init(steps: [Step], words: [[UInt64]]) {
-    self.steps = steps
+    stepCount = steps.count
     var byWord: [UInt64: [Int]] = [:]
     for (step, hashes) in words.enumerated() { for hash in Set(hashes) { byWord[hash, default: []].append(step) } }
     var size = 1024
     while size < byWord.count * 4 { size *= 2 }
     var keys = [UInt64](repeating: 0, count: size)
     var uses = [Range<Int>](repeating: 0..<0, count: size)
-    var useSteps: [Int] = []
-    for (hash, steps) in byWord {
+    var list: [Use] = []
+    for (hash, numbers) in byWord {
       var slot = Int(Self.slot(hash) & UInt64(size - 1))
       while keys[slot] != 0 { slot = (slot + 1) & (size - 1) }
       keys[slot] = hash
-      let first = useSteps.count
-      useSteps += steps.sorted(by: >)
-      uses[slot] = first..<useSteps.count
+      let first = list.count
+      list += numbers.sorted(by: >).map { number in
+        let step = steps[number]
+        return Use(
+          step: Int32(number), gap: step.isFirst ? -1 : Int16(step.gap),
+          completes: step.isLast ? Int16(step.pattern) : -1)
+      }
+      uses[slot] = first..<list.count
     }
-    (self.keys, self.uses, self.useSteps, mask) = (keys, uses, useSteps, UInt64(size - 1))
+    (self.keys, self.uses, self.list, mask) = (keys, uses, list, UInt64(size - 1))
   }
 
   @inline(__always)
@@ -70,14 +84,12 @@ struct PhraseMatcher {
 
   private let table: PhraseTable
   /// For each step, at which word the phrase up to there was last seen, and where it began.
-  private var last: [Int]
-  private var began: [Int]
+  private var seen: [(word: Int, began: Int)]
   var hits: [PhraseHit] = []
 
   init(_ table: PhraseTable) {
     self.table = table
-    last = Array(repeating: -2 * Self.apart, count: table.steps.count)
-    began = Array(repeating: 0, count: table.steps.count)
+    seen = Array(repeating: (-2 * Self.apart, 0), count: table.stepCount)
   }
 
   @inline(__always)
@@ -88,17 +100,17 @@ struct PhraseMatcher {
 
   private mutating func advance(_ uses: Range<Int>, _ index: Int, _ start: Int, _ end: Int) {
     // Last steps first, so that one word is never two steps of a phrase.
-    for use in uses {
-      let number = table.useSteps[use]
-      let step = table.steps[number]
-      if step.isFirst {
-        began[number] = start
-      } else {
-        guard index - last[number - 1] - 1 <= step.gap, last[number - 1] < index else { continue }
-        began[number] = began[number - 1]
+    for place in uses {
+      let use = table.list[place]
+      let step = Int(use.step)
+      var began = start
+      if use.gap >= 0 {
+        let before = seen[step - 1]
+        guard index - before.word - 1 <= Int(use.gap), before.word < index else { continue }
+        began = before.began
       }
-      last[number] = index
-      if step.isLast { hits.append(PhraseHit(pattern: step.pattern, start: began[number], end: end)) }
+      seen[step] = (index, began)
+      if use.completes >= 0 { hits.append(PhraseHit(pattern: Int(use.completes), start: began, end: end)) }
     }
   }
 

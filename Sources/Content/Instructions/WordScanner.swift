@@ -30,37 +30,47 @@ struct WordScanner {
 
   /// Looks at what is new in `window`, of which the last character may be cut unless `isLast`.
   mutating func scan(_ bytes: Span<UInt8>, base: Int, isLast: Bool, _ matcher: inout PhraseMatcher) {
-    let table = Fold.ascii
+    let table = Fold.table
     let end = bytes.count
     var place = next - base
     // The two that change with each letter are kept in registers.
     var hash = hash
     var letters = letters
     while place < end {
-      let byte = bytes[place]
-      if byte < 0x80 {
-        let letter = table[Int(byte)]
-        if letter > 1 {
-          if letters == 0 { start = base + place }
+      var letter = table[bytes[place]]
+      if letter > 2 {
+        if letters == 0 { start = base + place }
+        let first = place
+        repeat {
           hash = (hash ^ UInt64(letter)) &* Self.prime
-          letters += 1
-        } else if letter == 0 {
-          if letters > 0 {
-            endWord(hash, letters, base + place, &matcher)
-            hash = Self.basis
-            letters = 0
-          }
-          gaps += 1
-          if gaps == 1 { gapByte = byte }
-        }
-        place += 1
-        continue
+          place += 1
+          letter = place < end ? table[bytes[place]] : 1
+        } while letter > 2
+        letters += place - first
+        if place == end { break }
       }
-      guard let (value, length) = Self.scalar(bytes, at: place, isLast: isLast) else { break }
-      (self.hash, self.letters) = (hash, letters)
-      see(value, base + place, length, &matcher)
-      (hash, letters) = (self.hash, self.letters)
-      place += length
+      switch letter {
+      case 0:
+        if letters > 0 {
+          endWord(hash, letters, base + place, &matcher)
+          hash = Self.basis
+          letters = 0
+        }
+        gaps += 1
+        if gaps == 1 { gapByte = bytes[place] }
+        place += 1
+      case 1: place += 1
+      default:
+        guard let (value, length) = Self.scalar(bytes, at: place, isLast: isLast) else {
+          (self.hash, self.letters) = (hash, letters)
+          next = base + place
+          return
+        }
+        (self.hash, self.letters) = (hash, letters)
+        see(value, base + place, length, &matcher)
+        (hash, letters) = (self.hash, self.letters)
+        place += length
+      }
     }
     (self.hash, self.letters) = (hash, letters)
     next = base + place

@@ -1,5 +1,5 @@
-// Exact byte strings, any number of them, found in one pass: a look at a small table of bits for the last four bytes, and a
-// comparison backwards where it says maybe. It relies on a needle being no longer than the window's history.
+// Exact byte strings, any number of them, found in one pass: two bytes say how far the next place is at
+// which a needle could end, and where one could end here, it is compared backwards (after Wu and Manber). It relies on a needle being no longer than the window's history.
 
 /// A secret that must not pass, such as a credential of the gate.
 public struct GivenSecret: Sendable {
@@ -27,12 +27,13 @@ final class NeedleTable: Sendable {
   }
 
   static let pemMark = "PRIVATE KEY-----"
-  private static let bitsShift: UInt32 = 18
-
   let needles: [Needle]
   let bytesMax: Int
-  private let bits: [UInt64]
-  private let byGram: [UInt32: [Int]]
+  /// As long as the shortest needle: so many bytes of each one's end are looked at.
+  private let suffix: Int
+  /// For each pair of bytes, how much further a needle can end at the earliest; 0 where one may end.
+  private let shifts: [UInt8]
+  private let byPair: [UInt16: [Int]]
 
   init(_ secrets: [GivenSecret]) {
     var all = [Needle(bytes: Array(Self.pemMark.utf8), id: Self.pemMark)]
@@ -41,33 +42,38 @@ final class NeedleTable: Sendable {
     }
     needles = all
     bytesMax = all.map(\.bytes.count).max() ?? 0
-    var bits = [UInt64](repeating: 0, count: 256)
-    var byGram: [UInt32: [Int]] = [:]
+    let suffix = min(all.map(\.bytes.count).min() ?? 2, 64)
+    var shifts = [UInt8](repeating: UInt8(suffix - 1), count: 1 << 16)
+    var byPair: [UInt16: [Int]] = [:]
     for (number, needle) in all.enumerated() {
-      let gram = needle.bytes.suffix(4).reduce(0) { $0 << 8 | UInt32($1) }
-      byGram[gram, default: []].append(number)
-      let bit = Int((gram &* 0x9e37_79b1) >> Self.bitsShift)
-      bits[bit / 64] |= 1 << UInt64(bit % 64)
-    }
-    self.bits = bits
-    self.byGram = byGram
-  }
-
-  /// Each needle that ends in `bytes[from...]`, with its range in the text.
-  func scan(_ bytes: Span<UInt8>, from: Int, base: Int, _ found: (Needle, Range<Int>) -> Void) {
-    let bits = bits
-    var gram: UInt32 = 0
-    for place in max(from - 3, 0)..<max(from, 0) { gram = gram << 8 | UInt32(bytes[place]) }
-    var place = from
-    while place < bytes.count {
-      gram = gram << 8 | UInt32(bytes[place])
-      place += 1
-      let bit = Int((gram &* 0x9e37_79b1) >> Self.bitsShift)
-      guard bits[bit >> 6] >> UInt64(bit & 63) & 1 != 0 else { continue }
-      for number in byGram[gram] ?? [] where Self.ends(bytes, at: place, with: needles[number].bytes) {
-        found(needles[number], (base + place - needles[number].bytes.count)..<(base + place))
+      let end = Array(needle.bytes.suffix(suffix))
+      for place in 1..<suffix {
+        let pair = UInt16(end[place - 1]) << 8 | UInt16(end[place])
+        shifts[Int(pair)] = min(shifts[Int(pair)], UInt8(suffix - 1 - place))
+        if place == suffix - 1 { byPair[pair, default: []].append(number) }
       }
     }
+    (self.suffix, self.shifts, self.byPair) = (suffix, shifts, byPair)
+  }
+
+  /// Each needle that ends in `bytes[next...]`, with its range in the text; moves `next`, a place of the text, to where the
+  /// next one can end.
+  func scan(_ bytes: Span<UInt8>, base: Int, next: inout Int, _ found: (Needle, Range<Int>) -> Void) {
+    let shifts = shifts
+    var last = max(next - base, 1)
+    while last < bytes.count {
+      let pair = UInt16(bytes[last - 1]) << 8 | UInt16(bytes[last])
+      let shift = shifts[Int(pair)]
+      guard shift == 0 else {
+        last += Int(shift)
+        continue
+      }
+      last += 1
+      for number in byPair[pair] ?? [] where Self.ends(bytes, at: last, with: needles[number].bytes) {
+        found(needles[number], (base + last - needles[number].bytes.count)..<(base + last))
+      }
+    }
+    next = base + last
   }
 
   private static func ends(_ bytes: Span<UInt8>, at end: Int, with needle: [UInt8]) -> Bool {

@@ -15,7 +15,7 @@ struct PlainText {
 
   /// A string sequence that does not end here was none.
   private static let stringBytesMax = 4096
-  private static let isPlain: [Bool] = (0..<256).map { $0 == 0x0a || $0 == 0x09 || (0x20..<0x7f).contains($0) }
+  private static let isPlain = ByteTable(where: { $0 == 0x0a || $0 == 0x09 || (0x20..<0x7f).contains($0) })
 
   private var state = State.text
   private var stringBytes = 0
@@ -31,7 +31,7 @@ struct PlainText {
     while place < chunk.count {
       if state == .text && missing == 0 && !hasReturn {
         let start = place
-        while place < chunk.count, isPlain[Int(chunk[place])] { place += 1 }
+        place = isPlain.endOfMarked(chunk, place..<chunk.count)
         if place > start { text.append(chunk.extracting(start..<place)) }
         guard place < chunk.count else { return }
       }

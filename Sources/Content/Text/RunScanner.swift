@@ -18,12 +18,8 @@ struct RunScanner {
   /// A line break with the indent behind it, in a block of base64.
   private static let wrapBytesMax = 16
 
-  private static let isRun: [Bool] = (0..<256).map { code in
-    switch UInt8(code) {
-    case 0x30...0x39, 0x41...0x5a, 0x61...0x7a: true
-    case UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "_"), UInt8(ascii: "-"): true
-    default: false
-    }
+  private static let isRun = ByteTable { byte in
+    byte.isAlphanumeric || byte.isDashed || byte == UInt8(ascii: "+") || byte == UInt8(ascii: "/") ? 1 : 0
   }
   private static let isWrap: [Bool] = (0..<256).map { [0x0a, 0x0d, 0x20, 0x09].contains($0) }
 
@@ -43,22 +39,39 @@ struct RunScanner {
     var place = next - base
     while place < end {
       if isOpen {
-        while place < end, isRun[Int(bytes[place])] { place += 1 }
+        place = isRun.endOfMarked(bytes, place..<end)
         while base + place - start >= Self.runBytesMax { cut(&runs) }
         if place < end { close(base + place, bytes, base, &runs) }
+      } else if let lastEnd, base + place - lastEnd <= Self.wrapBytesMax {
+        // Behind a run that counts, also a short one may be its next line.
+        if isRun[bytes[place]] == 0 { place += 1 } else { open(place, bytes, base) }
       } else {
-        while place < end, !isRun[Int(bytes[place])] { place += 1 }
-        if place < end {
-          isOpen = true
-          start = base + place
-          continues = isWrapped(bytes, base)
-        }
+        place = startOfLongRun(bytes, place, isRun)
+        if place < end { open(place, bytes, base) }
       }
     }
     next = base + place
     guard isLast else { return }
     if isOpen { close(next, bytes, base, &runs) }
     lastEnd = nil
+  }
+
+  private mutating func open(_ place: Int, _ bytes: Span<UInt8>, _ base: Int) {
+    isOpen = true
+    start = base + place
+    continues = isWrapped(bytes, base)
+  }
+
+  /// Where a run begins that is long enough, or that what has not come yet may make so: of each stretch of `runBytesMin`
+  /// bytes the last one that is in no run says where to go on, and most of the bytes before it are never looked at.
+  private func startOfLongRun(_ bytes: Span<UInt8>, _ from: Int, _ isRun: ByteTable) -> Int {
+    var place = from
+    while place < bytes.count {
+      let stretch = place..<min(place + Self.runBytesMin, bytes.count)
+      guard let gap = isRun.lastUnmarked(bytes, stretch) else { return place }
+      place = gap + 1
+    }
+    return place
   }
 
   private mutating func cut(_ runs: inout [Run]) {

@@ -76,10 +76,9 @@ final class TextLayer {
       matcher.hits = []
     }
     if rules.secrets != .off {
-      rules.needles.scan(window.bytes.span, from: needleNext - window.base, base: window.base) { needle, range in
+      rules.needles.scan(window.bytes.span, base: window.base, next: &needleNext) { needle, range in
         found(needle, range, window)
       }
-      needleNext = window.end
       if let start = pemStart, isLast || window.end - start > Self.pemBytesMax { endPEM(window.end, window) }
     }
     var runs: [Run] = []

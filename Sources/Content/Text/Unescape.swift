@@ -5,7 +5,7 @@ import Wire
 struct Unescape {
   /// The longest escape that is waited for: a surrogate pair in JSON.
   private static let escapeBytesMax = 13
-  private static let opens: [Bool] = (0..<256).map { $0 == 0x25 || $0 == 0x5c || $0 == 0x26 }
+  private static let isLiteral = ByteTable(where: { $0 != 0x25 && $0 != 0x5c && $0 != 0x26 })
 
   private var pending: [UInt8] = []
   /// The offset of the next byte in the source.
@@ -29,7 +29,7 @@ struct Unescape {
   private mutating func work(
     _ input: Span<UInt8>, _ window: inout Window, _ isLast: Bool, _ scan: (inout Window) -> Void
   ) {
-    let opens = Self.opens
+    let isLiteral = Self.isLiteral
     var index = 0
     while index < input.count {
       if window.room < 16 {
@@ -37,8 +37,7 @@ struct Unescape {
         window.slide()
       }
       let stop = min(input.count, index + window.room)
-      var end = index
-      while end < stop, !opens[Int(input[end])] { end += 1 }
+      let end = isLiteral.endOfMarked(input, index..<stop)
       if end > index {
         window.append(input.extracting(index..<end))
         source += end - index
