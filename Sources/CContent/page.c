@@ -95,6 +95,10 @@ const char *ccontent_attribute(const GumboNode *node, const char *name) {
   return found ? found->value : NULL;
 }
 
+int ccontent_has_attributes(const GumboNode *node) {
+  return is_element(node) && node->v.element.attributes.length > 0;
+}
+
 const char *ccontent_text(const GumboNode *node) {
   return node->type == GUMBO_NODE_DOCUMENT || is_element(node) ? NULL : node->v.text.text;
 }

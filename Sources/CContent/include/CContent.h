@@ -18,6 +18,7 @@ void ccontent_free(ccontent_page *page);
 const GumboNode *ccontent_child(const GumboNode *node, size_t index);
 // The value of an element's attribute, NULL without one. `name` in lower case.
 const char *ccontent_attribute(const GumboNode *node, const char *name);
+int ccontent_has_attributes(const GumboNode *node);
 // The text of a text, blank, CDATA or comment node; NULL for others.
 const char *ccontent_text(const GumboNode *node);
 GumboTag ccontent_tag(const GumboNode *node);

@@ -51,6 +51,8 @@ import CContent
     return unsafe Array(UnsafeRawBufferPointer(start: text, count: Self.length(text)))
   }
 
+  var hasAttributes: Bool { unsafe ccontent_has_attributes(node) != 0 }
+
   func attribute(_ name: String) -> String? {
     // SAFETY: as above, for values.
     guard let value = unsafe ccontent_attribute(node, name) else { return nil }

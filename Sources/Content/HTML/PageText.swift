@@ -117,17 +117,15 @@ private struct PageWalk {
     let tag = node.tag
     if Self.silent.contains(tag) { return nil }
     var state = above
-    apply(style(of: node, tag), to: &state)
-    if node.attribute("hidden") != nil || node.attribute("aria-hidden")?.lowercased() == "true" {
-      state.isHidden = true
+    if node.hasAttributes {
+      apply(style(of: node, tag), to: &state)
+      if node.attribute("hidden") != nil || node.attribute("aria-hidden")?.lowercased() == "true" { state.isHidden = true }
+      describe(node)
+    } else if !sheet.isEmpty {
+      apply(sheet.style(tag: tag, id: nil, classes: nil), to: &state)
     }
     if Self.unseen.contains(tag) || (tag == "dialog" && node.attribute("open") == nil) { state.isHidden = true }
     if tag == "pre" || tag == "textarea" { state.isKept = true }
-    for name in Self.described {
-      guard let value = node.attribute(name), value.utf8.count > 3 else { continue }
-      hidden.block()
-      hidden.text(Array(value.utf8), isKept: false)
-    }
     var frame = Frame(node: node, state: state)
     guard !state.isHidden else {
       hidden.block()
@@ -140,6 +138,15 @@ private struct PageWalk {
     if tag == "li" { visible.text(Array("- ".utf8), isKept: true) }
     if tag == "a" { frame.link = node.attribute("href") }
     return frame
+  }
+
+  /// Texts that a page keeps in attributes, for readers that do not see it or before they point at it.
+  private mutating func describe(_ node: PageNode) {
+    for name in Self.described {
+      guard let value = node.attribute(name), value.utf8.count > 3 else { continue }
+      hidden.block()
+      hidden.text(Array(value.utf8), isKept: false)
+    }
   }
 
   private mutating func end(_ frame: Frame) {
