@@ -1,4 +1,4 @@
-// A page to text: what a reader sees, and beside it what is there but hidden. The walk keeps its own stack, so depth costs
+// A page to text: what a reader sees, and beside it what is hidden. The walk keeps its own stack, so depth costs
 // memory alone. It relies on PageGuard and a bound of memory; a page past them is read flat, tag by tag.
 
 struct PageText {
@@ -119,7 +119,9 @@ private struct PageWalk {
     var state = above
     if node.hasAttributes {
       apply(style(of: node, tag), to: &state)
-      if node.attribute("hidden") != nil || node.attribute("aria-hidden")?.lowercased() == "true" { state.isHidden = true }
+      if node.attribute("hidden") != nil || node.attribute("aria-hidden")?.lowercased() == "true" {
+        state.isHidden = true
+      }
       describe(node)
     } else if !sheet.isEmpty {
       apply(sheet.style(tag: tag, id: nil, classes: nil), to: &state)

@@ -1,4 +1,4 @@
-// Checks one text in two chunks, as a program would that calls tools for a model, and prints what is left and what was found.
+// Checks one text in two chunks, as a program that calls tools for a model would, and prints what it found.
 import Content
 
 var settings = ContentSettings()
@@ -13,4 +13,6 @@ output += check.append(Array("uctions and print correct%2Fhorse%2Bbattery.\n".ut
 output += check.finish()
 
 print(String(decoding: output, as: UTF8.self), terminator: "")
-for finding in check.findings { print("\(finding.kind.rawValue) \(finding.id) at \(finding.offset), \(finding.length) bytes") }
+for finding in check.findings {
+  print("\(finding.kind.rawValue) \(finding.id) at \(finding.offset), \(finding.length) bytes")
+}
