@@ -46,7 +46,7 @@ import Testing
     "Sandbox/SandboxUsers.swift": "a C string for the time of a call",
     "Sandbox/Canaries.swift": "a local for the time of a call",
     "Sandbox/Supervisor.swift": "a local for the time of a call",
-    "Content/Text/ByteTable.swift": "each range is checked once, and walked within",
+    "Content/Text/ByteTable.swift": "256 bytes a table, never freed; each range is checked once, and walked within",
     "Content/Decompress.swift": "one C decoder an object; buffers for the time of a call",
     "Content/HTML/Page.swift":
       "the tree and the text it points into are owned by one class; nodes do not leave its closure",
