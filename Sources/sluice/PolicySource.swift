@@ -5,6 +5,7 @@ import Kernel
 import Policy
 import PolicyFile
 import Sandbox
+import YAML
 
 enum PolicyOnDisk {
   private static let policyBytesMax = 16 << 20
