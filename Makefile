@@ -5,7 +5,7 @@ STATIC = .build-static
 DEBIAN = .build-debian
 
 help:
-	@echo 'build test lint format clients demo release release-check bench bench-sni bench-dns cgroups fuzz sanitize clean deps'
+	@echo 'build test lint format clients demo release release-check bench bench-sni bench-dns bench-views cgroups fuzz sanitize clean deps'
 
 # Debian packages: libraries, and what the demo runs. The tests run more.
 deps:
@@ -65,9 +65,13 @@ bench-dns: release
 	@.ci/deps dnsmasq-base unbound gcc libc6-dev
 	python3 Benchmarks/dns.py --sluice sluice
 
+# Views of a log of a million lines.
+bench-views: release
+	python3 Benchmarks/views.py --sluice sluice
+
 # Each fuzz target for FUZZ_SECONDS; a finding ends it with the input in a file.
 fuzz: deps
-	@set -e; for target in HTTPHead Authority ClientHello DNSQuery SOCKS5 ProxyHeader PolicyFile Flow; do \
+	@set -e; for target in HTTPHead Authority ClientHello DNSQuery SOCKS5 ProxyHeader LogLine PolicyFile Flow; do \
 	  SLUICE_FUZZ=1 $(SWIFT) build --scratch-path .build-fuzz --product Fuzz$$target; \
 	  mkdir -p results/fuzz/$$target; \
 	  .build-fuzz/debug/Fuzz$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
@@ -89,4 +93,4 @@ sanitize: deps
 clean:
 	rm -rf .build .build-* sluice results
 
-.PHONY: fuzz sanitize help deps build test clients lint format demo release release-check bench bench-sni bench-dns cgroups clean
+.PHONY: fuzz sanitize help deps build test clients lint format demo release release-check bench bench-sni bench-dns bench-views cgroups clean

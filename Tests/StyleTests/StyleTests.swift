@@ -12,9 +12,12 @@ import Testing
     "Kernel": ["CLinux"],
     "Gate": ["Kernel", "Wire", "Policy", "Flow", "CAres", "CCrypt"],
     "PolicyFile": ["Policy", "Wire", "CYAML"],
+    "LogView": ["Kernel", "Wire", "Policy"],
     "Redirect": ["Wire"],
     "Sandbox": ["Kernel", "CLinux", "CSandbox"],
-    "sluice": ["Gate", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "Flow", "ArgumentParser"],
+    "sluice": [
+      "Gate", "LogView", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "Flow", "ArgumentParser",
+    ],
   ]
   private static let freeImports: Set<String> = ["Glibc", "Synchronization"]
 
@@ -32,6 +35,8 @@ import Testing
     "Kernel/Mailbox.swift": "eight bytes of a local",
     "Kernel/SharedAppendFile.swift": "an array's bytes for the time of a call",
     "Kernel/Process.swift": "a retained box handed to a thread, and locals for the time of a call",
+    "Kernel/GrowingFile.swift": "arrays' bytes and a local for the time of a call",
+    "Kernel/Terminal.swift": "arrays' bytes and C strings for the time of a call",
     "Kernel/ChildProcess.swift": "arrays' bytes for the time of a call",
     "Gate/Passwords.swift": "C strings that end with NUL, for the time of crypt_rn",
     "Gate/Names/AresChannel.swift": "c-ares calls back only inside calls made by the channel's owner",
