@@ -11,7 +11,9 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   var shown: [UInt8] = []
   LineText(isColoured: false).append(line, to: &shown)
   precondition(shown.last == 0x0a && shown.dropLast().allSatisfy { (0x20..<0x7f).contains($0) }, "not printable")
-  for field in LogField.allCases { precondition((line.bytes(field)?.count ?? 0) <= bytes.count, "longer than the line") }
+  for field in LogField.allCases {
+    precondition((line.bytes(field)?.count ?? 0) <= bytes.count, "longer than the line")
+  }
   var json: [UInt8] = []
   TerminalText.appendJSON(bytes.span, to: &json)
   precondition(json.allSatisfy { (0x20..<0x7f).contains($0) }, "not printable")

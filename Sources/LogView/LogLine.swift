@@ -74,7 +74,7 @@ package struct LogLine: Sendable {
     if !others.isEmpty { others.removeAll() }
     timeMs = nil
     var parser = LineParser(at: 0)
-    guard parser.read(line, into: &self), has(.event) else { return false }
+    guard parser.read(line, into: &self), bytes(.event) != nil else { return false }
     readTime()
     return true
   }

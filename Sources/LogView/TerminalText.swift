@@ -2,6 +2,7 @@
 // It relies on nothing of the text: escapes, controls, bidirectional marks and look-alike letters come out as `\u{…}`.
 
 import Wire
+
 package enum TerminalText {
   /// `\` is doubled, so that what is shown as an escape was one.
   package static func append(_ text: some Sequence<UInt8>, to out: inout [UInt8]) {
@@ -23,7 +24,8 @@ package enum TerminalText {
   }
 
   /// At most `width` columns, padded to it; what is cut is marked by `~`. Of a host name the end counts, so its front is cut.
-  package static func column(_ text: String, _ width: Int, cutsFront: Bool = false, alignsRight: Bool = false) -> String {
+  package static func column(_ text: String, _ width: Int, cutsFront: Bool = false, alignsRight: Bool = false) -> String
+  {
     let count = text.utf8.count
     if count > width {
       if width <= 1 { return String(text.prefix(width)) }

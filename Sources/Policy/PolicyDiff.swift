@@ -46,7 +46,9 @@ package struct PolicyDiff {
     if before == nil { say(name, "is new; until now the file's own rules held for who it is") }
     if after == nil { say(name, "is gone; the file's own rules hold for who it was") }
     if let before, let after {
-      if before.sources != after.sources { say(name, "source: \(Self.list(before.sources)) -> \(Self.list(after.sources))") }
+      if before.sources != after.sources {
+        say(name, "source: \(Self.list(before.sources)) -> \(Self.list(after.sources))")
+      }
       if before.proxyUser != after.proxyUser { say(name, "proxy_user is another") }
       if before.passwordHash != after.passwordHash { say(name, "the password is another") }
     }
@@ -88,7 +90,9 @@ package struct PolicyDiff {
     _ one: NetworkPolicy, _ other: NetworkPolicy, _ name: String, _ pattern: HostPattern, _ host: Host
   ) {
     var begins = Set<Int>([1, 443, 444])
-    func note(_ ports: PortSet) { for range in ports.ranges { begins.formUnion([Int(range.lowerBound), Int(range.upperBound) + 1]) } }
+    func note(_ ports: PortSet) {
+      for range in ports.ranges { begins.formUnion([Int(range.lowerBound), Int(range.upperBound) + 1]) }
+    }
     for network in [one, other] {
       network.visitAllowing(host) { note($0.ports) }
       network.visitDenying(host) { note($0.ports) }
@@ -117,7 +121,8 @@ package struct PolicyDiff {
     switch (one.judge(target, nowUnix: nowUnix), other.judge(target, nowUnix: nowUnix)) {
     case (.refuse, .refuse): return nil
     case (.refuse, .allow(let rule)):
-      return PolicyChange(kind: .letsOut, client: name, details: rule.bounds(port: target.port).map(\.text), line: rule.line)
+      return PolicyChange(
+        kind: .letsOut, client: name, details: rule.bounds(port: target.port).map(\.text), line: rule.line)
     case (.allow(let rule), .refuse(let reason, let line)):
       return PolicyChange(kind: .shuts, client: name, details: [reason.rawValue], line: line ?? rule.line)
     case (.allow(let before), .allow(let after)):
@@ -167,11 +172,13 @@ extension AllowRule {
     var bounds = [RuleBound(name: "protocol", value: wireProtocol(port: port).rawValue)]
     func add(_ name: String, _ value: String?) { if let value { bounds.append(RuleBound(name: name, value: value)) } }
     if !allowsECH { add("ech", "refuse") }
-    add("expires", expiresAt.map { time in
-      var text: [UInt8] = []
-      Timestamp.append(unixMilliseconds: time * 1000, to: &text)
-      return String(decoding: text, as: UTF8.self)
-    })
+    add(
+      "expires",
+      expiresAt.map { time in
+        var text: [UInt8] = []
+        Timestamp.append(unixMilliseconds: time * 1000, to: &text)
+        return String(decoding: text, as: UTF8.self)
+      })
     if !addresses.isEmpty { add("addresses", addresses.map { "\($0)" }.sorted().joined(separator: " ")) }
     add("requests_per_minute", requests.map { "\($0.perMinute)" })
     add("burst", requests.map { "\($0.burst)" })
@@ -197,7 +204,9 @@ extension HostPattern {
       // A label that no rule has; one that begins with a letter is never a part of a number.
       guard let name = try? HostName("x\(String(number, radix: 36))\(parent)") else { return nil }
       let host = Host.name(name)
-      if !patterns.contains(.exact(host)), !patterns.contains(where: { $0 != self && covers($0) && $0.covers(.exact(host)) }) {
+      if !patterns.contains(.exact(host)),
+        !patterns.contains(where: { $0 != self && covers($0) && $0.covers(.exact(host)) })
+      {
         return host
       }
     }

@@ -76,7 +76,8 @@ package enum CasesFile {
   private static func readAddress(_ fields: Fields) -> IPAddress? {
     guard let text = fields.text("address", example: "192.0.2.1") else { return nil }
     if let address = IPAddress(text) { return address }
-    findings(fields, "address", "`address` takes an IP address such as 192.0.2.1 or 2001:db8::1, not `\(text.quotable)`")
+    findings(
+      fields, "address", "`address` takes an IP address such as 192.0.2.1 or 2001:db8::1, not `\(text.quotable)`")
     return nil
   }
 

@@ -15,15 +15,22 @@ private func traffic(_ lines: [String]) throws -> Traffic {
   return traffic
 }
 
-private func seen(_ event: String, _ host: String, _ port: Int = 443, client: String = "agent", _ more: String = "") -> String {
+private func seen(_ event: String, _ host: String, _ port: Int = 443, client: String = "agent", _ more: String = "")
+  -> String
+{
   #""event":"\#(event)","client":"\#(client)","via":"connect","host":"\#(host)","port":\#(port)\#(more)"#
 }
 
-private func closed(_ host: String, _ port: Int = 443, client: String = "agent", at address: String = "93.184.216.34") -> String {
-  seen("closed", host, port, client: client, #","address":"\#(address)","bytes_up":100,"bytes_down":2000,"duration_ms":10"#)
+private func closed(_ host: String, _ port: Int = 443, client: String = "agent", at address: String = "93.184.216.34")
+  -> String
+{
+  seen(
+    "closed", host, port, client: client, #","address":"\#(address)","bytes_up":100,"bytes_down":2000,"duration_ms":10"#
+  )
 }
 
-private func refused(_ host: String, _ port: Int = 443, _ reason: String = "not_allowed", _ more: String = "") -> String {
+private func refused(_ host: String, _ port: Int = 443, _ reason: String = "not_allowed", _ more: String = "") -> String
+{
   seen(reason == "rate_limited" ? "limited" : "denied", host, port, #","reason":"\#(reason)"\#(more)"#)
 }
 
@@ -39,7 +46,9 @@ private func allows(_ policy: Policy, _ target: String) throws -> Bool {
 }
 
 @Suite struct LearnTests {
-  private func learn(_ lines: [String], _ change: (inout ProposalOptions) throws -> Void = { _ in }) throws -> (text: String, policy: Policy) {
+  private func learn(_ lines: [String], _ change: (inout ProposalOptions) throws -> Void = { _ in }) throws -> (
+    text: String, policy: Policy
+  ) {
     var options = ProposalOptions()
     try change(&options)
     let text = Proposal(try traffic(lines), options, nowUnix: 0).text
@@ -48,13 +57,16 @@ private func allows(_ policy: Policy, _ target: String) throws -> Bool {
 
   @Test func whatWasSeenIsAllowedAndNothingElse() throws {
     let (text, learned) = try learn([
-      closed("api.example.com"), closed("api.example.com"), refused("new.example.com", 8443), closed("plain.example.com", 80),
+      closed("api.example.com"), closed("api.example.com"), refused("new.example.com", 8443),
+      closed("plain.example.com", 80),
       seen("failed", "down.example.com", 443, #","reason":"connect_failed""#),
     ])
     for target in ["api.example.com:443", "new.example.com:8443", "plain.example.com:80", "down.example.com:443"] {
       #expect(try allows(learned, target), "\(target)\n\(text)")
     }
-    for target in ["api.example.com:80", "www.example.com:443", "new.example.com:443", "example.com:443", "evil.example:443"] {
+    for target in [
+      "api.example.com:80", "www.example.com:443", "new.example.com:443", "example.com:443", "evil.example:443",
+    ] {
       #expect(try !allows(learned, target), "\(target)")
     }
     #expect(text.contains("# seen 2 times from agent; 200B up, 3.9KiB down\n    - api.example.com:443"))
@@ -70,7 +82,9 @@ private func allows(_ policy: Policy, _ target: String) throws -> Bool {
     let (text, learned) = try learn((0..<40).map { _ in closed("api.example.com") } + [closed("b.example.com")])
     #expect(text.contains("requests_per_minute: 80}  # at most 40 in a minute, times 2"))
     #expect(learned.fallback.network.allow.map { $0.requests?.perMinute } == [80, 2])
-    #expect(try learn([closed("b.example.com")]) { $0.headroom = 5 }.policy.fallback.network.allow[0].requests?.perMinute == 5)
+    #expect(
+      try learn([closed("b.example.com")]) { $0.headroom = 5 }.policy.fallback.network.allow[0].requests?.perMinute == 5
+    )
     let many = try learn((0..<50).map { _ in closed("a.example.com") }) { $0.headroom = 3 }
     #expect(many.policy.fallback.network.allow[0].requests?.perMinute == 150)
   }
@@ -81,7 +95,9 @@ private func allows(_ policy: Policy, _ target: String) throws -> Bool {
     let (text, learned) = try learn([note, note, closed("api.example.com"), closed("api.example.com")])
     #expect(text.contains("seen 2 times from agent") && learned.fallback.network.allow[0].requests?.perMinute == 4)
     // Five tunnels that end in one minute and began an hour apart.
-    let long = (0..<5).map { closed("b.example.com").replacing(#""duration_ms":10"#, with: #""duration_ms":\#($0 * 3_600_000)"#) }
+    let long = (0..<5).map {
+      closed("b.example.com").replacing(#""duration_ms":10"#, with: #""duration_ms":\#($0 * 3_600_000)"#)
+    }
     #expect(try learn(long).policy.fallback.network.allow[0].requests?.perMinute == 2)
   }
 
@@ -96,7 +112,9 @@ private func allows(_ policy: Policy, _ target: String) throws -> Bool {
   }
 
   @Test func privateAddressesAreListed() throws {
-    let (_, learned) = try learn([closed("db.corp.example", 5432, at: "10.20.0.7"), closed("store.internal", 6333, at: "10.1.1.1")])
+    let (_, learned) = try learn([
+      closed("db.corp.example", 5432, at: "10.20.0.7"), closed("store.internal", 6333, at: "10.1.1.1"),
+    ])
     let rules = learned.fallback.network.allow
     #expect(rules.map { $0.addresses.map { "\($0)" } } == [["10.20.0.7/32"], []])
   }
@@ -104,10 +122,12 @@ private func allows(_ policy: Policy, _ target: String) throws -> Bool {
   @Test(arguments: [
     ("93.184.216.34", "raw address"), ("[2001:db8::7]", "raw address"), ("dns.google", "resolver over HTTPS"),
     ("x.ngrok-free.app", "tunnelling"), ("abc.oast.fun", "collects requests"), ("pastebin.com", "files or texts"),
-    ("api.openal.com", "looks like openai.com"), ("api.0penai.com", "looks like openai.com"), ("g1thub.com", "looks like github.com"),
+    ("api.openal.com", "looks like openai.com"), ("api.0penai.com", "looks like openai.com"),
+    ("g1thub.com", "looks like github.com"),
     ("githb.com", "one letter away from github.com"), ("api.anthorpic.com", "one letter away from anthropic.com"),
     ("xn--penai-iye.com", "looks like openai.com"), ("github.com.evil.example", "begins like github.com"),
-    ("nbswy3dpo5xxe3denbswy3dp.example.com", "looks random"), ("a94a8fe5ccb19ba61c4c0873d391e987982fbbd3.example.com", "looks random"),
+    ("nbswy3dpo5xxe3denbswy3dp.example.com", "looks random"),
+    ("a94a8fe5ccb19ba61c4c0873d391e987982fbbd3.example.com", "looks random"),
   ])
   func warnings(_ host: String, _ text: String) throws {
     let learned = try learn([closed(host), closed("good.example.com")])
@@ -120,7 +140,8 @@ private func allows(_ policy: Policy, _ target: String) throws -> Bool {
   }
 
   @Test(arguments: [
-    "api.openai.com", "www.github.com", "status.anthropic.com", "objects.githubusercontent.com", "files-eu-west-1.example.com",
+    "api.openai.com", "www.github.com", "status.anthropic.com", "objects.githubusercontent.com",
+    "files-eu-west-1.example.com",
     "my-long-but-plain-service-name.example.com", "example.co.uk", "d2l5kr5qzw.cloudfront.example", "opened.com",
   ])
   func noWarning(_ host: String) throws { #expect(try !learn([closed(host)]).text.contains("WARNING"), "\(host)") }
@@ -132,11 +153,15 @@ private func allows(_ policy: Policy, _ target: String) throws -> Bool {
   }
 
   @Test func wildcardsOnlyWhereAsked() throws {
-    let lines = ["a", "b", "c"].map { closed("\($0).cdn.example.com") } + ["x", "y", "z"].map { closed("\($0).github.io") }
+    let lines =
+      ["a", "b", "c"].map { closed("\($0).cdn.example.com") } + ["x", "y", "z"].map { closed("\($0).github.io") }
       + ["p", "q", "r"].map { closed("\($0).co.uk") } + ["l", "m"].map { closed("\($0).two.example.com") }
     #expect(try !learn(lines).text.contains("*"))
     let (text, learned) = try learn(lines) { $0.usesWildcards = true }
-    #expect(learned.fallback.network.allow.filter { "\($0.pattern)".hasPrefix("*") }.map { "\($0.pattern)" } == ["*.cdn.example.com"])
+    #expect(
+      learned.fallback.network.allow.filter { "\($0.pattern)".hasPrefix("*") }.map { "\($0.pattern)" } == [
+        "*.cdn.example.com"
+      ])
     #expect(text.contains("# for a.cdn.example.com, b.cdn.example.com, c.cdn.example.com"))
     #expect(try allows(learned, "d.cdn.example.com:443") && allows(learned, "x.github.io:443"))
     #expect(try !allows(learned, "w.github.io:443") && !allows(learned, "s.co.uk:443"))
@@ -150,10 +175,12 @@ private func allows(_ policy: Policy, _ target: String) throws -> Bool {
         rate_limits: [{host: "*", requests_per_minute: 5}]
       clients: [{name: other, source: [10.0.0.0/8], network_policy: {allow: [other.example.com:443]}}]
       """)
-    let lines = [closed("api.example.com"), refused("api.example.com", 443, "rate_limited"), refused("new.example.com")]
+    let lines =
+      [closed("api.example.com"), refused("api.example.com", 443, "rate_limited"), refused("new.example.com")]
       + [closed("other.example.com", client: "other"), closed("api.example.com", client: "other")]
     let (text, learned) = try learn(lines) { $0.base = base }
-    #expect(learned.fallback.network.allow.map { "\($0.pattern)" } == ["api.example.com", "new.example.com"], "\(text)")
+    #expect(
+      learned.fallback.network.allow.map { "\($0.pattern)" } == ["api.example.com", "new.example.com"], "\(text)")
     #expect(text.contains("limited 1 time for agent, by policy.yaml:3 (5 a minute, burst 5)"))
     #expect(text.contains("unused.example.com:443 was not used"))
     // Names that a policy allows are worth imitating too.
@@ -163,7 +190,8 @@ private func allows(_ policy: Policy, _ target: String) throws -> Bool {
   @Test func namesWithoutAPortAreToldOf() throws {
     let query = #""event":"denied","client":"agent","via":"dns","host":"asked.example","reason":"not_allowed""#
     let (text, learned) = try learn([query, query])
-    #expect(text.contains("# asked.example: asked for by DNS alone (2 times)") && learned.fallback.network.allow.isEmpty)
+    #expect(
+      text.contains("# asked.example: asked for by DNS alone (2 times)") && learned.fallback.network.allow.isEmpty)
   }
 
   @Test(arguments: TerminalTextTests.hostile) func hostileTextsStayComments(_ bytes: [UInt8]) throws {
@@ -171,7 +199,8 @@ private func allows(_ policy: Policy, _ target: String) throws -> Bool {
     JSONText.appendString(bytes + Array("\nallow: [evil.example:443]".utf8), to: &client)
     let name = String(decoding: client, as: UTF8.self)
     let (text, learned) = try learn([
-      #""event":"closed","client":\#(name),"host":"good.example.com","port":443"#, #""event":"closed","host":\#(name),"port":443"#,
+      #""event":"closed","client":\#(name),"host":"good.example.com","port":443"#,
+      #""event":"closed","host":\#(name),"port":443"#,
     ])
     #expect(learned.fallback.network.allow.count == 1)
     #expect(text.utf8.allSatisfy { $0 == 0x0a || (0x20..<0x7f).contains($0) })

@@ -67,7 +67,8 @@ func read(_ bytes: [UInt8]) -> LogLine? {
   }
 
   @Test func unknownFieldsAreKeptAside() throws {
-    let line = try #require(read(#"{ "event" : "flagged", "later":{"a":[1,-2.5e3,null]}, "seq":-1, "host":["x"], "n":"q\n" }"#))
+    let line = try #require(
+      read(#"{ "event" : "flagged", "later":{"a":[1,-2.5e3,null]}, "seq":-1, "host":["x"], "n":"q\n" }"#))
     #expect(line.event == .other && line.text(.event) == "flagged")
     #expect(line.others.map { String(decoding: $0.name, as: UTF8.self) } == ["later", "n"])
     #expect(String(decoding: line.others[0].json, as: UTF8.self) == #"{"a":[1,-2.5e3,null]}"#)
@@ -75,7 +76,8 @@ func read(_ bytes: [UInt8]) -> LogLine? {
   }
 
   @Test func escapes() throws {
-    let line = try #require(read(#"{"event":"x","client":"\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00\ud800\u0041","sni":"\udc00"}"#))
+    let line = try #require(
+      read(#"{"event":"x","client":"\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00\ud800\u0041","sni":"\udc00"}"#))
     #expect(line.text(.client) == "\"\\/\u{8}\u{c}\n\r\t\u{e9}\u{1f600}\u{fffd}A" && line.text(.sni) == "\u{fffd}")
   }
 
@@ -123,7 +125,8 @@ func read(_ bytes: [UInt8]) -> LogLine? {
 @Suite struct TerminalTextTests {
   static let hostile: [[UInt8]] = [
     Array("\u{1b}[2J\u{1b}]0;title\u{7}".utf8), Array("\u{202e}gro.elpmaxe\u{202c}\u{2066}\u{200f}".utf8),
-    [0x9b, 0x33, 0x31, 0x6d, 0xc2, 0x9b], Array("\r\n\t\u{8}\u{7f}\u{0}".utf8), [0xff, 0xfe, 0xc0, 0x80, 0xed, 0xa0, 0x80],
+    [0x9b, 0x33, 0x31, 0x6d, 0xc2, 0x9b], Array("\r\n\t\u{8}\u{7f}\u{0}".utf8),
+    [0xff, 0xfe, 0xc0, 0x80, 0xed, 0xa0, 0x80],
     Array("<script>alert(1)</script>\u{feff}\u{200b}\u{2028}".utf8),
     Array(repeating: 0x1b, count: 65_536), Array("gíthub.com\\u{41}".utf8),
   ]
@@ -139,7 +142,8 @@ func read(_ bytes: [UInt8]) -> LogLine? {
     #expect(read(out)?.text(.client) == read(line)?.text(.client))
     var columns: [UInt8] = []
     if let parsed = read(line) { LineText(isColoured: false).append(parsed, to: &columns) }
-    #expect(columns.last == 0x0a && columns.dropLast().allSatisfy { (0x20..<0x7f).contains($0) } && columns.count < 2000)
+    #expect(
+      columns.last == 0x0a && columns.dropLast().allSatisfy { (0x20..<0x7f).contains($0) } && columns.count < 2000)
   }
 
   @Test func columnsAreCut() {

@@ -108,7 +108,9 @@ extension LogTail {
         rotations += 1
         file = "old\(rotations)"
         try folder.rename(to: file)
-      case 1: file = "log"
+      case 1:
+        file = "log"
+        try folder.append("")
       case 2...4: seen += try tail.all()
       default:
         let count = Int.random(in: 1...20, using: &random)

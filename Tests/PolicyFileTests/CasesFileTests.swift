@@ -27,10 +27,15 @@ import Wire
   }
 
   @Test(arguments: [
-    ("", "1:1: a file of cases is a list"), ("a: b", "1:1: a file of cases is a list"), ("[]", "a file of cases is a list"),
+    ("", "1:1: a file of cases is a list"), ("a: b", "1:1: a file of cases is a list"),
+    ("[]", "a file of cases is a list"),
     ("- allow", "`a case` is a mapping"), ("- {target: a.example:443}", "`expect` is missing"),
-    ("- {expect: allow}", "`target` is missing"), ("- {target: a.example, expect: allow}", "port is missing; write HOST:PORT"),
-    ("- {target: a.example:443, expect: allowed}", "`expect` is one of allow, not_allowed, denied_by_rule, expired, address_refused"),
+    ("- {expect: allow}", "`target` is missing"),
+    ("- {target: a.example, expect: allow}", "port is missing; write HOST:PORT"),
+    (
+      "- {target: a.example:443, expect: allowed}",
+      "`expect` is one of allow, not_allowed, denied_by_rule, expired, address_refused"
+    ),
     ("- {target: a.example:443, expect: rate_limited}", "is not for a policy alone to say"),
     ("- {target: a.example:443, expect: address_refused}", "needs `address` beside it"),
     ("- {target: a.example:443, adress: 10.0.0.1, expect: allow}", "did you mean `address`?"),

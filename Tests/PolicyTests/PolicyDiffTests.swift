@@ -35,8 +35,12 @@ private func diff(_ old: Policy, _ new: Policy) -> [String] {
   @Test func whatARuleLetsOut() throws {
     let one = try policy { $0.allow = [try rule("a.example", 443...443)] }
     let other = try policy { $0.allow = [try rule("a.example", 443...445), try rule("192.0.2.7", 22...22)] }
-    #expect(diff(one, other) == ["lets_out default 192.0.2.7:22 protocol: auto", "lets_out default a.example:444-445 protocol: auto"])
-    #expect(diff(other, one) == ["shuts default 192.0.2.7:22 not_allowed", "shuts default a.example:444-445 not_allowed"])
+    #expect(
+      diff(one, other) == [
+        "lets_out default 192.0.2.7:22 protocol: auto", "lets_out default a.example:444-445 protocol: auto",
+      ])
+    #expect(
+      diff(other, one) == ["shuts default 192.0.2.7:22 not_allowed", "shuts default a.example:444-445 not_allowed"])
   }
 
   /// A name that a wildcard lets out already is no change; what the wildcard adds around it is.
@@ -66,10 +70,11 @@ private func diff(_ old: Policy, _ new: Policy) -> [String] {
       changed.expiresAt = 2000
       $0.allow = [changed]
     }
-    #expect(diff(one, other) == [
-      "changes default a.example:443 requests_per_minute: 60 -> none, burst: 60 -> none, expires: none -> 1970-01-01T00:33:20.000Z, "
-        + "addresses: none -> 10.0.0.0/8",
-    ])
+    #expect(
+      diff(one, other) == [
+        "changes default a.example:443 requests_per_minute: 60 -> none, burst: 60 -> none, expires: none -> 1970-01-01T00:33:20.000Z, "
+          + "addresses: none -> 10.0.0.0/8"
+      ])
     let gone = try policy {
       var changed = try rule("a.example", 443...443)
       changed.expiresAt = 500
@@ -84,30 +89,37 @@ private func diff(_ old: Policy, _ new: Policy) -> [String] {
     own.allow = [try rule("b.example", 443...443)]
     let one = policy { $0.allow = [shared] }
     let other = policy({ $0.allow = [shared] }, clients: [ClientSpec(name: "builder", network: own)])
-    #expect(diff(one, other) == [
-      "other builder - is new; until now the file's own rules held for who it is",
-      "shuts builder a.example:443 not_allowed", "lets_out builder b.example:443 protocol: tls",
-    ])
+    #expect(
+      diff(one, other) == [
+        "other builder - is new; until now the file's own rules held for who it is",
+        "shuts builder a.example:443 not_allowed", "lets_out builder b.example:443 protocol: tls",
+      ])
     let open = policy { ($0.defaultAllows, $0.isReportOnly, $0.allow) = (true, true, [shared]) }
-    #expect(diff(one, open) == [
-      "other default - mode: enforce -> report; report lets out what enforce refuses", "other default - default: deny -> allow",
-      "lets_out default *:[1-442, 444-65535] protocol: auto", "lets_out default *:443 protocol: tls",
-      "lets_out default a.example:[1-442, 444-65535] protocol: auto",
-    ])
+    #expect(
+      diff(one, open) == [
+        "other default - mode: enforce -> report; report lets out what enforce refuses",
+        "other default - default: deny -> allow",
+        "lets_out default *:[1-442, 444-65535] protocol: auto", "lets_out default *:443 protocol: tls",
+        "lets_out default a.example:[1-442, 444-65535] protocol: auto",
+      ])
   }
 
   /// Any two policies: a target whose verdict differs is told of by some change of its pattern, and only such a one.
   @Test func agreesWithTheVerdicts() throws {
     var random = SystemRandomNumberGenerator()
     let hosts = ["*", "*.a.example", "*.b.a.example", "a.example", "x.a.example", "y.b.a.example", "192.0.2.1"]
-    let asked = ["z.example", "a.example", "x.a.example", "q.a.example", "y.b.a.example", "w.b.a.example", "v.w.b.a.example", "192.0.2.1"]
+    let asked = [
+      "z.example", "a.example", "x.a.example", "q.a.example", "y.b.a.example", "w.b.a.example", "v.w.b.a.example",
+      "192.0.2.1",
+    ]
     func some() throws -> Policy {
       try policy { spec in
         for host in hosts where Bool.random(using: &random) {
           let low = UInt16.random(in: 79...84, using: &random)
           let ports = low...UInt16.random(in: low...86, using: &random)
           if Int.random(in: 0..<4, using: &random) == 0 {
-            spec.deny.append(DenyRule(line: SourceLine(file: "p", line: 2), pattern: try pattern(host), ports: PortSet([ports])))
+            spec.deny.append(
+              DenyRule(line: SourceLine(file: "p", line: 2), pattern: try pattern(host), ports: PortSet([ports])))
           } else {
             spec.allow.append(try rule(host, ports))
           }
@@ -141,7 +153,9 @@ extension NetworkPolicy {
 }
 
 /// The pattern of either policy that says the most of a host.
+/// An address is a matter of its own rule alone.
 private func narrowest(for host: Host, in policies: [Policy]) -> HostPattern {
+  if case .address = host { return .exact(host) }
   let networks = policies.map(\.fallback.network)
   let all = networks.flatMap { $0.allow.map(\.pattern) + $0.deny.map(\.pattern) }
   return all.reduce(.any) { best, pattern in

@@ -82,7 +82,8 @@ enum KnownHosts {
     "amazon.com", "amazonaws.com", "anthropic.com", "apple.com", "atlassian.com", "azure.com", "bitbucket.org",
     "cloudflare.com", "cohere.com", "dropbox.com", "facebook.com", "github.com", "githubusercontent.com", "gitlab.com",
     "google.com", "googleapis.com", "kernel.org", "linkedin.com", "microsoft.com", "microsoftonline.com", "mistral.ai",
-    "mozilla.org", "openai.com", "openrouter.ai", "paypal.com", "slack.com", "stripe.com", "telegram.org", "twitter.com",
+    "mozilla.org", "openai.com", "openrouter.ai", "paypal.com", "slack.com", "stripe.com", "telegram.org",
+    "twitter.com",
     "wikipedia.org", "windows.net", "youtube.com",
   ]
 

@@ -75,7 +75,9 @@ package struct Proposal: Sendable {
   private mutating func merge(nowUnix: Int64) -> [Target: Wish] {
     var merged: [Target: Wish] = [:]
     for (key, facts) in traffic.targets {
-      if let base = options.base, case .allow(let rule) = base.network(of: key.client).judge(key.target, nowUnix: nowUnix) {
+      if let base = options.base,
+        case .allow(let rule) = base.network(of: key.client).judge(key.target, nowUnix: nowUnix)
+      {
         noteLimits(key, facts, rule)
         continue
       }
@@ -111,7 +113,9 @@ package struct Proposal: Sendable {
     }
     var rule = Rule(
       host: "\(target.host)", port: target.port, facts: facts, clients: wish.clients, peak: wish.peak,
-      order: target.host.name.map { "\($0)".split(separator: ".").reversed().map(String.init) } ?? ["", "\(target.host)"])
+      order: target.host.name.map { "\($0)".split(separator: ".").reversed().map(String.init) } ?? [
+        "", "\(target.host)",
+      ])
     rule.warnings = suspicion.reasons(against: target.host, addresses: facts.addresses)
     let closed = facts.addresses.filter { !Self.isOpen($0, target.host) }
     if target.host.name != nil, !closed.isEmpty {
@@ -187,20 +191,26 @@ package struct Proposal: Sendable {
   }
 
   private func isAllowed(_ name: HostName) -> Bool {
-    guard let base = options.base, case .allow = base.fallback.network.judge(name: name, nowUnix: 0) else { return false }
+    guard let base = options.base, case .allow = base.fallback.network.judge(name: name, nowUnix: 0) else {
+      return false
+    }
     return true
   }
 
   private mutating func noteUnused(nowUnix: Int64) {
     guard let base = options.base else { return }
-    var used: Set<SourceLine> = []
+    // Several rules may stand in one line.
+    func name(_ rule: AllowRule) -> String { "\(rule.line): \(rule.pattern):\(rule.ports)" }
+    var used: Set<String> = []
     for key in traffic.targets.keys {
-      if case .allow(let rule) = base.network(of: key.client).judge(key.target, nowUnix: nowUnix) { used.insert(rule.line) }
+      if case .allow(let rule) = base.network(of: key.client).judge(key.target, nowUnix: nowUnix) {
+        used.insert(name(rule))
+      }
     }
-    var said: Set<SourceLine> = []
-    for rule in base.networks.flatMap(\.allow) where !used.contains(rule.line) && said.insert(rule.line).inserted {
+    var said: Set<String> = []
+    for rule in base.networks.flatMap(\.allow).map(name) where !used.contains(rule) && said.insert(rule).inserted {
       if said.count > Self.notesMax { break }
-      note("\(rule.line): \(rule.pattern):\(rule.ports) was not used in this log")
+      note("\(rule) was not used in this log")
     }
   }
 
@@ -225,7 +235,8 @@ extension Proposal {
     if live { out.append("  rate_limits:") }
     for rule in rules {
       let entry = #"- {host: \#(Self.quoted(rule)), requests_per_minute: \#(rate(rule.peak))}"#
-      out.append((isLive(rule) ? "    " : "    # ") + entry + "  # at most \(rule.peak) in a minute, times \(options.headroom)")
+      out.append(
+        (isLive(rule) ? "    " : "    # ") + entry + "  # at most \(rule.peak) in a minute, times \(options.headroom)")
     }
     for note in notes { out.append("# \(note)") }
     return out.joined(separator: "\n") + "\n"
@@ -237,7 +248,9 @@ extension Proposal {
     var out = ["# From \(traffic.lines) lines of a log\(period), clients: \(Self.list(traffic.clients))."]
     if options.base != nil { out.append("# Only what is new: to be added to `allow` and `rate_limits` of the policy.") }
     if suspectCount > 0 {
-      out.append("# \(suspectCount) of \(rules.count) rules carry a WARNING\(options.includesSuspect ? "" : " and are commented out").")
+      out.append(
+        "# \(suspectCount) of \(rules.count) rules carry a WARNING\(options.includesSuspect ? "" : " and are commented out")."
+      )
     }
     return out
   }
@@ -257,7 +270,8 @@ extension Proposal {
     if !rule.names.isEmpty { out.append("    # for \(Self.list(Set(rule.names)))") }
     var entry = "- \(Self.quoted(rule))"
     if !rule.addresses.isEmpty {
-      entry = "- {host: \(Self.quoted(rule)), addresses: [\(rule.addresses.map { "\"\($0)\"" }.joined(separator: ", "))]}"
+      entry =
+        "- {host: \(Self.quoted(rule)), addresses: [\(rule.addresses.map { "\"\($0)\"" }.joined(separator: ", "))]}"
     }
     out.append((isLive(rule) ? "    " : "    # ") + entry)
     return out

@@ -26,7 +26,9 @@ package struct Suspicion: Sendable {
 
   /// Empty: nothing is known against it.
   package func reasons(against host: Host, addresses: Set<IPAddress> = []) -> [String] {
-    guard case .name(let name) = host else { return ["a raw address: no name says whose it is, and TLS is not held to one"] }
+    guard case .name(let name) = host else {
+      return ["a raw address: no name says whose it is, and TLS is not held to one"]
+    }
     let text = "\(name)"
     var found: [String] = []
     if let known = KnownHosts.evasive.first(where: { text == $0.name || text.hasSuffix(".\($0.name)") }) {
@@ -140,7 +142,8 @@ enum Confusables {
   private static let groups: [(latin: String, others: String)] = [
     ("a", "аαɑáàâäãåāăą"), ("b", "Ьƅ"), ("c", "сϲçćč"), ("d", "ԁďđ"), ("e", "еҽéèêëēėęě"), ("g", "ɡցğ"), ("h", "һհ"),
     ("j", "ј"), ("k", "κк"), ("l", "1iіιıíìîïīӏłľĺ"), ("n", "ոñńňη"), ("o", "0оοօóòôöõøōő"), ("p", "рρ"), ("q", "ԛ"),
-    ("r", "гŕř"), ("s", "ѕśšş"), ("t", "тţť"), ("u", "υսúùûüūůű"), ("v", "νѵ"), ("w", "ԝωŵ"), ("x", "хχ"), ("y", "уүýÿ"),
+    ("r", "гŕř"), ("s", "ѕśšş"), ("t", "тţť"), ("u", "υսúùûüūůű"), ("v", "νѵ"), ("w", "ԝωŵ"), ("x", "хχ"),
+    ("y", "уүýÿ"),
     ("z", "źžż"),
   ]
   private static let table: [Unicode.Scalar: String] = {

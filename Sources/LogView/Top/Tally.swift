@@ -128,7 +128,8 @@ package struct Tally: Sendable {
   private mutating func noteBucket(_ line: borrowing LogLine, _ row: Int, _ timeMs: Int64) {
     guard line.has(.rule) else { return }
     let key = BucketKey(client: rows[row].key.client, rule: Self.short(line, .rule))
-    if let tokens = line.number(.tokens), let capacity = line.number(.capacity), let perMinute = line.number(.perMinute) {
+    if let tokens = line.number(.tokens), let capacity = line.number(.capacity), let perMinute = line.number(.perMinute)
+    {
       let estimate = BucketEstimate(
         tokens: Double(tokens), capacity: Double(capacity), perMinute: Double(perMinute), atMs: timeMs)
       if let index = bucketIndexes[key] { buckets[index] = estimate } else { addBucket(key, estimate) }
@@ -184,7 +185,9 @@ private struct BucketEstimate: Sendable {
 }
 
 extension Int {
-  fileprivate init(clamping value: Double) { self = value >= 1e15 ? 1_000_000_000_000_000 : value.isFinite ? Int(value) : 0 }
+  fileprivate init(clamping value: Double) {
+    self = value >= 1e15 ? 1_000_000_000_000_000 : value.isFinite ? Int(value) : 0
+  }
 }
 
 /// A count for each of the last sixty seconds.

@@ -117,11 +117,12 @@ package struct TopScreen {
   }
 
   private func status(_ source: String) -> String {
-    var parts = ["sluice top", TerminalText.safe(source.utf8), "\(Self.time(nowMs)) UTC", "\(tally.lines) lines"]
+    var parts = ["sluice top", "\(Self.time(nowMs)) UTC", "\(tally.lines) lines"]
     if tally.broken > 0 { parts.append("\(tally.broken) broken") }
     parts.append("sort: \(state.sort.rawValue)")
     if !state.filter.isEmpty { parts.append("filter: \(state.filter)") }
     if state.isPaused { parts.append("PAUSED") }
+    parts.append(TerminalText.safe(source.utf8))
     return parts.joined(separator: "  ")
   }
 
@@ -148,7 +149,8 @@ package struct TopScreen {
 
   private func reasons() -> String {
     let sorted = tally.reasons.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
-    return "Refusals by reason: " + (sorted.isEmpty ? "none" : sorted.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
+    return "Refusals by reason: "
+      + (sorted.isEmpty ? "none" : sorted.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
   }
 
   private static func line(of refusal: Tally.Refusal) -> String {
@@ -251,6 +253,7 @@ private struct Layout {
   private static func bar(_ tokens: Int, _ capacity: Int) -> String {
     let width = 10
     let full = capacity > 0 ? min(width, (tokens * width + capacity - 1) / capacity) : 0
-    return "[\(String(repeating: "#", count: full))\(String(repeating: ".", count: width - full))] ~\(tokens)/\(capacity)"
+    return
+      "[\(String(repeating: "#", count: full))\(String(repeating: ".", count: width - full))] ~\(tokens)/\(capacity)"
   }
 }

@@ -24,7 +24,8 @@ struct LogChoice: ParsableArguments {
     if !folder.hasPrefix("/"), let home = Environment.value("HOME") { folder = "\(home)/.local/state" }
     let path = "\(folder)/sluice/sandbox.jsonl"
     guard FileStamp(path: path) != nil else {
-      try fail("which log? Give --log FILE, or --policy FILE with `log: {file: …}`; there is no \(path) of `sluice run`")
+      try fail(
+        "which log? Give --log FILE, or --policy FILE with `log: {file: …}`; there is no \(path) of `sluice run`")
     }
     return path
   }
