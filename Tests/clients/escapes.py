@@ -8,7 +8,6 @@ import json
 import os
 import resource
 import socket
-import struct
 import subprocess
 import sys
 import threading
