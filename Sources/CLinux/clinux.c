@@ -530,6 +530,8 @@ int clinux_cores(void) {
   return count > 0 ? count : 1;
 }
 
+const char *clinux_environment(size_t index) { return environ[index]; }
+
 int clinux_thread_start(const char *name, void *(*body)(void *), void *argument) {
   pthread_t thread;
   pthread_attr_t attributes;

@@ -32,6 +32,7 @@ int mounts_temporary(const char *path, const char *mode, uint64_t bytes, uint64_
 int mounts_processes(const char *path);
 int mounts_terminals(const char *path);
 int mounts_mask(const char *path);
+int mounts_hide(const char *path);
 int mounts_enter(void);
 
 int confine_drop_bounding(void);

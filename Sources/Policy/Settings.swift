@@ -134,6 +134,8 @@ package struct Settings: Sendable {
   package var resolver = Resolver()
   package var dns = DNS()
   package var process = Process()
+  package var files = Files()
+  package var environment = Environment()
 
   package init() {}
 }

@@ -103,6 +103,7 @@ struct CompiledPlan {
     case .processes(let path): return entry(CSANDBOX_PROCESSES, place(path))
     case .terminals(let path): return entry(CSANDBOX_TERMINALS, place(path))
     case .mask(let path): return entry(CSANDBOX_MASK, place(path))
+    case .hide(let path): return entry(CSANDBOX_HIDE, place(path))
     default: preconditionFailure("no step of files: \(step)")
     }
   }

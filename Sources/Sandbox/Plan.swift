@@ -12,8 +12,12 @@ package struct SandboxOptions: Sendable {
   package var ports: [UInt16] = []
   package var readOnly: [String] = []
   package var readWrite: [String] = []
-  /// Files below the workspace that stay as they are, though the workspace is writable.
-  package var protected: [String] = []
+  /// Of what is shown; the rest is hidden anyway.
+  package var hidden: [String] = []
+  /// Of the workspace, what stays as it is though the rest is writable.
+  package var protected: [ProtectedPath] = []
+  package var temporaryBytes = 512 << 20
+  package var home = Home.temporary(bytes: 256 << 20)
   package var limits = ProcessLimits()
   package var cgroup: CgroupSpec?
   package var isForeground = false
@@ -25,6 +29,14 @@ package struct SandboxOptions: Sendable {
     self.workspace = workspace
     self.user = user
   }
+}
+
+package enum Home: Equatable, Sendable {
+  case temporary(bytes: Int)
+  /// A folder of the host, seen as the home.
+  case folder(String)
+
+  package var folders: [String] { if case .folder(let path) = self { [path] } else { [] } }
 }
 
 /// Who the command is, outside as inside.
@@ -63,7 +75,7 @@ package struct Plan: Equatable, Sendable {
 
   package init(_ options: SandboxOptions, _ facts: HostFacts) {
     user = options.user
-    writable = [options.workspace] + options.readWrite
+    writable = [options.workspace] + options.readWrite + options.home.folders
     let network = NetworkPart(ports: options.ports, hasIPv6: facts.hasIPv6)
     let files = FilesPart(options, facts)
     var steps: [Step] = options.cgroup.map { [.cgroup($0)] } ?? []

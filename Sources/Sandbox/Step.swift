@@ -76,6 +76,8 @@ package enum Step: Equatable, Sendable {
   case processes(String)
   case terminals(String)
   case mask(String)
+  /// As `mask`, for what is the user's: of a file not even the name can be opened.
+  case hide(String)
   case enterRoot
   case limit(Resource, UInt64)
   case dropBoundingCapabilities
@@ -97,7 +99,8 @@ extension Step: CustomStringConvertible {
   package var description: String {
     switch self {
     case .listen, .localRoute, .address, .loopbackUp, .handOut, .hostName, .setting: network
-    case .newRoot, .folder, .link, .file, .bind, .pin, .temporary, .processes, .terminals, .mask, .enterRoot: files
+    case .newRoot, .folder, .link, .file, .bind, .pin, .temporary, .processes, .terminals, .mask, .hide, .enterRoot:
+      files
     default: process
     }
   }
@@ -130,6 +133,7 @@ extension Step: CustomStringConvertible {
     case .processes(let path): "proc at \(path), other users' hidden"
     case .terminals(let path): "terminals at \(path)"
     case .mask(let path): "mask \(path)"
+    case .hide(let path): "hide \(path)"
     case .enterRoot: "enter the new root, read-only; the old one is gone"
     default: ""
     }

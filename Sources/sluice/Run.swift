@@ -68,8 +68,12 @@ struct Run: ParsableCommand {
     if command.contains(where: { $0.utf8.contains(0) }) || command[0].isEmpty {
       throw ValidationError("A command is not empty.")
     }
-    for entry in env where entry.isEmpty || entry.hasPrefix("=") {
-      throw ValidationError("--env takes NAME or NAME=VALUE; got \(entry).")
+    for entry in env {
+      let name = String(entry.prefix { $0 != "=" })
+      let isSet = entry.contains("=")
+      if let problem = isSet ? SandboxVariable.problem(setting: name) : SandboxVariable.problem(passing: name) {
+        throw ValidationError("--env takes NAME or NAME=VALUE; \(problem).")
+      }
     }
   }
 

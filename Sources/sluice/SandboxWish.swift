@@ -16,21 +16,41 @@ struct SandboxWish {
   }
 
   func plan(isForeground: Bool, canaries: [Probe]) throws(LaunchFailure) -> Plan {
-    let workspace = try workspace()
+    let paths = try SandboxPaths(options, policy.settings.files)
+    let workspace = paths.workspace
     let user = try user(workspace: workspace)
     var wanted = SandboxOptions(
-      command: options.command,
-      environment: SandboxEnvironment.make(more: options.env, value: Environment.value), workspace: workspace,
-      user: user)
+      command: options.command, environment: environment(), workspace: workspace, user: user)
     wanted.hostName = options.name
     wanted.ports = ports()
-    wanted.readOnly = try options.readOnly.map { path throws(LaunchFailure) in try further(path, "--read-only") }
-    wanted.readWrite = try options.readWrite.map { path throws(LaunchFailure) in try further(path, "--read-write") }
+    wanted.readOnly = paths.readOnly
+    wanted.readWrite = paths.readWrite
+    wanted.hidden = paths.hidden
+    wanted.protected = paths.protected
+    wanted.home = paths.home
+    wanted.temporaryBytes = policy.settings.files.temporaryBytes
     try hold(policy.settings.process, in: &wanted)
-    wanted.protected = try protected(workspace: workspace)
     wanted.isForeground = isForeground
-    if !options.noProbe { wanted.probes = probes(workspace: workspace) + canaries }
-    return Plan(wanted, try HostFacts.gather(workspace: workspace))
+    if !options.noProbe { wanted.probes = probes(paths) + canaries }
+    return Plan(wanted, HostFacts.gather())
+  }
+
+  /// The policy's, and then the options'.
+  private func environment() -> [String] {
+    var environment = SandboxEnvironment()
+    let wanted = policy.settings.environment
+    let names = Environment.names().filter { name in wanted.pass.contains { SandboxVariable.matches($0, name) } }
+    environment.pass(SandboxEnvironment.passed + names, Environment.value)
+    for variable in wanted.set { environment.set(variable.name, variable.value) }
+    for entry in options.env {
+      let name = String(entry.prefix { $0 != "=" })
+      if entry.contains("=") {
+        environment.set(name, String(entry.dropFirst(name.count + 1)))
+      } else {
+        environment.pass([name], Environment.value)
+      }
+    }
+    return environment.entries
   }
 
   // MARK: - Limits
@@ -66,65 +86,11 @@ struct SandboxWish {
     return settings
   }
 
-  // MARK: - The workspace
-
-  private static let systemFolders = [
-    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/opt", "/proc", "/root", "/run",
-    "/sbin",
-    "/srv", "/sys", "/tmp", "/usr", "/var", "/var/tmp",
-  ]
-  private static let systemTrees = ["/proc/", "/sys/", "/dev/", "/etc/", "/usr/bin/", "/usr/lib/", "/usr/sbin/"]
-
-  private func workspace() throws(LaunchFailure) -> String {
-    let named = options.workspace ?? "."
-    guard let path = HostFile.realPath(named), HostFile.kind(path) == .folder else {
-      throw LaunchFailure("--workspace \(named): no such folder")
-    }
-    let place = "the workspace \(path)"
-    if Self.systemFolders.contains(path) || Self.systemTrees.contains(where: { path.hasPrefix($0) }) {
-      throw LaunchFailure("\(place) is a folder of the system; name one of your own with --workspace DIR")
-    }
-    if let home = Environment.value("HOME").flatMap({ HostFile.realPath($0) }),
-      home == path || home.hasPrefix("\(path)/")
-    {
-      guard options.workspace != nil else {
-        throw LaunchFailure(
-          "\(place) holds your home, with its keys and settings; go to a folder below it, or name one with --workspace DIR"
-        )
-      }
-      Messages.warn("\(place) holds your home, with its keys and settings, and the command can read and write it")
-    }
-    return path
-  }
-
-  /// Absolute, and of a kind that may be shown at its own path.
-  private func further(_ text: String, _ option: String) throws(LaunchFailure) -> String {
-    guard let path = HostFile.realPath(text) else { throw LaunchFailure("\(option) \(text): no such file or folder") }
-    if path == "/" || Self.systemTrees.contains(where: { path.hasPrefix($0) }) && option == "--read-write"
-      || ["/proc", "/sys", "/dev", "/etc"].contains(path)
-    {
-      throw LaunchFailure("\(option) \(path): the sandbox has its own; name something narrower")
-    }
-    return path
-  }
-
-  /// A policy that the command could write would be its own at the next start.
-  private func protected(workspace: String) throws(LaunchFailure) -> [String] {
-    guard let policy = options.policy, let path = HostFile.realPath(policy), path.hasPrefix("\(workspace)/") else {
-      return []
-    }
-    guard HostFile.kind(policy) == .file else {
-      throw LaunchFailure(
-        "--policy \(policy): a symbolic link cannot be protected in the workspace; name \(path) itself")
-    }
-    return [path]
-  }
-
   /// Who is watched must not write what is written of it.
   func checkLog(_ log: String, _ plan: Plan) throws(LaunchFailure) {
     let folder = log.lastIndex(of: "/").map { String(log[..<$0]) } ?? "."
     guard let real = HostFile.realPath(folder.isEmpty ? "/" : folder) else { return }
-    for shown in plan.writable where real == shown || real.hasPrefix("\(shown)/") {
+    for shown in plan.writable where real.isAtOrBelow(shown) {
       throw LaunchFailure(
         "the log \(log) would stand where the command can write it; name another place with --log FILE")
     }
@@ -192,7 +158,7 @@ struct SandboxWish {
 
   private static let probeName = "probe.sluice.invalid"
 
-  private func probes(workspace: String) -> [Probe] {
+  private func probes(_ paths: SandboxPaths) -> [Probe] {
     var probes: [Probe] = [
       .rawSockets, .datagram("192.0.2.1", port: 9), .stream("192.0.2.1", port: 9), .stream("169.254.169.254", port: 9),
       .reading("/proc/1/root"), .reading("/proc/1/environ"), .reading("/etc/shadow"), .writing("/sluice-probe"),
@@ -207,10 +173,11 @@ struct SandboxWish {
     } else {
       Messages.warn("the policy lets out every name: whether one is refused is not probed")
     }
-    let shown = [workspace] + options.readOnly + options.readWrite
+    let shown = [paths.workspace] + paths.readOnly + paths.readWrite
+    probes += paths.hidden.filter { HostFile.kind($0) == .file }.map { .reading($0) }
     for path in [options.policy, options.log].compactMap({ $0 }).compactMap({ HostFile.realPath($0) }) {
       let isShown =
-        shown.contains { path == $0 || path.hasPrefix("\($0)/") } || path.hasPrefix("/usr/") || path.hasPrefix("/dev/")
+        shown.contains { path.isAtOrBelow($0) } || path.hasPrefix("/usr/") || path.hasPrefix("/dev/")
       if !isShown { probes.append(.reading(path)) }
     }
     return probes

@@ -136,7 +136,7 @@ private let fileMistakes: [Mistake] = [
 ]
 
 @Suite struct MistakeTests {
-  @Test(arguments: ruleMistakes + limitMistakes + fileMistakes)
+  @Test(arguments: ruleMistakes + limitMistakes + fileMistakes + sandboxMistakes)
   func aMistakeSaysWhereItIsAndWhatToWrite(mistake: Mistake) {
     let loaded = load(mistake.text, files: ["plain": "a:secret\n"])
     #expect(loaded.policy == nil)

@@ -87,6 +87,8 @@ int clinux_wait(int pid);
 uint64_t clinux_monotonic_ns(void);
 int64_t clinux_wall_ms(void);
 int clinux_cores(void);
+// NAME=VALUE of this process's environment, or NULL behind the last one.
+const char *clinux_environment(size_t index);
 int clinux_thread_start(const char *name, void *(*body)(void *), void *argument);
 int clinux_interfaces(struct clinux_address *addresses, int count_max);
 void clinux_raise_open_files(void);

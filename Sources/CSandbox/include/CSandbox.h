@@ -26,6 +26,7 @@ enum csandbox_op {
   CSANDBOX_PROCESSES,         // first
   CSANDBOX_TERMINALS,         // first
   CSANDBOX_MASK,              // first
+  CSANDBOX_HIDE,              // first
   CSANDBOX_ENTER_ROOT,
   CSANDBOX_LIMIT,             // number the resource, more its value
   CSANDBOX_DROP_BOUNDING,
