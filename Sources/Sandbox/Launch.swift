@@ -91,8 +91,8 @@ package struct Launched: ~Copyable {
     }
   }
 
-  /// Its last process is gone when this returns. What a limit of its cgroup ended is said.
-  package consuming func end() -> [String] {
+  /// Its last process is gone when this returns. What a limit of its cgroup ended is told; rlimits do not tell.
+  package consuming func end() -> [LimitReached] {
     let (pid, cgroup) = (pid, cgroup)
     // Process 1 finds the socket closed, and ends; with it all others.
     Self.close(control)

@@ -23,7 +23,7 @@ struct Run: ParsableCommand {
   @Option(help: "The policy file (YAML).") var policy: String?
   @Option(
     help: ArgumentHelp(
-      "The folder that the command may write to, under the same path inside. Default: the current one.",
+      "The folder that the command may write to, under the same path inside. Default: the policy's, or the current one.",
       valueName: "dir"))
   var workspace: String?
   @Option(help: "The sandbox's name: its client in the log, and its entry of `clients` where the policy has one.")
@@ -120,7 +120,10 @@ struct Run: ParsableCommand {
     try sandbox.start()
     let status = try supervisor.run(sandbox, periodMs: Server.roundMs) { server.lookAround() }
     supervisor.takeTerminalBack()
-    for note in sandbox.end() { Messages.warn(note) }
+    for reached in sandbox.end() {
+      Messages.warn(reached.text)
+      server.recordLimit(reached.limit, client: name)
+    }
     _ = server.finish(graceMs: Self.graceMs)
     return status
   }

@@ -59,7 +59,7 @@ struct SandboxWish {
   private func hold(_ wanted: Settings.Process, in sandbox: inout SandboxOptions) throws(LaunchFailure) {
     sandbox.limits = ProcessLimits(processes: nil, dataBytes: nil)
     guard options.limits == .bestEffort else {
-      let settings = cgroupSettings(wanted)
+      let settings = try cgroupSettings(wanted, workspace: sandbox.workspace)
       let all = CgroupSpec(base: "", name: "", settings: settings)
       let base = try CgroupSpec.base(controllers: all.controllers, isRoot: SandboxUser.isRoot)
       sandbox.cgroup = CgroupSpec(base: base, name: "sluice-\(options.name)-\(Machine.processID)", settings: settings)
@@ -71,10 +71,13 @@ struct SandboxWish {
     if wanted.cpu != nil { loose.append("cpu.max") }
     if wanted.memoryBytes != nil { loose.append("memory.max for all processes together (each is held to it)") }
     if wanted.swapBytes != nil { loose.append("memory.swap.max") }
+    if !wanted.io.isEmpty { loose.append("io.max") }
     if !loose.isEmpty { Messages.warn("--limits best-effort: not enforced are \(loose.joined(separator: ", "))") }
   }
 
-  private func cgroupSettings(_ wanted: Settings.Process) -> [CgroupSpec.Setting] {
+  private func cgroupSettings(
+    _ wanted: Settings.Process, workspace: String
+  ) throws(LaunchFailure) -> [CgroupSpec.Setting] {
     var settings: [CgroupSpec.Setting] = []
     if let cpu = wanted.cpu { settings.append(.init("cpu.max", "\(cpu.quotaUs) \(cpu.periodUs)")) }
     if let bytes = wanted.memoryBytes {
@@ -83,6 +86,14 @@ struct SandboxWish {
     }
     if let bytes = wanted.swapBytes { settings.append(.init("memory.swap.max", "\(bytes)")) }
     if let count = wanted.processes { settings.append(.init("pids.max", "\(count)")) }
+    for one in wanted.io {
+      guard let device = one.device.map({ "\($0)" }) ?? BlockDevice.holding(workspace).map({ "\($0)" }) else {
+        throw LaunchFailure(
+          "process_limits: io.max: the workspace \(workspace) is on no disk of this machine (tmpfs, overlay or network); "
+            + "name the device: io.max: MAJOR:MINOR \(one.text), with the numbers that lsblk prints")
+      }
+      settings.append(.init("io.max", "\(device) \(one.text)"))
+    }
     return settings
   }
 

@@ -1,4 +1,4 @@
-// What a policy file says of a sandbox: its files, its variables; and what a wrong one is told.
+// What a policy file says of a sandbox: its files, its variables, its disk; and what a wrong one is told.
 import Policy
 import PolicyFile
 import Testing
@@ -7,6 +7,7 @@ private let head = "network_policy: {}\n"
 
 private func files(_ text: String) -> String { head + "filesystem_policy: {\(text)}\n" }
 private func environment(_ text: String) -> String { head + "environment: {\(text)}\n" }
+private func io(_ text: String) -> String { head + "process_limits: {io.max: \(text)}\n" }
 
 let sandboxMistakes: [Mistake] = [
   Mistake(head + "filesystem_policy: []\n", "2:20", "is a mapping"),
@@ -53,6 +54,14 @@ let sandboxMistakes: [Mistake] = [
   Mistake(environment("set: {A: [secret]}"), "2:24", "takes a text, not a list"),
   Mistake(environment("set: {A: x, A: y}"), "2:27", "stands twice"),
   Mistake(environment("set: [A]"), "2:20", "such as {EDITOR: vi}"),
+  Mistake(io("10M"), "2:26", "such as wbps=10M"),
+  Mistake(io("wbps=-1"), "2:26", "rbps=N, wbps=N, riops=N, wiops=N"),
+  Mistake(io("wbps=1M wbps=2M"), "2:26", "each once"),
+  Mistake(io("\"8:0\""), "2:26", "such as wbps=10M"),
+  Mistake(io("\"8:x wbps=1M\""), "2:26", "MAJOR:MINOR"),
+  Mistake(io("\"08:0 wbps=1M\""), "2:26", "MAJOR:MINOR"),
+  Mistake(io("wiops=5K"), "2:26", "such as wbps=10M"),
+  Mistake(io("[wbps=1M, rbps=1M]"), "2:36", "in one line"),
 ]
 
 @Suite struct SandboxSectionsTests {
@@ -101,5 +110,17 @@ let sandboxMistakes: [Mistake] = [
     // A beginning means nothing that its entry could not name.
     #expect(!SandboxVariable.matches("L*", "LD_PRELOAD") && !SandboxVariable.matches("H*", "HOME"))
     #expect(!SandboxVariable.matches("B*", "BASH_FUNC_x%%"))
+  }
+
+  @Test func theDiskIsTheWorkspacesOrOneByNumber() throws {
+    let limits = try settings(
+      "process_limits: {io.max: [wbps=10M rbps=1KiB, \"8:16 wiops=120 riops=max\"]}\n"
+    ).process.io
+    #expect(
+      limits == [
+        .init(device: nil, text: "wbps=10485760 rbps=1024"),
+        .init(device: .init(major: 8, minor: 16), text: "wiops=120 riops=max"),
+      ])
+    #expect(try settings("process_limits: {io.max: rbps=1}\n").process.io.first?.text == "rbps=1")
   }
 }

@@ -75,4 +75,33 @@ import Testing
     #expect(
       ProtectedPath.look(up: ".git/hooks", in: "\(top.path)/tree") == .path(ProtectedPath("\(top.path)/tree/.git")))
   }
+
+  @Test func theDeviceOfAFileSystemWithNumbersOfItsOwnStandsInTheMountTable() {
+    let table = """
+      24 1 8:2 / / rw,relatime shared:1 - ext4 /dev/sda2 rw
+      36 24 0:31 /@home /home rw,relatime shared:17 - btrfs /dev/nvme0n1p3 rw,compress=zstd
+      37 24 0:40 / /tmp rw - tmpfs tmpfs rw
+      """
+    #expect(BlockDevice(major: 0, minor: 31).source(in: table) == "/dev/nvme0n1p3")
+    #expect(BlockDevice(major: 0, minor: 40).source(in: table) == nil)
+    #expect(BlockDevice(major: 0, minor: 3).source(in: table) == nil)
+    #expect(BlockDevice.holding("/proc") == nil)
+  }
+
+  @Test func whatALimitEndedIsReadFromTheCountersOfTheCgroup() {
+    let settings: [CgroupSpec.Setting] = [.init("memory.max", "1024"), .init("pids.max", "64")]
+    func reached(_ memory: String, _ pids: String) -> [LimitReached] {
+      LimitReached.all(memory: memory, processes: pids, settings)
+    }
+    #expect(reached("low 0\nmax 9\noom 0\noom_kill 0\n", "max 0\n").isEmpty && reached("", "").isEmpty)
+    let both = reached("oom 1\noom_kill 3\noom_group_kill 1\n", "max 7\n")
+    #expect(both.map(\.limit) == ["memory.max", "pids.max"])
+    #expect(
+      both[0].text.contains("memory.max 1024 reached, processes killed: 3")
+        && both[0].text.contains("raise process_limits.memory.max"))
+    #expect(
+      both[1].text.hasPrefix("pids.max 64 reached: 7 times") && both[1].text.contains("raise process_limits.pids.max"))
+    // Killed since the machine has no memory left.
+    #expect(reached("oom 0\noom_kill 1\n", "max 0\n").isEmpty)
+  }
 }

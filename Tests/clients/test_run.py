@@ -230,8 +230,12 @@ print(len(bytes(64 << 20)))
     # Process 1 and Python itself are two of them.
     assert got.stdout == f"10\nno memory\n{64 << 20}\n", got
     assert "not enforced are memory.max for all processes together (each is held to it), memory.swap.max\n" in got.stderr
+    # What rlimits ended is not told: no line of it.
+    assert not [line for line in place.lines() if line["event"] == "limited"]
     place.write("network_policy: {default: deny}\nprocess_limits: {pids.max: max, memory.max: max, memory.swap.max: max, cpu.max: max}")
     assert "not enforced" not in place.run("true").stderr
+    place.write("network_policy: {default: deny}\nprocess_limits: {io.max: wbps=1M}")
+    assert "memory.swap.max, io.max\n" in place.run("true").stderr
 
 
 # MARK: the network

@@ -251,4 +251,5 @@ def test_a_variable_that_may_not_be_given_is_refused(user_place, entry, says):
 
 def test_serve_does_without_what_is_a_sandboxs(gate):
     """A policy that both read is one file."""
-    gate("network_policy: {default: deny}\nfilesystem_policy: {read_only: [/none], hidden: [.env]}\nenvironment: {pass: [A]}\n")
+    gate("network_policy: {default: deny}\nfilesystem_policy: {read_only: [/none], hidden: [.env]}\nenvironment: {pass: [A]}\n"
+         "process_limits: {io.max: wbps=1M}")

@@ -122,6 +122,8 @@ int csandbox_may_write(const char *path, uint32_t uid, uint32_t gid);
 int csandbox_drop_groups(void);
 // 0 missing, 1 folder, 2 file, 3 link, 4 other; of the link itself.
 int csandbox_file_kind(const char *path, uint32_t *uid, uint32_t *gid);
+// Numbers of the device that a file is on, or of the one that it is.
+int csandbox_device(const char *path, int itself, uint32_t *major, uint32_t *minor);
 long csandbox_read_link(const char *path, char *text, size_t room);
 long csandbox_real_path(const char *path, char *text, size_t room);
 int csandbox_make_folder(const char *path, uint32_t mode);
