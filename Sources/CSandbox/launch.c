@@ -76,6 +76,13 @@ int csandbox_receive(int control, struct csandbox_message *message, int *fds, in
   return 1;
 }
 
+int csandbox_peek(int control, struct csandbox_message *message) {
+  ssize_t got;
+  do got = recv(control, message, sizeof *message, MSG_PEEK);
+  while (got < 0 && errno == EINTR);
+  return got == sizeof *message ? 1 : -EPIPE;
+}
+
 // Waits for the parent's word; without a parent there is nothing to go on for.
 static int32_t await(int control, uint32_t kind) {
   struct csandbox_message message;
@@ -292,6 +299,7 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_ADDRESS: return network_address(first);
     case CSANDBOX_LOCAL_ROUTE: return network_local_route((int)step->number);
     case CSANDBOX_SETTING: return write_setting(first, second);
+    case CSANDBOX_REDIRECT: return network_redirect((uint16_t)step->number, step->more == 1);
     case CSANDBOX_LISTEN: return listen_for(inside, step);
     case CSANDBOX_HAND_OUT: return hand_out(inside);
     case CSANDBOX_NEW_ROOT: return mounts_new_root(step->number, step->more);

@@ -106,7 +106,10 @@ struct Run: ParsableCommand {
     ResourceLimits.raiseOpenFiles()
     if plan.user.isOther { try SandboxUser.dropGroups() }
     // The clone comes before the gate's threads: what follows it in the child is C alone, and finds no lock held.
-    let sandbox = try Launched(plan)
+    let sandbox = try Launched.start(plan) { why in
+      wish.warnOfPorts(why)
+      return plan.withoutRedirection
+    }
     let sockets = try sandbox.takeListeners().map { BoundSocket($0.spec, raw: $0.raw, sandbox: name) }
     let server = try Server(
       LoadedPolicySource(first: loaded, source: source),

@@ -22,7 +22,7 @@ struct SandboxWish {
     var wanted = SandboxOptions(
       command: options.command, environment: environment(), workspace: workspace, user: user)
     wanted.hostName = options.name
-    wanted.ports = ports()
+    wanted.ports = ports().ports
     wanted.readOnly = paths.readOnly
     wanted.readWrite = paths.readWrite
     wanted.hidden = paths.hidden
@@ -146,8 +146,8 @@ struct SandboxWish {
     return client.network
   }
 
-  /// Those that the policy names, one by one. What is beyond the bound is reached through the proxy alone.
-  private func ports() -> [UInt16] {
+  /// For a kernel that cannot redirect all: those that the policy names, one by one, and whether there are more.
+  private func ports() -> (ports: [UInt16], isCut: Bool) {
     var ports: Set<UInt16> = []
     var isCut = false
     for range in network.allow.flatMap(\.ports.ranges).sorted(by: { $0.count < $1.count }) {
@@ -157,12 +157,16 @@ struct SandboxWish {
       }
       ports.formUnion(range)
     }
-    if isCut {
-      Messages.warn(
-        "the policy names more than \(Plan.portsMax) ports: those of its widest rules have no listener on every address, and "
-          + "are reached by programs that use HTTPS_PROXY alone")
-    }
-    return Array(ports)
+    return (Array(ports), isCut)
+  }
+
+  /// What is beyond the bound is reached through the proxy alone.
+  func warnOfPorts(_ why: LaunchFailure) {
+    guard ports().isCut else { return }
+    Messages.warn(
+      "the policy names more than \(Plan.portsMax) ports: those of its widest rules have no listener on every address, and "
+        + "are reached by programs that use HTTPS_PROXY alone; this kernel cannot redirect all (it takes nf_tables and "
+        + "nft_tproxy): \(why)")
   }
 
   // MARK: - Probes

@@ -44,7 +44,8 @@ extension String {
     let steps = plan { $0.probes = [.rawSockets] }.steps
     let order: [Step] = [
       .namespaces(Namespace.allCases), .mapIDs(uid: 1000, gid: 1000), .dieWithParent, .loopbackUp, .localRoute(.v4),
-      .localRoute(.v6), .listen(ListenerSpec(.proxy, .v4, port: 3128)), .handOut(count: 9),
+      .localRoute(.v6), .redirect(port: 3129, hasIPv6: true), .listen(ListenerSpec(.proxy, .v4, port: 3128)),
+      .handOut(count: 7),
       .setting("/proc/sys/user/max_user_namespaces", "0"), .newRoot(bytes: 4 << 20, inodes: 4096),
       .temporary("/tmp", mode: "1777", bytes: 512 << 20, inodes: 65_536),
       .bind("/home/u/work", at: "/home/u/work", .writable), .enterRoot, .limit(.coreBytes, 0),
@@ -86,13 +87,36 @@ extension String {
     #expect(self.plan().cgroup == nil && self.plan().text.contains("limit processes to 64"))
   }
 
-  @Test func everyNamedPortHasAListenerOnceInEachFamily() {
-    let listeners = plan { $0.ports = [6333, 443, 53, 3128] }.listeners
+  @Test func allPortsHaveOneListenerInEachFamily() {
+    let plan = plan { $0.ports = [6333] }
+    let redirected = plan.listeners.filter { $0.purpose == .transparent }
+    #expect(redirected == [IPFamily.v4, .v6].map { ListenerSpec(.transparent, $0, port: 3129, isRedirected: true) })
+    #expect(
+      plan.text.contains("listen tcp 127.0.0.1:3129 (transparent)") && plan.text.contains("listen tcp [::1]:3129"))
+    // DNS stays on every address: the rule leaves it alone.
+    #expect(plan.listeners.filter { $0.purpose == .dns }.count == 4)
+  }
+
+  @Test func withoutRedirectionEveryNamedPortHasAListenerOnceInEachFamily() {
+    let plan = plan { $0.ports = [6333, 443, 53, 3128] }
+    let other = plan.withoutRedirection
+    let listeners = other.listeners
     #expect(Set(listeners).count == listeners.count)
     #expect(listeners.filter { $0.purpose == .transparent }.map(\.port).sorted() == [80, 80, 443, 443, 6333, 6333])
     // Ports with a meaning of their own keep it.
     #expect(listeners.filter { $0.port == 53 }.allSatisfy { $0.purpose == .dns })
     #expect(listeners.filter { $0.port == 3128 } == [ListenerSpec(.proxy, .v4, port: 3128)])
+    // Nothing else differs.
+    func rest(_ plan: Plan) -> [Step] {
+      plan.steps.filter { step in
+        switch step {
+        case .redirect, .listen, .handOut: false
+        default: true
+        }
+      }
+    }
+    #expect(rest(plan) == rest(other) && other.withoutRedirection == other)
+    #expect(!other.steps.contains { if case .redirect = $0 { true } else { false } })
   }
 
   @Test func aHostWithoutIPv6HasNoStepsForIt() {

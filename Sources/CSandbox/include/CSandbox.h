@@ -14,6 +14,7 @@ enum csandbox_op {
   CSANDBOX_ADDRESS,           // first
   CSANDBOX_LOCAL_ROUTE,       // number 4 or 6
   CSANDBOX_SETTING,           // first the file, second what is written to it
+  CSANDBOX_REDIRECT,          // number: the port of the listeners that all TCP goes to, more: 1 with IPv6
   CSANDBOX_LISTEN,            // number port, more CSANDBOX_LISTEN_*
   CSANDBOX_HAND_OUT,          // number of listeners
   CSANDBOX_NEW_ROOT,          // number bytes, more inodes
@@ -43,7 +44,7 @@ enum csandbox_op {
   CSANDBOX_PROBE,             // number CSANDBOX_PROBE_*, first, more a port
   CSANDBOX_EXEC,              // first: a sequence of arguments, then of the environment; number, more how many
 };
-enum { CSANDBOX_LISTEN_V6 = 1, CSANDBOX_LISTEN_DATAGRAM = 2, CSANDBOX_LISTEN_LOOPBACK = 4 };
+enum { CSANDBOX_LISTEN_V6 = 1, CSANDBOX_LISTEN_DATAGRAM = 2, CSANDBOX_LISTEN_LOOPBACK = 4, CSANDBOX_LISTEN_REDIRECTED = 8 };
 enum { CSANDBOX_BIND_WRITABLE = 1, CSANDBOX_BIND_DEVICE = 2 };
 enum csandbox_probe {
   CSANDBOX_PROBE_TARGET_REFUSED = 1,  // first: HOST:PORT, asked of the proxy
@@ -106,6 +107,8 @@ int csandbox_launch(const struct csandbox_plan *plan, int *control, const char *
 // 1: a message (and at most CSANDBOX_FDS_MAX descriptors), 0: none yet, -EPIPE: the sandbox is gone.
 int csandbox_receive(int control, struct csandbox_message *message, int *fds, int *fd_count, int timeout_ms);
 int csandbox_send(int control, uint32_t kind, int32_t code);
+// Waits for a message and leaves it where it is. 1, or -EPIPE.
+int csandbox_peek(int control, struct csandbox_message *message);
 
 // What waits for signals and messages: 1 a signal (its number in *signal), 2 a message, 0 neither.
 int csandbox_signals_open(void);
