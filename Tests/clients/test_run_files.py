@@ -1,33 +1,15 @@
 """`filesystem_policy` and `environment` of `sluice run`: one promise a test, as root and as a user without any rights."""
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from sandbox import UID, Place
+from sandbox import UID
 
 if os.geteuid() != 0:
     pytest.skip("these tests start `sluice run` as another user, which takes root", allow_module_level=True)
 
 BEST = ("--limits", "best-effort")
-
-
-@pytest.fixture(params=["root", "user"])
-def place(request, names):
-    place = Place(request.param, names)
-    yield place
-    try:
-        place.leaves_nothing()
-    finally:
-        place.close()
-
-
-@pytest.fixture
-def user_place(names):
-    place = Place("user", names)
-    yield place
-    place.close()
 
 
 def policy(place, text):
