@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-// linux/netfilter.h calls the family that holds both NFPROTO_INET; a batch is some 1200 bytes long.
+// The batch is some 1200 bytes long, and made once in a process.
 enum { BATCH_MAX = 4096, PRIORITY_MANGLE = -150 };
 static const char table[] = "gate", chain[] = "all";
 
