@@ -1,6 +1,7 @@
 // `environment`: which of the caller's variables a sandbox sees, and which it is given with a value of their own.
 // It relies on Policy.SandboxVariable for the names; values are any text, and never stand in a message.
 import Policy
+import YAML
 
 struct EnvironmentSection {
   let findings: Findings

@@ -1,6 +1,7 @@
 // `filesystem_policy`: which files a sandbox sees, which of them it may write, which are hidden or stay as they are.
 // It relies on `sluice run` to look at the paths: here they are held to a form that can mean one thing only.
 import Policy
+import YAML
 
 struct FilesSection {
   let findings: Findings
