@@ -617,6 +617,8 @@ int clinux_cores(void) {
   return count > 0 ? count : 1;
 }
 
+const char *clinux_environment(size_t index) { return environ[index]; }
+
 int clinux_thread_start(void *(*body)(void *), void *argument) {
   pthread_t thread;
   pthread_attr_t attributes;

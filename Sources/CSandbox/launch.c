@@ -76,6 +76,13 @@ int csandbox_receive(int control, struct csandbox_message *message, int *fds, in
   return 1;
 }
 
+int csandbox_peek(int control, struct csandbox_message *message) {
+  ssize_t got;
+  do got = recv(control, message, sizeof *message, MSG_PEEK);
+  while (got < 0 && errno == EINTR);
+  return got == sizeof *message ? 1 : -EPIPE;
+}
+
 // Waits for the parent's word; without a parent there is nothing to go on for.
 static int32_t await(int control, uint32_t kind) {
   struct csandbox_message message;
@@ -301,6 +308,7 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_ADDRESS: return network_address(first);
     case CSANDBOX_LOCAL_ROUTE: return network_local_route((int)step->number);
     case CSANDBOX_SETTING: return write_setting(first, second);
+    case CSANDBOX_REDIRECT: return network_redirect((uint16_t)step->number, step->more == 1);
     case CSANDBOX_LISTEN: return listen_for(inside, step);
     case CSANDBOX_HAND_OUT: return hand_out(inside);
     case CSANDBOX_NEW_ROOT: return mounts_new_root(step->number, step->more);
@@ -313,6 +321,7 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_PROCESSES: return mounts_processes(first);
     case CSANDBOX_TERMINALS: return mounts_terminals(first);
     case CSANDBOX_MASK: return mounts_mask(first);
+    case CSANDBOX_HIDE: return mounts_hide(first);
     case CSANDBOX_ENTER_ROOT: return mounts_enter();
     case CSANDBOX_LIMIT: return set_limit(step->number, step->more);
     case CSANDBOX_DROP_BOUNDING: return confine_drop_bounding();

@@ -19,6 +19,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -88,6 +89,16 @@ int csandbox_file_kind(const char *path, uint32_t *uid, uint32_t *gid) {
   return S_ISLNK(status.st_mode) ? 3 : 4;
 }
 
+int csandbox_device(const char *path, int itself, uint32_t *first, uint32_t *second) {
+  struct stat status;
+  if (stat(path, &status) < 0) return -errno;
+  if (itself && !S_ISBLK(status.st_mode)) return -ENOTBLK;
+  dev_t device = itself ? status.st_rdev : status.st_dev;
+  *first = major(device);
+  *second = minor(device);
+  return 0;
+}
+
 long csandbox_read_link(const char *path, char *text, size_t room) {
   ssize_t count = readlink(path, text, room);
   return count < 0 ? -errno : count;
@@ -120,9 +131,10 @@ void csandbox_sweep(const char *base, const char *prefix) {
   for (struct dirent *entry; (entry = readdir(folder));) {
     const char *dash = strrchr(entry->d_name, '-');
     if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || !dash) continue;
-    int pid = atoi(dash + 1);
-    char path[PATH_MAX];
-    if (pid <= 0 || kill(pid, 0) == 0 || errno != ESRCH) continue;
+    char path[PATH_MAX], *end;
+    long pid = strtol(dash + 1, &end, 10);
+    if (pid <= 0 || pid > INT_MAX || *end || kill((pid_t)pid, 0) == 0 || errno != ESRCH) continue;
+    // A cgroup that still holds a process stays.
     if (snprintf(path, sizeof path, "%s/%s", base, entry->d_name) < (int)sizeof path) rmdir(path);
   }
   closedir(folder);

@@ -83,7 +83,7 @@ static int open_to(const char *address, int type, uint16_t port, int *fd) {
   return *fd < 0 ? -1 : connect4(*fd, ntohl(v4.s_addr), port);
 }
 
-// Refused at once: neither sent away nor swallowed.
+// Refused at once, or taken by the gate, where the address is the sandbox's own: neither sent away nor swallowed.
 static int is_refused(const char *address, int type, uint16_t port) {
   int fd = -1, result = open_to(address, type, port, &fd);
   if (result == 0 && type == SOCK_DGRAM) {
@@ -91,8 +91,11 @@ static int is_refused(const char *address, int type, uint16_t port) {
     result = write(fd, &byte, 1) < 0 || read(fd, &byte, 1) < 0 ? -1 : 0;
   }
   int code = errno;
+  int is_held = result < 0 ? code == ECONNREFUSED : type == SOCK_STREAM && network_is_local(address) == 1;
+  // The gate has nothing to wait for.
+  if (fd >= 0 && type == SOCK_STREAM) setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
   if (fd >= 0) close(fd);
-  return result < 0 && code == ECONNREFUSED;
+  return is_held;
 }
 
 static int raw_is_refused(void) {

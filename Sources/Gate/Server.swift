@@ -200,8 +200,18 @@ package final class Server {
   }
 
   private func recordPolicy() {
+    record { log, policy in log.recordPolicy(policy, wallMs: Clock.wallMs()) }
+  }
+
+  /// A limit of `process_limits` ended a process of this client's, or kept one from starting.
+  package func recordLimit(_ limit: String, client: String) {
+    record { log, policy in log.recordLimit(limit, client: client, policy: policy, wallMs: Clock.wallMs()) }
+  }
+
+  /// A line of the main thread's own.
+  private func record(_ line: (AuditLog, Policy) -> Void) {
     let log = AuditLog(file: shared.log, sequence: shared.sequence)
-    log.recordPolicy(policy, wallMs: Clock.wallMs())
+    line(log, policy)
     log.flush()
   }
 

@@ -67,6 +67,15 @@ package enum Environment {
     guard let text = unsafe getenv(name) else { return nil }
     return unsafe String(cString: text)
   }
+
+  package static func names() -> [String] {
+    var names: [String] = []
+    // SAFETY: as above; the list ends with NULL, and is not asked for what lies behind.
+    while let entry = unsafe clinux_environment(names.count) {
+      names.append(String(unsafe String(cString: entry).prefix { $0 != "=" }))
+    }
+    return names
+  }
 }
 
 package enum ResourceLimits {

@@ -16,6 +16,8 @@ struct SettingsSections {
     if let node = root.node("limits") { readLimits(node, &settings) }
     if let node = root.node("timeouts") { readTimeouts(node, &settings.timeouts) }
     if let node = root.node("process_limits") { settings.process = LimitsSection(findings: findings).read(node) }
+    if let node = root.node("filesystem_policy") { settings.files = FilesSection(findings: findings).read(node) }
+    if let node = root.node("environment") { settings.environment = EnvironmentSection(findings: findings).read(node) }
     return settings
   }
 

@@ -58,6 +58,26 @@ package struct Launched: ~Copyable {
     self.control = Descriptor(owning: control)
   }
 
+  /// Where the kernel cannot redirect all ports, another plan is carried out in its place. `why` is told the reason.
+  package static func start(
+    _ plan: Plan, reportsProbes: Bool = false, orElse other: (_ why: LaunchFailure) -> Plan
+  ) throws(LaunchFailure) -> Launched {
+    let sandbox = try Launched(plan, reportsProbes: reportsProbes)
+    guard let failure = sandbox.redirectionFailure() else { return sandbox }
+    _ = sandbox.end()
+    return try Launched(other(failure), reportsProbes: reportsProbes)
+  }
+
+  /// Waits for the first message, which is left where it is.
+  private func redirectionFailure() -> LaunchFailure? {
+    var message = csandbox_message()
+    // SAFETY: a local for the time of the call.
+    guard unsafe csandbox_peek(control.raw, &message) == 1, message.kind == CSANDBOX_FAILED.rawValue,
+      origin.indices.contains(Int(message.step)), case .redirect = plan.steps[origin[Int(message.step)]]
+    else { return nil }
+    return failure(message)
+  }
+
   /// The listeners that were made inside, in the plan's order. Whoever takes them closes them.
   package func takeListeners() throws(LaunchFailure) -> [(spec: ListenerSpec, raw: CInt)] {
     let specs = plan.listeners
@@ -101,8 +121,8 @@ package struct Launched: ~Copyable {
     }
   }
 
-  /// Its last process is gone when this returns. What a limit of its cgroup ended is said.
-  package consuming func end() -> [String] {
+  /// Its last process is gone when this returns. What a limit of its cgroup ended is told; rlimits do not tell.
+  package consuming func end() -> [LimitReached] {
     let (pid, cgroup) = (pid, cgroup)
     // Process 1 finds the socket closed, and ends; with it all others.
     Self.close(control)

@@ -53,7 +53,7 @@ struct Doctor: ParsableCommand {
     let canaries = try Canaries()
     let (plan, hasAllLimits) = try plan(folder, user, canaries)
     if plan.user.isOther { try SandboxUser.dropGroups() }
-    let sandbox = try Launched(plan, reportsProbes: true)
+    let sandbox = try Launched.start(plan, reportsProbes: true) { _ in plan.withoutRedirection }
     let sockets = try sandbox.takeListeners().map { BoundSocket($0.spec, raw: $0.raw, sandbox: Self.name) }
     let server = try Server(
       DenyAllSource(name: Self.name),

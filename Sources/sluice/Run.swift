@@ -23,7 +23,7 @@ struct Run: ParsableCommand {
   @Option(help: "The policy file (YAML).") var policy: String?
   @Option(
     help: ArgumentHelp(
-      "The folder that the command may write to, under the same path inside. Default: the current one.",
+      "The folder that the command may write to, under the same path inside. Default: the policy's, or the current one.",
       valueName: "dir"))
   var workspace: String?
   @Option(help: "The sandbox's name: its client in the log, and its entry of `clients` where the policy has one.")
@@ -72,8 +72,12 @@ struct Run: ParsableCommand {
     if command.contains(where: { $0.utf8.contains(0) }) || command[0].isEmpty {
       throw ValidationError("A command is not empty.")
     }
-    for entry in env where entry.isEmpty || entry.hasPrefix("=") {
-      throw ValidationError("--env takes NAME or NAME=VALUE; got \(entry).")
+    for entry in env {
+      let name = String(entry.prefix { $0 != "=" })
+      let isSet = entry.contains("=")
+      if let problem = isSet ? SandboxVariable.problem(setting: name) : SandboxVariable.problem(passing: name) {
+        throw ValidationError("--env takes NAME or NAME=VALUE; \(problem).")
+      }
     }
   }
 
@@ -106,7 +110,10 @@ struct Run: ParsableCommand {
     ResourceLimits.raiseOpenFiles()
     if plan.user.isOther { try SandboxUser.dropGroups() }
     // The clone comes before the gate's threads: what follows it in the child is C alone, and finds no lock held.
-    let sandbox = try Launched(plan)
+    let sandbox = try Launched.start(plan) { why in
+      wish.warnOfPorts(why)
+      return plan.withoutRedirection
+    }
     let sockets = try sandbox.takeListeners().map { BoundSocket($0.spec, raw: $0.raw, sandbox: name) }
     let server = try Server(
       LoadedPolicySource(first: loaded, source: source),
@@ -125,7 +132,10 @@ struct Run: ParsableCommand {
     try sandbox.start()
     let status = try supervisor.run(sandbox, periodMs: Server.roundMs) { server.lookAround() }
     supervisor.takeTerminalBack()
-    for note in sandbox.end() { Messages.warn(note) }
+    for reached in sandbox.end() {
+      Messages.warn(reached.text)
+      server.recordLimit(reached.limit, client: name)
+    }
     _ = server.finish(graceMs: Self.graceMs)
     return status
   }

@@ -123,7 +123,6 @@ private let fileMistakes: [Mistake] = [
   Mistake("network_policy: {}\nprocess_limits: {memory.max: 1M}\n", "2:30", "such as 512M"),
   Mistake("network_policy: {}\nprocess_limits: {memory.max: -1}\n", "2:30", "or max"),
   Mistake("network_policy: {}\nprocess_limits: {pids.max: 1G}\n", "2:28", "from 4 to"),
-  Mistake("network_policy: {}\nprocess_limits: {io.max: x}\n", "2:18", "not supported by this version"),
   Mistake("network_policy: {}\nprocess_limits: {pid.max: 9}\n", "2:18", "pids.max"),
   Mistake("network_policy: {}\nclients: {}\n", "2:10", "takes a list"),
   Mistake("network_policy: {}\nclients: [{source: 10.0.0.0/8}]\n", "2:11", "`name` is missing"),
@@ -137,7 +136,7 @@ private let fileMistakes: [Mistake] = [
 ]
 
 @Suite struct MistakeTests {
-  @Test(arguments: ruleMistakes + limitMistakes + fileMistakes)
+  @Test(arguments: ruleMistakes + limitMistakes + fileMistakes + sandboxMistakes)
   func aMistakeSaysWhereItIsAndWhatToWrite(mistake: Mistake) {
     let loaded = load(mistake.text, files: ["plain": "a:secret\n"])
     #expect(loaded.policy == nil)

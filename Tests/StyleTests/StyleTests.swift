@@ -45,6 +45,7 @@ import Testing
     "Gate/Names/AresChannel.swift": "c-ares calls back only inside calls made by the channel's owner",
     "Sandbox/HostFacts.swift": "one buffer and two locals, for the time of a call",
     "Sandbox/Cgroup.swift": "C strings for the time of a call",
+    "Sandbox/BlockDevice.swift": "locals for the time of a call",
     "Sandbox/Launch.swift": "arrays and locals for the time of a call; the child works on its own copy",
     "Sandbox/SandboxUsers.swift": "a C string for the time of a call",
     "Sandbox/Canaries.swift": "a local for the time of a call",

@@ -99,6 +99,8 @@ int clinux_wait(int pid);
 uint64_t clinux_monotonic_ns(void);
 int64_t clinux_wall_ms(void);
 int clinux_cores(void);
+// NAME=VALUE of this process's environment, or NULL behind the last one.
+const char *clinux_environment(size_t index);
 int clinux_thread_start(void *(*body)(void *), void *argument);
 void clinux_thread_name(const char *name);
 int clinux_interfaces(struct clinux_address *addresses, int count_max);

@@ -14,6 +14,7 @@ enum csandbox_op {
   CSANDBOX_ADDRESS,           // first
   CSANDBOX_LOCAL_ROUTE,       // number 4 or 6
   CSANDBOX_SETTING,           // first the file, second what is written to it
+  CSANDBOX_REDIRECT,          // number: the port of the listeners that all TCP goes to, more: 1 with IPv6
   CSANDBOX_LISTEN,            // number port, more CSANDBOX_LISTEN_*
   CSANDBOX_HAND_OUT,          // number of listeners
   CSANDBOX_NEW_ROOT,          // number bytes, more inodes
@@ -26,6 +27,7 @@ enum csandbox_op {
   CSANDBOX_PROCESSES,         // first
   CSANDBOX_TERMINALS,         // first
   CSANDBOX_MASK,              // first
+  CSANDBOX_HIDE,              // first
   CSANDBOX_ENTER_ROOT,
   CSANDBOX_LIMIT,             // number the resource, more its value
   CSANDBOX_DROP_BOUNDING,
@@ -42,7 +44,7 @@ enum csandbox_op {
   CSANDBOX_PROBE,             // number CSANDBOX_PROBE_*, first, more a port
   CSANDBOX_EXEC,              // first: a sequence of arguments, then of the environment; number, more how many
 };
-enum { CSANDBOX_LISTEN_V6 = 1, CSANDBOX_LISTEN_DATAGRAM = 2, CSANDBOX_LISTEN_LOOPBACK = 4 };
+enum { CSANDBOX_LISTEN_V6 = 1, CSANDBOX_LISTEN_DATAGRAM = 2, CSANDBOX_LISTEN_LOOPBACK = 4, CSANDBOX_LISTEN_REDIRECTED = 8 };
 enum { CSANDBOX_BIND_WRITABLE = 1, CSANDBOX_BIND_DEVICE = 2 };
 enum csandbox_probe {
   CSANDBOX_PROBE_TARGET_REFUSED = 1,  // first: HOST:PORT, asked of the proxy
@@ -108,6 +110,8 @@ int csandbox_launch(const struct csandbox_plan *plan, int *control, const char *
 // 1: a message (and at most CSANDBOX_FDS_MAX descriptors), 0: none yet, -EPIPE: the sandbox is gone.
 int csandbox_receive(int control, struct csandbox_message *message, int *fds, int *fd_count, int timeout_ms);
 int csandbox_send(int control, uint32_t kind, int32_t code);
+// Waits for a message and leaves it where it is. 1, or -EPIPE.
+int csandbox_peek(int control, struct csandbox_message *message);
 
 // What waits for signals and messages: 1 a signal (its number in *signal), 2 a message, 0 neither.
 int csandbox_signals_open(void);
@@ -124,6 +128,8 @@ int csandbox_may_write(const char *path, uint32_t uid, uint32_t gid);
 int csandbox_drop_groups(void);
 // 0 missing, 1 folder, 2 file, 3 link, 4 other; of the link itself.
 int csandbox_file_kind(const char *path, uint32_t *uid, uint32_t *gid);
+// Numbers of the device that a file is on, or of the one that it is.
+int csandbox_device(const char *path, int itself, uint32_t *major, uint32_t *minor);
 long csandbox_read_link(const char *path, char *text, size_t room);
 long csandbox_real_path(const char *path, char *text, size_t room);
 int csandbox_make_folder(const char *path, uint32_t mode);

@@ -87,6 +87,15 @@ package final class AuditLog {
     lines.append(.policy, sequence.take(), wallMs) { line in line.field(policy.logField) }
   }
 
+  /// A limit of the sandbox's processes was reached: no flow, no host.
+  package func recordLimit(_ limit: String, client: String, policy: Policy, wallMs: Int64) {
+    lines.append(.limited, sequence.take(), wallMs) { line in
+      line.text(#","client":"#, client)
+      line.word(#","policy":""#, policy.hash)
+      line.word(#","limit":""#, limit)
+    }
+  }
+
   /// Once a turn: one write for all lines of the turn.
   package func flush() {
     if lines.byteCount == 0 { return }
