@@ -62,11 +62,12 @@ let package = Package(
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .target(name: "CContent", dependencies: ["CGumbo"], exclude: ["patterns.yaml"]),
     module("Content", ["Wire", "YAML", "CContent", "CZlib", "CBrotli", "CZstd"]),
+    module("LogView", ["Kernel", "Wire", "Policy"]),
     module("Sandbox", ["Kernel", "CLinux", "CSandbox"]),
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "Gate", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "Content", "YAML",
+        "Gate", "LogView", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "Content", "YAML",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: product),
@@ -80,8 +81,10 @@ let package = Package(
     tests("Kernel", ["Kernel", "CLinux"]),
     tests("Gate", ["Gate", "Kernel", "Flow", "Policy", "Wire"]),
     tests("Content", ["Content"]),
+    tests("LogView", ["LogView", "PolicyFile", "Policy", "Kernel", "Wire"]),
     tests("Redirect", ["Redirect"], exclude: ["golden"]),
-    tests("Sandbox", ["Sandbox", "CSandbox", "Kernel"]),
+    .target(name: "ConfinedTrials", dependencies: ["CSandbox"], path: "Tests/ConfinedTrials"),
+    tests("Sandbox", ["Sandbox", "CSandbox", "ConfinedTrials", "Kernel"]),
     tests("Style", ["Policy"]),
   ]
     + (fuzzing
@@ -93,6 +96,7 @@ let package = Package(
         fuzzTarget("DNSQuery", ["Wire"]),
         fuzzTarget("SOCKS5", ["Wire"]),
         fuzzTarget("ProxyHeader", ["Wire"]),
+        fuzzTarget("LogLine", ["LogView"]),
         fuzzTarget("PolicyFile", ["PolicyFile", "Policy", "Wire"]),
         fuzzTarget("Content", ["Content"]),
         fuzzTarget("Flow", ["Flow", "FlowSimulation", "PolicyFile", "Policy", "Wire"]),

@@ -30,6 +30,7 @@ package enum ServerError: Error, CustomStringConvertible {
   case cannotListen(Door, ListenAddress, SystemError)
   case cannotOpenLog(String, SystemError)
   case cannotStart(SystemError)
+  case cannotConfine(SystemError)
 
   package var description: String {
     switch self {
@@ -39,6 +40,8 @@ package enum ServerError: Error, CustomStringConvertible {
     case .cannotOpenLog(let path, let error):
       "cannot open the log \(path): \(error). Name a file that this user may write in `log: {file: …}`"
     case .cannotStart(let error): "cannot start: \(error)"
+    case .cannotConfine(let error):
+      "cannot give up what the gate does not need: \(error). Start it with --no-self-sandbox if that must be"
     }
   }
 }
@@ -49,6 +52,8 @@ package final class Server {
   private static let unwritableRoundMs = 200
   private static let hostsPath = "/etc/hosts"
   private static let hostsBytesMax = 4 << 20
+  /// Of files outside of the folders that a gate keeps when it confines itself.
+  static let replaced = "a file that was replaced since the start is read at the next start; what it said before holds"
 
   private let source: any PolicySource
   private let options: ServeOptions
@@ -80,12 +85,18 @@ package final class Server {
     }
   }
 
+  /// Where lines go to: of the options, or of the policy; nil is standard output.
+  package var logFile: String? { options.logFile ?? policy.settings.log.file }
+
   /// Serves until a signal ends it. The exit status: 0, or 1 when log lines could not be written to the end.
-  package func run() throws(ServerError) -> Int32 {
+  /// `whenBound` is called with the listeners there and no thread started.
+  package func run(whenBound: () throws(ServerError) -> Void) throws(ServerError) -> Int32 {
     let signals: Signals
     do { signals = try Signals() } catch { throw .cannotStart(error) }
     ResourceLimits.raiseOpenFiles()
-    try start(try bindListeners())
+    let sockets = try bindListeners()
+    try whenBound()
+    try start(sockets)
     announce()
     serving: while true {
       switch signals.wait(timeoutMs: shared.log.isUnwritable ? Self.unwritableRoundMs : Self.roundMs) {
@@ -238,7 +249,10 @@ package final class Server {
     let stamp = FileStamp(path: Self.hostsPath)
     if stamp == hostsFile { return }
     hostsFile = stamp
-    guard let bytes = FileBytes.read(Self.hostsPath, bytesMax: Self.hostsBytesMax) else { return }
+    guard let bytes = FileBytes.read(Self.hostsPath, bytesMax: Self.hostsBytesMax) else {
+      if stamp != nil { Messages.warn("\(Self.hostsPath) cannot be read any more; \(Self.replaced)") }
+      return
+    }
     hosts = HostsTable.parse(bytes)
   }
 

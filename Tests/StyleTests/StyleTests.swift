@@ -13,11 +13,12 @@ import Testing
     "Gate": ["Kernel", "Wire", "Policy", "Flow", "CAres", "CCrypt"],
     "YAML": ["Wire", "CYAML"],
     "PolicyFile": ["Policy", "Wire", "YAML"],
+    "LogView": ["Kernel", "Wire", "Policy"],
     "Redirect": ["Wire"],
     "Content": ["Wire", "YAML", "CContent", "CZlib", "CBrotli", "CZstd"],
     "Sandbox": ["Kernel", "CLinux", "CSandbox"],
     "sluice": [
-      "Gate", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "Flow", "Content", "YAML",
+      "Gate", "LogView", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "Flow", "Content", "YAML",
       "ArgumentParser",
     ],
   ]
@@ -37,6 +38,8 @@ import Testing
     "Kernel/Mailbox.swift": "eight bytes of a local",
     "Kernel/SharedAppendFile.swift": "an array's bytes for the time of a call",
     "Kernel/Process.swift": "a retained box handed to a thread, and locals for the time of a call",
+    "Kernel/GrowingFile.swift": "arrays' bytes and a local for the time of a call",
+    "Kernel/Terminal.swift": "arrays' bytes and C strings for the time of a call",
     "Kernel/ChildProcess.swift": "arrays' bytes for the time of a call",
     "Gate/Passwords.swift": "C strings that end with NUL, for the time of crypt_rn",
     "Gate/Names/AresChannel.swift": "c-ares calls back only inside calls made by the channel's owner",
@@ -46,6 +49,8 @@ import Testing
     "Sandbox/SandboxUsers.swift": "a C string for the time of a call",
     "Sandbox/Canaries.swift": "a local for the time of a call",
     "Sandbox/Supervisor.swift": "a local for the time of a call",
+    "Sandbox/SelfConfinement.swift": "arrays and locals for the time of a call",
+    "Sandbox/Offers.swift": "a local for the time of a call",
     "Content/Text/ByteTable.swift": "256 bytes a table, never freed; each range is checked once, and walked within",
     "Content/Decompress.swift": "one C decoder an object; buffers for the time of a call",
     "Content/HTML/Page.swift":
