@@ -9,7 +9,8 @@ struct Sluice: ParsableCommand {
     abstract: "An egress gate for AI-agent sandboxes: lets out what the policy names, writes down the rest.",
     version: "0.1.0",
     subcommands: [
-      Serve.self, Run.self, Check.self, RedirectCommand.self, Doctor.self, Clean.self, DiffCommand.self, TestCommand.self, LogCommand.self,
+      Serve.self, Run.self, Check.self, RedirectCommand.self, Doctor.self, Clean.self, DiffCommand.self,
+      TestCommand.self, LogCommand.self,
       Learn.self, Top.self,
     ])
 }
