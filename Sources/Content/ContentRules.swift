@@ -7,7 +7,7 @@ public struct ContentSettings: Sendable {
   public var secrets: SecretMode = .log
   /// A text is flagged when what its patterns weigh comes to this.
   public var threshold = 8
-  /// Of a page, and of a text that is held back for its verdict, so much is kept; nil of `bytesMax` is no limit.
+  /// A longer text is cut; nil is no limit.
   public var bytesMax: Int?
   /// How much text `annotate` and `block` hold back until the verdict. What is longer goes on in a stream.
   public var heldBytesMax = 1 << 20
