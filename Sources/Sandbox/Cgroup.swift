@@ -105,7 +105,9 @@ package final class Cgroup {
     self.spec = spec
     if let top = spec.top {
       try write("\(top)/cgroup.subtree_control", spec.controllers.map { "+\($0)" }.joined(separator: " "))
-      guard HostFile.makeFolder(spec.base, mode: 0o755) else { throw LaunchFailure("cgroup \(spec.base): cannot be made; \(CgroupSpec.remedy)") }
+      guard HostFile.makeFolder(spec.base, mode: 0o755) else {
+        throw LaunchFailure("cgroup \(spec.base): cannot be made; \(CgroupSpec.remedy)")
+      }
     }
     unsafe csandbox_sweep(spec.base, "sluice-")
     try enableControllers()

@@ -183,7 +183,8 @@ package enum Offers {
     if check?.status == 0 { return Offer("TPROXY", .ok, "the kernel takes its rules") }
     return Offer(
       "TPROXY", .absent, "the kernel does not take its rules",
-      remedy: "`redirect --tproxy` takes nft_tproxy in the kernel; without, it redirects by NAT, and `run` listens on the policy's ports alone")
+      remedy: "`redirect --tproxy` takes nft_tproxy in the kernel; without, it redirects by NAT, "
+        + "and `run` listens on the policy's ports alone")
   }
 
   /// Its first line of `--version`; nil where it is not there.
