@@ -163,12 +163,16 @@ static void answer_each(struct filter *filter, const uint32_t *calls, size_t cou
 }
 #define ANSWER_EACH(filter, calls, answer) answer_each(filter, calls, sizeof calls / sizeof *calls, answer)
 
-// Those that are allowed with some arguments alone. Each ends with an answer.
-static void add_by_argument(struct filter *filter, int supervises) {
-  uint32_t self = (uint32_t)getpid();
+// Those that are allowed with some arguments alone. Each ends with an answer. This one is asked for each tunnel, whatever
+// the kernel remembers, so it comes before all others.
+static void add_socket(struct filter *filter) {
   // Upstreams, name servers, and the list of interfaces; no unix socket: a container engine listens on one.
   ADD(filter, IF_EQUAL(SYS_socket, 0, 8), LOAD_LOW(0), IF_EQUAL(AF_INET, 4, 0), IF_EQUAL(AF_INET6, 3, 0),
       IF_EQUAL(AF_NETLINK, 0, 3), LOAD_LOW(2), IF_EQUAL(0 /* NETLINK_ROUTE */, 0, 1), ALLOW, ERROR(EPERM));
+}
+
+static void add_by_argument(struct filter *filter, int supervises) {
+  uint32_t self = (uint32_t)getpid();
   // A thread, never a process.
   ADD(filter, IF_EQUAL(SYS_clone, 0, 4), LOAD_LOW(0), IF_ANY(CLONE_THREAD, 0, 1), ALLOW, ERROR(EPERM));
   ADD(filter, IF_EQUAL(NR_CLONE3, 0, 1), ERROR(ENOSYS));
@@ -188,6 +192,7 @@ static void add_by_argument(struct filter *filter, int supervises) {
 int confine_gate_seccomp(int supervises) {
   struct filter filter = {.count = 0};
   ADD(&filter, LOAD(arch), IF_EQUAL(ARCHITECTURE, 1, 0), ANSWER(SECCOMP_RET_KILL_PROCESS), LOAD(nr));
+  add_socket(&filter);
   ANSWER_EACH(&filter, gate_calls, SECCOMP_RET_ALLOW);
   if (supervises) ANSWER_EACH(&filter, supervisor_calls, SECCOMP_RET_ALLOW);
   ANSWER_EACH(&filter, intruder_calls, SECCOMP_RET_KILL_PROCESS);
