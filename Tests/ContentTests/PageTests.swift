@@ -94,6 +94,7 @@ import Testing
     ("svg cells", "<svg>" + String(repeating: "<td>", count: 50_000) + "text"),
     ("open tag", "<p " + String(repeating: "x", count: 100_000)),
     ("options", String(repeating: "<optgroup>", count: 50_000) + "text"),
+    ("list of options", "<select>" + String(repeating: "<option>", count: 100_000)),
     ("rt", String(repeating: "<rt>", count: 50_000) + "text"),
   ]
 

@@ -7,6 +7,9 @@ struct PageGuard {
   /// Each attribute is compared with all before it.
   static let attributesMax = 512
 
+  /// Options of a list cost gumbo more the more there are: half a million took it minutes.
+  static let optionsMax = 4096
+
   private static let void: Set<String> = [
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
   ]
@@ -27,6 +30,7 @@ struct PageGuard {
   private var open: [String] = []
   /// Elements that may be open and that no end tag is trusted to close.
   private var stuck = 0
+  private var options = 0
   private var hasForeign = false
   private var distrustsEnds = false
 
@@ -44,7 +48,7 @@ struct PageGuard {
       let name = Self.name(bytes, &place)
       guard let isSelfClosed = Self.skipAttributes(bytes, &place) else { return false }
       if isEnd { close(name) } else { place = opened(name, isSelfClosed, bytes, place) }
-      if open.count + stuck > Self.depthMax { return false }
+      if open.count + stuck > Self.depthMax || options > Self.optionsMax { return false }
     }
     return true
   }
@@ -120,6 +124,7 @@ struct PageGuard {
 
   private mutating func opened(_ name: String, _ isSelfClosed: Bool, _ bytes: Span<UInt8>, _ place: Int) -> Int {
     if name == "svg" || name == "math" { hasForeign = true }
+    if name == "option" || name == "optgroup" { options += 1 }
     if Self.void.contains(name) && !hasForeign || isSelfClosed && hasForeign { return place }
     if Self.raw.contains(name) { return skipRaw(name, bytes, place) }
     if hasForeign || !Self.implied.contains(name) { open.append(name) }
