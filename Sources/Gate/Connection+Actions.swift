@@ -77,6 +77,7 @@ extension Connection {
   mutating func openRelay(up isUp: Bool, down isDown: Bool) -> Action? {
     down.hold(flow.takeToClient())
     if isUp {
+      worker.audit.count { $0.tunnels &+= 1 }
       up.open(.tunnel)
       let early = flow.takeAllForTunnel()
       up.hold(early.toUpstream)
@@ -90,6 +91,7 @@ extension Connection {
   }
 
   mutating func sendRequest(_ body: BodyLength) -> Action? {
+    worker.audit.count { $0.requests &+= 1 }
     up.open(BodyMeter(body))
     down.isOpen = false
     up.hold(flow.takeToUpstream())

@@ -1,12 +1,16 @@
 // The commands of `sluice`, one file each.
 // It relies on swift-argument-parser; standard output is for results, standard error for messages.
 import ArgumentParser
+import Gate
 
 @main
 struct Sluice: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "sluice",
     abstract: "An egress gate for AI-agent sandboxes: lets out what the policy names, writes down the rest.",
-    version: "0.1.0",
-    subcommands: [Serve.self, Run.self, Check.self, RedirectCommand.self])
+    version: Version.text,
+    subcommands: [
+      Serve.self, Run.self, Check.self, RedirectCommand.self, Status.self, Tunnels.self, Close.self, Reload.self,
+      Drain.self,
+    ])
 }

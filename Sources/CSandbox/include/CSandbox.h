@@ -55,6 +55,7 @@ enum csandbox_probe {
   CSANDBOX_PROBE_RAW_REFUSED,
   CSANDBOX_PROBE_UNREADABLE,
   CSANDBOX_PROBE_UNWRITABLE,
+  CSANDBOX_PROBE_LOCAL_UNREACHABLE,   // first: the path of a unix socket
 };
 
 // Texts are places in one block of NUL-terminated texts; place 0 is the empty one.
@@ -106,9 +107,10 @@ int csandbox_launch(const struct csandbox_plan *plan, int *control, const char *
 int csandbox_receive(int control, struct csandbox_message *message, int *fds, int *fd_count, int timeout_ms);
 int csandbox_send(int control, uint32_t kind, int32_t code);
 
-// What waits for signals and messages: 1 a signal (its number in *signal), 2 a message, 0 neither.
+// What waits for signals and messages: 1 a signal (its number in *signal), 2 a message, 3 the lifeline has ended, 0 none
+// of them. No lifeline is -1.
 int csandbox_signals_open(void);
-int csandbox_wait(int signals, int control, int timeout_ms, int *signal);
+int csandbox_wait(int signals, int control, int lifeline, int timeout_ms, int *signal);
 
 // The terminal: whether this process stands in its foreground; giving it to a group; stopping as the command did.
 int csandbox_in_foreground(void);
