@@ -81,6 +81,7 @@ let package = Package(
         fuzzTarget("ClientHello", ["Wire"]),
         fuzzTarget("DNSQuery", ["Wire"]),
         fuzzTarget("SOCKS5", ["Wire"]),
+        fuzzTarget("JSONValue", ["Wire"]),
         fuzzTarget("ProxyHeader", ["Wire"]),
         fuzzTarget("PolicyFile", ["PolicyFile", "Policy", "Wire"]),
         fuzzTarget("Flow", ["Flow", "FlowSimulation", "PolicyFile", "Policy", "Wire"]),

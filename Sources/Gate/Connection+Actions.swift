@@ -76,8 +76,10 @@ extension Connection {
 
   mutating func openRelay(up isUp: Bool, down isDown: Bool) -> Action? {
     down.hold(flow.takeToClient())
+    // It is asked for twice where the first bytes are looked at in between.
+    if !isTunnel { worker.audit.count { $0.tunnels &+= 1 } }
+    isTunnel = true
     if isUp {
-      worker.audit.count { $0.tunnels &+= 1 }
       up.open(.tunnel)
       let early = flow.takeAllForTunnel()
       up.hold(early.toUpstream)

@@ -16,9 +16,11 @@ extension Connection {
   }
 
   borrowing func addTo(_ counts: inout WorkerCounts) {
+    // A refusal on its way to the client is no byte of a tunnel, nor of any line of the log.
+    guard phase == .open, flow.isLetOut else { return }
     counts.liveBytesUp &+= up.moved
     counts.liveBytesDown &+= down.moved
-    if phase == .open && flow.isLetOut { counts.open += 1 }
+    counts.open += 1
   }
 
   mutating func closeForOperator(ordinal: UInt32?) -> Bool {

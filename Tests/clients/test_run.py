@@ -377,7 +377,7 @@ def host(place):
     setuid.chmod(0o4755)
     mark = f"sluice-escape-{os.getpid()}-{random.getrandbits(30)}"
     sleeper = subprocess.Popen(["sh", "-c", "sleep 1000; :", mark])
-    sockets = []
+    sockets, gates = [], []
 
     def serve(family, kind, address):
         sock = socket.socket(family, kind)
@@ -412,6 +412,19 @@ def host(place):
         "any": serve(socket.AF_INET, socket.SOCK_STREAM, (address, 0))[1], "dns": place.names.port,
     }
     serve(socket.AF_UNIX, socket.SOCK_STREAM, "\0" + mark)
+    admin = [place.state / "admin.sock", place.workspace / "admin.sock"]
+    facts["admin"] = str(admin[0])
+    other = place.folder / "other.yaml"
+    other.write_text("network_policy: {}\nlisten: {connect: \"127.0.0.1:0\"}\n")
+    for number, path in enumerate(admin):
+        if path.parent == place.workspace and place.who == "root":
+            # Whoever runs in the sandbox may open it: what is left is who it is.
+            path.parent.chmod(0o777)
+        with open(place.folder / f"gate{number}", "w") as said:
+            gates.append(subprocess.Popen([*place.prefix, place.sluice, "serve", "--policy", other, "--listen-admin", path], stderr=said, stdout=said))
+        until("the other gate", lambda: "(admin)" in (place.folder / f"gate{number}").read_text())
+    if place.who == "root":
+        admin[1].chmod(0o666)
     place.log.touch()
     if place.who == "user":
         os.chown(place.log, UID, UID)
@@ -421,6 +434,9 @@ def host(place):
     (place.workspace / "facts").write_text(json.dumps(facts | {"descriptor": descriptor}))
     yield
     os.close(descriptor)
+    for one in gates:
+        one.terminate()
+        assert one.wait(DEADLINE) == 0
     sleeper.kill()
     sleeper.wait()
     for sock in sockets:
