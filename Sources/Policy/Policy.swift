@@ -93,7 +93,7 @@ package final class Policy: Sendable {
 
   /// The same policy with other sandboxes.
   init(_ policy: Policy, clients: [Client]) {
-    (hash, settings, fallback) = (policy.hash, policy.settings, policy.fallback)
+    (hash, logField, settings, fallback) = (policy.hash, policy.logField, policy.settings, policy.fallback)
     (fallbackSpec, fileClientCount) = (policy.fallbackSpec, policy.fileClientCount)
     self.clients = clients
     (bySource, byUser, byName) = Self.index(clients)
