@@ -220,7 +220,7 @@ def test_commands_find_the_socket(admin, tmp_path):
 def test_another_user_is_refused_also_where_the_file_lets_it(admin):
     one = admin(rules("a.test:1"))
     assert one.path.stat().st_mode & 0o777 == 0o600
-    ask = f"import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect({str(one.path)!r})\ns.sendall(b'{{\"command\":\"drain\"}}\\n')\nprint(s.makefile().readline())"
+    ask = f"import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect({str(one.path)!r})\nprint(s.makefile().readline())"
     for parent in one.path.parents:
         if parent.stat().st_uid == 0 and parent.as_posix() != "/" and "pytest" in parent.as_posix():
             parent.chmod(parent.stat().st_mode | 0o011)
@@ -273,6 +273,10 @@ def test_descriptors_that_are_no_listeners_are_refused_and_closed(admin, tmp_pat
                 socket.send_fds(sock, [line], fds)
                 got = json.loads(sock.makefile().readline())
                 assert says in got["error"], got
+        # A sandbox that never becomes whole.
+        with socket.create_server(("127.0.0.1", 0)) as listener, one.dial() as sock:
+            socket.send_fds(sock, [b'{"command":"attach","name":"a","listeners":["connect"],"more":true}\n'], [listener.fileno()])
+            assert json.loads(sock.makefile().readline())["ok"]
         with one.dial() as sock:
             for _ in range(8):
                 socket.send_fds(sock, [b"x"], [null.fileno()] * 60)

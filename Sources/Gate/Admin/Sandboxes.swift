@@ -7,6 +7,8 @@ import Wire
 
 final class Sandboxes {
   private struct Sandbox {
+    /// Tells it from a later one of its name.
+    let number: UInt64
     let worker: Int
     /// Gone with its connection; it stays in the table until its tunnels are.
     var connection: AdminConnection?
@@ -22,6 +24,7 @@ final class Sandboxes {
   private unowned let server: Server
   private let survey: Survey
   private var table: [String: Sandbox] = [:]
+  private var lastNumber: UInt64 = 0
 
   init(_ server: Server, _ survey: Survey) { (self.server, self.survey) = (server, survey) }
 
@@ -43,7 +46,8 @@ final class Sandboxes {
     let sockets = connection.gathered
     connection.gathered = []
     let worker = leastLoaded()
-    table[name] = Sandbox(worker: worker, connection: connection)
+    lastNumber += 1
+    table[name] = Sandbox(number: lastNumber, worker: worker, connection: connection)
     connection.hasSandbox = true
     server.replaceSandboxes { $0.serving(sandboxes: [name]) }
     survey.ask(worker, { .adopt(sockets, token: $0) }) { [weak connection] answers in
@@ -86,9 +90,11 @@ final class Sandboxes {
 
   /// Its command has ended: what that has sent may arrive.
   func detach(_ connection: AdminConnection) {
-    guard let name = name(of: connection) else { return connection.refuse("this connection has no sandbox") }
+    guard let (name, sandbox) = entry(of: connection) else {
+      return connection.refuse("this connection has no sandbox")
+    }
     let dueMs = Clock.monotonicMs() + Self.graceMs
-    dismiss(name, dueMs: dueMs) { [weak connection] in
+    dismiss(name, sandbox, dueMs: dueMs) { [weak connection] in
       connection?.hasSandbox = false
       connection?.answer(.success())
     }
@@ -96,25 +102,27 @@ final class Sandboxes {
 
   /// The other end is gone, and nobody is left to send anything.
   func ended(_ connection: AdminConnection) {
-    guard let name = name(of: connection) else { return }
+    guard let (name, sandbox) = entry(of: connection) else { return }
     table[name]?.connection = nil
-    dismiss(name, dueMs: 0) {}
+    dismiss(name, sandbox, dueMs: 0) {}
   }
 
-  private func name(of connection: AdminConnection) -> String? {
-    table.first { $0.value.connection === connection }?.key
+  private func entry(of connection: AdminConnection) -> (name: String, sandbox: Sandbox)? {
+    table.first { $0.value.connection === connection }.map { ($0.key, $0.value) }
   }
 
-  private func dismiss(_ name: String, dueMs: UInt64, _ finish: @escaping () -> Void) {
-    guard let sandbox = table[name] else { return finish() }
+  /// Also while it is being dismissed already: the sooner end counts.
+  private func dismiss(_ name: String, _ sandbox: Sandbox, dueMs: UInt64, _ finish: @escaping () -> Void) {
+    guard table[name]?.number == sandbox.number else { return finish() }
     let isCut = Clock.monotonicMs() >= dueMs
     survey.ask(sandbox.worker, { .dismiss(sandbox: name, isCut: isCut, token: $0) }) { [weak self] answers in
       guard let self else { return }
       if !isCut, case .dismissed(let left)? = answers.bodies.first, left > 0 {
-        survey.after(ms: Self.lookMs) { [weak self] in self?.dismiss(name, dueMs: dueMs, finish) }
+        survey.after(ms: Self.lookMs) { [weak self] in self?.dismiss(name, sandbox, dueMs: dueMs, finish) }
         return
       }
-      guard table.removeValue(forKey: name) != nil else { return }
+      guard table[name]?.number == sandbox.number else { return finish() }
+      table[name] = nil
       server.replaceSandboxes { $0.withoutSandbox(name) }
       Messages.say("the sandbox \(name) is gone")
       finish()
