@@ -31,7 +31,7 @@ extension Server {
     }
     let rules = SandboxRules(client.network, probe: probe, nowUnix: Clock.wallMs() / 1000)
     let ports = rules.ports.map { JSONValue.text(PortSet([$0]).description) }
-    let files = [source.file, shared.log.path, admin?.path].compactMap { $0.map(Self.absolute) }
+    let files = [source.file, shared.log.path, admin?.path].compactMap { $0.map(absolute) }
     return .success([
       JSONMember("policy", .text(policy.hash)), JSONMember("taken", .bool(taken.contains(name))),
       JSONMember("ports", .list(ports)), JSONMember("refuses_probe", .bool(rules.refusesProbe)),
@@ -39,8 +39,8 @@ extension Server {
     ])
   }
 
-  private static func absolute(_ path: String) -> String {
-    path.hasPrefix("/") ? path : "\(Machine.currentFolder() ?? "")/\(path)"
+  private func absolute(_ path: String) -> String {
+    path.hasPrefix("/") ? path : "\(startFolder ?? "")/\(path)"
   }
 
   /// Sandboxes come and go: no rule of anybody else changes by it.

@@ -74,6 +74,8 @@ package final class Server {
   let shared: Shared
   let workers: Int
   let startedMs = Clock.monotonicMs()
+  /// What the paths that it was given are relative to.
+  let startFolder = Machine.currentFolder()
   /// What `run` waits in; nil for a gate that somebody else looks after.
   private(set) var main: MainLoop?
   private(set) var admin: AdminDesk?
