@@ -5,7 +5,7 @@ STATIC = .build-static
 DEBIAN = .build-debian
 
 help:
-	@echo 'build test lint format clients demo release release-check bench bench-sni bench-dns cgroups fuzz sanitize clean deps'
+	@echo 'build test lint format clients demo demo-gate release release-check bench bench-sni bench-dns bench-run cgroups escapes fuzz sanitize clean deps'
 
 # Debian packages: libraries, and what the demo runs. The tests run more.
 deps:
@@ -30,8 +30,12 @@ lint:
 format:
 	$(SWIFT) format --in-place --recursive Package.swift Sources Tests Fuzz
 
+# An example agent in a sandbox; the gate alone.
 demo: build
-	@Examples/demo
+	@Examples/sandbox
+
+demo-gate: build
+	@Examples/gate
 
 # A static binary that runs without Swift, stripped.
 release: deps
@@ -59,6 +63,16 @@ bench-sni: release
 cgroups: release
 	@.ci/deps qemu-system-x86 busybox-static cpio binutils
 	SLUICE=$$PWD/sluice Tests/cgroups/run
+
+# Ways out of a sandbox, tried inside `sluice run`, inside bubblewrap and without a sandbox: as root.
+escapes: build
+	@.ci/deps tests
+	@SLUICE=$${SLUICE:-$$PWD/.build/debug/sluice} python3 Tests/clients/escape_table.py
+
+# From the start to the command's first instruction, beside unshare and bubblewrap: as root.
+bench-run: release
+	@.ci/deps bubblewrap gcc libc6-dev util-linux
+	python3 Benchmarks/launch.py --sluice sluice
 
 # The DNS responder beside dnsmasq and unbound.
 bench-dns: release
@@ -89,4 +103,5 @@ sanitize: deps
 clean:
 	rm -rf .build .build-* sluice results
 
-.PHONY: fuzz sanitize help deps build test clients lint format demo release release-check bench bench-sni bench-dns cgroups clean
+.PHONY: fuzz sanitize help deps build test clients lint format demo demo-gate release release-check bench bench-sni bench-dns bench-run \
+  cgroups escapes clean
