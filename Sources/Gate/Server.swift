@@ -14,6 +14,7 @@ package protocol PolicySource {
 }
 
 extension PolicySource {
+  package var file: String? { nil }
   package func load(replacing old: Policy?) -> Policy? { load(replacing: old, Messages.say) }
 }
 
@@ -42,6 +43,7 @@ package enum ServerError: Error, CustomStringConvertible {
   case cannotListenForAdmin(LocalSocketProblem)
   case cannotOpenLog(String, SystemError)
   case cannotStart(SystemError)
+  case cannotConfine(SystemError)
 
   package var description: String {
     switch self {
@@ -53,6 +55,8 @@ package enum ServerError: Error, CustomStringConvertible {
     case .cannotOpenLog(let path, let error):
       "cannot open the log \(path): \(error). Name a file that this user may write in `log: {file: …}`"
     case .cannotStart(let error): "cannot start: \(error)"
+    case .cannotConfine(let error):
+      "cannot give up what the gate does not need: \(error). Start it with --no-self-sandbox if that must be"
     }
   }
 }
@@ -65,6 +69,8 @@ package final class Server {
   private static let changesShownMax = 20
   private static let hostsPath = "/etc/hosts"
   private static let hostsBytesMax = 4 << 20
+  /// Of files outside of the folders that a gate keeps when it confines itself.
+  static let replaced = "a file that was replaced since the start is read at the next start; what it said before holds"
 
   let source: any PolicySource
   private let options: ServeOptions
@@ -104,15 +110,23 @@ package final class Server {
     }
   }
 
+  /// Of the options, or of the policy; nil where nobody may ask.
+  package var adminPath: String? { options.adminPath ?? policy.settings.listen.admin }
+
+  /// Where lines go to: of the options, or of the policy; nil is standard output.
+  package var logFile: String? { options.logFile ?? policy.settings.log.file }
+
   /// Serves until a signal ends it. The exit status: 0, or 1 when log lines could not be written to the end.
-  package func run() throws(ServerError) -> Int32 {
+  /// `whenBound` is called with the listeners there and no thread started.
+  package func run(whenBound: () throws(ServerError) -> Void) throws(ServerError) -> Int32 {
     let main: MainLoop
     do throws(SystemError) { main = try MainLoop(shared) } catch { throw .cannotStart(error) }
     self.main = main
     ResourceLimits.raiseOpenFiles()
     let sockets = try bindListeners()
-    if let path = options.adminPath ?? policy.settings.listen.admin { admin = try AdminDesk(self, at: path, main) }
+    if let path = adminPath { admin = try AdminDesk(self, at: path, main) }
     defer { admin?.close() }
+    try whenBound()
     try start(sockets)
     announce()
     serve(main)
@@ -255,7 +269,7 @@ package final class Server {
       say("warning: changes of \(word) take effect at the next start")
     }
     shared.syntheticNames.note(ttlSeconds: new.settings.dns.ttlSeconds)
-    let change = PolicyChange(from: policy, to: new)
+    let change = ReloadSummary(from: policy, to: new)
     policy = new
     readHosts()
     recordPolicy()
@@ -299,7 +313,10 @@ package final class Server {
     let stamp = FileStamp(path: Self.hostsPath)
     if stamp == hostsFile { return }
     hostsFile = stamp
-    guard let bytes = FileBytes.read(Self.hostsPath, bytesMax: Self.hostsBytesMax) else { return }
+    guard let bytes = FileBytes.read(Self.hostsPath, bytesMax: Self.hostsBytesMax) else {
+      if stamp != nil { Messages.warn("\(Self.hostsPath) cannot be read any more; \(Self.replaced)") }
+      return
+    }
     hosts = HostsTable.parse(bytes)
   }
 

@@ -46,7 +46,7 @@ package struct Supervisor: ~Copyable {
         case .exited(let status): return status
         case .gone: return 128 + SIGKILL
         case .stopped: stop(with: sandbox)
-        case .ready: break
+        case .ready, .probed: break
         }
       case 3:
         lost()

@@ -78,6 +78,16 @@ int clinux_eventfd(int is_blocking);
 int clinux_signal_open(void);
 int clinux_signal_take(int fd);
 int clinux_file_stamp(const char *path, uint64_t stamp[4]);
+int clinux_descriptor_stamp(int fd, uint64_t stamp[4]);
+int clinux_wait_readable(int fd, int timeout_ms);
+int clinux_wait_writable(int fd);
+
+// The terminal of standard input and output, one a process. Between `take` and `give_back` keys come one by one and are
+// not shown; a signal that ends the process gives it back first. `leave` is what is written to it then, at most 64 bytes.
+int clinux_is_terminal(int fd);
+int clinux_terminal_size(int size[2]);
+int clinux_terminal_take(const char *leave);
+void clinux_terminal_give_back(void);
 
 // Unix sockets with a path, and descriptors that are handed over by them.
 enum { CLINUX_LOCAL_PATH_MAX = 107, CLINUX_DESCRIPTORS_MAX = 64 };
@@ -111,7 +121,8 @@ uint64_t clinux_monotonic_ns(void);
 int64_t clinux_wall_ms(void);
 int clinux_cores(void);
 long clinux_current_folder(char *text, size_t room);
-int clinux_thread_start(const char *name, void *(*body)(void *), void *argument);
+int clinux_thread_start(void *(*body)(void *), void *argument);
+void clinux_thread_name(const char *name);
 int clinux_interfaces(struct clinux_address *addresses, int count_max);
 void clinux_raise_open_files(void);
 const char *clinux_error_name(int code, char *text, size_t count);

@@ -32,7 +32,7 @@ struct Reloaded {
   /// In force now.
   let policy: Policy
   /// nil: the file has problems, and the policy stays as it was.
-  var change: PolicyChange?
+  var change: ReloadSummary?
   var cut = 0
   /// What was said to whoever runs the gate.
   let messages: [String]
