@@ -95,6 +95,7 @@ let package = Package(
         fuzzTarget("ClientHello", ["Wire"]),
         fuzzTarget("DNSQuery", ["Wire"]),
         fuzzTarget("SOCKS5", ["Wire"]),
+        fuzzTarget("JSONValue", ["Wire"]),
         fuzzTarget("ProxyHeader", ["Wire"]),
         fuzzTarget("LogLine", ["LogView"]),
         fuzzTarget("PolicyFile", ["PolicyFile", "Policy", "Wire"]),

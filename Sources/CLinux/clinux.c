@@ -21,6 +21,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -436,19 +437,21 @@ static void watched(sigset_t *signals) {
 }
 
 // splice(2) into a socket that is gone raises SIGPIPE, and no flag prevents it.
-int clinux_signal_block(void) {
+// They are read, where epoll tells of them, and no handler runs anywhere.
+int clinux_signal_open(void) {
   sigset_t signals;
   watched(&signals);
   if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) return -errno;
-  return -pthread_sigmask(SIG_BLOCK, &signals, NULL);
+  int result = pthread_sigmask(SIG_BLOCK, &signals, NULL);
+  if (result != 0) return -result;
+  int fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+  return fd < 0 ? -errno : fd;
 }
 
-int clinux_signal_wait(int timeout_ms) {
-  sigset_t signals;
-  watched(&signals);
-  struct timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000L};
-  int number = sigtimedwait(&signals, NULL, &timeout);
-  return number < 0 ? -errno : number;
+// Its number, or 0 when none waits.
+int clinux_signal_take(int fd) {
+  struct signalfd_siginfo seen;
+  return read(fd, &seen, sizeof seen) == sizeof seen ? (int)seen.ssi_signo : 0;
 }
 
 static void write_stamp(const struct stat *status, uint64_t stamp[4]) {
@@ -608,6 +611,10 @@ int64_t clinux_wall_ms(void) {
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+long clinux_current_folder(char *text, size_t room) {
+  return getcwd(text, room) ? (long)strlen(text) : -errno;
 }
 
 int clinux_cores(void) {

@@ -122,7 +122,7 @@ static int landlock_gate(const struct csandbox_reach *reach) {
   if (ruleset < 0) return ruleset;
   static const uint64_t rights[] = {
       [CSANDBOX_REACH_READ] = READ_FILE, [CSANDBOX_REACH_APPEND] = WRITE_FILE | MAKE_REG,
-      [CSANDBOX_REACH_CGROUP] = READ_FILE | WRITE_FILE | REMOVE_DIR,
+      [CSANDBOX_REACH_CGROUP] = READ_FILE | WRITE_FILE | REMOVE_DIR, [CSANDBOX_REACH_REMOVE] = REMOVE_FILE,
   };
   for (uint32_t i = 0; i < reach->count; i++) {
     // What is not there, or cannot be reached now, is not needed later.

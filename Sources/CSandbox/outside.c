@@ -38,15 +38,15 @@ int csandbox_signals_open(void) {
   return fd < 0 ? -errno : fd;
 }
 
-int csandbox_wait(int signals, int control, int timeout_ms, int *number) {
-  struct pollfd waiting[2] = {{.fd = signals, .events = POLLIN}, {.fd = control, .events = POLLIN}};
-  if (poll(waiting, 2, timeout_ms) <= 0) return 0;
+int csandbox_wait(int signals, int control, int lifeline, int timeout_ms, int *number) {
+  struct pollfd waiting[3] = {{.fd = signals, .events = POLLIN}, {.fd = control, .events = POLLIN}, {.fd = lifeline, .events = POLLIN}};
+  if (poll(waiting, 3, timeout_ms) <= 0) return 0;
   struct signalfd_siginfo seen;
   if (waiting[0].revents && read(signals, &seen, sizeof seen) == sizeof seen) {
     *number = (int)seen.ssi_signo;
     return 1;
   }
-  return waiting[1].revents ? 2 : 0;
+  return waiting[1].revents ? 2 : waiting[2].revents ? 3 : 0;
 }
 
 // MARK: the terminal

@@ -127,15 +127,16 @@ static const uint32_t gate_calls[] = {
     SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigreturn, SYS_rt_sigtimedwait, SYS_restart_syscall,
     // Files, where Landlock has the say
     SYS_openat, SYS_newfstatat, SYS_fstat, SYS_statx, SYS_lseek, SYS_pread64, SYS_faccessat, 439 /* faccessat2 */,
+    SYS_unlinkat,
     // Who and where it is
     SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_uname, SYS_sysinfo, SYS_ppoll,
 #if defined(__x86_64__)
-    SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_poll, SYS_time,
+    SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_poll, SYS_time, SYS_unlink,
 #endif
 };
 // Of the one who looks after a sandbox: it waits for its first process, and takes its cgroup away.
 static const uint32_t supervisor_calls[] = {
-    SYS_wait4, SYS_waitid, SYS_unlinkat, SYS_getpgid, SYS_getppid,
+    SYS_wait4, SYS_waitid, SYS_getpgid, SYS_getppid,
 #if defined(__x86_64__)
     SYS_rmdir, SYS_getpgrp,
 #endif

@@ -3,18 +3,25 @@
 import CLinux
 import Glibc
 
-/// SIGTERM, SIGINT and SIGHUP as values that the main thread waits for; no handler runs anywhere.
-package struct Signals {
+/// SIGTERM, SIGINT and SIGHUP as values that the main thread reads; no handler runs anywhere.
+package struct Signals: ~Copyable {
   package enum Signal: Sendable { case reload, terminate }
+
+  private let descriptor: Descriptor
 
   /// Threads that start later inherit the mask.
   package init() throws(SystemError) {
-    let result = clinux_signal_block()
-    if result < 0 { throw SystemError("sigprocmask", code: -result) }
+    let fd = clinux_signal_open()
+    if fd < 0 { throw SystemError("signalfd", code: -fd) }
+    descriptor = Descriptor(owning: fd)
   }
 
-  package func wait(timeoutMs: Int) -> Signal? {
-    switch clinux_signal_wait(CInt(clamping: timeoutMs)) {
+  /// Readable while one waits.
+  package var fd: CInt { descriptor.raw }
+
+  /// nil when none waits.
+  package func take() -> Signal? {
+    switch clinux_signal_take(fd) {
     case SIGHUP: .reload
     case SIGTERM, SIGINT: .terminate
     default: nil
@@ -58,6 +65,15 @@ package enum Machine {
   /// Cores that this process may run on.
   package static func cores() -> Int { Int(clinux_cores()) }
   package static var processID: Int32 { getpid() }
+  package static var userID: UInt32 { geteuid() }
+
+  /// nil when it cannot be told, e.g. since the folder was removed.
+  package static func currentFolder() -> String? {
+    var text = [CChar](repeating: 0, count: 4096)
+    // SAFETY: the array lives through the call and has room for its count.
+    let count = unsafe text.withUnsafeMutableBufferPointer { unsafe clinux_current_folder($0.baseAddress, $0.count) }
+    return count > 0 ? String(decoding: text.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self) : nil
+  }
   package static func exit(status: Int32) -> Never { Glibc.exit(status) }
 }
 

@@ -43,6 +43,10 @@ package struct Settings: Sendable {
     package var dns: [ListenAddress] = []
     /// Peers that pass on the connections of others: theirs must begin with a PROXY header, nobody else's may.
     package var proxyProtocol: [AddressPrefix] = []
+    /// The path of the unix socket by which an operator asks and tells the gate.
+    package var admin: String?
+    /// Of the path of a unix socket (unix(7)).
+    package static let adminBytesMax = 107
 
     package subscript(door: Door) -> [ListenAddress] {
       get {

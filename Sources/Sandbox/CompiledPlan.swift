@@ -123,6 +123,7 @@ struct CompiledPlan {
     case .datagram(let address, let port): return entry(CSANDBOX_PROBE_DATAGRAM_REFUSED, place(address), port: port)
     case .stream(let address, let port): return entry(CSANDBOX_PROBE_STREAM_REFUSED, place(address), port: port)
     case .rawSockets: return entry(CSANDBOX_PROBE_RAW_REFUSED)
+    case .localSocket(let path): return entry(CSANDBOX_PROBE_LOCAL_UNREACHABLE, place(path))
     case .reading(let path): return entry(CSANDBOX_PROBE_UNREADABLE, place(path))
     case .writing(let path): return entry(CSANDBOX_PROBE_UNWRITABLE, place(path))
     }

@@ -9,6 +9,8 @@ package struct SelfConfinement: Equatable, Sendable {
     /// Appending to files and making them; reading none.
     case append
     case cgroup
+    /// Taking files away: the admin socket, at the end.
+    case remove
   }
   package struct Place: Hashable, Sendable {
     package let path: String
@@ -36,7 +38,11 @@ package struct SelfConfinement: Equatable, Sendable {
 
   /// `read` are the files that a reload reads again: the policy and what it names. Editors replace files, so it is their
   /// folders that stay readable; of the log it is the folder that a new one may be made in.
-  package static func serving(read: [String], log: String?, folder: (String) -> [String]) -> SelfConfinement {
+  /// Who asks by the admin socket is looked up in /proc; of others' memory and environment nothing is readable there,
+  /// since Landlock keeps the processes outside of a domain from being traced.
+  package static func serving(
+    read: [String], log: String?, adminSocket: String? = nil, folder: (String) -> [String]
+  ) -> SelfConfinement {
     var places: [Place] = []
     for path in read {
       places.append(Place(path, .read))
@@ -45,6 +51,10 @@ package struct SelfConfinement: Equatable, Sendable {
     if let log {
       places.append(Place(log, .append))
       places += folder(log).map { Place($0, .append) }
+    }
+    if let adminSocket {
+      places.append(Place("/proc", .read))
+      places += folder(adminSocket).map { Place($0, .remove) }
     }
     return SelfConfinement(places, supervises: false)
   }
@@ -68,9 +78,14 @@ package struct SelfConfinement: Equatable, Sendable {
   /// Folders that hold far more than what the gate has in them, a line each.
   package var broad: [String] {
     places.filter { Self.broadFolders.contains($0.path) }.map { place in
-      place.reach == .read
-        ? "reads all below \(place.path), where its policy or a password file stands; give them a folder of their own, such as /etc/sluice"
-        : "writes all below \(place.path), where its log stands; give that a folder of its own, such as /var/log/sluice"
+      switch place.reach {
+      case .read:
+        "reads all below \(place.path), where its policy or a password file stands; give them a folder of their own, such as /etc/sluice"
+      case .append, .cgroup:
+        "writes all below \(place.path), where its log stands; give that a folder of its own, such as /var/log/sluice"
+      case .remove:
+        "may remove files below \(place.path), where its admin socket stands; give that a folder of its own, such as /run/sluice"
+      }
     }
   }
 

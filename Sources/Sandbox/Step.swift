@@ -56,6 +56,7 @@ package enum Probe: Hashable, Sendable {
   case datagram(String, port: UInt16)
   case stream(String, port: UInt16)
   case rawSockets
+  case localSocket(String)
   case reading(String)
   case writing(String)
 }
@@ -194,6 +195,7 @@ extension Probe: CustomStringConvertible {
     case .datagram(let address, let port): "udp to \(address) port \(port) is refused"
     case .stream(let address, let port): "tcp to \(address) port \(port) is refused, or the gate's"
     case .rawSockets: "raw and packet sockets are refused"
+    case .localSocket(let path): "the socket \(path) is out of reach"
     case .reading(let path): "\(path) cannot be read"
     case .writing(let path): "\(path) cannot be written"
     }

@@ -92,7 +92,7 @@ struct Doctor: ParsableCommand {
 private struct DenyAllSource: PolicySource {
   let name: String
 
-  func load(replacing old: Policy?) -> Policy? { Policy.denyAll(clients: [name]) }
+  func load(replacing old: Policy?, _ say: (String) -> Void) -> Policy? { Policy.denyAll(clients: [name]) }
 }
 
 /// What was found, printed as it comes.

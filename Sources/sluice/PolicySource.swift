@@ -14,13 +14,13 @@ enum PolicyOnDisk {
   /// Says what is wrong with the file, or only doubtful; nil when it is no policy. `read` is told of each file that was
   /// opened for it, and whether that went well.
   static func load(
-    _ path: String, inheriting old: Policy? = nil, sandbox: String? = nil,
+    _ path: String, inheriting old: Policy? = nil, sandbox: String? = nil, say: (String) -> Void = Messages.say,
     read: @escaping (String, Bool) -> Void = { _, _ in }
   ) -> Policy? {
     let bytes = FileBytes.read(path, bytesMax: policyBytesMax)
     read(path, bytes != nil)
     guard let bytes else {
-      Messages.say("\(path): cannot be read (it must exist, be readable, and be at most 16 MiB)")
+      say("\(path): cannot be read (it must exist, be readable, and be at most 16 MiB)")
       return nil
     }
     let loaded = PolicyFile.parse(
@@ -30,8 +30,8 @@ enum PolicyOnDisk {
       read(path, bytes != nil)
       return bytes
     }
-    for warning in loaded.warnings { Messages.say(warning.asWarning) }
-    for problem in loaded.problems { Messages.say("\(problem)") }
+    for warning in loaded.warnings { say(warning.asWarning) }
+    for problem in loaded.problems { say("\(problem)") }
     return loaded.policy
   }
 }
@@ -51,30 +51,36 @@ final class FilePolicySource: PolicySource {
 
   /// Gives up all that the gate does not need, and says what the kernel cannot hold. What was read up to now can be read
   /// again, where it stands.
-  func confine(log: String?) throws(ServerError) {
-    let confinement = SelfConfinement.serving(read: files.sorted(), log: log, folder: SelfConfinement.folders)
+  func confine(log: String?, adminSocket: String?) throws(ServerError) {
+    let confinement = SelfConfinement.serving(
+      read: files.sorted(), log: log, adminSocket: adminSocket, folder: SelfConfinement.folders)
     for right in confinement.broad { Messages.warn("a gate that confines itself still \(right)") }
     try confinement.enterOrFail()
     isConfined = true
   }
 
-  func load(replacing old: Policy?) -> Policy? {
+  var file: String? { path }
+
+  func load(replacing old: Policy?, _ say: (String) -> Void) -> Policy? {
     guard let path else {
-      if old == nil { Messages.warn("no --policy: everything is denied. Write one and start with --policy FILE") }
+      if old == nil { say("warning: no --policy: everything is denied. Write one and start with --policy FILE") }
       return Policy.denyAll(clients: sandbox.map { [$0] } ?? [])
     }
-    return PolicyOnDisk.load(path, inheriting: old, sandbox: sandbox) { self.note($0, wasRead: $1) }
-  }
-
-  private func note(_ file: String, wasRead: Bool) {
-    if wasRead {
-      files.insert(file)
-    } else if isConfined, HostFile.mayRead(file) {
-      // Landlock refuses to open it, not to look.
-      Messages.say(
+    var refused: [String] = []
+    let policy = PolicyOnDisk.load(path, inheriting: old, sandbox: sandbox, say: say) { file, wasRead in
+      if wasRead {
+        self.files.insert(file)
+      } else if self.isConfined, HostFile.mayRead(file) {
+        // Landlock refuses to open it, not to look.
+        refused.append(file)
+      }
+    }
+    for file in refused {
+      say(
         "\(file): this gate has confined itself to the folders that it read from at its start; restart it to use this file"
       )
     }
+    return policy
   }
 }
 

@@ -10,9 +10,11 @@ import Wire
 struct SandboxWish {
   private let options: Run
   private let policy: Policy
+  /// Those of a running gate, where it is not the policy that decides.
+  private let gateRules: NetworkPolicy?
 
-  init(_ options: Run, _ policy: Policy) {
-    (self.options, self.policy) = (options, policy)
+  init(_ options: Run, _ policy: Policy, gateRules: NetworkPolicy? = nil) {
+    (self.options, self.policy, self.gateRules) = (options, policy, gateRules)
   }
 
   func plan(isForeground: Bool, canaries: [Probe]) throws(LaunchFailure) -> Plan {
@@ -140,6 +142,7 @@ struct SandboxWish {
   // MARK: - Ports
 
   private var network: NetworkPolicy {
+    if let gateRules { return gateRules }
     guard case .client(let client) = policy.identify(source: .v4(0), sandbox: options.name) else {
       return policy.fallback.network
     }
@@ -171,7 +174,7 @@ struct SandboxWish {
 
   // MARK: - Probes
 
-  private static let probeName = "probe.sluice.invalid"
+  static let probeName = "probe.sluice.invalid"
 
   private func probes(_ paths: SandboxPaths) -> [Probe] {
     var probes: [Probe] = [
@@ -195,14 +198,11 @@ struct SandboxWish {
         shown.contains { path.isAtOrBelow($0) } || path.hasPrefix("/usr/") || path.hasPrefix("/dev/")
       if !isShown { probes.append(.reading(path)) }
     }
+    for path in [options.gate, policy.settings.listen.admin].compactMap({ $0 }).compactMap({ HostFile.realPath($0) }) {
+      probes.append(.localSocket(path))
+    }
     return probes
   }
 
-  private func isRefused(_ name: HostName) -> Bool {
-    guard !network.isReportOnly else { return false }
-    let target = Target(host: .name(name), port: 443)
-    guard case .refuse = network.judge(target, nowUnix: Clock.wallMs() / 1000) else { return false }
-    // A rule for every name on another port lets the name be looked up.
-    return !network.defaultAllows && !network.allow.contains { $0.pattern == .any }
-  }
+  private func isRefused(_ name: HostName) -> Bool { network.refuses(name, nowUnix: Clock.wallMs() / 1000) }
 }

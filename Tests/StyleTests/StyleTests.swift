@@ -31,6 +31,7 @@ import Testing
     "Flow/Bench.swift": "one flow has it, and the access to that is checked; nothing in it calls out",
     "Gate/Worker.swift": "the conditions change between events alone",
     "Kernel/Descriptor.swift": "one buffer for strerror_r, for the time of a closure",
+    "Kernel/LocalSocket.swift": "C strings, arrays and locals for the time of a call",
     "Kernel/Socket.swift": "the scratch buffer is owned by its class; addresses are locals",
     "Kernel/Datagrams.swift": "two buffers owned by their class, and arrays for the time of a call",
     "Kernel/PipePool.swift": "two descriptors in a tuple",

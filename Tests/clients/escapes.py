@@ -139,6 +139,24 @@ def the_log_of_the_gate():
     return writes(facts["log"])
 
 
+def is_answered(path):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(5)
+        sock.connect(path)
+        sock.sendall(b'{"command":"status"}\n')
+        return json.loads(sock.makefile().readline())["ok"]
+
+
+@probe
+def the_admin_socket_of_a_gate():
+    return is_answered(facts["admin"])
+
+
+@probe
+def an_admin_socket_that_stands_in_the_workspace():
+    return is_answered(facts["workspace"] + "/gate.sock")
+
+
 @probe
 def the_policy():
     return reads(facts["policy"])

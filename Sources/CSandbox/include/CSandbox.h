@@ -57,6 +57,7 @@ enum csandbox_probe {
   CSANDBOX_PROBE_RAW_REFUSED,
   CSANDBOX_PROBE_UNREADABLE,
   CSANDBOX_PROBE_UNWRITABLE,
+  CSANDBOX_PROBE_LOCAL_UNREACHABLE,   // first: the path of a unix socket
 };
 
 // Texts are places in one block of NUL-terminated texts; place 0 is the empty one.
@@ -113,9 +114,10 @@ int csandbox_send(int control, uint32_t kind, int32_t code);
 // Waits for a message and leaves it where it is. 1, or -EPIPE.
 int csandbox_peek(int control, struct csandbox_message *message);
 
-// What waits for signals and messages: 1 a signal (its number in *signal), 2 a message, 0 neither.
+// What waits for signals and messages: 1 a signal (its number in *signal), 2 a message, 3 the lifeline has ended, 0 none
+// of them. No lifeline is -1.
 int csandbox_signals_open(void);
-int csandbox_wait(int signals, int control, int timeout_ms, int *signal);
+int csandbox_wait(int signals, int control, int lifeline, int timeout_ms, int *signal);
 
 // The terminal: whether this process stands in its foreground; giving it to a group; stopping as the command did.
 int csandbox_in_foreground(void);
@@ -141,7 +143,7 @@ void csandbox_sweep(const char *base, const char *prefix);
 
 // What the gate's own process keeps: no capability, no file but these, no system call but those that it makes. Of every
 // thread, so it is called while there is one; threads inherit it.
-enum csandbox_reach_kind { CSANDBOX_REACH_READ = 0, CSANDBOX_REACH_APPEND, CSANDBOX_REACH_CGROUP };
+enum csandbox_reach_kind { CSANDBOX_REACH_READ = 0, CSANDBOX_REACH_APPEND, CSANDBOX_REACH_CGROUP, CSANDBOX_REACH_REMOVE };
 struct csandbox_place {
   uint32_t text, kind;
 };
