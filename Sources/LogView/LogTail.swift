@@ -9,8 +9,8 @@ package struct LogTail {
 
   private let path: String
   private var file: GrowingFile
-  /// What stands at the path by now, while the old file may still be written to.
-  private var next: GrowingFile?
+  /// What has stood at the path since, in order, while the old file may still be written to.
+  private var next: [GrowingFile] = []
   private var buffer: [UInt8] = []
   private var isSkipping = false
   /// Lines that were too long, or cut off by the end of their file.
@@ -71,14 +71,16 @@ package struct LogTail {
     buffer.removeAll(keepingCapacity: true)
   }
 
-  /// At the end of the file: goes over to the new one once that is written to, and the old one has been read to its end.
+  /// At the end of the file: goes over to the next one once any later one is written to, and this one has been read to
+  /// its end.
   private mutating func moveOn(_ body: (Span<UInt8>) -> Bool) throws(SystemError) -> Bool {
     guard file.canGrow else { return false }
-    if next == nil {
-      guard let there = FileStamp(path: path), let here = file.stamp, !there.isSameFile(as: here) else { return false }
-      next = try GrowingFile(path: path)
+    if let there = FileStamp(path: path), let last = (next.last ?? file).stamp, !there.isSameFile(as: last) {
+      // Files that were put aside unwritten: the first of them gives way.
+      if next.count == Self.nextMax { next.removeFirst() }
+      next.append(try GrowingFile(path: path))
     }
-    guard let next, let size = next.stamp?.size, size > 0 else { return false }
+    guard next.contains(where: { ($0.stamp?.size ?? 0) > 0 }) else { return false }
     // The gate may have written to the old file between its end and this look at the new one.
     let kept = buffer.count
     if try file.read(into: &buffer) == .bytes {
@@ -86,8 +88,9 @@ package struct LogTail {
       return true
     }
     dropPartial()
-    file = next
-    self.next = nil
+    file = next.removeFirst()
     return true
   }
+
+  private static let nextMax = 8
 }

@@ -97,6 +97,23 @@ extension LogTail {
     #expect(tail.torn == 1)
   }
 
+  /// As logrotate does with a gate that has nothing to say for days; with `create` the gate may be late to take the new one.
+  @Test func filesThatWerePutAsideEmpty() throws {
+    try folder.append("1\n")
+    var tail = try LogTail(path: folder.log)
+    var seen = try tail.all()
+    for number in 1...3 {
+      try folder.rename(to: "old\(number)")
+      try folder.append("")
+      seen += try tail.all()
+    }
+    try folder.append("2\n", to: "old3")
+    seen += try tail.all()
+    try folder.append("3\n")
+    seen += try tail.all()
+    #expect(seen == ["1", "2", "3"] && tail.torn == 0)
+  }
+
   @Test func anyRotationAnywhere() throws {
     var random = SystemRandomNumberGenerator()
     try folder.append("")
