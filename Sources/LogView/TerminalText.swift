@@ -1,6 +1,5 @@
 // Text from the log as a terminal may get it: nothing but printable ASCII, all else shown by its number.
 // It relies on nothing of the text: escapes, controls, bidirectional marks and look-alike letters come out as `\u{…}`.
-
 import Wire
 
 package enum TerminalText {
