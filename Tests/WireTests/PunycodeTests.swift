@@ -4,7 +4,8 @@ import Wire
 
 @Suite struct PunycodeTests {
   @Test(arguments: [
-    ("bcher-kva", "bücher"), ("mnchen-3ya", "münchen"), ("e1afmkfd", "пример"), ("fiqs8s", "中国"), ("maana-pta", "mañana"),
+    ("bcher-kva", "bücher"), ("mnchen-3ya", "münchen"), ("e1afmkfd", "пример"), ("fiqs8s", "中国"),
+    ("maana-pta", "mañana"),
     ("penai-iye", "оpenai"), ("ihqwcrb4cv8a8dqg056pqjye", "他们为什么不说中文"), ("", ""), ("a-", "a"),
   ])
   func decodes(_ text: String, _ shown: String) { #expect(Punycode.decode(Array(text.utf8)) == shown) }
