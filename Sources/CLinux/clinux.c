@@ -21,6 +21,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -436,19 +437,21 @@ static void watched(sigset_t *signals) {
 }
 
 // splice(2) into a socket that is gone raises SIGPIPE, and no flag prevents it.
-int clinux_signal_block(void) {
+// They are read, where epoll tells of them, and no handler runs anywhere.
+int clinux_signal_open(void) {
   sigset_t signals;
   watched(&signals);
   if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) return -errno;
-  return -pthread_sigmask(SIG_BLOCK, &signals, NULL);
+  int result = pthread_sigmask(SIG_BLOCK, &signals, NULL);
+  if (result != 0) return -result;
+  int fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+  return fd < 0 ? -errno : fd;
 }
 
-int clinux_signal_wait(int timeout_ms) {
-  sigset_t signals;
-  watched(&signals);
-  struct timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000L};
-  int number = sigtimedwait(&signals, NULL, &timeout);
-  return number < 0 ? -errno : number;
+// Its number, or 0 when none waits.
+int clinux_signal_take(int fd) {
+  struct signalfd_siginfo seen;
+  return read(fd, &seen, sizeof seen) == sizeof seen ? (int)seen.ssi_signo : 0;
 }
 
 static void write_stamp(const struct stat *status, uint64_t stamp[4]) {
@@ -611,6 +614,10 @@ int64_t clinux_wall_ms(void) {
   return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+long clinux_current_folder(char *text, size_t room) {
+  return getcwd(text, room) ? (long)strlen(text) : -errno;
+}
+
 int clinux_cores(void) {
   cpu_set_t cores;
   if (sched_getaffinity(0, sizeof cores, &cores) < 0) return 1;
@@ -618,16 +625,20 @@ int clinux_cores(void) {
   return count > 0 ? count : 1;
 }
 
-int clinux_thread_start(const char *name, void *(*body)(void *), void *argument) {
+const char *clinux_environment(size_t index) { return environ[index]; }
+
+int clinux_thread_start(void *(*body)(void *), void *argument) {
   pthread_t thread;
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   int code = pthread_create(&thread, &attributes, body, argument);
   pthread_attr_destroy(&attributes);
-  if (code == 0) pthread_setname_np(thread, name);
   return -code;
 }
+
+// Of the calling thread: another's would be a file in /proc. A name that is too long is left out.
+void clinux_thread_name(const char *name) { pthread_setname_np(pthread_self(), name); }
 
 int clinux_interfaces(struct clinux_address *addresses, int count_max) {
   struct ifaddrs *list = NULL;

@@ -20,6 +20,9 @@ const char *sandbox_next(const char *text);
 int network_loopback_up(void);
 int network_address(const char *address);
 int network_local_route(int family);
+// 1 where a route says that the address is this namespace's own.
+int network_is_local(const char *address);
+int network_redirect(uint16_t port, int has_v6);
 int network_listen(uint16_t port, uint64_t flags);
 
 int mounts_new_root(uint64_t bytes, uint64_t inodes);
@@ -32,6 +35,7 @@ int mounts_temporary(const char *path, const char *mode, uint64_t bytes, uint64_
 int mounts_processes(const char *path);
 int mounts_terminals(const char *path);
 int mounts_mask(const char *path);
+int mounts_hide(const char *path);
 int mounts_enter(void);
 
 int confine_drop_bounding(void);
@@ -39,6 +43,7 @@ int confine_lock_securebits(void);
 int confine_drop_capabilities(void);
 int confine_landlock(const char *writable, uint64_t count, const char *devices);
 int confine_seccomp(void);
+int confine_gate_seccomp(int supervises);
 
 // 1: held, 0: something got through.
 int probe_holds(const struct csandbox_step *step, const char *first);

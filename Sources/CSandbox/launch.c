@@ -76,6 +76,13 @@ int csandbox_receive(int control, struct csandbox_message *message, int *fds, in
   return 1;
 }
 
+int csandbox_peek(int control, struct csandbox_message *message) {
+  ssize_t got;
+  do got = recv(control, message, sizeof *message, MSG_PEEK);
+  while (got < 0 && errno == EINTR);
+  return got == sizeof *message ? 1 : -EPIPE;
+}
+
 // Waits for the parent's word; without a parent there is nothing to go on for.
 static int32_t await(int control, uint32_t kind) {
   struct csandbox_message message;
@@ -281,6 +288,15 @@ static int listen_for(struct inside *inside, const struct csandbox_step *step) {
   return 0;
 }
 
+// What got through ends the launch, unless all that is tried is to be told.
+static int try_probe(struct inside *inside, uint32_t index, const char *first) {
+  int holds = probe_holds(&inside->plan->steps[index], first);
+  struct csandbox_message message = {.kind = holds ? CSANDBOX_HELD : CSANDBOX_BROKEN, .step = index};
+  if (!holds || inside->plan->reports_probes) send_message(inside->control, &message, NULL, 0);
+  if (!holds && !inside->plan->reports_probes) _exit(125);
+  return 0;
+}
+
 static int perform(struct inside *inside, uint32_t index) {
   const struct csandbox_step *step = &inside->plan->steps[index];
   const char *first = inside->plan->texts + step->first, *second = inside->plan->texts + step->second;
@@ -292,6 +308,7 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_ADDRESS: return network_address(first);
     case CSANDBOX_LOCAL_ROUTE: return network_local_route((int)step->number);
     case CSANDBOX_SETTING: return write_setting(first, second);
+    case CSANDBOX_REDIRECT: return network_redirect((uint16_t)step->number, step->more == 1);
     case CSANDBOX_LISTEN: return listen_for(inside, step);
     case CSANDBOX_HAND_OUT: return hand_out(inside);
     case CSANDBOX_NEW_ROOT: return mounts_new_root(step->number, step->more);
@@ -304,6 +321,7 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_PROCESSES: return mounts_processes(first);
     case CSANDBOX_TERMINALS: return mounts_terminals(first);
     case CSANDBOX_MASK: return mounts_mask(first);
+    case CSANDBOX_HIDE: return mounts_hide(first);
     case CSANDBOX_ENTER_ROOT: return mounts_enter();
     case CSANDBOX_LIMIT: return set_limit(step->number, step->more);
     case CSANDBOX_DROP_BOUNDING: return confine_drop_bounding();
@@ -319,11 +337,7 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_SECCOMP: return confine_seccomp();
     // Closed by the exec, so that until then a failure can be told.
     case CSANDBOX_CLOSE_DESCRIPTORS: FAIL_IF(syscall(SYS_close_range, 3, ~0U, 4 /* CLOEXEC */) < 0, "close_range"); return 0;
-    case CSANDBOX_PROBE:
-      if (!inside->is_probe || probe_holds(step, first)) return 0;
-      struct csandbox_message broken = {.kind = CSANDBOX_BROKEN, .step = index};
-      send_message(inside->control, &broken, NULL, 0);
-      _exit(125);
+    case CSANDBOX_PROBE: return inside->is_probe ? try_probe(inside, index, first) : 0;
     case CSANDBOX_EXEC:
       if (inside->is_probe) _exit(0);
       return execute(first, step->number, step->more);

@@ -1,6 +1,6 @@
 // The sandbox's file system: a small tmpfs as root, and in it what the plan names, each mount moved in by descriptor.
-// Paths outside are resolved below the old root, paths inside below the new one without following any symbolic link: what
-// an earlier run left in the workspace leads nowhere.
+// Paths outside are resolved below the old root, paths inside below the new one, both without following any symbolic link:
+// what another run leaves in the workspace leads nowhere, even while this one starts.
 #define _GNU_SOURCE
 #include "inside.h"
 
@@ -168,7 +168,7 @@ static int bind_onto(int source, int target, uint64_t flags) {
 }
 
 int mounts_bind(const char *outside, const char *inside, uint64_t flags) {
-  int source = open_below(old_root, outside, RESOLVE_IN_ROOT);
+  int source = open_below(old_root, outside, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
   FAIL_IF(source < 0, "open");
   struct stat status;
   FAIL_IF(fstat(source, &status) < 0, "stat");
@@ -230,7 +230,8 @@ int mounts_terminals(const char *path) {
   return mount_new("devpts", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, path);
 }
 
-int mounts_mask(const char *path) {
+// An empty folder on a folder, and on a file `blank`, a file of the old root or of its scratch space.
+static int cover(const char *path, int blank_root, const char *blank, uint64_t flags) {
   int target = open_inside(path);
   FAIL_IF(target < 0, "open");
   struct stat status;
@@ -245,13 +246,25 @@ int mounts_mask(const char *path) {
       close(tree);
     }
   } else {
-    int nothing = open_below(old_root, "/dev/null", RESOLVE_IN_ROOT);
-    FAIL_IF(nothing < 0, "open(/dev/null)");
-    result = bind_onto(nothing, target, CSANDBOX_BIND_DEVICE);
+    int nothing = open_below(blank_root, blank, RESOLVE_IN_ROOT);
+    FAIL_IF(nothing < 0, "open(blank)");
+    result = bind_onto(nothing, target, flags);
     close(nothing);
   }
   close(target);
   return result;
+}
+
+// Programs that read it find it empty.
+int mounts_mask(const char *path) { return cover(path, old_root, "/dev/null", CSANDBOX_BIND_DEVICE); }
+
+// Nobody may open it, nor change that: the mount is read-only.
+int mounts_hide(const char *path) {
+  static const char *const blank = "/hidden";
+  int fd = open(blank, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0);
+  FAIL_IF(fd < 0 && errno != EACCES, "open(/hidden)");
+  if (fd >= 0) close(fd);
+  return cover(path, AT_FDCWD, blank, 0);
 }
 
 int mounts_enter(void) {

@@ -25,27 +25,32 @@ struct request {
   char attributes[64];
 };
 
-// Sends one request and waits for its acknowledgement.
-static int ask(struct request *request) {
+union answer {
+  struct nlmsghdr head;
+  char bytes[1024];
+};
+
+// Sends one request and waits for the first answer: its size, at least that of a header.
+static ssize_t exchange(struct request *request, union answer *answer) {
   int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
   FAIL_IF(fd < 0, "socket(AF_NETLINK)");
-  request->head.nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
-  int result = -EPROTO;
+  request->head.nlmsg_flags |= NLM_F_REQUEST;
   sandbox_stage = "rtnetlink";
-  if (send(fd, request, request->head.nlmsg_len, 0) < 0) {
-    result = -errno;
-  } else {
-    union {
-      struct nlmsghdr head;
-      char bytes[1024];
-    } answer;
-    ssize_t got = recv(fd, &answer, sizeof answer, 0);
-    if (got < 0) result = -errno;
-    else if ((size_t)got >= NLMSG_LENGTH(sizeof(struct nlmsgerr)) && answer.head.nlmsg_type == NLMSG_ERROR)
-      result = ((struct nlmsgerr *)NLMSG_DATA(&answer.head))->error;
-  }
+  ssize_t got = send(fd, request, request->head.nlmsg_len, 0);
+  if (got >= 0) got = recv(fd, answer, sizeof *answer, 0);
+  if (got < 0) got = -errno;
   close(fd);
-  return result;
+  return got >= 0 && (size_t)got < NLMSG_HDRLEN ? -EPROTO : got;
+}
+
+// One request that is acknowledged.
+static int ask(struct request *request) {
+  union answer answer;
+  request->head.nlmsg_flags |= NLM_F_ACK;
+  ssize_t got = exchange(request, &answer);
+  if (got < 0) return (int)got;
+  if ((size_t)got < NLMSG_LENGTH(sizeof(struct nlmsgerr)) || answer.head.nlmsg_type != NLMSG_ERROR) return -EPROTO;
+  return ((struct nlmsgerr *)NLMSG_DATA(&answer.head))->error;
 }
 
 int network_loopback_up(void) {
@@ -63,14 +68,19 @@ static void append(struct request *request, unsigned short type, const void *val
   request->head.nlmsg_len = NLMSG_ALIGN(request->head.nlmsg_len) + RTA_ALIGN(attribute->rta_len);
 }
 
+// 1 for IPv6, 0 for IPv4.
+static int parse(const char *text, struct in6_addr *bytes) {
+  if (inet_pton(AF_INET6, text, bytes) == 1) return 1;
+  if (inet_pton(AF_INET, text, bytes) == 1) return 0;
+  sandbox_stage = "inet_pton";
+  return -EINVAL;
+}
+
 // Beside 127.0.0.1 and ::1: resolvers do not ask for a family that has no other address (AI_ADDRCONFIG).
 int network_address(const char *text) {
   struct in6_addr bytes;
-  int is_v6 = inet_pton(AF_INET6, text, &bytes) == 1;
-  if (!is_v6 && inet_pton(AF_INET, text, &bytes) != 1) {
-    sandbox_stage = "inet_pton";
-    return -EINVAL;
-  }
+  int is_v6 = parse(text, &bytes);
+  if (is_v6 < 0) return is_v6;
   struct request request = {
       .head = {.nlmsg_type = RTM_NEWADDR, .nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL,
                .nlmsg_len = NLMSG_LENGTH(sizeof request.address)},
@@ -92,6 +102,21 @@ int network_local_route(int family) {
   return ask(&request);
 }
 
+int network_is_local(const char *text) {
+  struct in6_addr bytes;
+  int is_v6 = parse(text, &bytes);
+  if (is_v6 < 0) return is_v6;
+  struct request request = {
+      .head = {.nlmsg_type = RTM_GETROUTE, .nlmsg_len = NLMSG_LENGTH(sizeof request.route)},
+      .route = {.rtm_family = is_v6 ? AF_INET6 : AF_INET, .rtm_dst_len = is_v6 ? 128 : 32}};
+  append(&request, RTA_DST, &bytes, is_v6 ? 16 : 4);
+  union answer answer;
+  ssize_t got = exchange(&request, &answer);
+  if (got < 0) return (int)got;
+  if ((size_t)got < NLMSG_LENGTH(sizeof(struct rtmsg)) || answer.head.nlmsg_type != RTM_NEWROUTE) return 0;
+  return ((struct rtmsg *)NLMSG_DATA(&answer.head))->rtm_type == RTN_LOCAL;
+}
+
 static int set(int fd, int level, int option) { return setsockopt(fd, level, option, &(int){1}, sizeof(int)); }
 
 // Options are those that the gate gives its own listeners: what is accepted inherits TCP_NODELAY, and a datagram tells
@@ -107,6 +132,9 @@ int network_listen(uint16_t port, uint64_t flags) {
     FAIL_IF(set(fd, SOL_SOCKET, SO_REUSEADDR) < 0, "setsockopt(SO_REUSEADDR)");
     FAIL_IF(set(fd, IPPROTO_TCP, TCP_NODELAY) < 0, "setsockopt(TCP_NODELAY)");
   }
+  // It may be handed connections to other addresses than its own.
+  FAIL_IF(flags & CSANDBOX_LISTEN_REDIRECTED && set(fd, is_v6 ? IPPROTO_IPV6 : IPPROTO_IP, is_v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT) < 0,
+          "setsockopt(TRANSPARENT)");
   uint32_t v4 = flags & CSANDBOX_LISTEN_LOOPBACK ? INADDR_LOOPBACK : INADDR_ANY;
   struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(v4)};
   struct sockaddr_in6 any6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};

@@ -19,6 +19,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -37,15 +38,15 @@ int csandbox_signals_open(void) {
   return fd < 0 ? -errno : fd;
 }
 
-int csandbox_wait(int signals, int control, int timeout_ms, int *number) {
-  struct pollfd waiting[2] = {{.fd = signals, .events = POLLIN}, {.fd = control, .events = POLLIN}};
-  if (poll(waiting, 2, timeout_ms) <= 0) return 0;
+int csandbox_wait(int signals, int control, int lifeline, int timeout_ms, int *number) {
+  struct pollfd waiting[3] = {{.fd = signals, .events = POLLIN}, {.fd = control, .events = POLLIN}, {.fd = lifeline, .events = POLLIN}};
+  if (poll(waiting, 3, timeout_ms) <= 0) return 0;
   struct signalfd_siginfo seen;
   if (waiting[0].revents && read(signals, &seen, sizeof seen) == sizeof seen) {
     *number = (int)seen.ssi_signo;
     return 1;
   }
-  return waiting[1].revents ? 2 : 0;
+  return waiting[1].revents ? 2 : waiting[2].revents ? 3 : 0;
 }
 
 // MARK: the terminal
@@ -74,6 +75,8 @@ int csandbox_may_write(const char *path, uint32_t uid, uint32_t gid) {
   return result;
 }
 
+int csandbox_may_read(const char *path) { return access(path, R_OK) == 0; }
+
 int csandbox_drop_groups(void) { return setgroups(0, NULL) < 0 ? -errno : 0; }
 
 int csandbox_file_kind(const char *path, uint32_t *uid, uint32_t *gid) {
@@ -84,6 +87,16 @@ int csandbox_file_kind(const char *path, uint32_t *uid, uint32_t *gid) {
   if (S_ISDIR(status.st_mode)) return 1;
   if (S_ISREG(status.st_mode)) return 2;
   return S_ISLNK(status.st_mode) ? 3 : 4;
+}
+
+int csandbox_device(const char *path, int itself, uint32_t *first, uint32_t *second) {
+  struct stat status;
+  if (stat(path, &status) < 0) return -errno;
+  if (itself && !S_ISBLK(status.st_mode)) return -ENOTBLK;
+  dev_t device = itself ? status.st_rdev : status.st_dev;
+  *first = major(device);
+  *second = minor(device);
+  return 0;
 }
 
 long csandbox_read_link(const char *path, char *text, size_t room) {
@@ -118,9 +131,10 @@ void csandbox_sweep(const char *base, const char *prefix) {
   for (struct dirent *entry; (entry = readdir(folder));) {
     const char *dash = strrchr(entry->d_name, '-');
     if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || !dash) continue;
-    int pid = atoi(dash + 1);
-    char path[PATH_MAX];
-    if (pid <= 0 || kill(pid, 0) == 0 || errno != ESRCH) continue;
+    char path[PATH_MAX], *end;
+    long pid = strtol(dash + 1, &end, 10);
+    if (pid <= 0 || pid > INT_MAX || *end || kill((pid_t)pid, 0) == 0 || errno != ESRCH) continue;
+    // A cgroup that still holds a process stays.
     if (snprintf(path, sizeof path, "%s/%s", base, entry->d_name) < (int)sizeof path) rmdir(path);
   }
   closedir(folder);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static int waiting_socket(int family, int type, int seconds) {
@@ -83,7 +84,7 @@ static int open_to(const char *address, int type, uint16_t port, int *fd) {
   return *fd < 0 ? -1 : connect4(*fd, ntohl(v4.s_addr), port);
 }
 
-// Refused at once: neither sent away nor swallowed.
+// Refused at once, or taken by the gate, where the address is the sandbox's own: neither sent away nor swallowed.
 static int is_refused(const char *address, int type, uint16_t port) {
   int fd = -1, result = open_to(address, type, port, &fd);
   if (result == 0 && type == SOCK_DGRAM) {
@@ -91,8 +92,11 @@ static int is_refused(const char *address, int type, uint16_t port) {
     result = write(fd, &byte, 1) < 0 || read(fd, &byte, 1) < 0 ? -1 : 0;
   }
   int code = errno;
+  int is_held = result < 0 ? code == ECONNREFUSED : type == SOCK_STREAM && network_is_local(address) == 1;
+  // The gate has nothing to wait for.
+  if (fd >= 0 && type == SOCK_STREAM) setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
   if (fd >= 0) close(fd);
-  return result < 0 && code == ECONNREFUSED;
+  return is_held;
 }
 
 static int raw_is_refused(void) {
@@ -111,6 +115,19 @@ static int opens(const char *path, int flags) {
   return 1;
 }
 
+static int local_is_unreachable(const char *path) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  // No such path can be connected to by anybody.
+  if (strlen(path) >= sizeof address.sun_path) return 1;
+  memcpy(address.sun_path, path, strlen(path));
+  int fd = waiting_socket(AF_UNIX, SOCK_STREAM, 1);
+  if (fd < 0) return 0;
+  int result = connect(fd, (struct sockaddr *)&address, sizeof address), code = errno;
+  close(fd);
+  // One whose queue is full is reached all the same.
+  return result < 0 && code != EAGAIN && code != EINPROGRESS;
+}
+
 int probe_holds(const struct csandbox_step *step, const char *first) {
   switch ((enum csandbox_probe)step->number) {
     case CSANDBOX_PROBE_TARGET_REFUSED: return target_is_refused(first);
@@ -123,6 +140,7 @@ int probe_holds(const struct csandbox_step *step, const char *first) {
     case CSANDBOX_PROBE_RAW_REFUSED: return raw_is_refused();
     case CSANDBOX_PROBE_UNREADABLE: return !opens(first, O_RDONLY);
     case CSANDBOX_PROBE_UNWRITABLE: return !opens(first, O_WRONLY | O_CREAT);
+    case CSANDBOX_PROBE_LOCAL_UNREACHABLE: return local_is_unreachable(first);
   }
   return 0;
 }

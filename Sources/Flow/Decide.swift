@@ -99,6 +99,11 @@ extension Flow {
     _ reason: Reason, _ conditions: borrowing Conditions, line: SourceLine? = nil, address: IPAddress? = nil,
     detail: String? = nil, retryAfterSeconds: UInt64? = nil, wantsCredentials: Bool = false, isClientSlow: Bool = false
   ) -> Action {
+    // Nothing named a target: the log says where the connection went.
+    if target == nil, case .redirected(let address, let port, let name) = opening {
+      via = .address
+      target = Target(host: name.map(Host.name) ?? .address(address), port: port)
+    }
     var outcome = Outcome(reason.logEvent, reason, line: line, address: address)
     if reason == .rateLimited, let bucket = rule?.requests {
       let level = bucket.level(nowNs: conditions.nowNs)

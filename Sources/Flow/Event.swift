@@ -42,6 +42,8 @@ package enum Event: Sendable {
   case downloadLimited
   case deadlinePassed
   case policyReplaced
+  /// An operator wants it gone.
+  case operatorCloses
   /// The time to drain is over.
   case drainEnded
 }

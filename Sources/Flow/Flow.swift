@@ -71,7 +71,7 @@ package struct Flow: ~Copyable {
   /// What is needed until a tunnel stands, and then given back: an idle tunnel holds no buffer.
   var bench: Bench?
   var source: IPAddress
-  let sandbox: String?
+  package let sandbox: String?
   var opening: Opening
   var needsCredentials: Bool
   var hasAnsweredConnect = false
@@ -79,7 +79,7 @@ package struct Flow: ~Copyable {
   var isHeldToTLS = false
   var heldConcurrency: ConcurrencyLimit?
   var openedMs: UInt64 = 0
-  var lastActivityMs: UInt64 = 0
+  package internal(set) var lastActivityMs: UInt64 = 0
   private var outcome: Outcome?
   private var notice: Outcome?
   /// One line of what enforce would refuse is enough for a request.
@@ -143,6 +143,13 @@ package struct Flow: ~Copyable {
     default: false
     }
   }
+  /// Its target was let out, and it has an upstream or looks for one.
+  package var isLetOut: Bool {
+    switch state {
+    case .dialling, .readingHello, .peeking, .relaying, .exchanging: true
+    default: false
+    }
+  }
   package var hasInput: Bool { bench?.hasInput ?? false }
   package var hasAnswer: Bool { bench?.hasAnswer ?? false }
 
@@ -168,6 +175,7 @@ package struct Flow: ~Copyable {
     switch (state, event) {
     case (.ended, _): return .wait
     case (_, .policyReplaced): return policyReplaced(conditions)
+    case (_, .operatorCloses): return operatorCloses(conditions)
     case (.readingHead, _): return onReadingHead(event, conditions)
     case (.readingProxyHeader, _): return onReadingProxyHeader(event, conditions)
     case (.readingRedirected, _): return onReadingRedirected(event, conditions)

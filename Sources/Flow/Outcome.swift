@@ -3,7 +3,7 @@
 package import Policy
 package import Wire
 
-package enum LogEvent: String, Sendable {
+package enum LogEvent: String, CaseIterable, Sendable {
   case denied, limited, closed, failed, revoked, policy
 }
 

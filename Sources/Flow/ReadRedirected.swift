@@ -25,7 +25,13 @@ extension Flow {
       target = destination
       return refuse(.loop, conditions, address: address)
     }
-    if name == nil && !isNamedByRule(destination, conditions) { return hasInput ? readOpening(conditions) : .wait }
+    // All that a sandbox sends comes here. Where no rule names the port, no name would help; on those of the web, whose
+    // clients speak first, the log has it.
+    let isHopeless =
+      sandbox != nil && port != 80 && port != 443 && !isReportOnly && !client.network.mayAllow(port: port)
+    if name == nil && !isHopeless && !isNamedByRule(destination, conditions) {
+      return hasInput ? readOpening(conditions) : .wait
+    }
     via = .address
     target = destination
     return identify(conditions)

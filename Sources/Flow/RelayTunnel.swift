@@ -135,6 +135,11 @@ extension Flow {
     return client
   }
 
+  /// `sluice close`: what stands is cut, what is not there yet is refused.
+  mutating func operatorCloses(_ conditions: borrowing Conditions) -> Action {
+    isLetOut ? replaced(.shutdown, rule?.line, conditions) : .wait
+  }
+
   private mutating func replaced(_ reason: Reason, _ line: SourceLine?, _ conditions: borrowing Conditions) -> Action {
     let isOpen = hasAnsweredConnect || state == .exchanging || state == .relaying
     if !isOpen { return refuse(reason, conditions, line: line) }

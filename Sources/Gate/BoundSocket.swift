@@ -4,11 +4,11 @@ import Kernel
 package import Policy
 
 package struct BoundSocket: Sendable {
-  package enum Transport: Sendable { case stream, datagram }
+  package enum Transport: Sendable, Equatable { case stream, datagram }
 
-  let door: Door
-  let transport: Transport
-  let raw: CInt
+  package let door: Door
+  package let transport: Transport
+  package let raw: CInt
   /// The sandbox that it was made in: all that comes by it is that client's.
   let sandbox: String?
 

@@ -79,6 +79,9 @@ extension Connection {
 
   mutating func openRelay(up isUp: Bool, down isDown: Bool) -> Action? {
     down.hold(flow.takeToClient())
+    // It is asked for twice where the first bytes are looked at in between.
+    if !isTunnel { worker.audit.count { $0.tunnels &+= 1 } }
+    isTunnel = true
     if isUp {
       up.open(.tunnel)
       let early = flow.takeAllForTunnel()
@@ -93,6 +96,7 @@ extension Connection {
   }
 
   mutating func sendRequest(_ body: BodyLength) -> Action? {
+    worker.audit.count { $0.requests &+= 1 }
     up.open(BodyMeter(body))
     down.isOpen = false
     up.hold(flow.takeToUpstream())

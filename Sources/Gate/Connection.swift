@@ -28,6 +28,7 @@ struct Connection: ~Copyable {
   var up = Channel()
   var down = Channel()
   var phase = Phase.open
+  var isTunnel = false
   var armedMs = UInt64.max
   var pacedUntilMs = UInt64.max
   /// When the tunnel is old enough to be worth TCP keep-alive: most end before, and never pay for its timers.

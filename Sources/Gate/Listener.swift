@@ -14,7 +14,7 @@ final class Listener: Source {
   private var socket: Descriptor?
   private let fd: CInt
   private let door: Door
-  private let sandbox: String?
+  let sandbox: String?
   private var slot = Slot.none
   private var isResting = false
   private var saidExhausted = false

@@ -6,9 +6,16 @@ package import Policy
 import Synchronization
 import Wire
 
-/// Where policies come from; it tells the user itself what is wrong with one.
+/// Where policies come from; it says what is wrong with one.
 package protocol PolicySource {
-  func load(replacing old: Policy?) -> Policy?
+  /// The file's path, where there is one.
+  var file: String? { get }
+  func load(replacing old: Policy?, _ say: (String) -> Void) -> Policy?
+}
+
+extension PolicySource {
+  package var file: String? { nil }
+  package func load(replacing old: Policy?) -> Policy? { load(replacing: old, Messages.say) }
 }
 
 package struct ServeOptions: Sendable {
@@ -17,28 +24,39 @@ package struct ServeOptions: Sendable {
   package var listen: [Door: [ListenAddress]]
   /// In place of `log.file`.
   package var logFile: String?
+  /// In place of `listen.admin`.
+  package var adminPath: String?
 
-  package init(workers: Int? = nil, listen: [Door: [ListenAddress]] = [:], logFile: String? = nil) {
+  package init(
+    workers: Int? = nil, listen: [Door: [ListenAddress]] = [:], logFile: String? = nil, adminPath: String? = nil
+  ) {
     self.workers = workers
     self.listen = listen
     self.logFile = logFile
+    self.adminPath = adminPath
   }
 }
 
 package enum ServerError: Error, CustomStringConvertible {
   case noPolicy
   case cannotListen(Door, ListenAddress, SystemError)
+  case cannotListenForAdmin(LocalSocketProblem)
   case cannotOpenLog(String, SystemError)
   case cannotStart(SystemError)
+  case cannotConfine(SystemError)
 
   package var description: String {
     switch self {
     case .noPolicy: "the policy did not load; nothing was started"
     case .cannotListen(let door, let address, let error):
       "cannot listen on \(address): \(error). Choose another address with --listen-\(door) or `listen: {\(door): …}`"
+    case .cannotListenForAdmin(let problem):
+      "cannot open the admin socket \(problem). Name a path in a folder of this user's with --listen-admin or `listen: {admin: …}`"
     case .cannotOpenLog(let path, let error):
       "cannot open the log \(path): \(error). Name a file that this user may write in `log: {file: …}`"
     case .cannotStart(let error): "cannot start: \(error)"
+    case .cannotConfine(let error):
+      "cannot give up what the gate does not need: \(error). Start it with --no-self-sandbox if that must be"
     }
   }
 }
@@ -47,15 +65,27 @@ package final class Server {
   /// How often the main thread looks after what has no event: /etc/hosts, interfaces, a log that waits for its disk.
   package static let roundMs = 2_000
   private static let unwritableRoundMs = 200
+  /// Lines of a reload on standard error; `sluice reload` shows more.
+  private static let changesShownMax = 20
   private static let hostsPath = "/etc/hosts"
   private static let hostsBytesMax = 4 << 20
+  /// Of files outside of the folders that a gate keeps when it confines itself.
+  static let replaced = "a file that was replaced since the start is read at the next start; what it said before holds"
 
-  private let source: any PolicySource
+  let source: any PolicySource
   private let options: ServeOptions
-  private var policy: Policy
-  private var listening: [(door: Door, address: SocketAddress)] = []
-  private let shared: Shared
-  private let workers: Int
+  /// With the sandboxes that are served.
+  var policy: Policy
+  private(set) var listening: [(door: Door, address: SocketAddress)] = []
+  let shared: Shared
+  let workers: Int
+  let startedMs = Clock.monotonicMs()
+  /// What the paths that it was given are relative to.
+  let startFolder = Machine.currentFolder()
+  /// What `run` waits in; nil for a gate that somebody else looks after.
+  private(set) var main: MainLoop?
+  private(set) var admin: AdminDesk?
+  private(set) var isDraining = false
   private let running = RunningWorkers()
   private var hostsFile: FileStamp?
   private var hosts = HostsTable.empty
@@ -73,30 +103,55 @@ package final class Server {
       var mailboxes: [Mailbox<WorkerMessage>] = []
       for _ in 0..<workers { mailboxes.append(try Mailbox()) }
       shared = Shared(
-        log: log, mailboxes: mailboxes, passwords: try PasswordVerifier(),
+        log: log, mailboxes: mailboxes, reports: try Mailbox(), passwords: try PasswordVerifier(),
         syntheticNames: SyntheticNames(policy.settings, listen: options.listen))
     } catch {
       throw .cannotOpenLog(logFile ?? "standard output", error)
     }
   }
 
+  /// Of the options, or of the policy; nil where nobody may ask.
+  package var adminPath: String? { options.adminPath ?? policy.settings.listen.admin }
+
+  /// Where lines go to: of the options, or of the policy; nil is standard output.
+  package var logFile: String? { options.logFile ?? policy.settings.log.file }
+
   /// Serves until a signal ends it. The exit status: 0, or 1 when log lines could not be written to the end.
-  package func run() throws(ServerError) -> Int32 {
-    let signals: Signals
-    do { signals = try Signals() } catch { throw .cannotStart(error) }
+  /// `whenBound` is called with the listeners there and no thread started.
+  package func run(whenBound: () throws(ServerError) -> Void) throws(ServerError) -> Int32 {
+    let main: MainLoop
+    do throws(SystemError) { main = try MainLoop(shared) } catch { throw .cannotStart(error) }
+    self.main = main
     ResourceLimits.raiseOpenFiles()
-    try start(try bindListeners())
+    let sockets = try bindListeners()
+    if let path = adminPath { admin = try AdminDesk(self, at: path, main) }
+    defer { admin?.close() }
+    try whenBound()
+    try start(sockets)
     announce()
-    serving: while true {
-      switch signals.wait(timeoutMs: shared.log.isUnwritable ? Self.unwritableRoundMs : Self.roundMs) {
-      case .reload: reload()
-      case .terminate: break serving
-      case nil: lookAround()
-      }
-    }
-    drain(signals)
+    serve(main)
+    drain(main)
     return finishLog() ? 0 : 1
   }
+
+  private func serve(_ main: MainLoop) {
+    var dueMs = Clock.monotonicMs() + UInt64(Self.roundMs)
+    while !isDraining {
+      let nowMs = Clock.monotonicMs()
+      if nowMs >= dueMs {
+        lookAround()
+        dueMs = nowMs + UInt64(shared.log.isUnwritable ? Self.unwritableRoundMs : Self.roundMs)
+      }
+      switch main.wait(msMax: dueMs - min(nowMs, dueMs)) {
+      case .reload: reload { _ in }
+      case .terminate: beginDrain()
+      case nil: break
+      }
+    }
+  }
+
+  /// As SIGTERM does.
+  func beginDrain() { isDraining = true }
 
   /// Serves sockets that were made in a sandbox. One worker has them all: one client is hardly more than a loop can
   /// carry, and no connection wakes a worker that does not get it. The caller's thread is its own; every `roundMs` it
@@ -178,7 +233,8 @@ package final class Server {
   }
 
   private func announce() {
-    let places = listening.map { "\($0.address) (\($0.door))" }.joined(separator: ", ")
+    var places = listening.map { "\($0.address) (\($0.door))" }.joined(separator: ", ")
+    if let path = admin?.path { places += "\(places.isEmpty ? "" : ", ")\(path) (admin)" }
     let from = "policy \(policy.hash)"
     Messages.say("listening on \(places), \(workers) worker\(workers == 1 ? "" : "s"), \(from)")
   }
@@ -189,34 +245,63 @@ package final class Server {
   }
 
   private func recordPolicy() {
+    record { log, policy in log.recordPolicy(policy, wallMs: Clock.wallMs()) }
+  }
+
+  /// A limit of `process_limits` ended a process of this client's, or kept one from starting.
+  package func recordLimit(_ limit: String, client: String) {
+    record { log, policy in log.recordLimit(limit, client: client, policy: policy, wallMs: Clock.wallMs()) }
+  }
+
+  /// A line of the main thread's own.
+  private func record(_ line: (AuditLog, Policy) -> Void) {
     let log = AuditLog(file: shared.log, sequence: shared.sequence)
-    log.recordPolicy(policy, wallMs: Clock.wallMs())
+    line(log, policy)
     log.flush()
   }
 
   // MARK: - While it serves
 
-  /// SIGHUP: the log is opened anew (it may have been renamed), and the policy is read again.
-  private func reload() {
-    if let error = shared.log.reopen() { Messages.warn("the log stays where it was: \(error)") }
-    guard let new = source.load(replacing: policy) else {
+  /// SIGHUP, or `sluice reload`: the log is opened anew (it may have been renamed), and the policy is read again.
+  func reload(_ finish: @escaping (Reloaded) -> Void) {
+    var messages: [String] = []
+    func say(_ text: String) {
+      messages.append(text)
+      Messages.say(text)
+    }
+    if let error = shared.log.reopen() { say("warning: the log stays where it was: \(error)") }
+    guard let read = source.load(replacing: policy, say) else {
       Messages.warn("the policy was not replaced; \(policy.hash) stays in force")
-      return
+      return finish(Reloaded(policy: policy, messages: messages))
     }
-    if new.settings.listen != policy.settings.listen || new.settings.log.file != policy.settings.log.file {
-      Messages.warn("changes of `listen` and `log.file` take effect at the next start")
-    }
-    if new.settings.dns.networks != policy.settings.dns.networks
-      || new.settings.limits.syntheticNames != policy.settings.limits.syntheticNames
-    {
-      Messages.warn("changes of `dns.networks` and `limits.synthetic_names` take effect at the next start")
+    let new = read.serving(sandboxes: admin?.sandboxNames ?? [], inheriting: policy)
+    for word in Self.takenUpLater(policy.settings, new.settings) {
+      say("warning: changes of \(word) take effect at the next start")
     }
     shared.syntheticNames.note(ttlSeconds: new.settings.dns.ttlSeconds)
+    let change = ReloadSummary(from: policy, to: new)
     policy = new
     readHosts()
     recordPolicy()
-    tellAll(.policy(policy, gateAddresses(), hosts))
     Messages.say("policy \(policy.hash) is in force")
+    for line in change.lines.prefix(Self.changesShownMax) { Messages.say("  \(line)") }
+    var result = Reloaded(policy: new, change: change, messages: messages)
+    survey { answers in
+      for case .replaced(let cut) in answers.bodies { result.cut += cut }
+      if result.cut > 0 { Messages.say("tunnels that policy \(new.hash) refuses: \(result.cut) were cut") }
+      finish(result)
+    } asking: { [hosts] token in
+      .policy(new, gateAddresses(), hosts, token: token)
+    }
+  }
+
+  private static func takenUpLater(_ old: Settings, _ new: Settings) -> [String] {
+    var words: [String] = []
+    if new.listen != old.listen || new.log.file != old.log.file { words.append("`listen` and `log.file`") }
+    if new.dns.networks != old.dns.networks || new.limits.syntheticNames != old.limits.syntheticNames {
+      words.append("`dns.networks` and `limits.synthetic_names`")
+    }
+    return words
   }
 
   package func lookAround() {
@@ -238,7 +323,10 @@ package final class Server {
     let stamp = FileStamp(path: Self.hostsPath)
     if stamp == hostsFile { return }
     hostsFile = stamp
-    guard let bytes = FileBytes.read(Self.hostsPath, bytesMax: Self.hostsBytesMax) else { return }
+    guard let bytes = FileBytes.read(Self.hostsPath, bytesMax: Self.hostsBytesMax) else {
+      if stamp != nil { Messages.warn("\(Self.hostsPath) cannot be read any more; \(Self.replaced)") }
+      return
+    }
     hosts = HostsTable.parse(bytes)
   }
 
@@ -249,17 +337,17 @@ package final class Server {
   // MARK: - End
 
   /// What stands may finish up to `timeouts.drain`; a second signal ends that wait.
-  private func drain(_ signals: Signals) {
+  private func drain(_ main: MainLoop) {
     let dueMs = Clock.monotonicMs() + policy.settings.timeouts.drainMs
     Messages.say("draining \(shared.liveConnections) connections")
     tellAll(.drain)
     while running.count > 0 && Clock.monotonicMs() < dueMs {
-      if signals.wait(timeoutMs: 20) == .terminate { break }
+      if main.wait(msMax: 20) == .terminate { break }
     }
     tellAll(.stop)
     var rounds = 0
     while running.count > 0 && rounds < 500 {
-      _ = signals.wait(timeoutMs: 10)
+      _ = main.wait(msMax: 10)
       rounds += 1
     }
   }

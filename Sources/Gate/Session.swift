@@ -5,10 +5,15 @@ import Kernel
 
 final class Session: Source {
   private let loop: Loop
+  let id: UInt64
+  /// Whose listener it came by.
+  let sandbox: String?
   private var connection: Connection
 
   init(worker: Worker, id: UInt64, socket: consuming Descriptor, flow: consuming Flow, lease: NameLease?) {
     loop = worker.loop
+    self.id = id
+    sandbox = flow.sandbox
     connection = Connection(worker: worker, id: id, socket: socket, flow: flow, lease: lease)
   }
 
@@ -33,4 +38,12 @@ final class Session: Source {
   func tellFromOutside(_ event: Event) { connection.tellFromOutside(event) }
   func closeIfQuiet() { connection.closeIfQuiet() }
   func closeNow() { connection.close(cut: true) }
+
+  // MARK: - What an operator asks
+
+  /// nil where nothing was let out, or all is over.
+  func facts() -> TunnelFacts? { connection.tunnelFacts() }
+  func addTo(_ counts: inout WorkerCounts) { connection.addTo(&counts) }
+  /// False where there is no such request (any more).
+  func closeForOperator(ordinal: UInt32?) -> Bool { connection.closeForOperator(ordinal: ordinal) }
 }

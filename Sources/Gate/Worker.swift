@@ -7,9 +7,14 @@ import Synchronization
 import Wire
 
 package enum WorkerMessage: Sendable {
-  case policy(Policy, GateAddresses, HostsTable)
+  case policy(Policy, GateAddresses, HostsTable, token: UInt64)
+  /// The same policy with other sandboxes: nothing that stands is touched by it.
+  case sandboxes(Policy)
   case surroundings(GateAddresses, HostsTable)
   case verified(VerifiedPassword)
+  case question(WorkerQuestion, token: UInt64)
+  case adopt([BoundSocket], token: UInt64)
+  case dismiss(sandbox: String, isCut: Bool, token: UInt64)
   case drain
   case stop
 }
@@ -19,17 +24,20 @@ package final class Shared: Sendable {
   let log: SharedAppendFile
   let sequence = AuditSequence()
   let mailboxes: [Mailbox<WorkerMessage>]
+  /// What workers answer to the main thread.
+  let reports: Mailbox<WorkerReport>
   let passwords: PasswordVerifier
   let syntheticNames: SyntheticNames
   private let connections = Atomic<Int>(0)
   private let nextId = Atomic<UInt64>(1)
 
   init(
-    log: SharedAppendFile, mailboxes: [Mailbox<WorkerMessage>], passwords: PasswordVerifier,
-    syntheticNames: SyntheticNames
+    log: SharedAppendFile, mailboxes: [Mailbox<WorkerMessage>], reports: Mailbox<WorkerReport>,
+    passwords: PasswordVerifier, syntheticNames: SyntheticNames
   ) {
     self.log = log
     self.mailboxes = mailboxes
+    self.reports = reports
     self.passwords = passwords
     self.syntheticNames = syntheticNames
   }
@@ -41,12 +49,13 @@ package final class Shared: Sendable {
 }
 
 final class Worker: LoopDelegate {
+  let index: Int
   let loop: Loop
   let names: Names
   let tools: PumpTools
   let passwords: PasswordCache
   let shared: Shared
-  private let audit: AuditLog
+  let audit: AuditLog
   private let mailbox: Mailbox<WorkerMessage>
   /// SAFETY of `@exclusivity(unchecked)`: it is changed at the beginning of a turn and by mail, when no flow looks at it.
   @safe @exclusivity(unchecked) private(set) var conditions: Conditions
@@ -55,13 +64,14 @@ final class Worker: LoopDelegate {
   private var desk: NameDesk?
   /// By slot index: it keeps the sessions alive, and is how a reload reaches them.
   private var sessions: ContiguousArray<Session?> = []
-  private var liveSessions = 0
-  private var isStopping = false
+  private var sessionCount = 0
+  private(set) var isStopping = false
 
   init(
     index: Int, shared: Shared, adopting listening: [BoundSocket], policy: Policy, gate: GateAddresses,
     hosts: HostsTable
   ) throws(SystemError) {
+    self.index = index
     self.shared = shared
     mailbox = shared.mailboxes[index]
     loop = try Loop()
@@ -73,22 +83,33 @@ final class Worker: LoopDelegate {
     names.report(to: self)
     try loop.watchMailbox(mailbox.fd)
     turnBegan()
-    if listening.contains(where: { $0.door == .dns }) { desk = NameDesk(worker: self) }
-    for bound in listening {
-      if bound.transport == .datagram {
-        try desk?.serveDatagrams(Descriptor(owning: bound.raw), sandbox: bound.sandbox)
-        continue
-      }
-      let listener = Listener(
-        socket: Descriptor(owning: bound.raw), door: bound.door, sandbox: bound.sandbox, worker: self)
-      try listener.begin()
-      listeners.append(listener)
+    for bound in listening { try serve(bound) }
+  }
+
+  /// Takes the socket over: where it throws, the socket is closed.
+  func serve(_ bound: BoundSocket) throws(SystemError) {
+    let socket = Descriptor(owning: bound.raw)
+    let desk = bound.door == .dns ? desk ?? NameDesk(worker: self) : nil
+    if let desk { self.desk = desk }
+    if bound.transport == .datagram {
+      try desk?.serveDatagrams(socket, sandbox: bound.sandbox)
+      return
     }
+    let listener = Listener(socket: socket, door: bound.door, sandbox: bound.sandbox, worker: self)
+    try listener.begin()
+    listeners.append(listener)
+  }
+
+  func closeListeners(of sandbox: String) {
+    for listener in listeners where listener.sandbox == sandbox { listener.close() }
+    listeners.removeAll { $0.sandbox == sandbox }
+    desk?.dismiss(sandbox)
   }
 
   func run() {
     loop.run(self)
     names.end()
+    report(0, .ended(counts()))
   }
 
   // MARK: - Sessions
@@ -120,7 +141,7 @@ final class Worker: LoopDelegate {
       sessions.append(contentsOf: repeatElement(nil, count: slot.index + 1 - sessions.count))
     }
     sessions[slot.index] = session
-    liveSessions += 1
+    sessionCount += 1
     if door == .transparent { session.tellFromOutside(.accepted) }
     loop.again(slot)
   }
@@ -151,10 +172,13 @@ final class Worker: LoopDelegate {
   func ended(_ slot: Slot) {
     sessions[slot.index] = nil
     loop.release(slot)
-    liveSessions -= 1
+    sessionCount -= 1
     shared.closed()
-    if isStopping && liveSessions == 0 { loop.stop() }
+    if isStopping && sessionCount == 0 { loop.stop() }
   }
+
+  /// Those that stand at this moment: one that ends meanwhile is among them still, and hears nothing more.
+  var liveSessions: [Session] { sessions.compactMap { $0 } }
 
   private func session(at slot: Slot) -> Session? { loop.isCurrent(slot) ? sessions[slot.index] : nil }
 
@@ -188,7 +212,11 @@ final class Worker: LoopDelegate {
   func mailArrived() {
     for message in mailbox.drain() {
       switch message {
-      case .policy(let policy, let gate, let hosts): replace(policy, gate, hosts)
+      case .policy(let policy, let gate, let hosts, let token): replace(policy, gate, hosts, token)
+      case .sandboxes(let policy): conditions.policy = policy
+      case .question(let question, let token): answer(question, token)
+      case .adopt(let sockets, let token): adopt(sockets, token)
+      case .dismiss(let sandbox, let isCut, let token): dismiss(sandbox, isCut: isCut, token)
       case .surroundings(let gate, let hosts):
         conditions.gate = gate
         names.replaceHosts(hosts)
@@ -199,7 +227,7 @@ final class Worker: LoopDelegate {
     }
   }
 
-  private func replace(_ policy: Policy, _ gate: GateAddresses, _ hosts: HostsTable) {
+  private func replace(_ policy: Policy, _ gate: GateAddresses, _ hosts: HostsTable, _ token: UInt64) {
     conditions.policy = policy
     conditions.gate = gate
     names.replaceHosts(hosts)
@@ -207,9 +235,11 @@ final class Worker: LoopDelegate {
     do throws(SystemError) {
       try names.replaceSettings(policy.settings)
     } catch {
-      Messages.warn("the resolver stays as it was: \(error)")
+      Messages.warn("the resolver stays as it was: \(error); \(Server.replaced)")
     }
+    let before = audit.counters.lines(.revoked)
     tellAll(.policyReplaced)
+    report(token, .replaced(cut: Int(clamping: audit.counters.lines(.revoked) - before)))
   }
 
   private func deliver(_ verified: VerifiedPassword) {
@@ -225,7 +255,7 @@ final class Worker: LoopDelegate {
     conditions.isDraining = true
     isStopping = true
     for session in sessions { session?.closeIfQuiet() }
-    if liveSessions == 0 { loop.stop() }
+    if sessionCount == 0 { loop.stop() }
   }
 
   private func stop() {

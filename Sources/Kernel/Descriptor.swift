@@ -40,6 +40,10 @@ package struct SystemError: Error, Equatable, CustomStringConvertible {
   /// EADDRNOTAVAIL of connect(2): no address, or no port of one, to connect from.
   package var isWithoutAddress: Bool { code == EADDRNOTAVAIL }
 
+  package var isMissingFile: Bool { code == ENOENT || code == ENOTDIR }
+  package var isRefusedConnection: Bool { code == ECONNREFUSED }
+  package var isForbidden: Bool { code == EACCES || code == EPERM }
+
   static func isExhaustion(_ code: CInt) -> Bool {
     switch code {
     case EMFILE, ENFILE, ENOBUFS, ENOMEM, EAGAIN, EADDRNOTAVAIL, ENOSPC: true

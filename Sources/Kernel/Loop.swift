@@ -103,12 +103,13 @@ package protocol LoopDelegate: AnyObject {
 
   package func run(_ delegate: any LoopDelegate) {
     isRunning = true
-    while isRunning { turn(delegate) }
+    while isRunning { turn(delegate, waitMsMax: .max) }
     delegate.turnEnded()
   }
 
-  private func turn(_ delegate: any LoopDelegate) {
-    let count = unsafe clinux_epoll_wait(epoll.raw, events, CInt(Self.eventsMax), timeoutMs())
+  /// One turn, for a thread that looks after other things in between.
+  package func turn(_ delegate: any LoopDelegate, waitMsMax: UInt64) {
+    let count = unsafe clinux_epoll_wait(epoll.raw, events, CInt(Self.eventsMax), timeoutMs(waitMsMax))
     // Only a bug can make epoll_wait fail: EINTR is none, and the arguments are ours.
     precondition(count >= 0, "epoll_wait failed: errno \(-count)")
     readClocks()
@@ -124,10 +125,11 @@ package protocol LoopDelegate: AnyObject {
     delegate.turnEnded()
   }
 
-  private func timeoutMs() -> CInt {
+  private func timeoutMs(_ waitMsMax: UInt64) -> CInt {
     if slots.hasQueued { return 0 }
-    guard let waitMs = slots.waitMs(nowMs: clinux_monotonic_ns() / 1_000_000) else { return -1 }
-    return CInt(clamping: waitMs)
+    let waitMs = slots.waitMs(nowMs: clinux_monotonic_ns() / 1_000_000) ?? .max
+    let shorter = min(waitMs, waitMsMax)
+    return shorter == .max ? -1 : CInt(clamping: shorter)
   }
 
   private func readClocks() {

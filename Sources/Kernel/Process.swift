@@ -3,18 +3,25 @@
 import CLinux
 import Glibc
 
-/// SIGTERM, SIGINT and SIGHUP as values that the main thread waits for; no handler runs anywhere.
-package struct Signals {
+/// SIGTERM, SIGINT and SIGHUP as values that the main thread reads; no handler runs anywhere.
+package struct Signals: ~Copyable {
   package enum Signal: Sendable { case reload, terminate }
+
+  private let descriptor: Descriptor
 
   /// Threads that start later inherit the mask.
   package init() throws(SystemError) {
-    let result = clinux_signal_block()
-    if result < 0 { throw SystemError("sigprocmask", code: -result) }
+    let fd = clinux_signal_open()
+    if fd < 0 { throw SystemError("signalfd", code: -fd) }
+    descriptor = Descriptor(owning: fd)
   }
 
-  package func wait(timeoutMs: Int) -> Signal? {
-    switch clinux_signal_wait(CInt(clamping: timeoutMs)) {
+  /// Readable while one waits.
+  package var fd: CInt { descriptor.raw }
+
+  /// nil when none waits.
+  package func take() -> Signal? {
+    switch clinux_signal_take(fd) {
     case SIGHUP: .reload
     case SIGTERM, SIGINT: .terminate
     default: nil
@@ -24,19 +31,21 @@ package struct Signals {
 
 package enum Threads {
   private final class Body {
+    let name: String
     let run: @Sendable () -> Void
-    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+    init(_ name: String, _ run: @escaping @Sendable () -> Void) { (self.name, self.run) = (name, run) }
   }
 
   /// A detached thread; it must not outlive what it uses, so it holds that itself.
   package static func start(name: String, _ run: @escaping @Sendable () -> Void) throws(SystemError) {
     // SAFETY: the body is retained here and released once, by the thread, or below if there is none.
-    let body = unsafe Unmanaged.passRetained(Body(run))
+    let body = unsafe Unmanaged.passRetained(Body(name, run))
     let result = unsafe clinux_thread_start(
-      name,
       { argument in
         guard let argument = unsafe argument else { return nil }
-        unsafe Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run()
+        let body = unsafe Unmanaged<Body>.fromOpaque(argument).takeRetainedValue()
+        unsafe clinux_thread_name(body.name)
+        body.run()
         return nil
       }, body.toOpaque())
     guard result < 0 else { return }
@@ -56,6 +65,15 @@ package enum Machine {
   /// Cores that this process may run on.
   package static func cores() -> Int { Int(clinux_cores()) }
   package static var processID: Int32 { getpid() }
+  package static var userID: UInt32 { geteuid() }
+
+  /// nil when it cannot be told, e.g. since the folder was removed.
+  package static func currentFolder() -> String? {
+    var text = [CChar](repeating: 0, count: 4096)
+    // SAFETY: the array lives through the call and has room for its count.
+    let count = unsafe text.withUnsafeMutableBufferPointer { unsafe clinux_current_folder($0.baseAddress, $0.count) }
+    return count > 0 ? String(decoding: text.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self) : nil
+  }
   package static func exit(status: Int32) -> Never { Glibc.exit(status) }
 }
 
@@ -64,6 +82,15 @@ package enum Environment {
     // SAFETY: nothing in this program changes its environment; the text is copied at once.
     guard let text = unsafe getenv(name) else { return nil }
     return unsafe String(cString: text)
+  }
+
+  package static func names() -> [String] {
+    var names: [String] = []
+    // SAFETY: as above; the list ends with NULL, and is not asked for what lies behind.
+    while let entry = unsafe clinux_environment(names.count) {
+      names.append(String(unsafe String(cString: entry).prefix { $0 != "=" }))
+    }
+    return names
   }
 }
 
@@ -114,6 +141,13 @@ package struct FileStamp: Equatable, Sendable {
 }
 
 package enum FileBytes {
+  /// Fails where `read` would, and says why.
+  package static func require(_ path: String) throws(SystemError) {
+    let fd = unsafe clinux_open_read(path)
+    if fd < 0 { throw SystemError("open \(path)", code: -fd) }
+    _ = Descriptor(owning: fd)
+  }
+
   /// The whole of a small file; nil when it cannot be read or is larger.
   package static func read(_ path: String, bytesMax: Int) -> [UInt8]? {
     let fd = unsafe clinux_open_read(path)
@@ -141,6 +175,29 @@ package enum StandardError {
       let written = unsafe bytes.withUnsafeBytes { unsafe clinux_write(STDERR_FILENO, $0.baseAddress, $0.count) }
       if written <= 0 { return }
       bytes = bytes.dropFirst(written)
+    }
+  }
+}
+
+package enum StandardPipes {
+  /// The next bytes of standard input, at most `bytesMax`; empty at its end.
+  package static func read(bytesMax: Int) throws(SystemError) -> [UInt8] {
+    var chunk = [UInt8](repeating: 0, count: bytesMax)
+    // SAFETY: the chunk lives through the call and has room for its count.
+    let count = unsafe chunk.withUnsafeMutableBytes { unsafe clinux_read(STDIN_FILENO, $0.baseAddress, $0.count) }
+    if count < 0 { throw SystemError("read standard input", code: CInt(-count)) }
+    chunk.removeLast(bytesMax - count)
+    return chunk
+  }
+
+  /// All of `bytes` to standard output.
+  package static func write(_ bytes: [UInt8]) throws(SystemError) {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      // SAFETY: the slice's own memory for the time of the call.
+      let written = unsafe rest.withUnsafeBytes { unsafe clinux_write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+      if written <= 0 { throw SystemError("write standard output", code: CInt(-written)) }
+      rest = rest.dropFirst(written)
     }
   }
 }

@@ -15,7 +15,7 @@ package final class SharedAppendFile: Sendable {
   /// A reader that is slow, not gone, may let this much wait before new tunnels are refused.
   private static let slowBytesMax = 1 << 20
 
-  private let path: String?
+  package let path: String?
   private let state: Mutex<State>
   private let unwritable = Atomic<Bool>(false)
   private let waiting = Atomic<Int>(0)

@@ -73,10 +73,14 @@ package enum Socket {
     var peer = clinux_address()
     let accepted = unsafe clinux_accept(fd, &peer)
     if accepted >= 0 { return .connection(Descriptor(owning: accepted), SocketAddress(peer)) }
-    switch -accepted {
-    case EAGAIN: return .wouldBlock
-    case EMFILE, ENFILE, ENOBUFS, ENOMEM: return .exhausted(SystemError("accept4", code: -accepted))
-    default: return .aborted
+    return refusedAccept(-accepted)
+  }
+
+  static func refusedAccept(_ code: CInt) -> Accepted {
+    switch code {
+    case EAGAIN: .wouldBlock
+    case EMFILE, ENFILE, ENOBUFS, ENOMEM: .exhausted(SystemError("accept4", code: code))
+    default: .aborted
     }
   }
 

@@ -24,6 +24,7 @@ package final class NetworkPolicy: Sendable {
   package let reportRule: AllowRule
   /// What lets out the rest under `default: allow`.
   private let defaultRule: AllowRule
+  private let allowedPorts: PortSet
   private let denyIndex: HostIndex
   private let allowIndex: HostIndex
 
@@ -44,6 +45,7 @@ package final class NetworkPolicy: Sendable {
       everything, limit: limits.limit(for: everything), usage: old?.defaultRule.usage ?? RuleUsage())
     everything.wireProtocol = .tcp
     reportRule = AllowRule(everything, limit: nil, usage: RuleUsage())
+    allowedPorts = PortSet(spec.allow.flatMap(\.ports.ranges))
     denyIndex = HostIndex(spec.deny.enumerated().map { ($0.offset, $0.element.pattern) })
     allowIndex = HostIndex(Self.leastSpecificFirst(allow))
   }
@@ -59,6 +61,9 @@ package final class NetworkPolicy: Sendable {
 
   /// Whether any allow rule is about an address.
   package var namesAddresses: Bool { allowIndex.namesAddresses }
+
+  /// Whether any host may be reached on this port; false means that its name need not be known.
+  package func mayAllow(port: UInt16) -> Bool { defaultAllows || allowedPorts.contains(port) }
 
   package func judge(_ target: Target, nowUnix: Int64) -> Verdict {
     if let rule = denying(target) { return .refuse(.deniedByRule, rule.line) }

@@ -35,6 +35,14 @@ package final class Client: Sendable {
     network = NetworkPolicy(spec.network, inheriting: old?.network)
   }
 
+  /// What a client, and so a sandbox, may be called.
+  package static func mayBeCalled(_ name: String) -> Bool {
+    let isWord = name.utf8.allSatisfy { byte in
+      byte &- 0x30 < 10 || (byte | 0x20) &- 0x61 < 26 || byte == 0x2d || byte == 0x2e || byte == 0x5f
+    }
+    return isWord && (1...64).contains(name.utf8.count) && name != Policy.fallbackName
+  }
+
   /// The length of the longest of its source networks that the address is in.
   fileprivate func match(_ source: IPAddress) -> Int? {
     sources.lazy.filter { $0.contains(source) }.map(\.length).max()
@@ -60,6 +68,10 @@ package final class Policy: Sendable {
   package let settings: Settings
   package let clients: [Client]
   package let fallback: Client
+  /// What a sandbox that the file does not name is held to.
+  let fallbackSpec: NetworkSpec
+  /// How many of the clients stand in the file; those behind them are sandboxes'.
+  private let fileClientCount: Int
   private let bySource: [Client]
   private let byUser: [Client]
   private let byName: [String: Client]
@@ -74,10 +86,27 @@ package final class Policy: Sendable {
     var before: [String: Client] = [:]
     for client in old?.clients ?? [] { before[client.name] = client }
     self.clients = clients.map { Client($0, inheriting: before[$0.name]) }
-    bySource = self.clients.filter { $0.proxyUser == nil }
-    byUser = self.clients.filter { $0.proxyUser != nil }
-    byName = Dictionary(self.clients.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    fallbackSpec = network
+    fileClientCount = clients.count
+    (bySource, byUser, byName) = Self.index(self.clients)
   }
+
+  /// The same policy with other sandboxes.
+  init(_ policy: Policy, clients: [Client]) {
+    (hash, logField, settings, fallback) = (policy.hash, policy.logField, policy.settings, policy.fallback)
+    (fallbackSpec, fileClientCount) = (policy.fallbackSpec, policy.fileClientCount)
+    self.clients = clients
+    (bySource, byUser, byName) = Self.index(clients)
+  }
+
+  private static func index(_ clients: [Client]) -> (bySource: [Client], byUser: [Client], byName: [String: Client]) {
+    (
+      clients.filter { $0.proxyUser == nil }, clients.filter { $0.proxyUser != nil },
+      Dictionary(clients.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    )
+  }
+
+  func isOfFile(_ client: Client) -> Bool { clients.prefix(fileClientCount).contains { $0 === client } }
 
   /// Without a policy nothing is allowed.
   package static let denyAll = denyAll(clients: [])

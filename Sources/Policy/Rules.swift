@@ -98,7 +98,7 @@ package final class AllowRule: Sendable {
   /// The entry of `rate_limits` that holds for it.
   package let limitLine: SourceLine?
   package let usage: RuleUsage
-  private let statedProtocol: WireProtocol?
+  let statedProtocol: WireProtocol?
 
   package init(_ spec: AllowSpec, limit: RateLimit?, usage: RuleUsage) {
     line = spec.line

@@ -43,6 +43,10 @@ package struct Settings: Sendable {
     package var dns: [ListenAddress] = []
     /// Peers that pass on the connections of others: theirs must begin with a PROXY header, nobody else's may.
     package var proxyProtocol: [AddressPrefix] = []
+    /// The path of the unix socket by which an operator asks and tells the gate.
+    package var admin: String?
+    /// Of the path of a unix socket (unix(7)).
+    package static let adminBytesMax = 107
 
     package subscript(door: Door) -> [ListenAddress] {
       get {
@@ -116,8 +120,29 @@ package struct Settings: Sendable {
     package var memoryBytes: Int? = 512 << 20
     package var swapBytes: Int? = 0
     package var processes: Int? = 64
+    /// Empty is no limit.
+    package var io: [IO] = []
 
     package init() {}
+
+    /// Of one device; a key that is not there has no limit.
+    package struct IO: Equatable, Sendable {
+      /// nil: the one that the workspace is on.
+      package let device: Device?
+      /// As the kernel takes it: `rbps=1048576 wiops=max`.
+      package let text: String
+
+      package init(device: Device?, text: String) { (self.device, self.text) = (device, text) }
+    }
+
+    package struct Device: Hashable, Sendable, CustomStringConvertible {
+      package let major: UInt32
+      package let minor: UInt32
+
+      package init(major: UInt32, minor: UInt32) { (self.major, self.minor) = (major, minor) }
+
+      package var description: String { "\(major):\(minor)" }
+    }
   }
 
   package struct Resolver: Equatable, Sendable {
@@ -134,6 +159,8 @@ package struct Settings: Sendable {
   package var resolver = Resolver()
   package var dns = DNS()
   package var process = Process()
+  package var files = Files()
+  package var environment = Environment()
 
   package init() {}
 }

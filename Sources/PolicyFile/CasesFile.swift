@@ -2,6 +2,7 @@
 // It relies on the same readers as the policy file; nothing is judged here.
 package import Policy
 package import Wire
+package import YAML
 
 package struct PolicyCase: Sendable {
   package enum Expected: Hashable, Sendable, CustomStringConvertible {

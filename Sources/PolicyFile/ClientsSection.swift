@@ -2,6 +2,7 @@
 // It relies on the caller to read password files; what stands in one is never printed.
 import Policy
 import Wire
+import YAML
 
 struct ClientsSection {
   let findings: Findings
@@ -72,14 +73,10 @@ struct ClientsSection {
     }
     guard let name = fields.text("name", example: "builder") else { return "" }
     let mark = fields.node("name")?.mark ?? fields.mark
-    let isWord = name.utf8.allSatisfy {
-      $0.isDigit || ($0 | 0x20) &- 0x61 < 26 || $0 == 0x2d || $0 == 0x2e || $0 == 0x5f
-    }
-    if !isWord || name.utf8.count > 64 {
-      findings.problem(mark, "`name` is made of letters, digits, '-', '_' and '.', at most 64")
-    }
     if name == Policy.fallbackName {
       findings.problem(mark, "`\(name)` is the name of the file's own `network_policy`; choose another")
+    } else if !Client.mayBeCalled(name) {
+      findings.problem(mark, "`name` is made of letters, digits, '-', '_' and '.', at most 64")
     }
     return name
   }

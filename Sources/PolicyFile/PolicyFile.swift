@@ -2,6 +2,7 @@
 // It relies on one section reader a key; it opens no file, so that what it says of a text can be tested and fuzzed.
 package import Policy
 import Wire
+package import YAML
 
 package struct LoadedPolicy {
   /// Nil when there is a problem: a bad file never replaces a good policy.
@@ -14,10 +15,10 @@ package struct LoadedPolicy {
 package enum PolicyFile {
   private static let keys = [
     "network_policy", "clients", "listen", "resolver", "dns", "log", "limits", "timeouts", "process_limits",
+    "filesystem_policy", "environment",
   ]
   static let needsInspection = "it needs the inside of TLS, which this version does not inspect"
   private static let later = [
-    "filesystem_policy": "give `sluice run` --read-only and --read-write",
     "credentials": needsInspection, "content_policy": needsInspection,
   ]
 

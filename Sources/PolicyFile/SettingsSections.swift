@@ -2,6 +2,7 @@
 // It relies on the bounds here: a value outside of them would break the gate or mean nothing.
 import Policy
 import Wire
+import YAML
 
 struct SettingsSections {
   let findings: Findings
@@ -15,20 +16,40 @@ struct SettingsSections {
     if let node = root.node("limits") { readLimits(node, &settings) }
     if let node = root.node("timeouts") { readTimeouts(node, &settings.timeouts) }
     if let node = root.node("process_limits") { settings.process = LimitsSection(findings: findings).read(node) }
+    if let node = root.node("filesystem_policy") { settings.files = FilesSection(findings: findings).read(node) }
+    if let node = root.node("environment") { settings.environment = EnvironmentSection(findings: findings).read(node) }
     return settings
   }
 
   private func readListen(_ node: YAMLNode, _ listen: inout Settings.Listen) {
-    let later = ["admin": "the admin socket comes later"]
-    let known = Door.allCases.map(\.rawValue) + ["proxy_protocol"]
-    guard let fields = Fields(node, of: "listen", known: known, later: later, findings) else { return }
+    let known = Door.allCases.map(\.rawValue) + ["proxy_protocol", "admin"]
+    guard let fields = Fields(node, of: "listen", known: known, findings) else { return }
     listen.connect = []
     for door in Door.allCases { listen[door] = readListeners(door, fields) }
-    if Door.allCases.allSatisfy({ !fields.has($0.rawValue) }) {
+    // Sandboxes may bring all the listeners that there are.
+    if Door.allCases.allSatisfy({ !fields.has($0.rawValue) }) && !fields.has("admin") {
       findings.problem(node.mark, "`listen` names no listener; write listen: {connect: 127.0.0.1:3128}")
     }
+    listen.admin = readAdmin(fields)
     checkOverlaps(listen, fields)
     listen.proxyProtocol = networks("proxy_protocol", fields, example: "[10.0.0.5]")
+  }
+
+  /// Of another folder than the one that the gate is started in it would be another socket.
+  private func readAdmin(_ fields: Fields) -> String? {
+    guard let path = fields.text("admin", example: "/run/sluice/admin.sock"), let node = fields.node("admin") else {
+      return nil
+    }
+    guard path.hasPrefix("/"), !path.hasSuffix("/") else {
+      findings.problem(node.mark, "`admin` takes the whole path of a unix socket, such as /run/sluice/admin.sock")
+      return nil
+    }
+    guard path.utf8.count <= Settings.Listen.adminBytesMax else {
+      findings.problem(
+        node.mark, "`admin` is at most \(Settings.Listen.adminBytesMax) bytes long, as the kernel takes no more")
+      return nil
+    }
+    return path
   }
 
   private func readListeners(_ door: Door, _ fields: Fields) -> [ListenAddress] {

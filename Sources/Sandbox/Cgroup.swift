@@ -32,7 +32,7 @@ package struct CgroupSpec: Equatable, Sendable {
       throw LaunchFailure("process_limits need cgroup v2, which is not mounted here; \(remedy)")
     }
     let base = isRoot ? top.path : own
-    let there = Set(CgroupFile.read("\(base)/cgroup.controllers").split { $0 == " " || $0 == "\n" }.map(String.init))
+    let there = Set(TextFile.read("\(base)/cgroup.controllers").split { $0 == " " || $0 == "\n" }.map(String.init))
     let missing = controllers.filter { !there.contains($0) }
     if !missing.isEmpty {
       throw LaunchFailure(
@@ -42,7 +42,18 @@ package struct CgroupSpec: Equatable, Sendable {
     guard unsafe access("\(base)/cgroup.procs", W_OK) == 0, unsafe access(base, W_OK) == 0 else {
       throw LaunchFailure("process_limits: the cgroup \(base) is not delegated to this user; \(remedy)")
     }
-    return base
+    return isRoot && isTopOfAll(base) ? "\(base)/\(shared)" : base
+  }
+
+  /// Of all runs of root: the top of all lets nobody remove a cgroup without CAP_DAC_OVERRIDE, which the gate gives up.
+  private static let shared = "sluice"
+
+  private static func isTopOfAll(_ path: String) -> Bool { HostFile.kind("\(path)/cgroup.type") == .missing }
+
+  /// Where `base` itself has to be made, and its controllers come from.
+  var top: String? {
+    let top = String(base.dropLast(Self.shared.count + 1))
+    return SandboxUser.isRoot && base.hasSuffix("/\(Self.shared)") && Self.isTopOfAll(top) ? top : nil
   }
 
   static let remedy =
@@ -50,18 +61,58 @@ package struct CgroupSpec: Equatable, Sendable {
     + "holds what rlimits can and says what it does not"
 }
 
+/// A limit that ended a process of the sandbox, or kept one from starting.
+package struct LimitReached: Equatable, Sendable {
+  /// The key of `process_limits`.
+  package let limit: String
+  /// What happened, and what to do where it was not meant to.
+  package let text: String
+
+  /// From the counters of a cgroup (cgroup-v2.rst). A process can also be killed since the machine has no memory left:
+  /// then no limit of this cgroup was reached.
+  static func all(memory: String, processes: String, _ settings: [CgroupSpec.Setting]) -> [LimitReached] {
+    func value(_ file: String) -> String { settings.first { $0.file == file }.map { " \($0.value)" } ?? "" }
+    var all: [LimitReached] = []
+    let killed = CgroupFile.count("oom_kill", in: memory)
+    if killed > 0, CgroupFile.count("oom", in: memory) > 0 {
+      all.append(
+        LimitReached(
+          limit: "memory.max",
+          text: "out of memory: memory.max\(value("memory.max")) reached, processes killed: \(killed); raise "
+            + "process_limits.memory.max"))
+    }
+    let refused = CgroupFile.count("max", in: processes)
+    if refused > 0 {
+      all.append(
+        LimitReached(
+          limit: "pids.max",
+          text:
+            "pids.max\(value("pids.max")) reached: \(refused) times a process or thread could not be started; raise "
+            + "process_limits.pids.max"))
+    }
+    return all
+  }
+}
+
 /// Made before the clone, taken away at the end. What a killed `sluice run` left is taken away by the next one.
 package final class Cgroup {
   private let spec: CgroupSpec
   /// Where this process had to go, so that its own cgroup may have children with limits.
   private var gate: String?
-  private var hasEnded = false
+  private var isMade = false
 
   init(_ spec: CgroupSpec) throws(LaunchFailure) {
     self.spec = spec
+    if let top = spec.top {
+      try write("\(top)/cgroup.subtree_control", spec.controllers.map { "+\($0)" }.joined(separator: " "))
+      guard HostFile.makeFolder(spec.base, mode: 0o755) else {
+        throw LaunchFailure("cgroup \(spec.base): cannot be made; \(CgroupSpec.remedy)")
+      }
+    }
     unsafe csandbox_sweep(spec.base, "sluice-")
     try enableControllers()
-    guard HostFile.makeFolder(spec.path) else { throw failure("mkdir", EACCES) }
+    try make(spec.path)
+    isMade = true
     for setting in spec.settings { try write("\(spec.path)/\(setting.file)", setting.value) }
   }
 
@@ -71,37 +122,50 @@ package final class Cgroup {
   deinit { _ = end() }
 
   /// Ends all that is left, and says what a limit ended.
-  func end() -> [String] {
-    if hasEnded { return [] }
-    hasEnded = true
-    let killed = CgroupFile.count("oom_kill", in: CgroupFile.read("\(spec.path)/memory.events"))
-    let refused = CgroupFile.count("max", in: CgroupFile.read("\(spec.path)/pids.events"))
-    _ = CgroupFile.write("\(spec.path)/cgroup.kill", "1")
-    for _ in 0..<500 where !CgroupFile.remove(spec.path) { Clock.pause(ms: 2) }
+  func end() -> [LimitReached] {
+    var reached: [LimitReached] = []
+    if isMade {
+      isMade = false
+      reached = LimitReached.all(
+        memory: TextFile.read("\(spec.path)/memory.events"), processes: TextFile.read("\(spec.path)/pids.events"),
+        spec.settings)
+      _ = CgroupFile.write("\(spec.path)/cgroup.kill", "1")
+      // Those that were killed may take a moment. What stays is empty, and the next run's to sweep.
+      var triesLeft = 500
+      while CgroupFile.remove(spec.path) == EBUSY && triesLeft > 0 {
+        Clock.pause(ms: 2)
+        triesLeft -= 1
+      }
+    }
     goBack()
-    var notes: [String] = []
-    if killed > 0 { notes.append("out of memory: memory.max was reached, and \(killed) processes were killed") }
-    if refused > 0 { notes.append("pids.max was reached: \(refused) times a process could not be started") }
-    return notes
+    return reached
+  }
+
+  /// A new one: one that is there already has counters, and maybe processes, of another run.
+  private func make(_ path: String) throws(LaunchFailure) {
+    var code = CgroupFile.make(path)
+    if code == EEXIST, CgroupFile.remove(path) == 0 { code = CgroupFile.make(path) }
+    if code != 0 { throw LaunchFailure("cgroup \(path): \(SystemError("mkdir", code: code)); \(CgroupSpec.remedy)") }
   }
 
   /// A cgroup that has processes hands no controllers down, unless it is the root of all.
   private func enableControllers() throws(LaunchFailure) {
     let control = "\(spec.base)/cgroup.subtree_control"
-    let enabled = Set(CgroupFile.read(control).split { $0 == " " || $0 == "\n" }.map(String.init))
+    let enabled = Set(TextFile.read(control).split { $0 == " " || $0 == "\n" }.map(String.init))
     let wanted = spec.controllers.filter { !enabled.contains($0) }
     if wanted.isEmpty { return }
     let text = wanted.map { "+\($0)" }.joined(separator: " ")
     let code = CgroupFile.write(control, text)
     if code == 0 { return }
-    let members = CgroupFile.read("\(spec.base)/cgroup.procs").split(separator: "\n")
+    let members = TextFile.read("\(spec.base)/cgroup.procs").split(separator: "\n")
     guard code == EBUSY, members == ["\(getpid())"] else {
       throw LaunchFailure(
         "process_limits: \(control): \(SystemError("write", code: code)); other processes are in that cgroup: "
           + CgroupSpec.remedy)
     }
-    let gate = "\(spec.base)/sluice-gate-\(getpid())"
-    guard HostFile.makeFolder(gate) else { throw failure("mkdir", EACCES) }
+    // No sandbox's name has these brackets.
+    let gate = "\(spec.base)/sluice-(gate)-\(getpid())"
+    try make(gate)
     self.gate = gate
     try write("\(gate)/cgroup.procs", "\(getpid())")
     try write(control, text)
@@ -109,7 +173,10 @@ package final class Cgroup {
 
   private func goBack() {
     guard let gate else { return }
-    // As far as it goes: another sandbox may have come to need the controllers.
+    self.gate = nil
+    // A controller that is taken away takes its limits away, those of another sandbox too. Then the empty cgroup of this
+    // process stays, and the next run's sweep takes it.
+    guard CgroupFile.count("nr_descendants", in: TextFile.read("\(spec.base)/cgroup.stat")) == 1 else { return }
     let text = spec.controllers.map { "-\($0)" }.joined(separator: " ")
     _ = CgroupFile.write("\(spec.base)/cgroup.subtree_control", text)
     _ = CgroupFile.write("\(spec.base)/cgroup.procs", "\(getpid())")
@@ -118,11 +185,10 @@ package final class Cgroup {
 
   private func write(_ path: String, _ text: String) throws(LaunchFailure) {
     let code = CgroupFile.write(path, text)
-    if code != 0 { throw LaunchFailure("cgroup: \(path) = \(text): \(SystemError("write", code: code))") }
-  }
-
-  private func failure(_ stage: String, _ code: CInt) -> LaunchFailure {
-    LaunchFailure("cgroup \(spec.path): \(SystemError(stage, code: code)); \(CgroupSpec.remedy)")
+    if code == 0 { return }
+    let remedy =
+      path.hasSuffix("/io.max") && code == ENODEV ? "; it takes a whole disk, not a partition: see lsblk" : ""
+    throw LaunchFailure("cgroup: \(path) = \(text): \(SystemError("write", code: code))\(remedy)")
   }
 }
 
@@ -133,7 +199,7 @@ private struct CgroupMount {
 
   /// mountinfo: `36 35 0:31 ROOT PLACE OPTIONS … - cgroup2 …`
   static func find() -> CgroupMount? {
-    let mounts = CgroupFile.read("/proc/self/mountinfo").split(separator: "\n").map {
+    let mounts = TextFile.read("/proc/self/mountinfo").split(separator: "\n").map {
       $0.split(separator: " ").map(String.init)
     }
     guard
@@ -142,27 +208,25 @@ private struct CgroupMount {
         return fields.count > dash + 1 && fields[dash + 1] == "cgroup2"
       }), mount.count > 4
     else { return nil }
-    let line = CgroupFile.read("/proc/self/cgroup").split(separator: "\n").first { $0.hasPrefix("0::/") }
+    let line = TextFile.read("/proc/self/cgroup").split(separator: "\n").first { $0.hasPrefix("0::/") }
     let inside = line.map { String($0.dropFirst(3)) }
-    let root = mount[3] == "/" ? "" : mount[3]
-    let own = inside.flatMap { $0.hasPrefix(root) ? mount[4] + $0.dropFirst(root.count) : nil }
-    return CgroupMount(path: mount[4], own: own.map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 })
+    let root = mount[3]
+    let own = inside.flatMap { inside -> String? in
+      if inside == root { return mount[4] }
+      return inside.isBelow(root) ? "\(mount[4])/\(inside.dropFirst(root == "/" ? 1 : root.count + 1))" : nil
+    }
+    return CgroupMount(path: mount[4], own: own)
   }
 }
 
 private enum CgroupFile {
-  private static let bytesMax = 1 << 20
-
-  /// Empty where there is none.
-  static func read(_ path: String) -> String {
-    FileBytes.read(path, bytesMax: bytesMax).map { String(decoding: $0, as: UTF8.self) } ?? ""
-  }
-
   /// errno, or 0.
   static func write(_ path: String, _ text: String) -> CInt { unsafe -csandbox_write_file(path, text) }
 
-  /// False while something is in it.
-  static func remove(_ path: String) -> Bool { unsafe csandbox_remove_folder(path) != -EBUSY }
+  static func make(_ path: String) -> CInt { unsafe -csandbox_make_folder(path, 0o700) }
+
+  /// EBUSY while something is in it.
+  static func remove(_ path: String) -> CInt { unsafe -csandbox_remove_folder(path) }
 
   static func count(_ key: String, in text: String) -> Int {
     for line in text.split(separator: "\n") {

@@ -58,6 +58,8 @@ struct CompiledPlan {
     case .address(let address): return entry(CSANDBOX_ADDRESS, place(address))
     case .localRoute(let family): return entry(CSANDBOX_LOCAL_ROUTE, number: family == .v6 ? 6 : 4)
     case .setting(let path, let value): return entry(CSANDBOX_SETTING, place(path), place(value))
+    case .redirect(let port, let hasIPv6):
+      return entry(CSANDBOX_REDIRECT, number: UInt64(port), more: hasIPv6 ? 1 : 0)
     case .listen(let one): return entry(CSANDBOX_LISTEN, number: UInt64(one.port), more: one.flags)
     case .handOut(let count): return entry(CSANDBOX_HAND_OUT, number: UInt64(count))
     case .limit(let resource, let value): return entry(CSANDBOX_LIMIT, number: resource.number, more: value)
@@ -103,6 +105,7 @@ struct CompiledPlan {
     case .processes(let path): return entry(CSANDBOX_PROCESSES, place(path))
     case .terminals(let path): return entry(CSANDBOX_TERMINALS, place(path))
     case .mask(let path): return entry(CSANDBOX_MASK, place(path))
+    case .hide(let path): return entry(CSANDBOX_HIDE, place(path))
     default: preconditionFailure("no step of files: \(step)")
     }
   }
@@ -120,6 +123,7 @@ struct CompiledPlan {
     case .datagram(let address, let port): return entry(CSANDBOX_PROBE_DATAGRAM_REFUSED, place(address), port: port)
     case .stream(let address, let port): return entry(CSANDBOX_PROBE_STREAM_REFUSED, place(address), port: port)
     case .rawSockets: return entry(CSANDBOX_PROBE_RAW_REFUSED)
+    case .localSocket(let path): return entry(CSANDBOX_PROBE_LOCAL_UNREACHABLE, place(path))
     case .reading(let path): return entry(CSANDBOX_PROBE_UNREADABLE, place(path))
     case .writing(let path): return entry(CSANDBOX_PROBE_UNWRITABLE, place(path))
     }
@@ -146,7 +150,8 @@ extension ListenerSpec {
     var flags = 0
     if family == .v6 { flags |= Int(CSANDBOX_LISTEN_V6) }
     if isDatagram { flags |= Int(CSANDBOX_LISTEN_DATAGRAM) }
-    if purpose == .proxy { flags |= Int(CSANDBOX_LISTEN_LOOPBACK) }
+    if purpose == .proxy || isRedirected { flags |= Int(CSANDBOX_LISTEN_LOOPBACK) }
+    if isRedirected { flags |= Int(CSANDBOX_LISTEN_REDIRECTED) }
     return UInt64(flags)
   }
 }

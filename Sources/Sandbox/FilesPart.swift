@@ -9,6 +9,8 @@ struct FilesPart {
   private let options: SandboxOptions
   private let facts: HostFacts
   private let home = Plan.home
+  /// What is shown of the user's so far, the folders above before those below.
+  private var shown: [(path: String, access: MountAccess)] = []
 
   init(_ options: SandboxOptions, _ facts: HostFacts) {
     self.options = options
@@ -21,9 +23,9 @@ struct FilesPart {
     addTemporary()
     addDevices()
     addProcesses()
-    for path in options.readOnly { steps.append(.bind(path, at: path, .readOnly)) }
-    for path in options.readWrite { steps.append(.bind(path, at: path, .writable)) }
-    addWorkspace()
+    addShared()
+    for path in Self.outermost(options.protected, \.path) { protect(path) }
+    for path in Self.outermost(options.hidden, \.self) { hide(path) }
     steps.append(.enterRoot)
   }
 
@@ -40,7 +42,7 @@ struct FilesPart {
   private mutating func addSettings() {
     let (uid, gid) = (options.user.uid, options.user.gid)
     steps.append(.folder("/etc", mode: 0o755))
-    for path in facts.settings { steps.append(.bind(path, at: path, .readOnly)) }
+    for one in facts.settings { steps.append(.bind(one.source, at: one.path, .readOnly)) }
     let nobody = "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
     steps += [
       .file("/etc/passwd", "agent:x:\(uid):\(gid):agent:\(home):/bin/sh\n\(nobody)"),
@@ -55,11 +57,19 @@ struct FilesPart {
 
   private mutating func addTemporary() {
     steps += [
-      .temporary("/tmp", mode: "1777", bytes: 512 << 20, inodes: 65_536),
+      temporary("/tmp", mode: "1777", bytes: options.temporaryBytes),
       .temporary("/var/tmp", mode: "1777", bytes: 64 << 20, inodes: 8192),
       .temporary("/run", mode: "0755", bytes: 16 << 20, inodes: 4096),
-      .temporary(home, mode: "0755", bytes: 256 << 20, inodes: 65_536),
     ]
+    switch options.home {
+    case .temporary(let bytes): steps.append(temporary(home, mode: "0755", bytes: bytes))
+    case .folder(let folder): steps.append(.bind(folder, at: home, .writable))
+    }
+  }
+
+  /// Small files, on the average: 8 KiB.
+  private func temporary(_ path: String, mode: String, bytes: Int) -> Step {
+    .temporary(path, mode: mode, bytes: bytes, inodes: max(65_536, bytes >> 13))
   }
 
   private mutating func addDevices() {
@@ -81,32 +91,71 @@ struct FilesPart {
     for path in facts.processReadOnly { steps.append(.pin(path, .readOnly)) }
   }
 
-  /// Under its own path, so that absolute paths hold inside as outside.
-  private mutating func addWorkspace() {
-    let workspace = options.workspace
-    steps.append(.bind(workspace, at: workspace, .writable))
-    let git = "\(workspace)/.git"
-    switch facts.git {
-    case .none: break
-    case .file: steps.append(.pin(git, .readOnly))
-    case .folder(let entries):
-      // Pinned whole, so that it cannot be moved away and another put in its place.
-      steps += [.pin(git, .writable), .folder("\(git)/hooks", mode: 0o755), .pin("\(git)/hooks", .readOnly)]
-      steps += entries.map { .pin("\(git)/\($0)", .readOnly) }
+  // MARK: - What is the user's
+
+  /// Under their own paths, so that absolute paths hold inside as outside. What lies in another is mounted after it.
+  private mutating func addShared() {
+    let all =
+      options.readOnly.map { (path: $0, access: MountAccess.readOnly) }
+      + (options.readWrite + [options.workspace]).map { (path: $0, access: .writable) }
+    for one in all.sorted(by: { ($0.path.pathParts.count, $0.path) < ($1.path.pathParts.count, $1.path) }) {
+      switch (above(one.path)?.access, one.access) {
+      case (.writable?, .readOnly): pin(one.path)
+      case (.readOnly?, .readOnly): break
+      default: steps.append(.bind(one.path, at: one.path, one.access))
+      }
+      shown.append(one)
     }
-    for path in options.protected { protect(path) }
   }
 
-  /// With the folders above it: who may rename one of them puts another in its place.
-  private mutating func protect(_ path: String) {
-    let workspace = options.workspace
-    guard path.hasPrefix("\(workspace)/") else { return }
-    var folder = workspace
-    for part in path.dropFirst(workspace.utf8.count + 1).split(separator: "/").dropLast() {
+  private func above(_ path: String) -> (path: String, access: MountAccess)? {
+    shown.last { path.isBelow($0.path) }
+  }
+
+  private mutating func protect(_ one: ProtectedPath) {
+    guard above(one.path)?.access == .writable else { return }
+    if let placeholder = one.placeholder {
+      pinAbove(one.path)
+      switch placeholder {
+      case .folder: steps.append(.folder(one.path, mode: 0o755))
+      case .file(let text): steps.append(.file(one.path, text))
+      }
+    }
+    pin(one.path)
+  }
+
+  private mutating func hide(_ path: String) {
+    if above(path)?.access == .writable { pinAbove(path) }
+    let isShown =
+      above(path) != nil || facts.settings.contains { path.isAtOrBelow($0.path) }
+      || facts.systemFolders.contains { path.isBelow($0.path) && $0.kind == .folder }
+    if isShown { steps.append(.hide(path)) }
+  }
+
+  private mutating func pin(_ path: String) {
+    pinAbove(path)
+    steps.append(.pin(path, .readOnly))
+  }
+
+  /// The folders above it that are in a writable place: who may rename one of them puts another there, now or for the
+  /// next run.
+  private mutating func pinAbove(_ path: String) {
+    guard let root = above(path)?.path else { return }
+    var folder = root
+    for part in path.pathParts.dropFirst(root.pathParts.count).dropLast() {
       folder += "/\(part)"
       let pin = Step.pin(folder, .writable)
       if !steps.contains(pin) { steps.append(pin) }
     }
-    steps.append(.pin(path, .readOnly))
+  }
+
+  /// Sorted, and none that lies in another.
+  private static func outermost<One>(_ all: [One], _ path: (One) -> String) -> [One] {
+    var kept: [One] = []
+    for one in all.sorted(by: { path($0) < path($1) }) where !kept.contains(where: { path(one).isAtOrBelow(path($0)) })
+    {
+      kept.append(one)
+    }
+    return kept
   }
 }

@@ -17,18 +17,22 @@ package struct HostFacts: Equatable, Sendable {
       self.kind = kind
     }
   }
-  /// The workspace's `.git`; of a folder, those entries that tell git what to run.
-  package enum Git: Equatable, Sendable {
-    case none, file
-    case folder([String])
+  package struct Setting: Equatable, Sendable {
+    package let path: String
+    /// Where it really is.
+    package let source: String
+
+    package init(_ path: String, source: String) {
+      self.path = path
+      self.source = source
+    }
   }
 
   package var systemFolders: [SystemFolder] = []
-  package var settings: [String] = []
+  package var settings: [Setting] = []
   package var processMasks: [String] = []
   package var processReadOnly: [String] = []
   package var hasIPv6 = true
-  package var git = Git.none
 
   package init() {}
 
@@ -45,7 +49,7 @@ package struct HostFacts: Equatable, Sendable {
   ]
   private static let readOnlyNames = ["sys", "sysrq-trigger", "irq", "bus", "fs"]
 
-  package static func gather(workspace: String) throws(LaunchFailure) -> HostFacts {
+  package static func gather() -> HostFacts {
     var facts = HostFacts()
     for path in ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
       switch HostFile.kind(path) {
@@ -55,26 +59,13 @@ package struct HostFacts: Equatable, Sendable {
       default: break
       }
     }
-    facts.settings = settingNames.map { "/etc/\($0)" }.filter { HostFile.realPath($0) != nil }
+    facts.settings = settingNames.map { "/etc/\($0)" }.compactMap { path in
+      HostFile.realPath(path).map { Setting(path, source: $0) }
+    }
     facts.processMasks = maskedNames.map { "/proc/\($0)" }.filter { HostFile.kind($0) != .missing }
     facts.processReadOnly = readOnlyNames.map { "/proc/\($0)" }.filter { HostFile.kind($0) != .missing }
     facts.hasIPv6 = HostFile.kind("/proc/sys/net/ipv6") == .folder
-    facts.git = try git(of: workspace)
     return facts
-  }
-
-  private static func git(of workspace: String) throws(LaunchFailure) -> Git {
-    switch HostFile.kind("\(workspace)/.git") {
-    case .missing: return .none
-    case .file: return .file
-    case .folder:
-      return .folder(
-        ["config", "config.worktree", "commondir"].filter { HostFile.kind("\(workspace)/.git/\($0)") == .file })
-    case .link, .other:
-      throw LaunchFailure(
-        "\(workspace)/.git is a symbolic link: what it leads to cannot be protected; name the folder that the repository is in"
-      )
-    }
   }
 }
 
@@ -102,9 +93,20 @@ package enum HostFile {
     unsafe text { unsafe csandbox_real_path(path, $0, $1) }
   }
 
-  package static func makeFolder(_ path: String) -> Bool {
-    unsafe csandbox_make_folder(path, 0o700) == 0 || kind(path) == .folder
+  /// Whether this user may, whatever the process has confined itself to.
+  package static func mayRead(_ path: String) -> Bool { unsafe csandbox_may_read(path) != 0 }
+
+  package static func makeFolder(_ path: String, mode: UInt32 = 0o700) -> Bool {
+    unsafe csandbox_make_folder(path, mode) == 0 || kind(path) == .folder
   }
+
+  /// A new one that is the user's alone.
+  package static func makeFolder(_ path: String, of user: SandboxUser) -> Bool {
+    unsafe csandbox_make_folder_of(path, user.uid, user.gid) == 0
+  }
+
+  /// An empty one.
+  package static func removeFolder(_ path: String) { _ = unsafe csandbox_remove_folder(path) }
 
   /// SAFETY: `ask` writes no more than the room it is told, and answers how much of it.
   private static func text(_ ask: (UnsafeMutablePointer<CChar>, Int) -> Int) -> String? {

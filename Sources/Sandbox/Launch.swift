@@ -6,6 +6,8 @@ package import Kernel
 /// What comes from inside.
 package enum SandboxEvent: Equatable, Sendable {
   case ready
+  /// Where each probe is to tell.
+  case probed(Probe, holds: Bool)
   case stopped
   /// The command's exit status, or 128 and the signal.
   case exited(Int32)
@@ -19,8 +21,10 @@ package struct Launched: ~Copyable {
   private let plan: Plan
   private let origin: [Int]
   private let cgroup: Cgroup?
+  private let reportsProbes: Bool
 
-  package init(_ plan: Plan) throws(LaunchFailure) {
+  /// With `reportsProbes` a probe that got through is an event like one that held, and not a failure.
+  package init(_ plan: Plan, reportsProbes: Bool = false) throws(LaunchFailure) {
     var cgroup: Cgroup?
     if let spec = plan.cgroup { cgroup = try Cgroup(spec) }
     // No text at all where there is no cgroup.
@@ -35,7 +39,8 @@ package struct Launched: ~Copyable {
           var plain = unsafe csandbox_plan(
             namespaces: compiled.namespaces, uid: compiled.uid, gid: compiled.gid,
             denies_setgroups: plan.user.isOther ? 0 : 1, count: UInt32(steps.count), steps: steps.baseAddress,
-            texts: texts.baseAddress, cgroup_procs: processes.isEmpty ? nil : processes.baseAddress)
+            texts: texts.baseAddress, cgroup_procs: processes.isEmpty ? nil : processes.baseAddress,
+            reports_probes: reportsProbes ? 1 : 0)
           return unsafe csandbox_launch(&plain, &control, &stage)
         }
       }
@@ -48,8 +53,29 @@ package struct Launched: ~Copyable {
     self.pid = pid
     self.cgroup = cgroup
     self.plan = plan
+    self.reportsProbes = reportsProbes
     origin = compiled.origin
     self.control = Descriptor(owning: control)
+  }
+
+  /// Where the kernel cannot redirect all ports, another plan is carried out in its place. `why` is told the reason.
+  package static func start(
+    _ plan: Plan, reportsProbes: Bool = false, orElse other: (_ why: LaunchFailure) -> Plan
+  ) throws(LaunchFailure) -> Launched {
+    let sandbox = try Launched(plan, reportsProbes: reportsProbes)
+    guard let failure = sandbox.redirectionFailure() else { return sandbox }
+    _ = sandbox.end()
+    return try Launched(other(failure), reportsProbes: reportsProbes)
+  }
+
+  /// Waits for the first message, which is left where it is.
+  private func redirectionFailure() -> LaunchFailure? {
+    var message = csandbox_message()
+    // SAFETY: a local for the time of the call.
+    guard unsafe csandbox_peek(control.raw, &message) == 1, message.kind == CSANDBOX_FAILED.rawValue,
+      origin.indices.contains(Int(message.step)), case .redirect = plan.steps[origin[Int(message.step)]]
+    else { return nil }
+    return failure(message)
   }
 
   /// The listeners that were made inside, in the plan's order. Whoever takes them closes them.
@@ -87,12 +113,16 @@ package struct Launched: ~Copyable {
     case CSANDBOX_READY.rawValue: return .ready
     case CSANDBOX_STOPPED.rawValue: return .stopped
     case CSANDBOX_EXITED.rawValue: return .exited(message.code)
+    case CSANDBOX_HELD.rawValue,
+      CSANDBOX_BROKEN.rawValue where reportsProbes:
+      guard case .probe(let probe) = step(message) else { throw failure(message) }
+      return .probed(probe, holds: message.kind == CSANDBOX_HELD.rawValue)
     default: throw failure(message)
     }
   }
 
-  /// Its last process is gone when this returns. What a limit of its cgroup ended is said.
-  package consuming func end() -> [String] {
+  /// Its last process is gone when this returns. What a limit of its cgroup ended is told; rlimits do not tell.
+  package consuming func end() -> [LimitReached] {
     let (pid, cgroup) = (pid, cgroup)
     // Process 1 finds the socket closed, and ends; with it all others.
     Self.close(control)
@@ -122,9 +152,17 @@ package struct Launched: ~Copyable {
     return got < 0 ? nil : (message, Int(count))
   }
 
+  private func number(_ message: csandbox_message) -> Int {
+    origin.indices.contains(Int(message.step)) ? origin[Int(message.step)] : Int(message.step)
+  }
+
+  private func step(_ message: csandbox_message) -> Step? {
+    let number = number(message)
+    return plan.steps.indices.contains(number) ? plan.steps[number] : nil
+  }
+
   private func failure(_ message: csandbox_message) -> LaunchFailure {
-    let number = origin.indices.contains(Int(message.step)) ? origin[Int(message.step)] : Int(message.step)
-    let step = plan.steps.indices.contains(number) ? plan.steps[number] : nil
+    let (number, step) = (number(message), step(message))
     if message.kind == CSANDBOX_BROKEN.rawValue {
       return LaunchFailure("BROKEN, the command was not started: \(step.map { "\($0)" } ?? "a probe")")
     }

@@ -1,19 +1,24 @@
 // What a sandbox is made of: the steps in their order, as a value that can be printed and tested. Start reading here.
 // It relies on SandboxOptions for what is wanted and on HostFacts for what the machine has; it looks at nothing itself.
 
-package struct SandboxOptions: Sendable {
+package struct SandboxOptions: Equatable, Sendable {
   package var command: [String]
   /// NAME=VALUE, all that the command sees.
   package var environment: [String]
   package var workspace: String
   package var hostName = "sandbox"
   package var user: SandboxUser
-  /// TCP ports with a listener on every address, beside 80 and 443.
+  /// All TCP goes to one listener, which takes nf_tables with TPROXY; or else these ports, 80 and 443 have one each.
+  package var redirectsAll = true
   package var ports: [UInt16] = []
   package var readOnly: [String] = []
   package var readWrite: [String] = []
-  /// Files below the workspace that stay as they are, though the workspace is writable.
-  package var protected: [String] = []
+  /// Of what is shown; the rest is hidden anyway.
+  package var hidden: [String] = []
+  /// Of the workspace, what stays as it is though the rest is writable.
+  package var protected: [ProtectedPath] = []
+  package var temporaryBytes = 512 << 20
+  package var home = Home.temporary(bytes: 256 << 20)
   package var limits = ProcessLimits()
   package var cgroup: CgroupSpec?
   package var isForeground = false
@@ -25,6 +30,14 @@ package struct SandboxOptions: Sendable {
     self.workspace = workspace
     self.user = user
   }
+}
+
+package enum Home: Equatable, Sendable {
+  case temporary(bytes: Int)
+  /// A folder of the host, seen as the home.
+  case folder(String)
+
+  package var folders: [String] { if case .folder(let path) = self { [path] } else { [] } }
 }
 
 /// Who the command is, outside as inside.
@@ -53,6 +66,7 @@ package struct Plan: Equatable, Sendable {
   package static let home = "/home/agent"
   package static let proxyPort: UInt16 = 3128
   package static let dnsPort: UInt16 = 53
+  package static let redirectPort: UInt16 = 3129
   package static let portsMax = 256
   static let openFiles: UInt64 = 16_384
 
@@ -60,11 +74,14 @@ package struct Plan: Equatable, Sendable {
   package let user: SandboxUser
   /// Folders and files of the host that the command may write.
   package let writable: [String]
+  private let options: SandboxOptions
+  private let facts: HostFacts
 
   package init(_ options: SandboxOptions, _ facts: HostFacts) {
+    (self.options, self.facts) = (options, facts)
     user = options.user
-    writable = [options.workspace] + options.readWrite
-    let network = NetworkPart(ports: options.ports, hasIPv6: facts.hasIPv6)
+    writable = [options.workspace] + options.readWrite + options.home.folders
+    let network = NetworkPart(ports: options.redirectsAll ? nil : options.ports, hasIPv6: facts.hasIPv6)
     let files = FilesPart(options, facts)
     var steps: [Step] = options.cgroup.map { [.cgroup($0)] } ?? []
     steps += [
@@ -93,6 +110,13 @@ package struct Plan: Equatable, Sendable {
     self.steps = steps
   }
 
+  /// The same for a kernel that cannot redirect all ports.
+  package var withoutRedirection: Plan {
+    var options = options
+    options.redirectsAll = false
+    return Plan(options, facts)
+  }
+
   /// In the order in which they are handed out.
   package var listeners: [ListenerSpec] {
     steps.compactMap { if case .listen(let one) = $0 { one } else { nil } }
@@ -103,7 +127,8 @@ package struct Plan: Equatable, Sendable {
     return nil
   }
 
-  package var hasProbes: Bool { steps.contains { if case .probe = $0 { true } else { false } } }
+  package var probeCount: Int { steps.count { if case .probe = $0 { true } else { false } } }
+  package var hasProbes: Bool { probeCount > 0 }
 
   package var text: String {
     steps.enumerated().map { "\($0.offset + 1). \($0.element)\n" }.joined()
@@ -114,7 +139,8 @@ package struct Plan: Equatable, Sendable {
 struct NetworkPart {
   let steps: [Step]
 
-  init(ports: [UInt16], hasIPv6: Bool) {
+  /// Without `ports`, all of them.
+  init(ports: [UInt16]?, hasIPv6: Bool) {
     let families: [IPFamily] = hasIPv6 ? [.v4, .v6] : [.v4]
     // Of the networks for documentation (RFC 5737, RFC 3849): no address that anything else could have.
     let addresses = hasIPv6 ? ["192.0.2.2", "2001:db8::2"] : ["192.0.2.2"]
@@ -127,9 +153,14 @@ struct NetworkPart {
       listeners.append(ListenerSpec(.dns, family, port: Plan.dnsPort))
       listeners.append(ListenerSpec(.dns, family, isDatagram: true, port: Plan.dnsPort))
     }
-    let taken: Set<UInt16> = [Plan.proxyPort, Plan.dnsPort]
-    for port in Set(ports).union([80, 443]).subtracting(taken).sorted() {
-      listeners += families.map { ListenerSpec(.transparent, $0, port: port) }
+    if let ports {
+      let taken: Set<UInt16> = [Plan.proxyPort, Plan.dnsPort]
+      for port in Set(ports).union([80, 443]).subtracting(taken).sorted() {
+        listeners += families.map { ListenerSpec(.transparent, $0, port: port) }
+      }
+    } else {
+      steps.append(.redirect(port: Plan.redirectPort, hasIPv6: hasIPv6))
+      listeners += families.map { ListenerSpec(.transparent, $0, port: Plan.redirectPort, isRedirected: true) }
     }
     steps += listeners.map { .listen($0) }
     steps.append(.handOut(count: listeners.count))

@@ -1,29 +1,35 @@
 // The environment of the command: what is passed on of the caller's is a list; the rest is the sandbox's own.
-// It relies on the caller to look values up: this is pure.
+// It relies on the caller to look values up, and to have refused the names that are the sandbox's: this is pure.
 
-package enum SandboxEnvironment {
+package struct SandboxEnvironment {
   /// How the terminal and the language are; no secret has these names.
   package static let passed = [
     "TERM", "COLORTERM", "NO_COLOR", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LC_TIME", "LC_COLLATE",
     "LC_NUMERIC", "TZ",
   ]
 
-  /// `more` is NAME, passed on where the caller has it, or NAME=VALUE; it wins.
-  package static func make(more: [String], value: (String) -> String?) -> [String] {
+  private var settings: [String: String]
+
+  package init() {
     let proxy = "http://127.0.0.1:\(Plan.proxyPort)"
     // What listens on the sandbox's own loopback is reached without the gate.
     let direct = "localhost,127.0.0.1,::1"
-    var settings = [
+    settings = [
       "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": Plan.home, "USER": "agent",
       "LOGNAME": "agent", "SHELL": "/bin/sh", "TMPDIR": "/tmp", "HTTPS_PROXY": proxy, "https_proxy": proxy,
       "HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": direct, "no_proxy": direct, "NODE_USE_ENV_PROXY": "1",
       "SLUICE": "1",
     ]
-    for name in passed { settings[name] = value(name) }
-    for entry in more {
-      let name = String(entry.prefix { $0 != "=" })
-      settings[name] = entry.contains("=") ? String(entry.dropFirst(name.count + 1)) : value(name)
-    }
-    return settings.map { "\($0.key)=\($0.value)" }.sorted()
   }
+
+  /// What comes later wins.
+  package mutating func set(_ name: String, _ value: String) { settings[name] = value }
+
+  /// Nothing, where the caller has none of that name.
+  package mutating func pass(_ names: [String], _ value: (String) -> String?) {
+    for name in names { if let value = value(name) { settings[name] = value } }
+  }
+
+  /// NAME=VALUE
+  package var entries: [String] { settings.map { "\($0.key)=\($0.value)" }.sorted() }
 }

@@ -18,12 +18,25 @@ package struct ListenerSpec: Hashable, Sendable {
   package let family: IPFamily
   package let isDatagram: Bool
   package let port: UInt16
+  /// On the loopback, for what is redirected there from every address and port.
+  package let isRedirected: Bool
 
-  package init(_ purpose: Purpose, _ family: IPFamily, isDatagram: Bool = false, port: UInt16) {
+  package init(
+    _ purpose: Purpose, _ family: IPFamily, isDatagram: Bool = false, port: UInt16, isRedirected: Bool = false
+  ) {
     self.purpose = purpose
     self.family = family
     self.isDatagram = isDatagram
     self.port = port
+    self.isRedirected = isRedirected
+  }
+
+  fileprivate var place: String {
+    let isOwn = purpose == .proxy || isRedirected
+    return switch family {
+    case .v4: "\(isOwn ? "127.0.0.1" : "0.0.0.0"):\(port)"
+    case .v6: "[\(isOwn ? "::1" : "::")]:\(port)"
+    }
   }
 }
 
@@ -43,6 +56,7 @@ package enum Probe: Hashable, Sendable {
   case datagram(String, port: UInt16)
   case stream(String, port: UInt16)
   case rawSockets
+  case localSocket(String)
   case reading(String)
   case writing(String)
 }
@@ -63,6 +77,8 @@ package enum Step: Equatable, Sendable {
   /// Every address of the family leads to the sandbox's own loopback.
   case localRoute(IPFamily)
   case setting(String, String)
+  /// TCP to every port of every address goes to the listeners on this one, but for the loopback's and for DNS.
+  case redirect(port: UInt16, hasIPv6: Bool)
   case listen(ListenerSpec)
   case handOut(count: Int)
   case newRoot(bytes: Int, inodes: Int)
@@ -76,6 +92,8 @@ package enum Step: Equatable, Sendable {
   case processes(String)
   case terminals(String)
   case mask(String)
+  /// As `mask`, for what is the user's: of a file not even the name can be opened.
+  case hide(String)
   case enterRoot
   case limit(Resource, UInt64)
   case dropBoundingCapabilities
@@ -96,8 +114,9 @@ package enum Step: Equatable, Sendable {
 extension Step: CustomStringConvertible {
   package var description: String {
     switch self {
-    case .listen, .localRoute, .address, .loopbackUp, .handOut, .hostName, .setting: network
-    case .newRoot, .folder, .link, .file, .bind, .pin, .temporary, .processes, .terminals, .mask, .enterRoot: files
+    case .listen, .redirect, .localRoute, .address, .loopbackUp, .handOut, .hostName, .setting: network
+    case .newRoot, .folder, .link, .file, .bind, .pin, .temporary, .processes, .terminals, .mask, .hide, .enterRoot:
+      files
     default: process
     }
   }
@@ -109,8 +128,8 @@ extension Step: CustomStringConvertible {
     case .address(let address): "address \(address)"
     case .localRoute(let family): "every \(family == .v4 ? "IPv4" : "IPv6") address is the gate"
     case .setting(let path, let value): "\(path) = \(value)"
-    case .listen(let one):
-      "listen \(one.isDatagram ? "udp" : "tcp") \(one.family == .v6 ? "[::]" : one.purpose == .proxy ? "127.0.0.1" : "0.0.0.0"):\(one.port) (\(one.purpose))"
+    case .redirect(let port, _): "tcp to every port of every address but the loopback's goes to port \(port)"
+    case .listen(let one): "listen \(one.isDatagram ? "udp" : "tcp") \(one.place) (\(one.purpose))"
     case .handOut(let count): "hand \(count) listeners to the gate"
     default: ""
     }
@@ -130,6 +149,7 @@ extension Step: CustomStringConvertible {
     case .processes(let path): "proc at \(path), other users' hidden"
     case .terminals(let path): "terminals at \(path)"
     case .mask(let path): "mask \(path)"
+    case .hide(let path): "hide \(path)"
     case .enterRoot: "enter the new root, read-only; the old one is gone"
     default: ""
     }
@@ -173,8 +193,9 @@ extension Probe: CustomStringConvertible {
       "the host's loopback port \(port) is out of reach by tcp\(family == .v6 ? "6" : "")"
     case .hostDatagram(let port): "the host's loopback port \(port) is out of reach by udp"
     case .datagram(let address, let port): "udp to \(address) port \(port) is refused"
-    case .stream(let address, let port): "tcp to \(address) port \(port) is refused"
+    case .stream(let address, let port): "tcp to \(address) port \(port) is refused, or the gate's"
     case .rawSockets: "raw and packet sockets are refused"
+    case .localSocket(let path): "the socket \(path) is out of reach"
     case .reading(let path): "\(path) cannot be read"
     case .writing(let path): "\(path) cannot be written"
     }

@@ -5,6 +5,8 @@ import Glibc
 import Kernel
 
 package struct Supervisor: ~Copyable {
+  private static let graceMs: UInt64 = 5_000
+
   private let signals: Descriptor
   /// Whether the command gets the caller's terminal.
   package let isForeground: Bool
@@ -18,28 +20,39 @@ package struct Supervisor: ~Copyable {
     isForeground = csandbox_in_foreground() != 0
   }
 
-  /// The command's exit status. `tend` is called at least every `periodMs`.
+  /// The command's exit status. `tend` is called at least every `periodMs`. `lifeline` is readable when there is nothing
+  /// left to run for: then `lost` is called, and the command is asked to end, and killed where it does not.
   package mutating func run(
-    _ sandbox: borrowing Launched, periodMs: Int, tend: () -> Void
+    _ sandbox: borrowing Launched, periodMs: Int, lifeline: CInt = -1, lost: () -> Void = {}, tend: () -> Void
   ) throws(LaunchFailure) -> Int32 {
     var dueMs = Clock.monotonicMs() + UInt64(periodMs)
+    var lifeline = lifeline
+    var killMs = UInt64.max
     while true {
       let nowMs = Clock.monotonicMs()
+      if nowMs >= killMs { return 128 + SIGKILL }
       if nowMs >= dueMs {
         tend()
         dueMs = nowMs + UInt64(periodMs)
       }
       var number: CInt = 0
       // SAFETY: a local for the time of the call.
-      switch unsafe csandbox_wait(signals.raw, sandbox.control.raw, CInt(dueMs - min(dueMs, nowMs)), &number) {
+      switch unsafe csandbox_wait(
+        signals.raw, sandbox.control.raw, lifeline, CInt(min(dueMs, killMs) - min(dueMs, killMs, nowMs)), &number)
+      {
       case 1: pass(number, to: sandbox)
       case 2:
         switch try sandbox.next() {
         case .exited(let status): return status
         case .gone: return 128 + SIGKILL
         case .stopped: stop(with: sandbox)
-        case .ready: break
+        case .ready, .probed: break
         }
+      case 3:
+        lost()
+        lifeline = -1
+        killMs = nowMs + Self.graceMs
+        sandbox.signal(SIGTERM)
       default: break
       }
     }

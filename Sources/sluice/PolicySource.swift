@@ -4,37 +4,99 @@ import Gate
 import Kernel
 import Policy
 import PolicyFile
+import Sandbox
+import YAML
 
 enum PolicyOnDisk {
   private static let policyBytesMax = 16 << 20
   private static let passwordBytesMax = 1 << 20
 
-  /// Says what is wrong with the file, or only doubtful; nil when it is no policy.
-  static func load(_ path: String, inheriting old: Policy? = nil, sandbox: String? = nil) -> Policy? {
-    guard let bytes = FileBytes.read(path, bytesMax: policyBytesMax) else {
-      Messages.say("\(path): cannot be read (it must exist, be readable, and be at most 16 MiB)")
+  /// Says what is wrong with the file, or only doubtful; nil when it is no policy. `read` is told of each file that was
+  /// opened for it, and whether that went well.
+  static func load(
+    _ path: String, inheriting old: Policy? = nil, sandbox: String? = nil, say: (String) -> Void = Messages.say,
+    read: @escaping (String, Bool) -> Void = { _, _ in }
+  ) -> Policy? {
+    let bytes = FileBytes.read(path, bytesMax: policyBytesMax)
+    read(path, bytes != nil)
+    guard let bytes else {
+      say("\(path): cannot be read (it must exist, be readable, and be at most 16 MiB)")
       return nil
     }
     let loaded = PolicyFile.parse(
       bytes: bytes, name: path, inheriting: old, sandbox: sandbox, nowUnix: Clock.wallMs() / 1000
-    ) { path in FileBytes.read(path, bytesMax: passwordBytesMax) }
-    for warning in loaded.warnings { Messages.say(warning.asWarning) }
-    for problem in loaded.problems { Messages.say("\(problem)") }
+    ) { path in
+      let bytes = FileBytes.read(path, bytesMax: passwordBytesMax)
+      read(path, bytes != nil)
+      return bytes
+    }
+    for warning in loaded.warnings { say(warning.asWarning) }
+    for problem in loaded.problems { say("\(problem)") }
     return loaded.policy
   }
 }
 
-/// The policy file of a running gate.
-struct FilePolicySource: PolicySource {
-  let path: String?
+/// The policy file of a running gate. Of the main thread alone.
+final class FilePolicySource: PolicySource {
+  private let path: String?
   /// The one sandbox that the gate serves, where it is a part of `sluice run`.
-  var sandbox: String?
+  private let sandbox: String?
+  private var files: Set<String> = []
+  private var isConfined = false
 
-  func load(replacing old: Policy?) -> Policy? {
+  init(path: String?, sandbox: String? = nil) {
+    self.path = path
+    self.sandbox = sandbox
+  }
+
+  /// Gives up all that the gate does not need, and says what the kernel cannot hold. What was read up to now can be read
+  /// again, where it stands.
+  func confine(log: String?, adminSocket: String?) throws(ServerError) {
+    let confinement = SelfConfinement.serving(
+      read: files.sorted(), log: log, adminSocket: adminSocket, folder: SelfConfinement.folders)
+    for right in confinement.broad { Messages.warn("a gate that confines itself still \(right)") }
+    try confinement.enterOrFail()
+    isConfined = true
+  }
+
+  var file: String? { path }
+
+  func load(replacing old: Policy?, _ say: (String) -> Void) -> Policy? {
     guard let path else {
-      if old == nil { Messages.warn("no --policy: everything is denied. Write one and start with --policy FILE") }
+      if old == nil { say("warning: no --policy: everything is denied. Write one and start with --policy FILE") }
       return Policy.denyAll(clients: sandbox.map { [$0] } ?? [])
     }
-    return PolicyOnDisk.load(path, inheriting: old, sandbox: sandbox)
+    var refused: [String] = []
+    let policy = PolicyOnDisk.load(path, inheriting: old, sandbox: sandbox, say: say) { file, wasRead in
+      if wasRead {
+        self.files.insert(file)
+      } else if self.isConfined, HostFile.mayRead(file) {
+        // Landlock refuses to open it, not to look.
+        refused.append(file)
+      }
+    }
+    for file in refused {
+      say(
+        "\(file): this gate has confined itself to the folders that it read from at its start; restart it to use this file"
+      )
+    }
+    return policy
+  }
+}
+
+extension SelfConfinement {
+  func enterOrFail() throws(ServerError) {
+    do throws(SystemError) {
+      let lacks = try enter()
+      if !lacks.isEmpty {
+        Messages.warn("the gate confines itself as far as this kernel can: \(lacks.joined(separator: "; "))")
+      }
+    } catch {
+      throw .cannotConfine(error)
+    }
+  }
+
+  static func sayOff() {
+    Messages.warn("--no-self-sandbox: the gate keeps every right of its user on this machine")
   }
 }

@@ -23,9 +23,14 @@ struct Run: ParsableCommand {
   @Option(help: "The policy file (YAML).") var policy: String?
   @Option(
     help: ArgumentHelp(
-      "The folder that the command may write to, under the same path inside. Default: the current one.",
+      "The folder that the command may write to, under the same path inside. Default: the policy's, or the current one.",
       valueName: "dir"))
   var workspace: String?
+  @Option(
+    help: ArgumentHelp(
+      "The admin socket of a running gate, which serves the sandbox in place of one of its own: its rules and its log hold, and of --policy the files and limits alone.",
+      valueName: "socket"))
+  var gate: String?
   @Option(help: "The sandbox's name: its client in the log, and its entry of `clients` where the policy has one.")
   var name = "sandbox"
   @Option(
@@ -55,21 +60,30 @@ struct Run: ParsableCommand {
       "How process_limits are held: `cgroup` (the default), or `best-effort` by rlimits, which says what it does not.")
   var limits = LimitsMode.cgroup
   @Flag(name: .customLong("no-probe"), help: "Start the command without trying the walls first.") var noProbe = false
+  @Flag(
+    name: .customLong("no-self-sandbox"),
+    help: "The gate itself, which is outside of the sandbox, keeps every right of yours: for debuggers.")
+  var noSelfSandbox = false
   @Flag(name: .customLong("print-plan"), help: "Print the steps, and do nothing.") var printPlan = false
   @Argument(parsing: .postTerminator, help: "The command and its arguments, behind --.") var command: [String] = []
 
   enum LimitsMode: String, ExpressibleByArgument { case cgroup, bestEffort = "best-effort" }
 
   func validate() throws {
+    if gate != nil && log != nil { throw ValidationError("With --gate the log is the gate's; leave --log away.") }
     if command.isEmpty { throw ValidationError("No command. Write it behind --: sluice run -- bash") }
-    if name.isEmpty || name.utf8.count > 64 || !name.utf8.allSatisfy({ SandboxName.allows($0) }) || name == "default" {
+    if !Client.mayBeCalled(name) {
       throw ValidationError("--name is made of letters, digits, '-', '_' and '.', at most 64, and not `default`.")
     }
     if command.contains(where: { $0.utf8.contains(0) }) || command[0].isEmpty {
       throw ValidationError("A command is not empty.")
     }
-    for entry in env where entry.isEmpty || entry.hasPrefix("=") {
-      throw ValidationError("--env takes NAME or NAME=VALUE; got \(entry).")
+    for entry in env {
+      let name = String(entry.prefix { $0 != "=" })
+      let isSet = entry.contains("=")
+      if let problem = isSet ? SandboxVariable.problem(setting: name) : SandboxVariable.problem(passing: name) {
+        throw ValidationError("--env takes NAME or NAME=VALUE; \(problem).")
+      }
     }
   }
 
@@ -88,8 +102,10 @@ struct Run: ParsableCommand {
 
   private func start() throws -> Int32 {
     let source = FilePolicySource(path: policy, sandbox: name)
-    guard let loaded = source.load(replacing: nil) else { throw ServerError.noPolicy }
-    let wish = SandboxWish(self, loaded)
+    let link = try gate.map { path throws(LaunchFailure) in try GateLink(path, sandbox: name) }
+    let isWithout = link != nil && policy == nil
+    guard let loaded = isWithout ? Policy.denyAll : source.load(replacing: nil) else { throw ServerError.noPolicy }
+    let wish = SandboxWish(self, loaded, gateRules: link?.network)
     var supervisor = try Supervisor()
     let canaries = noProbe ? nil : try Canaries()
     let plan = try wish.plan(isForeground: supervisor.isForeground, canaries: canaries?.probes ?? [])
@@ -97,27 +113,51 @@ struct Run: ParsableCommand {
       print(plan.text, terminator: "")
       return 0
     }
-    let logFile = try LogFile.path(log, policy: loaded, name: name)
-    try wish.checkLog(logFile, plan)
+    for path in [gate, loaded.settings.listen.admin] { try plan.checkHidden(adminSocket: path) }
+    try link?.check(plan)
+    let logFile = link == nil ? try LogFile.path(log, policy: loaded, name: name) : nil
+    if let logFile { try wish.checkLog(logFile, plan) }
     ResourceLimits.raiseOpenFiles()
     if plan.user.isOther { try SandboxUser.dropGroups() }
     // The clone comes before the gate's threads: what follows it in the child is C alone, and finds no lock held.
-    let sandbox = try Launched(plan)
+    let sandbox = try Launched.start(plan) { why in
+      wish.warnOfPorts(why)
+      return plan.withoutRedirection
+    }
     let sockets = try sandbox.takeListeners().map { BoundSocket($0.spec, raw: $0.raw, sandbox: name) }
-    let server = try Server(
-      LoadedPolicySource(first: loaded, source: source),
-      ServeOptions(workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile))
-    try server.start(adopting: sockets)
+    let attached = try link?.attach(sockets)
+    var server: Server?
+    if attached == nil {
+      server = try Server(
+        LoadedPolicySource(first: loaded, source: source),
+        ServeOptions(workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile))
+    }
+    if noSelfSandbox {
+      SelfConfinement.sayOff()
+    } else {
+      try SelfConfinement.supervising(cgroup: plan.cgroup).enterOrFail()
+    }
+    try server?.start(adopting: sockets)
     if plan.hasProbes { try sandbox.probe() }
     try sandbox.awaitReady()
     if let reached = canaries?.reached().first {
       throw LaunchFailure("BROKEN, the command was not started: \(reached)")
     }
     try sandbox.start()
-    let status = try supervisor.run(sandbox, periodMs: Server.roundMs) { server.lookAround() }
+    var isGateLost = false
+    let status = try supervisor.run(
+      sandbox, periodMs: Server.roundMs, lifeline: attached?.lifeline ?? -1,
+      lost: {
+        isGateLost = true
+        Messages.warn("the gate at \(gate ?? "") is gone, and with it the only way out: the command is ended")
+      }, tend: { server?.lookAround() })
     supervisor.takeTerminalBack()
-    for note in sandbox.end() { Messages.warn(note) }
-    _ = server.finish(graceMs: Self.graceMs)
+    for reached in sandbox.end() {
+      Messages.warn(reached.text)
+      server?.recordLimit(reached.limit, client: name)
+    }
+    if !isGateLost { attached?.detach() }
+    _ = server?.finish(graceMs: Self.graceMs)
     return status
   }
 
@@ -125,25 +165,20 @@ struct Run: ParsableCommand {
   private static let graceMs: UInt64 = 1_000
 }
 
-enum SandboxName {
-  static func allows(_ byte: UInt8) -> Bool {
-    switch byte {
-    case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x5f: true
-    default: false
-    }
-  }
-}
-
 /// The policy was read already, for its ports: the gate begins with that very one.
 private struct LoadedPolicySource: PolicySource {
   let first: Policy
   let source: FilePolicySource
 
-  func load(replacing old: Policy?) -> Policy? { old == nil ? first : source.load(replacing: old) }
+  var file: String? { source.file }
+
+  func load(replacing old: Policy?, _ say: (String) -> Void) -> Policy? {
+    old == nil ? first : source.load(replacing: old, say)
+  }
 }
 
 extension BoundSocket {
-  fileprivate init(_ spec: ListenerSpec, raw: CInt, sandbox: String) {
+  init(_ spec: ListenerSpec, raw: CInt, sandbox: String) {
     let door: Door =
       switch spec.purpose {
       case .proxy: .connect

@@ -10,27 +10,49 @@ import Wire
 struct SandboxWish {
   private let options: Run
   private let policy: Policy
+  /// Those of a running gate, where it is not the policy that decides.
+  private let gateRules: NetworkPolicy?
 
-  init(_ options: Run, _ policy: Policy) {
-    (self.options, self.policy) = (options, policy)
+  init(_ options: Run, _ policy: Policy, gateRules: NetworkPolicy? = nil) {
+    (self.options, self.policy, self.gateRules) = (options, policy, gateRules)
   }
 
   func plan(isForeground: Bool, canaries: [Probe]) throws(LaunchFailure) -> Plan {
-    let workspace = try workspace()
+    let paths = try SandboxPaths(options, policy.settings.files)
+    let workspace = paths.workspace
     let user = try user(workspace: workspace)
     var wanted = SandboxOptions(
-      command: options.command,
-      environment: SandboxEnvironment.make(more: options.env, value: Environment.value), workspace: workspace,
-      user: user)
+      command: options.command, environment: environment(), workspace: workspace, user: user)
     wanted.hostName = options.name
-    wanted.ports = ports()
-    wanted.readOnly = try options.readOnly.map { path throws(LaunchFailure) in try further(path, "--read-only") }
-    wanted.readWrite = try options.readWrite.map { path throws(LaunchFailure) in try further(path, "--read-write") }
+    wanted.ports = ports().ports
+    wanted.readOnly = paths.readOnly
+    wanted.readWrite = paths.readWrite
+    wanted.hidden = paths.hidden
+    wanted.protected = paths.protected
+    wanted.home = paths.home
+    wanted.temporaryBytes = policy.settings.files.temporaryBytes
     try hold(policy.settings.process, in: &wanted)
-    wanted.protected = try protected(workspace: workspace)
     wanted.isForeground = isForeground
-    if !options.noProbe { wanted.probes = probes(workspace: workspace) + canaries }
-    return Plan(wanted, try HostFacts.gather(workspace: workspace))
+    if !options.noProbe { wanted.probes = probes(paths) + canaries }
+    return Plan(wanted, HostFacts.gather())
+  }
+
+  /// The policy's, and then the options'.
+  private func environment() -> [String] {
+    var environment = SandboxEnvironment()
+    let wanted = policy.settings.environment
+    let names = Environment.names().filter { name in wanted.pass.contains { SandboxVariable.matches($0, name) } }
+    environment.pass(SandboxEnvironment.passed + names, Environment.value)
+    for variable in wanted.set { environment.set(variable.name, variable.value) }
+    for entry in options.env {
+      let name = String(entry.prefix { $0 != "=" })
+      if entry.contains("=") {
+        environment.set(name, String(entry.dropFirst(name.count + 1)))
+      } else {
+        environment.pass([name], Environment.value)
+      }
+    }
+    return environment.entries
   }
 
   // MARK: - Limits
@@ -39,7 +61,7 @@ struct SandboxWish {
   private func hold(_ wanted: Settings.Process, in sandbox: inout SandboxOptions) throws(LaunchFailure) {
     sandbox.limits = ProcessLimits(processes: nil, dataBytes: nil)
     guard options.limits == .bestEffort else {
-      let settings = cgroupSettings(wanted)
+      let settings = try cgroupSettings(wanted, workspace: sandbox.workspace)
       let all = CgroupSpec(base: "", name: "", settings: settings)
       let base = try CgroupSpec.base(controllers: all.controllers, isRoot: SandboxUser.isRoot)
       sandbox.cgroup = CgroupSpec(base: base, name: "sluice-\(options.name)-\(Machine.processID)", settings: settings)
@@ -51,10 +73,13 @@ struct SandboxWish {
     if wanted.cpu != nil { loose.append("cpu.max") }
     if wanted.memoryBytes != nil { loose.append("memory.max for all processes together (each is held to it)") }
     if wanted.swapBytes != nil { loose.append("memory.swap.max") }
+    if !wanted.io.isEmpty { loose.append("io.max") }
     if !loose.isEmpty { Messages.warn("--limits best-effort: not enforced are \(loose.joined(separator: ", "))") }
   }
 
-  private func cgroupSettings(_ wanted: Settings.Process) -> [CgroupSpec.Setting] {
+  private func cgroupSettings(
+    _ wanted: Settings.Process, workspace: String
+  ) throws(LaunchFailure) -> [CgroupSpec.Setting] {
     var settings: [CgroupSpec.Setting] = []
     if let cpu = wanted.cpu { settings.append(.init("cpu.max", "\(cpu.quotaUs) \(cpu.periodUs)")) }
     if let bytes = wanted.memoryBytes {
@@ -63,68 +88,22 @@ struct SandboxWish {
     }
     if let bytes = wanted.swapBytes { settings.append(.init("memory.swap.max", "\(bytes)")) }
     if let count = wanted.processes { settings.append(.init("pids.max", "\(count)")) }
-    return settings
-  }
-
-  // MARK: - The workspace
-
-  private static let systemFolders = [
-    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/opt", "/proc", "/root", "/run",
-    "/sbin",
-    "/srv", "/sys", "/tmp", "/usr", "/var", "/var/tmp",
-  ]
-  private static let systemTrees = ["/proc/", "/sys/", "/dev/", "/etc/", "/usr/bin/", "/usr/lib/", "/usr/sbin/"]
-
-  private func workspace() throws(LaunchFailure) -> String {
-    let named = options.workspace ?? "."
-    guard let path = HostFile.realPath(named), HostFile.kind(path) == .folder else {
-      throw LaunchFailure("--workspace \(named): no such folder")
-    }
-    let place = "the workspace \(path)"
-    if Self.systemFolders.contains(path) || Self.systemTrees.contains(where: { path.hasPrefix($0) }) {
-      throw LaunchFailure("\(place) is a folder of the system; name one of your own with --workspace DIR")
-    }
-    if let home = Environment.value("HOME").flatMap({ HostFile.realPath($0) }),
-      home == path || home.hasPrefix("\(path)/")
-    {
-      guard options.workspace != nil else {
+    for one in wanted.io {
+      guard let device = one.device.map({ "\($0)" }) ?? BlockDevice.holding(workspace).map({ "\($0)" }) else {
         throw LaunchFailure(
-          "\(place) holds your home, with its keys and settings; go to a folder below it, or name one with --workspace DIR"
-        )
+          "process_limits: io.max: the workspace \(workspace) is on no disk of this machine (tmpfs, overlay or network); "
+            + "name the device: io.max: MAJOR:MINOR \(one.text), with the numbers that lsblk prints")
       }
-      Messages.warn("\(place) holds your home, with its keys and settings, and the command can read and write it")
+      settings.append(.init("io.max", "\(device) \(one.text)"))
     }
-    return path
-  }
-
-  /// Absolute, and of a kind that may be shown at its own path.
-  private func further(_ text: String, _ option: String) throws(LaunchFailure) -> String {
-    guard let path = HostFile.realPath(text) else { throw LaunchFailure("\(option) \(text): no such file or folder") }
-    if path == "/" || Self.systemTrees.contains(where: { path.hasPrefix($0) }) && option == "--read-write"
-      || ["/proc", "/sys", "/dev", "/etc"].contains(path)
-    {
-      throw LaunchFailure("\(option) \(path): the sandbox has its own; name something narrower")
-    }
-    return path
-  }
-
-  /// A policy that the command could write would be its own at the next start.
-  private func protected(workspace: String) throws(LaunchFailure) -> [String] {
-    guard let policy = options.policy, let path = HostFile.realPath(policy), path.hasPrefix("\(workspace)/") else {
-      return []
-    }
-    guard HostFile.kind(policy) == .file else {
-      throw LaunchFailure(
-        "--policy \(policy): a symbolic link cannot be protected in the workspace; name \(path) itself")
-    }
-    return [path]
+    return settings
   }
 
   /// Who is watched must not write what is written of it.
   func checkLog(_ log: String, _ plan: Plan) throws(LaunchFailure) {
     let folder = log.lastIndex(of: "/").map { String(log[..<$0]) } ?? "."
     guard let real = HostFile.realPath(folder.isEmpty ? "/" : folder) else { return }
-    for shown in plan.writable where real == shown || real.hasPrefix("\(shown)/") {
+    for shown in plan.writable where real.isAtOrBelow(shown) {
       throw LaunchFailure(
         "the log \(log) would stand where the command can write it; name another place with --log FILE")
     }
@@ -163,14 +142,15 @@ struct SandboxWish {
   // MARK: - Ports
 
   private var network: NetworkPolicy {
+    if let gateRules { return gateRules }
     guard case .client(let client) = policy.identify(source: .v4(0), sandbox: options.name) else {
       return policy.fallback.network
     }
     return client.network
   }
 
-  /// Those that the policy names, one by one. What is beyond the bound is reached through the proxy alone.
-  private func ports() -> [UInt16] {
+  /// For a kernel that cannot redirect all: those that the policy names, one by one, and whether there are more.
+  private func ports() -> (ports: [UInt16], isCut: Bool) {
     var ports: Set<UInt16> = []
     var isCut = false
     for range in network.allow.flatMap(\.ports.ranges).sorted(by: { $0.count < $1.count }) {
@@ -180,19 +160,23 @@ struct SandboxWish {
       }
       ports.formUnion(range)
     }
-    if isCut {
-      Messages.warn(
-        "the policy names more than \(Plan.portsMax) ports: those of its widest rules have no listener on every address, and "
-          + "are reached by programs that use HTTPS_PROXY alone")
-    }
-    return Array(ports)
+    return (Array(ports), isCut)
+  }
+
+  /// What is beyond the bound is reached through the proxy alone.
+  func warnOfPorts(_ why: LaunchFailure) {
+    guard ports().isCut else { return }
+    Messages.warn(
+      "the policy names more than \(Plan.portsMax) ports: those of its widest rules have no listener on every address, and "
+        + "are reached by programs that use HTTPS_PROXY alone; this kernel cannot redirect all (it takes nf_tables and "
+        + "nft_tproxy): \(why)")
   }
 
   // MARK: - Probes
 
-  private static let probeName = "probe.sluice.invalid"
+  static let probeName = "probe.sluice.invalid"
 
-  private func probes(workspace: String) -> [Probe] {
+  private func probes(_ paths: SandboxPaths) -> [Probe] {
     var probes: [Probe] = [
       .rawSockets, .datagram("192.0.2.1", port: 9), .stream("192.0.2.1", port: 9), .stream("169.254.169.254", port: 9),
       .reading("/proc/1/root"), .reading("/proc/1/environ"), .reading("/etc/shadow"), .writing("/sluice-probe"),
@@ -207,20 +191,18 @@ struct SandboxWish {
     } else {
       Messages.warn("the policy lets out every name: whether one is refused is not probed")
     }
-    let shown = [workspace] + options.readOnly + options.readWrite
+    let shown = [paths.workspace] + paths.readOnly + paths.readWrite
+    probes += paths.hidden.filter { HostFile.kind($0) == .file }.map { .reading($0) }
     for path in [options.policy, options.log].compactMap({ $0 }).compactMap({ HostFile.realPath($0) }) {
       let isShown =
-        shown.contains { path == $0 || path.hasPrefix("\($0)/") } || path.hasPrefix("/usr/") || path.hasPrefix("/dev/")
+        shown.contains { path.isAtOrBelow($0) } || path.hasPrefix("/usr/") || path.hasPrefix("/dev/")
       if !isShown { probes.append(.reading(path)) }
+    }
+    for path in [options.gate, policy.settings.listen.admin].compactMap({ $0 }).compactMap({ HostFile.realPath($0) }) {
+      probes.append(.localSocket(path))
     }
     return probes
   }
 
-  private func isRefused(_ name: HostName) -> Bool {
-    guard !network.isReportOnly else { return false }
-    let target = Target(host: .name(name), port: 443)
-    guard case .refuse = network.judge(target, nowUnix: Clock.wallMs() / 1000) else { return false }
-    // A rule for every name on another port lets the name be looked up.
-    return !network.defaultAllows && !network.allow.contains { $0.pattern == .any }
-  }
+  private func isRefused(_ name: HostName) -> Bool { network.refuses(name, nowUnix: Clock.wallMs() / 1000) }
 }

@@ -2,8 +2,10 @@
 // It relies on Gate.Server for all but the flags and the policy file.
 import ArgumentParser
 import Gate
+import Kernel
 import Policy
 import PolicyFile
+import Sandbox
 
 struct Serve: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -12,6 +14,9 @@ struct Serve: ParsableCommand {
       Lets out what the policy names, refuses and logs everything else. Point clients at it with
       HTTPS_PROXY=http://127.0.0.1:3128 (and HTTP_PROXY). SIGHUP reloads the policy and reopens the log,
       SIGTERM drains and ends. Without --policy everything is denied.
+
+      Once it listens, the gate gives up what it does not need: capabilities, files
+      beyond the folders of its policy and log, and system calls (docs/sandbox.md).
       """)
 
   @Option(help: "The policy file (YAML).") var policy: String?
@@ -28,8 +33,19 @@ struct Serve: ParsableCommand {
     name: .customLong("listen-dns"),
     help: "ADDRESS:PORT to answer DNS on, UDP and TCP, in place of `listen.dns`. May repeat.")
   var listenDNS: [String] = []
+  @Option(
+    name: .customLong("listen-admin"),
+    help: "Path of the unix socket for `sluice status` and the like, in place of `listen.admin`.")
+  var listenAdmin: String?
+  @Flag(
+    name: .customLong("no-self-sandbox"),
+    help: "The gate keeps every right of its user: for debuggers, or where its own files must move about.")
+  var noSelfSandbox = false
 
   func validate() throws {
+    if let listenAdmin, !(1...LocalSocket.pathBytesMax).contains(listenAdmin.utf8.count) {
+      throw ValidationError("--listen-admin takes a path of at most \(LocalSocket.pathBytesMax) bytes.")
+    }
     if let workers, !(1...1024).contains(workers) { throw ValidationError("--workers takes a number from 1 to 1024.") }
   }
 
@@ -40,8 +56,14 @@ struct Serve: ParsableCommand {
     }
     let source = FilePolicySource(path: policy)
     do {
-      let server = try Server(source, ServeOptions(workers: workers, listen: listen))
-      let status = try server.run()
+      let server = try Server(source, ServeOptions(workers: workers, listen: listen, adminPath: listenAdmin))
+      let status = try server.run { () throws(ServerError) in
+        if noSelfSandbox {
+          SelfConfinement.sayOff()
+        } else {
+          try source.confine(log: server.logFile, adminSocket: server.adminPath)
+        }
+      }
       if status != 0 { throw ExitCode(status) }
     } catch let error as ServerError {
       Messages.say("\(error)")

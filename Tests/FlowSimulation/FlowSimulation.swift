@@ -82,7 +82,7 @@ package struct FlowSimulation: ~Copyable {
       let rare: [Event] = [
         .upstreamEnded, .requestBodyEnded, .responseBodyEnded, .relayEnded, .upstreamReset, .clientReset,
         .policyReplaced, .gateFailed,
-        .bodyMalformed, .uploadLimited, .downloadLimited, .drainEnded,
+        .bodyMalformed, .uploadLimited, .downloadLimited, .drainEnded, .operatorCloses,
       ]
       return rare[choices.next(below: rare.count)]
     }

@@ -112,6 +112,42 @@ private func alert(_ description: UInt8) -> [UInt8] { [0x15, 3, 1, 0, 2, 2, desc
     #expect(driver.flow.takeOutcome()?.reason == reason)
   }
 
+  /// All ports of a sandbox lead to the gate: what no rule could allow is refused before it has said anything.
+  @Test func aSandboxesPortThatNoRuleNamesIsRefusedAtOnce() throws {
+    let policy = "network_policy: {allow: [tls.example:8443]}"
+    func outcome(_ policy: String, _ port: UInt16, sandbox: String?) throws -> Outcome? {
+      var driver = try Driver(policy, sandbox: sandbox, opening: try redirected(port))
+      #expect(driver.tell(.accepted).name == "wait")
+      let outcome = driver.flow.takeOutcome()
+      if outcome != nil {
+        #expect(driver.flow.via == .address && driver.flow.target == Target(host: .address(attacker), port: port))
+      }
+      return outcome
+    }
+    #expect(try outcome(policy, 22, sandbox: "a")?.reason == .notAllowed)
+    // A name may come, or is worth its line.
+    for port: UInt16 in [80, 443, 8443] { #expect(try outcome(policy, port, sandbox: "a") == nil) }
+    #expect(try outcome(policy, 22, sandbox: nil) == nil)
+    for open in ["{default: allow}", "{mode: report}"] {
+      #expect(try outcome("network_policy: \(open)", 22, sandbox: "a") == nil)
+    }
+  }
+
+  @Test func whatNamesNoTargetIsLoggedWithWhereItWent() throws {
+    for text in ["", "GET nonsense\r\n\r\n"] {
+      var driver = try Driver(policyText, opening: try redirected(80))
+      _ = driver.tell(.accepted)
+      if text.isEmpty {
+        driver.pass(ms: 60_000)
+        _ = driver.tell(.deadlinePassed)
+      } else {
+        _ = driver.send(text)
+      }
+      #expect(driver.flow.takeOutcome()?.reason == (text.isEmpty ? .timeout : .badRequest))
+      #expect(driver.flow.target == Target(host: .address(attacker), port: 80) && driver.flow.via == .address)
+    }
+  }
+
   @Test func plainHTTPIsNoTLS() throws {
     var driver = try Driver(policyText, opening: try redirected(443))
     _ = driver.tell(.accepted)

@@ -144,3 +144,33 @@ private func connect(_ target: String) -> String { "CONNECT \(target) HTTP/1.1\r
     #expect(driver.flow.takeToClient() == [5, 2, 0, 1, 0, 0, 0, 0, 0, 0])
   }
 }
+
+@Suite struct OperatorTests {
+  @Test func whatIsLetOutIsCutAndWhatIsNotYetIsRefused() throws {
+    let rule = #"{host: "raw.example:22", protocol: tcp}"#
+    var open = try Driver(try policy(rule))
+    _ = open.send(connect("raw.example:22"))
+    #expect(try open.reachUpstream().name == "relay")
+    guard case .close(.cut) = open.tell(.operatorCloses) else {
+      Issue.record("a tunnel is cut")
+      return
+    }
+    let cut = open.flow.takeOutcome()
+    #expect(cut?.event == .revoked && cut?.reason == .shutdown && cut?.line?.line == 1)
+    var dialling = try Driver(try policy(rule))
+    _ = dialling.send(connect("raw.example:22"))
+    let isLetOut = dialling.flow.isLetOut
+    #expect(isLetOut)
+    #expect(dialling.tell(.operatorCloses).name == "close")
+    #expect(dialling.replyText().hasPrefix("HTTP/1.1 503 "))
+    let refused = dialling.flow.takeOutcome()
+    #expect(refused?.event == .denied && refused?.reason == .shutdown)
+  }
+
+  @Test func whatHasNoTargetIsLeftAlone() throws {
+    var driver = try Driver(try policy(#""a.example:80""#))
+    #expect(driver.tell(.operatorCloses).name == "wait" && driver.flow.state == .readingHead)
+    _ = driver.send(connect("b.example:80"))
+    #expect(driver.tell(.operatorCloses).name == "wait")
+  }
+}

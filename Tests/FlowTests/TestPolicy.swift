@@ -29,21 +29,24 @@ struct Driver: ~Copyable {
   var madeUp: [IPAddress: HostName] = [:]
 
   init(
-    _ yaml: String, source: String = "10.1.0.1", opening: Opening = .proxy, expectsProxyHeader: Bool = false
+    _ yaml: String, source: String = "10.1.0.1", sandbox: String? = nil, opening: Opening = .proxy,
+    expectsProxyHeader: Bool = false
   ) throws {
     try self.init(
-      try SimulationTests.policy(yaml), source: source, opening: opening, expectsProxyHeader: expectsProxyHeader)
+      try SimulationTests.policy(yaml), source: source, sandbox: sandbox, opening: opening,
+      expectsProxyHeader: expectsProxyHeader)
   }
 
   init(
-    _ policy: Policy, source: String = "10.1.0.1", opening: Opening = .proxy, expectsProxyHeader: Bool = false
+    _ policy: Policy, source: String = "10.1.0.1", sandbox: String? = nil, opening: Opening = .proxy,
+    expectsProxyHeader: Bool = false
   ) throws {
     let address = try #require(IPAddress(source))
     conditions = Conditions(policy: policy, gate: GateAddresses(listeners: [(.v4(0x7F00_0001), 3128)], interfaces: []))
     conditions.nowMs = 1_000_000
     conditions.nowNs = 1_000_000_000_000
     conditions.unixSeconds = 1_800_000_000
-    flow = Flow(source: address, opening: opening, expectsProxyHeader: expectsProxyHeader, conditions)
+    flow = Flow(source: address, sandbox: sandbox, opening: opening, expectsProxyHeader: expectsProxyHeader, conditions)
   }
 
   mutating func tell(_ event: Event) -> Action {

@@ -4,6 +4,7 @@ import Policy
 import PolicyFile
 import Testing
 import Wire
+import YAML
 
 private func load(_ text: String, files: [String: String] = [:]) -> LoadedPolicy {
   PolicyFile.parse(bytes: Array(text.utf8), name: "p.yaml", nowUnix: 1_800_000_000) { path in
@@ -105,7 +106,11 @@ private let fileMistakes: [Mistake] = [
   Mistake("network_policy: {}\nlog: {on_failure: stop}\n", "2:19", "refuse or continue"),
   Mistake("network_policy: {}\nlisten: {connect: 3128}\n", "2:19", "write 127.0.0.1:3128"),
   Mistake("network_policy: {}\nlisten: {connect: localhost:3128}\n", "2:19", "write an address"),
-  Mistake("network_policy: {}\nlisten: {admin: /run/sluice}\n", "2:10", "not supported by this version"),
+  Mistake("network_policy: {}\nlisten: {admin: sluice.sock}\n", "2:17", "the whole path"),
+  Mistake("network_policy: {}\nlisten: {admin: /run/}\n", "2:17", "the whole path"),
+  Mistake("network_policy: {}\nlisten: {admin: [/run/a]}\n", "2:17", "takes a text"),
+  Mistake(
+    "network_policy: {}\nlisten: {admin: /\(String(repeating: "x", count: 107))}\n", "2:17", "at most 107 bytes"),
   Mistake("network_policy: {}\nlisten: {}\n", "2:9", "write listen: {connect: 127.0.0.1:3128}"),
   Mistake("network_policy: {}\nlisten: {connect: 127.0.0.1:1, dns: 127.0.0.1:1}\n", "2:32", "give each its own port"),
   Mistake("network_policy: {}\nlisten: {transparent: []}\n", "2:10", "write 127.0.0.1:3129"),
@@ -122,7 +127,6 @@ private let fileMistakes: [Mistake] = [
   Mistake("network_policy: {}\nprocess_limits: {memory.max: 1M}\n", "2:30", "such as 512M"),
   Mistake("network_policy: {}\nprocess_limits: {memory.max: -1}\n", "2:30", "or max"),
   Mistake("network_policy: {}\nprocess_limits: {pids.max: 1G}\n", "2:28", "from 4 to"),
-  Mistake("network_policy: {}\nprocess_limits: {io.max: x}\n", "2:18", "not supported by this version"),
   Mistake("network_policy: {}\nprocess_limits: {pid.max: 9}\n", "2:18", "pids.max"),
   Mistake("network_policy: {}\nclients: {}\n", "2:10", "takes a list"),
   Mistake("network_policy: {}\nclients: [{source: 10.0.0.0/8}]\n", "2:11", "`name` is missing"),
@@ -136,7 +140,7 @@ private let fileMistakes: [Mistake] = [
 ]
 
 @Suite struct MistakeTests {
-  @Test(arguments: ruleMistakes + limitMistakes + fileMistakes)
+  @Test(arguments: ruleMistakes + limitMistakes + fileMistakes + sandboxMistakes)
   func aMistakeSaysWhereItIsAndWhatToWrite(mistake: Mistake) {
     let loaded = load(mistake.text, files: ["plain": "a:secret\n"])
     #expect(loaded.policy == nil)
@@ -249,7 +253,7 @@ private let fileMistakes: [Mistake] = [
         rate_limits:
           - {host: a.example, requests_per_minute: 6, burst: 2, concurrent: 3, upload_bytes_per_minute: 5MiB,
              download_bytes_per_minute: 1GiB, tunnel_lifetime_seconds: 9, on_limit: pace}
-      listen: {connect: ["127.0.0.1:1", "[::1]:2"]}
+      listen: {connect: ["127.0.0.1:1", "[::1]:2"], admin: /run/sluice/admin.sock}
       resolver: {servers: [192.0.2.1, "[2001:db8::1]:5353"], timeout: 0.5, attempts: 1}
       log: {file: /x, on_failure: continue}
       limits: {connections: 5, head_bytes: 8KiB, hello_bytes: 16KiB, dns_cache_names: 16, log_buffer_bytes: 1MiB}
@@ -265,6 +269,7 @@ private let fileMistakes: [Mistake] = [
     #expect(try self.rule(policy, "b.example:8005").ports.count == 12)
     let settings = policy.settings
     #expect(settings.listen.connect.map(\.description) == ["127.0.0.1:1", "[::1]:2"])
+    #expect(settings.listen.admin == "/run/sluice/admin.sock")
     #expect(settings.resolver.servers.map(\.port) == [53, 5353] && settings.resolver.timeoutMs == 500)
     #expect(settings.log.file == "/x" && !settings.log.refusesWhenUnwritable && settings.log.bufferBytes == 1 << 20)
     #expect(settings.limits.headBytes == 8192 && settings.timeouts.drainMs == 6250 && settings.timeouts.idleMs == 4000)

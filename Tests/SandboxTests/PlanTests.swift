@@ -23,7 +23,9 @@ extension String {
   private func facts(_ change: (inout HostFacts) -> Void = { _ in }) -> HostFacts {
     var facts = HostFacts()
     facts.systemFolders = [.init("/usr", .folder), .init("/bin", .link("usr/bin"))]
-    facts.settings = ["/etc/ssl"]
+    facts.settings = [
+      .init("/etc/ssl", source: "/etc/ssl"), .init("/etc/localtime", source: "/usr/share/zoneinfo/UTC"),
+    ]
     facts.processMasks = ["/proc/keys"]
     facts.processReadOnly = ["/proc/sys"]
     change(&facts)
@@ -42,7 +44,8 @@ extension String {
     let steps = plan { $0.probes = [.rawSockets] }.steps
     let order: [Step] = [
       .namespaces(Namespace.allCases), .mapIDs(uid: 1000, gid: 1000), .dieWithParent, .loopbackUp, .localRoute(.v4),
-      .localRoute(.v6), .listen(ListenerSpec(.proxy, .v4, port: 3128)), .handOut(count: 9),
+      .localRoute(.v6), .redirect(port: 3129, hasIPv6: true), .listen(ListenerSpec(.proxy, .v4, port: 3128)),
+      .handOut(count: 7),
       .setting("/proc/sys/user/max_user_namespaces", "0"), .newRoot(bytes: 4 << 20, inodes: 4096),
       .temporary("/tmp", mode: "1777", bytes: 512 << 20, inodes: 65_536),
       .bind("/home/u/work", at: "/home/u/work", .writable), .enterRoot, .limit(.coreBytes, 0),
@@ -84,13 +87,36 @@ extension String {
     #expect(self.plan().cgroup == nil && self.plan().text.contains("limit processes to 64"))
   }
 
-  @Test func everyNamedPortHasAListenerOnceInEachFamily() {
-    let listeners = plan { $0.ports = [6333, 443, 53, 3128] }.listeners
+  @Test func allPortsHaveOneListenerInEachFamily() {
+    let plan = plan { $0.ports = [6333] }
+    let redirected = plan.listeners.filter { $0.purpose == .transparent }
+    #expect(redirected == [IPFamily.v4, .v6].map { ListenerSpec(.transparent, $0, port: 3129, isRedirected: true) })
+    #expect(
+      plan.text.contains("listen tcp 127.0.0.1:3129 (transparent)") && plan.text.contains("listen tcp [::1]:3129"))
+    // DNS stays on every address: the rule leaves it alone.
+    #expect(plan.listeners.filter { $0.purpose == .dns }.count == 4)
+  }
+
+  @Test func withoutRedirectionEveryNamedPortHasAListenerOnceInEachFamily() {
+    let plan = plan { $0.ports = [6333, 443, 53, 3128] }
+    let other = plan.withoutRedirection
+    let listeners = other.listeners
     #expect(Set(listeners).count == listeners.count)
     #expect(listeners.filter { $0.purpose == .transparent }.map(\.port).sorted() == [80, 80, 443, 443, 6333, 6333])
     // Ports with a meaning of their own keep it.
     #expect(listeners.filter { $0.port == 53 }.allSatisfy { $0.purpose == .dns })
     #expect(listeners.filter { $0.port == 3128 } == [ListenerSpec(.proxy, .v4, port: 3128)])
+    // Nothing else differs.
+    func rest(_ plan: Plan) -> [Step] {
+      plan.steps.filter { step in
+        switch step {
+        case .redirect, .listen, .handOut: false
+        default: true
+        }
+      }
+    }
+    #expect(rest(plan) == rest(other) && other.withoutRedirection == other)
+    #expect(!other.steps.contains { if case .redirect = $0 { true } else { false } })
   }
 
   @Test func aHostWithoutIPv6HasNoStepsForIt() {
@@ -98,27 +124,6 @@ extension String {
     #expect(plan.listeners.allSatisfy { $0.family == .v4 })
     #expect(!plan.steps.contains(.localRoute(.v6)))
     #expect(!plan.text.contains("ipv6"))
-  }
-
-  @Test func whatGitWouldRunIsReadOnly() throws {
-    let steps = Plan(options(), facts { $0.git = .folder(["config"]) }).steps
-    let bound = try place(steps) { $0 == .bind("/home/u/work", at: "/home/u/work", .writable) }
-    let whole = try place(steps) { $0 == .pin("/home/u/work/.git", .writable) }
-    let config = try place(steps) { $0 == .pin("/home/u/work/.git/config", .readOnly) }
-    #expect(bound < whole && whole < config)
-    #expect(steps.contains(.pin("/home/u/work/.git/hooks", .readOnly)))
-    #expect(Plan(options(), facts { $0.git = .file }).steps.contains(.pin("/home/u/work/.git", .readOnly)))
-  }
-
-  @Test func aPolicyInTheWorkspaceIsReadOnlyWithTheFoldersAboveIt() throws {
-    let steps = plan { $0.protected = ["/home/u/work/a/b/p.yaml", "/elsewhere/p.yaml"] }.steps
-    let pins = steps.filter { if case .pin(let path, _) = $0 { path.hasPrefix("/home") } else { false } }
-    #expect(
-      pins == [
-        .pin("/home/u/work/a", .writable), .pin("/home/u/work/a/b", .writable),
-        .pin("/home/u/work/a/b/p.yaml", .readOnly),
-      ])
-    #expect(!plan { $0.protected = ["/elsewhere/p.yaml"] }.text.contains("elsewhere"))
   }
 
   @Test func onlyTheWorkspaceAndWhatIsAskedForIsWritable() throws {
@@ -144,13 +149,17 @@ extension String {
 
   @Test func theEnvironmentIsAList() {
     let caller = ["TERM": "xterm", "AWS_SECRET_ACCESS_KEY": "secret", "LD_PRELOAD": "x.so", "GITHUB_TOKEN": "t"]
-    let plain = SandboxEnvironment.make(more: []) { caller[$0] }
-    #expect(plain.contains("TERM=xterm"))
-    #expect(plain.contains("HTTPS_PROXY=http://127.0.0.1:3128"))
-    #expect(!plain.contains { $0.contains("secret") || $0.hasPrefix("LD_") || $0.hasPrefix("GITHUB") })
-    let more = SandboxEnvironment.make(more: ["GITHUB_TOKEN", "A=b=c", "MISSING", "HOME=/x"]) { caller[$0] }
-    #expect(more.contains("GITHUB_TOKEN=t") && more.contains("A=b=c") && more.contains("HOME=/x"))
-    #expect(!more.contains { $0.hasPrefix("MISSING") })
+    var environment = SandboxEnvironment()
+    environment.pass(SandboxEnvironment.passed) { caller[$0] }
+    #expect(environment.entries.contains("TERM=xterm"))
+    #expect(environment.entries.contains("HTTPS_PROXY=http://127.0.0.1:3128"))
+    #expect(
+      !environment.entries.contains { $0.contains("secret") || $0.hasPrefix("LD_") || $0.hasPrefix("GITHUB") })
+    environment.pass(["GITHUB_TOKEN", "MISSING"]) { caller[$0] }
+    environment.set("A", "b=c")
+    environment.set("PATH", "/x")
+    #expect(Set(environment.entries).isSuperset(of: ["GITHUB_TOKEN=t", "A=b=c", "PATH=/x"]))
+    #expect(!environment.entries.contains { $0.hasPrefix("MISSING") })
   }
 
   @Test func aCompiledPlanKeepsTheNumbersOfItsSteps() {

@@ -15,6 +15,7 @@ from sandbox import Place  # noqa: E402
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "figures: holds times or memory of the gate, which a sanitizer changes")
+    config.addinivalue_line("markers", "confined: of a gate that confines itself, which one with a sanitizer in it cannot")
 
 
 @pytest.fixture

@@ -51,6 +51,16 @@ class Host:
             self.gate = subprocess.Popen([self.place.sluice, "serve", "--policy", self.place.policy, "--listen-connect", "127.0.0.1:3128"],
                                          stderr=errors, stdout=subprocess.DEVNULL)
         until("the gate listens", lambda: "listening on" in said.read_text())
+        # Of the same user as the sandbox: one where it must not be seen, and one where it is.
+        self.asked = [self.gate_with_admin(self.place.state / "gate.sock"), self.gate_with_admin(self.place.workspace / "gate.sock")]
+
+    def gate_with_admin(self, path):
+        said = self.place.folder / f"gate-{path.parent.name}"
+        with open(said, "w") as errors:
+            gate = subprocess.Popen([*self.place.prefix, self.place.sluice, "serve", "--policy", self.place.policy, "--listen-connect", "127.0.0.1:0",
+                                     "--listen-admin", path], stderr=errors, stdout=subprocess.DEVNULL)
+        until("the gate can be asked", lambda: "(admin)" in said.read_text())
+        return gate
 
     def plant(self):
         place = self.place
@@ -82,7 +92,7 @@ class Host:
         return {
             "secret": str(place.folder / "secret"), "home": str(place.home), "workspace": str(place.workspace), "log": str(place.log),
             "policy": str(place.policy), "process": self.sleeper.pid, "mark": self.mark, "setuid": str(place.workspace / "id"),
-            "abstract": self.mark, "unix": path, "private": PRIVATE, "metadata": METADATA, "internet": INTERNET, "link_local": LINK_LOCAL,
+            "abstract": self.mark, "unix": path, "admin": str(place.state / "gate.sock"), "private": PRIVATE, "metadata": METADATA, "internet": INTERNET, "link_local": LINK_LOCAL,
             "tcp": self.serve(v4, stream, ("127.0.0.1", 0)), "tcp6": self.serve(v6, stream, ("::1", 0)),
             "udp": self.serve(v4, datagram, ("127.0.0.1", 0)), "any": self.serve(v4, stream, ("0.0.0.0", 0)),
             "any6": self.serve(v6, stream, ("::", 0)), "any_udp": self.serve(v4, datagram, ("0.0.0.0", 0)), "dns": self.names.port,
@@ -112,7 +122,7 @@ class Host:
 
     def close(self):
         os.close(self.descriptor)
-        for process in (self.sleeper, self.gate):
+        for process in (self.sleeper, self.gate, *self.asked):
             process.kill()
             process.wait()
         self.place.leaves_nothing()

@@ -75,8 +75,8 @@ int clinux_open_read(const char *path);
 long clinux_read(int fd, void *bytes, size_t count);
 long clinux_write(int fd, const void *bytes, size_t count);
 int clinux_eventfd(int is_blocking);
-int clinux_signal_block(void);
-int clinux_signal_wait(int timeout_ms);
+int clinux_signal_open(void);
+int clinux_signal_take(int fd);
 int clinux_file_stamp(const char *path, uint64_t stamp[4]);
 int clinux_descriptor_stamp(int fd, uint64_t stamp[4]);
 int clinux_wait_readable(int fd, int timeout_ms);
@@ -89,6 +89,27 @@ int clinux_terminal_size(int size[2]);
 int clinux_terminal_take(const char *leave);
 void clinux_terminal_give_back(void);
 
+// Unix sockets with a path, and descriptors that are handed over by them.
+enum { CLINUX_LOCAL_PATH_MAX = 107, CLINUX_DESCRIPTORS_MAX = 64 };
+int clinux_local_socket(unsigned mode);
+int clinux_local_bind(int fd, const char *path);
+int clinux_local_listen(int fd, int backlog);
+int clinux_local_accept(int fd);
+// Each read and write on it waits that long.
+int clinux_local_connect(const char *path, int wait_seconds);
+int clinux_local_peer(int fd, int *pid, uint32_t *uid);
+// -ENOTSOCK where something else is in its place.
+int clinux_local_identity(const char *path, uint64_t identity[2]);
+int clinux_unlink(const char *path);
+// -EWOULDBLOCK while another process has it.
+int clinux_lock_folder(const char *path);
+long clinux_send_descriptors(int fd, const void *bytes, size_t count, const int *fds, int fd_count);
+// `fds` has room for CLINUX_DESCRIPTORS_MAX; the kernel closes what is beyond that.
+long clinux_receive_descriptors(int fd, void *bytes, size_t count, int *fds, int *fd_count);
+// Of IPv4 or IPv6: a TCP socket that listens, or a UDP socket.
+int clinux_is_listener(int fd, int datagram);
+int clinux_set_nonblocking(int fd);
+
 // Children
 int clinux_memory_file(const char *name);
 long clinux_read_at(int fd, void *bytes, size_t count, uint64_t offset);
@@ -99,7 +120,11 @@ int clinux_wait(int pid);
 uint64_t clinux_monotonic_ns(void);
 int64_t clinux_wall_ms(void);
 int clinux_cores(void);
-int clinux_thread_start(const char *name, void *(*body)(void *), void *argument);
+// NAME=VALUE of this process's environment, or NULL behind the last one.
+const char *clinux_environment(size_t index);
+long clinux_current_folder(char *text, size_t room);
+int clinux_thread_start(void *(*body)(void *), void *argument);
+void clinux_thread_name(const char *name);
 int clinux_interfaces(struct clinux_address *addresses, int count_max);
 void clinux_raise_open_files(void);
 const char *clinux_error_name(int code, char *text, size_t count);

@@ -14,6 +14,7 @@ enum csandbox_op {
   CSANDBOX_ADDRESS,           // first
   CSANDBOX_LOCAL_ROUTE,       // number 4 or 6
   CSANDBOX_SETTING,           // first the file, second what is written to it
+  CSANDBOX_REDIRECT,          // number: the port of the listeners that all TCP goes to, more: 1 with IPv6
   CSANDBOX_LISTEN,            // number port, more CSANDBOX_LISTEN_*
   CSANDBOX_HAND_OUT,          // number of listeners
   CSANDBOX_NEW_ROOT,          // number bytes, more inodes
@@ -26,6 +27,7 @@ enum csandbox_op {
   CSANDBOX_PROCESSES,         // first
   CSANDBOX_TERMINALS,         // first
   CSANDBOX_MASK,              // first
+  CSANDBOX_HIDE,              // first
   CSANDBOX_ENTER_ROOT,
   CSANDBOX_LIMIT,             // number the resource, more its value
   CSANDBOX_DROP_BOUNDING,
@@ -42,7 +44,7 @@ enum csandbox_op {
   CSANDBOX_PROBE,             // number CSANDBOX_PROBE_*, first, more a port
   CSANDBOX_EXEC,              // first: a sequence of arguments, then of the environment; number, more how many
 };
-enum { CSANDBOX_LISTEN_V6 = 1, CSANDBOX_LISTEN_DATAGRAM = 2, CSANDBOX_LISTEN_LOOPBACK = 4 };
+enum { CSANDBOX_LISTEN_V6 = 1, CSANDBOX_LISTEN_DATAGRAM = 2, CSANDBOX_LISTEN_LOOPBACK = 4, CSANDBOX_LISTEN_REDIRECTED = 8 };
 enum { CSANDBOX_BIND_WRITABLE = 1, CSANDBOX_BIND_DEVICE = 2 };
 enum csandbox_probe {
   CSANDBOX_PROBE_TARGET_REFUSED = 1,  // first: HOST:PORT, asked of the proxy
@@ -55,6 +57,7 @@ enum csandbox_probe {
   CSANDBOX_PROBE_RAW_REFUSED,
   CSANDBOX_PROBE_UNREADABLE,
   CSANDBOX_PROBE_UNWRITABLE,
+  CSANDBOX_PROBE_LOCAL_UNREACHABLE,   // first: the path of a unix socket
 };
 
 // Texts are places in one block of NUL-terminated texts; place 0 is the empty one.
@@ -74,6 +77,8 @@ struct csandbox_plan {
   const char *texts;
   // cgroup.procs of the cgroup that its first process goes to before it does anything, or NULL.
   const char *cgroup_procs;
+  // Each probe says whether it held, and none ends the launch.
+  uint32_t reports_probes;
 };
 
 enum csandbox_kind {
@@ -82,6 +87,7 @@ enum csandbox_kind {
   CSANDBOX_LISTENERS,   // fds
   CSANDBOX_READY,       // set up (and probed, where the plan has probes): the command may be started
   CSANDBOX_BROKEN,      // step: a probe that got through
+  CSANDBOX_HELD,        // step: a probe that did not, where that is to be told
   CSANDBOX_STOPPED,     // code: the signal
   CSANDBOX_EXITED,      // code: the exit status, or 128 and the signal
   CSANDBOX_ABOUT,       // code: Landlock's version
@@ -105,10 +111,13 @@ int csandbox_launch(const struct csandbox_plan *plan, int *control, const char *
 // 1: a message (and at most CSANDBOX_FDS_MAX descriptors), 0: none yet, -EPIPE: the sandbox is gone.
 int csandbox_receive(int control, struct csandbox_message *message, int *fds, int *fd_count, int timeout_ms);
 int csandbox_send(int control, uint32_t kind, int32_t code);
+// Waits for a message and leaves it where it is. 1, or -EPIPE.
+int csandbox_peek(int control, struct csandbox_message *message);
 
-// What waits for signals and messages: 1 a signal (its number in *signal), 2 a message, 0 neither.
+// What waits for signals and messages: 1 a signal (its number in *signal), 2 a message, 3 the lifeline has ended, 0 none
+// of them. No lifeline is -1.
 int csandbox_signals_open(void);
-int csandbox_wait(int signals, int control, int timeout_ms, int *signal);
+int csandbox_wait(int signals, int control, int lifeline, int timeout_ms, int *signal);
 
 // The terminal: whether this process stands in its foreground; giving it to a group; stopping as the command did.
 int csandbox_in_foreground(void);
@@ -121,6 +130,8 @@ int csandbox_may_write(const char *path, uint32_t uid, uint32_t gid);
 int csandbox_drop_groups(void);
 // 0 missing, 1 folder, 2 file, 3 link, 4 other; of the link itself.
 int csandbox_file_kind(const char *path, uint32_t *uid, uint32_t *gid);
+// Numbers of the device that a file is on, or of the one that it is.
+int csandbox_device(const char *path, int itself, uint32_t *major, uint32_t *minor);
 long csandbox_read_link(const char *path, char *text, size_t room);
 long csandbox_real_path(const char *path, char *text, size_t room);
 int csandbox_make_folder(const char *path, uint32_t mode);
@@ -129,6 +140,40 @@ int csandbox_write_file(const char *path, const char *text);
 int csandbox_remove_folder(const char *path);
 // Removes empty folders below `base` named PREFIX…-PID whose process is gone.
 void csandbox_sweep(const char *base, const char *prefix);
+
+// What the gate's own process keeps: no capability, no file but these, no system call but those that it makes. Of every
+// thread, so it is called while there is one; threads inherit it.
+enum csandbox_reach_kind { CSANDBOX_REACH_READ = 0, CSANDBOX_REACH_APPEND, CSANDBOX_REACH_CGROUP, CSANDBOX_REACH_REMOVE };
+struct csandbox_place {
+  uint32_t text, kind;
+};
+struct csandbox_reach {
+  const struct csandbox_place *places;
+  uint32_t count;
+  // It looks after a sandbox: waits for a child, hands a terminal about, removes a cgroup.
+  uint32_t supervises;
+  const char *texts;
+};
+// errno of what this kernel would not do; 0 where it did.
+struct csandbox_lacks {
+  int landlock, seccomp;
+  int landlock_version;
+};
+// -errno, with the call by csandbox_stage, where no_new_privs or capabilities failed.
+int csandbox_confine_gate(const struct csandbox_reach *reach, struct csandbox_lacks *lacks);
+const char *csandbox_stage(void);
+// Whether this user may read the file, Landlock not asked.
+int csandbox_may_read(const char *path);
+
+// What this machine offers, tried in a child or on a socket that is closed again. The caller has one thread.
+enum csandbox_offer { CSANDBOX_OFFER_CLONE = 1, CSANDBOX_OFFER_CAPABILITIES, CSANDBOX_OFFER_PROC };
+// 0, or errno and what it was that failed.
+int csandbox_try_namespaces(enum csandbox_offer *failed);
+int csandbox_try_seccomp(void);
+int csandbox_try_transparent(void);
+uint64_t csandbox_open_files_max(void);
+// A new, empty folder that is the user's alone.
+int csandbox_make_folder_of(const char *path, uint32_t uid, uint32_t gid);
 
 // Listeners on the host's loopback that nothing inside may reach.
 int csandbox_canary(int family, int datagram, uint16_t *port);

@@ -27,6 +27,7 @@ package final class AuditLog {
   private let file: SharedAppendFile
   private let sequence: AuditSequence
   private var lines = LogLines()
+  package private(set) var counters = Counters()
 
   package init(file: SharedAppendFile, sequence: AuditSequence) {
     self.file = file
@@ -37,7 +38,12 @@ package final class AuditLog {
   /// Lines that wait for the disk; the Gate stops accepting when there are too many.
   package var pendingBytes: Int { file.pendingBytes + lines.byteCount }
 
+  /// What leaves no line, and is counted all the same.
+  func count(_ body: (inout Counters) -> Void) { body(&counters) }
+
   func record(_ outcome: Outcome, of flow: borrowing Flow, _ facts: AuditFacts, policy: Policy, wallMs: Int64) {
+    counters.count(outcome.event, outcome.reason, wouldDeny: outcome.wouldDeny)
+    if !outcome.wouldDeny { counters.addBytes(up: facts.bytesUp, down: facts.bytesDown) }
     lines.append(outcome.event, sequence.take(), wallMs) { line in
       line.flowNumber(facts.id, outcome.ordinal)
       line.field(flow.client.logField)
@@ -61,6 +67,7 @@ package final class AuditLog {
 
   /// A line that belongs to no flow: a connection refused before it was read.
   func recordRefusedConnection(client: String, _ reason: Reason, id: UInt64, policy: Policy, wallMs: Int64) {
+    counters.count(.limited, reason)
     lines.append(.limited, sequence.take(), wallMs) { line in
       line.flowNumber(id, 0)
       line.text(#","client":"#, client)
@@ -71,6 +78,7 @@ package final class AuditLog {
 
   /// A DNS query: one line each, and no port in it.
   func record(_ outcome: NameOutcome, client: String, policy: Policy, wallMs: Int64) {
+    counters.count(outcome.event, outcome.reason, wouldDeny: outcome.wouldDeny)
     lines.append(outcome.event, sequence.take(), wallMs) { line in
       line.text(#","client":"#, client)
       line.name(outcome.host)
@@ -85,6 +93,15 @@ package final class AuditLog {
   /// A policy came into force.
   package func recordPolicy(_ policy: Policy, wallMs: Int64) {
     lines.append(.policy, sequence.take(), wallMs) { line in line.field(policy.logField) }
+  }
+
+  /// A limit of the sandbox's processes was reached: no flow, no host.
+  package func recordLimit(_ limit: String, client: String, policy: Policy, wallMs: Int64) {
+    lines.append(.limited, sequence.take(), wallMs) { line in
+      line.text(#","client":"#, client)
+      line.word(#","policy":""#, policy.hash)
+      line.word(#","limit":""#, limit)
+    }
   }
 
   /// Once a turn: one write for all lines of the turn.

@@ -121,6 +121,13 @@ final class NameDesk: Source {
     for stream in streams.values { stream.close() }
   }
 
+  /// A sandbox is gone: its sockets are closed. What it asked for may still be looked up, and is told to nobody.
+  func dismiss(_ sandbox: String) {
+    for responder in responders where responder.sandbox == sandbox { responder.close() }
+    responders.removeAll { $0.sandbox == sandbox }
+    for stream in streams.values where stream.peer.sandbox == sandbox { stream.close() }
+  }
+
   private func client(of peer: NameClient, _ policy: Policy) -> Client {
     // A query carries no password: whoever would need one gets what the fallback's rules say.
     guard case .client(let client) = policy.identify(source: peer.source, sandbox: peer.sandbox) else {
@@ -136,6 +143,7 @@ final class NameDesk: Source {
     asker: @autoclosure () -> NameAsker
   ) -> Asked {
     let policy = worker.conditions.policy
+    worker.audit.count { $0.queries &+= 1 }
     switch DNSQuery.parse(message) {
     case .drop: return .dropped
     case .answerable(let head, let code):

@@ -18,7 +18,7 @@ final class NameStream: Source {
   private let tools: PumpTools
   private let loop: Loop
   private let socket: Descriptor
-  private let peer: NameClient
+  let peer: NameClient
   private var slot = Slot.none
   private var input: [UInt8] = []
   private var output: [UInt8] = []

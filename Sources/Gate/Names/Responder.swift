@@ -12,7 +12,7 @@ final class Responder: Source {
   /// nil once it is closed.
   private var socket: Descriptor?
   private let fd: CInt
-  private let sandbox: String?
+  let sandbox: String?
   private var slot = Slot.none
 
   init(socket: consuming Descriptor, sandbox: String?, desk: NameDesk, datagrams: Datagrams, loop: Loop) {

@@ -1,0 +1,163 @@
+// One connection of an operator: lines in, one request at a time, lines out. What it may hold and how long is bounded.
+// It relies on AdminDesk to act; a descriptor that came with a line is the next request's, or is closed.
+import Kernel
+import Wire
+
+final class AdminConnection: Source {
+  private static let idleMs: UInt64 = 10_000
+  private static let chunkBytes = 4096
+
+  private unowned let desk: AdminDesk
+  private let loop: Loop
+  private let socket: Descriptor
+  private var slot = Slot.none
+  private var input: [UInt8] = []
+  private var descriptors: [CInt] = []
+  private var output: [UInt8] = []
+  private var sent = 0
+  private var isReadable = true
+  /// The last request is being worked on; no other is taken up meanwhile.
+  private var isBusy = false
+  private var isClosing = false
+  private var isClosed = false
+  /// A sandbox hangs on it, for as long as it stands.
+  var hasSandbox = false { didSet { rearm() } }
+  /// Listeners of a sandbox that is not whole yet.
+  var gathered: [BoundSocket] = []
+
+  init(_ socket: consuming Descriptor, desk: AdminDesk, loop: Loop) {
+    self.socket = socket
+    self.desk = desk
+    self.loop = loop
+  }
+
+  deinit {
+    LocalSocket.close(descriptors)
+    LocalSocket.close(gathered.map(\.raw))
+  }
+
+  func begin() -> Slot? {
+    slot = loop.register(self)
+    guard loop.watchEdges(socket.raw, slot, tag: 0) else {
+      loop.release(slot)
+      return nil
+    }
+    rearm()
+    loop.again(slot)
+    return slot
+  }
+
+  /// One line of a reply.
+  func say(_ value: JSONValue) {
+    guard !isClosed else { return }
+    output += value.line
+  }
+
+  /// The request is answered whole.
+  func finish() {
+    isBusy = false
+    guard !isClosed else { return }
+    rearm()
+    loop.again(slot)
+  }
+
+  func refuse(_ text: String) {
+    say(.failure(text))
+    finish()
+  }
+
+  /// After what is written, nothing more.
+  func end(_ text: String) {
+    isClosing = true
+    refuse(text)
+  }
+
+  func close() {
+    guard !isClosed else { return }
+    isClosed = true
+    desk.ended(self, slot)
+  }
+
+  // MARK: - Source
+
+  func ready(_ readiness: Readiness, tag: UInt8) {
+    if readiness.isReadable || readiness.hasPeerEnded { isReadable = true }
+    advance()
+  }
+
+  func resume() { advance() }
+
+  /// A request is not given up because workers are slow: they have a deadline of their own.
+  func deadlinePassed() {
+    if isBusy { rearm() } else if !hasSandbox || sent < output.count { close() }
+  }
+
+  private func rearm() {
+    loop.setDeadline(slot, atMs: hasSandbox && sent == output.count ? .max : Clock.monotonicMs() + Self.idleMs)
+  }
+
+  private func advance() {
+    guard !isClosed, flush() else { return }
+    if isClosing { return close() }
+    guard !isBusy else { return }
+    if takeLine() { return }
+    if isReadable { read() }
+  }
+
+  /// True when all has gone.
+  private func flush() -> Bool {
+    while sent < output.count {
+      let transfer = Socket.send(socket.raw, output.span.extracting(sent..<output.count))
+      switch transfer {
+      case .bytes(let count):
+        sent += count
+        rearm()
+      case .wouldBlock: return false
+      case .end, .failed:
+        close()
+        return false
+      }
+    }
+    output = []
+    sent = 0
+    return true
+  }
+
+  private func read() {
+    switch LocalSocket.receive(socket.raw, upTo: Self.chunkBytes, into: &input, &descriptors) {
+    case .bytes:
+      if descriptors.count > LocalSocket.descriptorsMax { return end("too many descriptors for one line") }
+      if !takeLine() { loop.again(slot) }
+    case .wouldBlock: isReadable = false
+    case .end, .failed: close()
+    }
+  }
+
+  /// Takes one request up, where a whole line is there.
+  private func takeLine() -> Bool {
+    guard let newline = input.firstIndex(of: UInt8(ascii: "\n")) else {
+      guard input.count > AdminRequest.lineBytesMax else { return false }
+      end("a request is at most \(AdminRequest.lineBytesMax) bytes long")
+      return true
+    }
+    let line = Array(input[..<newline])
+    input.removeFirst(newline + 1)
+    if line.count > AdminRequest.lineBytesMax {
+      end("a request is at most \(AdminRequest.lineBytesMax) bytes long")
+      return true
+    }
+    let received = descriptors
+    descriptors = []
+    isBusy = true
+    desk.handle(line, received, for: self)
+    return true
+  }
+}
+
+extension JSONValue {
+  static func failure(_ text: String, _ more: [JSONMember] = []) -> JSONValue {
+    .object([JSONMember("ok", .bool(false)), JSONMember("error", .text(text))] + more)
+  }
+
+  static func success(_ members: [JSONMember] = []) -> JSONValue { .object([JSONMember("ok", .bool(true))] + members) }
+}

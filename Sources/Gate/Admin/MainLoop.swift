@@ -1,0 +1,40 @@
+// What the main thread waits for: signals, the admin socket, and what workers report.
+// It relies on being made before any other thread starts, since those inherit the mask of signals.
+import Kernel
+
+final class MainLoop: Source, LoopDelegate {
+  let loop: Loop
+  let survey: Survey
+  private let signals: Signals
+  private let reports: Mailbox<WorkerReport>
+  private var slot = Slot.none
+
+  init(_ shared: Shared) throws(SystemError) {
+    signals = try Signals()
+    loop = try Loop()
+    reports = shared.reports
+    survey = Survey(shared.mailboxes)
+    slot = loop.register(self)
+    try loop.watchMailbox(reports.fd)
+    guard loop.watchLevels(signals.fd, slot, tag: 0, readable: true, writable: false, isNew: true) else {
+      throw SystemError("epoll_ctl", code: 0)
+    }
+  }
+
+  /// One turn of at most that long, and the signal that came in it.
+  func wait(msMax: UInt64) -> Signals.Signal? {
+    let nowMs = Clock.monotonicMs()
+    let dueMs = survey.dueMs ?? .max
+    loop.turn(self, waitMsMax: min(msMax, dueMs - min(nowMs, dueMs)))
+    return signals.take()
+  }
+
+  func mailArrived() { for report in reports.drain() { survey.take(report) } }
+  func turnEnded() { survey.runDue() }
+  func turnBegan() {}
+
+  // A signal wakes the turn; `wait` reads it.
+  func ready(_ readiness: Readiness, tag: UInt8) {}
+  func deadlinePassed() {}
+  func resume() {}
+}

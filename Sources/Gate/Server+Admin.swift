@@ -1,0 +1,51 @@
+// What the admin socket asks of the gate as a process: its state, and changes that are made on the main thread.
+// It relies on AdminDesk for who asks, and on Survey for what only workers know.
+import Kernel
+import Policy
+import Wire
+
+extension Server {
+  var openConnections: Int { shared.liveConnections }
+  var retiredCounts: WorkerCounts { main?.survey.retired ?? WorkerCounts() }
+
+  /// Asks every worker that is still at work.
+  func survey(_ finish: @escaping (Survey.Answers) -> Void, asking message: (_ token: UInt64) -> WorkerMessage) {
+    guard let main else { return finish(Survey.Answers(isWhole: false)) }
+    main.survey.askAll(message, finish: finish)
+  }
+
+  func status(_ counts: WorkerCounts, isWhole: Bool) -> JSONValue {
+    GateStatus(
+      startedMs: startedMs, isDraining: isDraining, policy: policy, policyFile: source.file, listening: listening,
+      adminPath: admin?.path ?? "", workers: workers, connections: openConnections,
+      log: GateStatus.LogState(
+        file: shared.log.path, isUnwritable: shared.log.isUnwritable, pendingBytes: shared.log.pendingBytes),
+      sandboxes: admin?.sandboxNames ?? [], counts: counts, isWhole: isWhole || isDraining
+    ).json
+  }
+
+  /// What `sluice run` must know of the rules before it makes a sandbox, and which files of the gate it must not show.
+  func describe(client name: String, probe: HostName, _ taken: [String]) -> JSONValue {
+    guard case .client(let client) = policy.identify(source: .v4(0), sandbox: name) else {
+      return .failure("no such client")
+    }
+    let rules = SandboxRules(client.network, probe: probe, nowUnix: Clock.wallMs() / 1000)
+    let ports = rules.ports.map { JSONValue.text(PortSet([$0]).description) }
+    let files = [source.file, shared.log.path, admin?.path].compactMap { $0.map(absolute) }
+    return .success([
+      JSONMember("policy", .text(policy.hash)), JSONMember("taken", .bool(taken.contains(name))),
+      JSONMember("ports", .list(ports)), JSONMember("refuses_probe", .bool(rules.refusesProbe)),
+      JSONMember("files", .list(files.map { .text($0) })),
+    ])
+  }
+
+  private func absolute(_ path: String) -> String {
+    path.hasPrefix("/") ? path : "\(startFolder ?? "")/\(path)"
+  }
+
+  /// Sandboxes come and go: no rule of anybody else changes by it.
+  func replaceSandboxes(_ change: (Policy) -> Policy) {
+    policy = change(policy)
+    for mailbox in shared.mailboxes { mailbox.post(.sandboxes(policy)) }
+  }
+}

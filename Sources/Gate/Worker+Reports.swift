@@ -1,0 +1,62 @@
+// A worker's answers to the main thread, and the sandboxes that it serves for others.
+// It relies on being called by mail, between events, and on looking at sessions only when asked.
+import Flow
+import Kernel
+import Policy
+
+extension Worker {
+  func answer(_ question: WorkerQuestion, _ token: UInt64) {
+    switch question {
+    case .counts: report(token, .counts(counts()))
+    case .tunnels(let max):
+      var tunnels: [TunnelFacts] = []
+      for session in liveSessions where tunnels.count < max {
+        if let facts = session.facts() { tunnels.append(facts) }
+      }
+      report(token, .tunnels(tunnels))
+    case .close(let id, let ordinal):
+      let session = liveSessions.first { $0.id == id }
+      report(token, .closed(session?.closeForOperator(ordinal: ordinal) ?? false))
+    }
+  }
+
+  func counts() -> WorkerCounts {
+    var counts = WorkerCounts()
+    counts.counters = audit.counters
+    for session in liveSessions { session.addTo(&counts) }
+    return counts
+  }
+
+  func report(_ token: UInt64, _ body: WorkerReport.Body) {
+    shared.reports.post(WorkerReport(worker: index, token: token, body: body))
+  }
+
+  // MARK: - Sandboxes
+
+  /// Serves a sandbox's sockets. What cannot be watched closes them all.
+  func adopt(_ sockets: [BoundSocket], _ token: UInt64) {
+    guard !isStopping else {
+      for socket in sockets { _ = Descriptor(owning: socket.raw) }
+      return report(token, .adopted(false))
+    }
+    var isWhole = true
+    for socket in sockets {
+      do throws(SystemError) { try serve(socket) } catch {
+        Messages.warn("a listener of the sandbox \(socket.sandbox ?? "") cannot be served: \(error)")
+        isWhole = false
+      }
+    }
+    if !isWhole, let name = sockets.first?.sandbox { closeListeners(of: name) }
+    report(token, .adopted(isWhole))
+  }
+
+  /// Its listeners are closed, and what says nothing more; the rest may finish, unless it is cut.
+  func dismiss(_ name: String, isCut: Bool, _ token: UInt64) {
+    closeListeners(of: name)
+    for session in liveSessions where session.sandbox == name {
+      if isCut { session.tellFromOutside(.drainEnded) } else { session.closeIfQuiet() }
+    }
+    if isCut { for session in liveSessions where session.sandbox == name { session.closeNow() } }
+    report(token, .dismissed(left: liveSessions.count { $0.sandbox == name }))
+  }
+}

@@ -1,0 +1,55 @@
+// Sandboxes that a running gate serves: each is a client of its name, with its entry of `clients`, or with the file's
+// own rules and buckets of its own.
+// It relies on a policy being immutable: a sandbox that comes or goes makes another one, which shares all clients.
+package import Wire
+
+extension Policy {
+  /// With a client of each name. What was used up under `old` counts on.
+  package func serving(sandboxes names: [String], inheriting old: Policy? = nil) -> Policy {
+    let missing = names.filter { name in !clients.contains { $0.name == name } }
+    let added = missing.map { name in
+      Client(
+        ClientSpec(name: name, network: fallbackSpec), inheriting: old?.clients.first { $0.name == name })
+    }
+    return added.isEmpty ? self : Policy(self, clients: clients + added)
+  }
+
+  /// Without the client that `serving` made for it; one of the file stays.
+  package func withoutSandbox(_ name: String) -> Policy {
+    guard let client = clients.first(where: { $0.name == name }), !isOfFile(client) else { return self }
+    return Policy(self, clients: clients.filter { $0 !== client })
+  }
+}
+
+/// What a sandbox has to know of its rules before it is made.
+package struct SandboxRules: Sendable {
+  private static let rangesMax = 1_000
+
+  /// Ports that its rules name, the narrowest ranges first.
+  package let ports: [ClosedRange<UInt16>]
+  /// Whether the name that its probe asks for is refused.
+  package let refusesProbe: Bool
+
+  package init(ports: [ClosedRange<UInt16>], refusesProbe: Bool) {
+    (self.ports, self.refusesProbe) = (ports, refusesProbe)
+  }
+
+  package init(_ network: NetworkPolicy, probe: HostName, nowUnix: Int64) {
+    let ranges = Set(network.allow.flatMap(\.ports.ranges))
+    let sorted = ranges.sorted { ($0.count, $0.lowerBound) < ($1.count, $1.lowerBound) }
+    // One more says that there are more: a sandbox cannot have a listener for each anyway.
+    ports = Array(sorted.prefix(Self.rangesMax)) + (sorted.count > Self.rangesMax ? [1...UInt16.max] : [])
+    refusesProbe = network.refuses(probe, nowUnix: nowUnix)
+  }
+}
+
+extension NetworkPolicy {
+  /// Whether neither a connection to this name nor a look-up of it is let out.
+  package func refuses(_ name: HostName, nowUnix: Int64) -> Bool {
+    guard !isReportOnly, case .refuse = judge(Target(host: .name(name), port: 443), nowUnix: nowUnix) else {
+      return false
+    }
+    // A rule for every name on another port lets the name be looked up.
+    return !defaultAllows && !allow.contains { $0.pattern == .any }
+  }
+}

@@ -1,0 +1,103 @@
+// `filesystem_policy`: which files a sandbox sees, which of them it may write, which are hidden or stay as they are.
+// It relies on `sluice run` to look at the paths: here they are held to a form that can mean one thing only.
+import Policy
+import YAML
+
+struct FilesSection {
+  let findings: Findings
+
+  private static let sizes = 64 << 10...1 << 40
+
+  func read(_ node: YAMLNode) -> Settings.Files {
+    var files = Settings.Files()
+    let known = ["workspace", "read_only", "read_write", "hidden", "protected", "tmp", "home"]
+    guard let fields = Fields(node, of: "filesystem_policy", known: known, findings) else { return files }
+    files.workspace = absolute(
+      "workspace", fields, orElse: "leave it out for the folder that the command is started in")
+    var seen: Seen = [:]
+    files.readOnly = list("read_only", fields, &seen, example: "[/opt/toolchain]")
+    files.readWrite = list("read_write", fields, &seen, example: "[/var/cache/agent]")
+    files.hidden = list("hidden", fields, &seen, example: "[.env, secrets]")
+    if fields.has("protected") {
+      var seen: Seen = [:]
+      files.protected = list("protected", fields, &seen, example: "[.git/hooks, Makefile]", inWorkspace: true)
+    }
+    files.temporaryBytes = fields.bytes("tmp", Self.sizes) ?? files.temporaryBytes
+    if let node = fields.node("home"), let home = readHome(node) { files.home = home }
+    return files
+  }
+
+  private func readHome(_ node: YAMLNode) -> Settings.Files.Home? {
+    if case .scalar(let text, _) = node.content, !node.isNull {
+      findings.problem(
+        node.mark, "`home` is a mapping; write home: {size: 256MiB}, or home: {folder: \(text.quotable)}")
+      return nil
+    }
+    guard let fields = Fields(node, of: "home", known: ["size", "folder"], findings) else { return nil }
+    if fields.has("size"), fields.has("folder") {
+      findings.problem(fields.mark(of: "size"), "a home with a `folder` is as large as that; keep one of the two")
+    }
+    if let folder = absolute("folder", fields, orElse: "a home is no part of the workspace") { return .folder(folder) }
+    return fields.bytes("size", Self.sizes).map { .temporary(bytes: $0) }
+  }
+
+  // MARK: - Paths
+
+  /// Each path, with the key and the line that it stood in first.
+  private typealias Seen = [String: (key: String, line: Int)]
+
+  private func list(
+    _ key: String, _ fields: Fields, _ seen: inout Seen, example: String, inWorkspace: Bool = false
+  ) -> [Settings.Files.Entry] {
+    var entries: [Settings.Files.Entry] = []
+    for node in fields.list(key, orSingle: true, example: example) {
+      guard let entry = path(node, key) else { continue }
+      if inWorkspace, entry.path.hasPrefix("/") {
+        findings.problem(
+          node.mark, "`\(key)` takes paths in the workspace, such as .git/hooks; other paths stand in `read_only`")
+      }
+      if let first = seen.updateValue((key, node.mark.line), forKey: entry.path) {
+        findings.problem(
+          node.mark, "`\(entry.path.quotable)` stands in `\(first.key)` already, in line \(first.line); keep one")
+      }
+      entries.append(entry)
+    }
+    return entries
+  }
+
+  private func absolute(_ key: String, _ fields: Fields, orElse advice: String) -> Settings.Files.Entry? {
+    guard let node = fields.node(key), let entry = path(node, key) else { return nil }
+    if entry.path.hasPrefix("/") { return entry }
+    findings.problem(node.mark, "`\(key)` is a whole path, from /, not `\(entry.path.quotable)`; \(advice)")
+    return nil
+  }
+
+  /// Without `.`, empty parts and a slash at its end.
+  private func path(_ node: YAMLNode, _ key: String) -> Settings.Files.Entry? {
+    guard case .scalar(let text, _) = node.content, !node.isNull || text == "~", !text.isEmpty else {
+      findings.problem(node.mark, "`\(key)` takes paths such as /opt/tool, not \(node.kindName)")
+      return nil
+    }
+    if let problem = Self.problem(text) {
+      findings.problem(node.mark, "`\(text.quotable)`: \(problem)")
+      return nil
+    }
+    let parts = text.split(separator: "/").filter { $0 != "." }
+    guard !parts.isEmpty else {
+      let what = text.hasPrefix("/") ? "the whole system" : "the workspace itself, which is writable"
+      findings.problem(node.mark, "`\(text)` in `\(key)` is \(what); name something in it")
+      return nil
+    }
+    let path = (text.hasPrefix("/") ? "/" : "") + parts.joined(separator: "/")
+    return Settings.Files.Entry(path, line: SourceLine(file: findings.file, line: node.mark.line))
+  }
+
+  private static func problem(_ text: String) -> String? {
+    if text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7f }) { return "a path here has no control characters" }
+    if text.hasPrefix("~") { return "`~` is nobody's home here; write the whole path, such as /home/me/data" }
+    if text.hasPrefix("$") { return "variables are not read here; write the whole path" }
+    if text.contains("*") || text.contains("?") { return "patterns are not read here; name each file or folder" }
+    if text.split(separator: "/").contains("..") { return "write the path without `..`" }
+    return text.utf8.count > 4000 ? "it is longer than a path may be" : nil
+  }
+}

@@ -1,0 +1,54 @@
+// `sluice reload` and `sluice drain`: SIGHUP and SIGTERM, for whoever wants to know what came of them.
+// It relies on the gate to read its own file: nothing of a policy goes over the socket.
+import ArgumentParser
+import Gate
+import Wire
+
+struct Reload: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Make a running gate read its policy file again, and say what changed.",
+    discussion: """
+      Prints the rules and limits that came (+), went (-) and changed (~), and how many tunnels the new policy cut.
+      The log is opened anew too, as by SIGHUP.
+      Exit status: 0 the file is in force; 2 it has problems, which are printed, and the old policy stays; or the gate
+      could not be asked.
+      """)
+
+  @OptionGroup var options: AdminOptions
+
+  func run() throws {
+    let answer = try options.ask(.command("reload"))
+    guard answer["ok"]?.asBool == true else {
+      if !options.json { Self.say(answer["problems"]) }
+      try options.fail(answer)
+    }
+    guard !options.json else { return }
+    Self.say(answer["notes"])
+    let changes = answer["changes"]?.asList ?? []
+    for change in changes { print(Text.plain(change.asText ?? "")) }
+    if let more = answer["more_changes"]?.asNumber, more > 0 { print("and \(more) more") }
+    let cut = answer["cut"]?.asNumber ?? 0
+    let what = changes.isEmpty ? "unchanged" : "in force"
+    print("policy \(Text.plain(answer["policy"]?.asText ?? "")) is \(what); \(cut) tunnel\(cut == 1 ? "" : "s") cut")
+  }
+
+  private static func say(_ texts: JSONValue?) {
+    for text in texts?.asList ?? [] { Messages.say(Text.plain(text.asText ?? "")) }
+  }
+}
+
+struct Drain: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Let a running gate finish what stands, and end.",
+    discussion: """
+      As SIGTERM does: no new connections, what stands has `timeouts.drain` to finish. Does not wait for the end.
+      Exit status: 0, or 2 when the gate could not be asked.
+      """)
+
+  @OptionGroup var options: AdminOptions
+
+  func run() throws {
+    let answer = try options.demand(.command("drain"))
+    if !options.json { Messages.say("draining \(answer["connections"]?.asNumber ?? 0) connections") }
+  }
+}

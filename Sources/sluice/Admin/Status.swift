@@ -1,0 +1,67 @@
+// `sluice status`: what a running gate is, what it has let out and refused, and whether its log is written.
+// It relies on the gate's own counters: it adds nothing up but reasons of refusals.
+import ArgumentParser
+import Gate
+import Wire
+
+struct Status: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Show the state of a running gate.",
+    discussion: """
+      Exit status: 0 it serves; 1 it drains, or its log cannot be written; 2 it could not be asked.
+      """)
+
+  @OptionGroup var options: AdminOptions
+
+  func run() throws {
+    let status = try options.demand(.command("status"))
+    if !options.json { print(Self.text(status)) }
+    let isWritten = status["log"]?["writable"]?.asBool == true
+    if status["draining"]?.asBool == true || !isWritten { throw ExitCode(1) }
+  }
+
+  private static func text(_ status: JSONValue) -> String {
+    func number(_ name: String) -> Int { status[name]?.asNumber ?? 0 }
+    func word(_ value: JSONValue?) -> String { Text.plain(value?.asText ?? "") }
+    let listeners = (status["listeners"]?.asList ?? []).map { "\(word($0["address"])) (\(word($0["door"])))" }
+    let sandboxes = (status["sandboxes"]?.asList ?? []).map { word($0) }
+    let log = status["log"]
+    let waiting = log?["waiting_bytes"]?.asNumber ?? 0
+    let state =
+      log?["writable"]?.asBool == true ? (waiting > 0 ? "\(waiting) bytes wait" : "written") : "CANNOT BE WRITTEN"
+    var rows = [
+      [
+        "gate",
+        "sluice \(word(status["version"])), process \(number("pid")), up \(Text.duration(ms: number("uptime_ms")))",
+      ],
+      ["policy", "\(status["policy"]?["file"]?.asText.map(Text.plain) ?? "none"), \(word(status["policy"]?["hash"]))"],
+      ["listening", (listeners + ["\(word(status["admin"])) (admin)"]).joined(separator: ", ")],
+      ["open", "\(number("open")) let out, \(number("connections")) connections of \(number("connections_max"))"],
+      [
+        "so far",
+        "\(number("tunnels")) tunnels, \(number("requests")) requests, \(Text.bytes(number("bytes_up"))) up, "
+          + "\(Text.bytes(number("bytes_down"))) down; \(number("queries")) DNS queries",
+      ],
+      ["refused", reasons(status, ["denied", "limited"])],
+      ["failed", reasons(status, ["failed"])],
+      ["cut", reasons(status, ["revoked"])],
+      ["log", "\(log?["file"]?.asText.map(Text.plain) ?? "standard output"): \(state)"],
+    ]
+    if number("would_deny") > 0 { rows.append(["would deny", "\(number("would_deny")) (report mode)"]) }
+    if !sandboxes.isEmpty { rows.append(["sandboxes", sandboxes.joined(separator: ", ")]) }
+    if status["draining"]?.asBool == true { rows.append(["draining", "no new connections"]) }
+    if status["whole"]?.asBool == false { rows.append(["incomplete", "a worker did not answer in time"]) }
+    return Text.table(rows)
+  }
+
+  private static func reasons(_ status: JSONValue, _ events: [String]) -> String {
+    var (all, reasons): (Int, [String]) = (0, [])
+    for event in events {
+      for member in status[event]?.members ?? [] {
+        let count = member.value.asNumber ?? 0
+        if member.name == "all" { all += count } else { reasons.append("\(member.name) \(count)") }
+      }
+    }
+    return reasons.isEmpty ? "\(all)" : "\(all): \(reasons.joined(separator: ", "))"
+  }
+}
