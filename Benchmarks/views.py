@@ -39,6 +39,37 @@ def measure(command):
     return time.monotonic() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
+def follow(sluice, folder, rate=20_000, seconds=5):
+    """How long after a line was written it is there, at worst, while the log is rotated each second."""
+    log, out, text = os.path.join(folder, "followed"), os.path.join(folder, "out"), os.path.join(folder, "text")
+    write(text, rate // 20, 200)
+    with open(text, "rb") as file:
+        batch = file.read()
+    file = open(log, "ab", buffering=0)
+    with open(out, "wb") as nothing:
+        process = subprocess.Popen([sluice, "log", "--follow", "--log", log], stdout=nothing)
+    file.write(batch)
+    while os.path.getsize(out) < len(batch):
+        time.sleep(0.01)
+    written, worst, started = len(batch), 0.0, time.monotonic()
+    for turn in range(20 * seconds):
+        if turn % 20 == 10:
+            os.rename(log, f"{log}.{turn}")
+            file = open(log, "ab", buffering=0)
+        at = time.monotonic()
+        file.write(batch)
+        written += len(batch)
+        while os.path.getsize(out) < written:
+            time.sleep(0.002)
+        worst = max(worst, time.monotonic() - at)
+        time.sleep(max(0, started + (turn + 1) / 20 - time.monotonic()))
+    took = time.monotonic() - started
+    process.terminate()
+    process.wait()
+    assert os.path.getsize(out) == written, "a line was lost or came twice"
+    return rate * seconds / took, worst
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sluice", default="./sluice")
@@ -52,6 +83,8 @@ def main():
             for view in VIEWS:
                 wall, cpu, memory = measure([options.sluice, *view, "--log", log])
                 print(f"  {' '.join(view):24} {wall:6.2f} s  {cpu:6.2f} s of CPU  {memory:6.0f} MiB")
+        rate, worst = follow(options.sluice, folder)
+        print(f"followed over 5 rotations: {rate:.0f} lines a second, the latest one there {worst * 1000:.0f} ms after it was written")
 
 
 if __name__ == "__main__":

@@ -491,7 +491,8 @@ int clinux_wait_writable(int fd) { return wait_for(fd, POLLOUT, -1); }
 static struct termios terminal_before;
 static char terminal_leave[64];
 static volatile sig_atomic_t terminal_is_taken;
-static const int terminal_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGPIPE};
+static const int terminal_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGILL, SIGTRAP,
+                                       SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGPIPE};
 enum { TERMINAL_SIGNALS = sizeof terminal_signals / sizeof terminal_signals[0] };
 
 int clinux_is_terminal(int fd) { return isatty(fd); }

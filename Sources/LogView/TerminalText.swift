@@ -1,6 +1,5 @@
 // Text from the log as a terminal may get it: nothing but printable ASCII, all else shown by its number.
 // It relies on nothing of the text: escapes, controls, bidirectional marks and look-alike letters come out as `\u{…}`.
-
 import Wire
 
 package enum TerminalText {
@@ -37,36 +36,25 @@ package enum TerminalText {
 
   /// A line of JSON that means the same and is ASCII alone.
   package static func appendJSON(_ line: Span<UInt8>, to out: inout [UInt8]) {
-    var start = 0
-    for index in 0..<line.count where !(0x20..<0x7f).contains(line[index]) {
-      guard index >= start else { continue }
-      out.append(line.extracting(start..<index))
-      start = appendEscaped(line, index, to: &out)
+    var index = 0
+    while index < line.count {
+      let start = index
+      while index < line.count, (0x20..<0x7f).contains(line[index]) { index += 1 }
+      if index > start { out.append(line.extracting(start..<index)) }
+      guard index < line.count else { return }
+      if line[index] < 0x80 {
+        // A tab between two values is the only control byte that JSON has room for in a line.
+        out += line[index] == 0x09 ? " ".utf8 : escape(UInt16(line[index])).utf8
+        index += 1
+        continue
+      }
+      var beyond: [UInt8] = []
+      while index < line.count, line[index] >= 0x80 {
+        beyond.append(line[index])
+        index += 1
+      }
+      for unit in String(decoding: beyond, as: UTF8.self).utf16 { out += escape(unit).utf8 }
     }
-    if start < line.count { out.append(line.extracting(start..<line.count)) }
-  }
-
-  /// One scalar, or one byte that is none; answers where the next begins.
-  private static func appendEscaped(_ line: Span<UInt8>, _ index: Int, to out: inout [UInt8]) -> Int {
-    let lead = line[index]
-    let length = lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4
-    var bytes: [UInt8] = []
-    for place in index..<min(index + length, line.count) { bytes.append(line[place]) }
-    var value: UInt32 = 0xfffd
-    var taken = 1
-    if lead < 0x80 {
-      value = UInt32(lead)
-    } else if let text = String(validating: bytes, as: UTF8.self), let scalar = text.unicodeScalars.first {
-      value = scalar.value
-      taken = bytes.count
-    }
-    // A tab between two values is the only control byte that JSON has room for in a line.
-    if value == 0x09 {
-      out.append(UInt8(ascii: " "))
-    } else {
-      for unit in String(Character(Unicode.Scalar(value) ?? "\u{fffd}")).utf16 { out += escape(unit).utf8 }
-    }
-    return index + taken
   }
 
   private static func escape(_ unit: UInt16) -> String {

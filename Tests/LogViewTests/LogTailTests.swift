@@ -128,6 +128,8 @@ extension LogTail {
       case 1:
         file = "log"
         try folder.append("")
+        // A second rotation between two looks would hide the file in the middle: a follower looks more often than that.
+        seen += try tail.all()
       case 2...4: seen += try tail.all()
       default:
         let count = Int.random(in: 1...20, using: &random)
@@ -138,7 +140,6 @@ extension LogTail {
         if Bool.random(using: &random) { seen += try tail.all() }
         try folder.append(String(text[cut...]), to: file)
         written += count
-        // A second rotation between two looks would hide the file in the middle: a follower looks more often than that.
         if file == "log" { seen += try tail.all() }
       }
     }

@@ -18,8 +18,20 @@ enum KnownHosts {
     }
   }
 
-  /// The name itself and all below it.
-  static let evasive: [(name: String, kind: Kind)] = [
+  /// Of the name itself, or of one that it is below.
+  static func evasiveKind(of name: String) -> Kind? {
+    var rest = name[...]
+    while true {
+      if let kind = kinds[String(rest)] { return kind }
+      guard let dot = rest.firstIndex(of: ".") else { return nil }
+      rest = rest[rest.index(after: dot)...]
+    }
+  }
+
+  private static let kinds = Dictionary(evasive.map { ($0.name, $0.kind) }, uniquingKeysWith: { first, _ in first })
+  static let popularNames = Set(popular)
+
+  private static let evasive: [(name: String, kind: Kind)] = [
     ("dns.google", .dnsOverHTTPS),
     ("dns64.dns.google", .dnsOverHTTPS),
     ("cloudflare-dns.com", .dnsOverHTTPS),

@@ -169,7 +169,7 @@ package struct Proposal: Sendable {
     let count = (facts.refused[.rateLimited] ?? 0) + (facts.noted[.rateLimited] ?? 0)
     guard count > 0, let bucket = rule.requests else { return }
     note(
-      "\(key.target): limited \(Amount.times(count)) for \(TerminalText.safe(key.client.utf8)), by \(rule.limitLine ?? rule.line)"
+      "\(key.target): limited \(Amount.times(count)) for \(key.client), by \(rule.limitLine ?? rule.line)"
         + " (\(bucket.perMinute) a minute, burst \(bucket.burst)); at most \(facts.peak) in a minute: "
         + "requests_per_minute: \(rate(facts.peak)) would let them out")
   }
@@ -238,7 +238,7 @@ extension Proposal {
       out.append(
         (isLive(rule) ? "    " : "    # ") + entry + "  # at most \(rule.peak) in a minute, times \(options.headroom)")
     }
-    for note in notes { out.append("# \(note)") }
+    for note in notes { out.append("# \(TerminalText.safe(note.utf8))") }
     return out.joined(separator: "\n") + "\n"
   }
 

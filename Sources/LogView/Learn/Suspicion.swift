@@ -26,14 +26,17 @@ package struct Suspicion: Sendable {
 
   /// Empty: nothing is known against it.
   package func reasons(against host: Host, addresses: Set<IPAddress> = []) -> [String] {
-    guard case .name(let name) = host else {
-      return ["a raw address: no name says whose it is, and TLS is not held to one"]
+    let name: HostName
+    switch host {
+    case .name(let known): name = known
+    case .address(let address):
+      return [
+        "a raw address (\(address.kind.rawValue)): no name says whose it is, and TLS is not held to one"
+      ]
     }
     let text = "\(name)"
     var found: [String] = []
-    if let known = KnownHosts.evasive.first(where: { text == $0.name || text.hasSuffix(".\($0.name)") }) {
-      found.append(known.kind.text)
-    }
+    if let kind = KnownHosts.evasiveKind(of: text) { found.append(kind.text) }
     if let imitated = imitated(by: text) { found.append(imitated) }
     if NameParts.carriesData(text) { found.append("a label that looks random: data can leave in a name") }
     if crowded.contains(NameParts.registrable(text)) {
@@ -56,9 +59,9 @@ package struct Suspicion: Sendable {
         return "one letter away from \(String(decoding: known, as: UTF8.self))"
       }
     }
-    let front = text.dropLast(name.utf8.count)
-    for known in KnownHosts.popular where front.hasPrefix("\(known).") || front.contains(".\(known).") {
-      return "it begins like \(known), and belongs to \(name)"
+    let front = text.dropLast(name.utf8.count).split(separator: ".")
+    for (one, next) in zip(front, front.dropFirst()) where KnownHosts.popularNames.contains("\(one).\(next)") {
+      return "it begins like \(one).\(next), and belongs to \(name)"
     }
     return nil
   }
