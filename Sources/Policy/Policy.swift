@@ -60,15 +60,19 @@ package final class Policy: Sendable {
   package let settings: Settings
   package let clients: [Client]
   package let fallback: Client
+  /// By name.
+  package let credentials: [Credential]
   private let bySource: [Client]
   private let byUser: [Client]
   private let byName: [String: Client]
 
   package init(
-    hash: String, settings: Settings, network: NetworkSpec, clients: [ClientSpec], inheriting old: Policy? = nil
+    hash: String, settings: Settings, network: NetworkSpec, clients: [ClientSpec], credentials: [Credential] = [],
+    inheriting old: Policy? = nil
   ) {
     self.hash = hash
     self.settings = settings
+    self.credentials = credentials.sorted { $0.name < $1.name }
     fallback = Client(ClientSpec(name: Self.fallbackName, network: network), inheriting: old?.fallback)
     var before: [String: Client] = [:]
     for client in old?.clients ?? [] { before[client.name] = client }

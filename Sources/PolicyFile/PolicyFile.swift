@@ -14,12 +14,9 @@ package struct LoadedPolicy {
 package enum PolicyFile {
   private static let keys = [
     "network_policy", "clients", "listen", "resolver", "dns", "log", "limits", "timeouts", "process_limits",
+    "credentials", "content_policy", "tls", "explain_denials",
   ]
-  static let needsInspection = "it needs the inside of TLS, which this version does not inspect"
-  private static let later = [
-    "filesystem_policy": "give `sluice run` --read-only and --read-write",
-    "credentials": needsInspection, "content_policy": needsInspection,
-  ]
+  private static let later = ["filesystem_policy": "give `sluice run` --read-only and --read-write"]
 
   /// `name` is what messages and log lines call the file; `nowUnix` decides which rules have expired already; `sandbox`
   /// is a client that there is in any case, with the file's own rules where `clients` says nothing else.
@@ -45,7 +42,16 @@ package enum PolicyFile {
       return nil
     }
     guard let fields = Fields(root, of: "the policy file", known: keys, later: later, findings) else { return nil }
-    let section = NetworkSection(findings: findings, nowUnix: nowUnix)
+    let files = PolicyFiles(findings: findings, read: readFile)
+    var defaults = InspectionDefaults()
+    if let node = fields.node("credentials") {
+      CredentialsSection(findings: findings, files: files).read(node, into: &defaults)
+    }
+    if let node = fields.node("content_policy") {
+      defaults.content = ContentKeys(findings: findings, files: files).read(node, of: "content_policy")
+    }
+    let keys = InspectionKeys(findings: findings, files: files, defaults: defaults)
+    let section = NetworkSection(findings: findings, nowUnix: nowUnix, inspection: keys)
     guard let networkNode = fields.node("network_policy") else {
       findings.problem(
         root.mark, "`network_policy` is missing; to deny everything write network_policy: {default: deny}")
@@ -60,9 +66,11 @@ package enum PolicyFile {
     if let sandbox, !clients.contains(where: { $0.name == sandbox }) {
       clients.append(ClientSpec(name: sandbox, network: network))
     }
+    CredentialsSection.warn(defaults.credentials, of: [network] + clients.map(\.network), findings)
     let settings = SettingsSections(findings: findings).read(fields)
     guard findings.problems.isEmpty else { return nil }
     return Policy(
-      hash: Policy.hash(of: bytes), settings: settings, network: network, clients: clients, inheriting: old)
+      hash: Policy.hash(of: bytes), settings: settings, network: network, clients: clients,
+      credentials: Array(defaults.credentials.values), inheriting: old)
   }
 }
