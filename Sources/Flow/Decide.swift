@@ -50,8 +50,15 @@ extension Flow {
       guard isReportOnly else { return refuse(reason, conditions) }
       note(reason)
     }
+    if via == .http, let inspection = rule?.inspection, let (reason, detail) = bench?.judge(inspection) {
+      guard isReportOnly else { return refuse(reason, conditions, line: rule?.line, detail: detail) }
+      note(reason, line: rule?.line)
+    }
     return takeToken(conditions)
   }
+
+  /// Inside an inspected tunnel each request takes one, and so the tunnel itself takes none.
+  private var takesToken: Bool { via == .http || rule?.isInspected != true }
 
   /// The slot of `concurrent` is taken first, so that a refusal for its sake costs no token.
   mutating func takeToken(_ conditions: borrowing Conditions) -> Action {
@@ -65,7 +72,8 @@ extension Flow {
         return refuse(.tooMany, conditions, retryAfterSeconds: 1)
       }
     }
-    guard let bucket = rule.requests, case .empty(let retryAfterNs) = bucket.take(nowNs: conditions.nowNs) else {
+    guard let bucket = rule.requests, takesToken, case .empty(let retryAfterNs) = bucket.take(nowNs: conditions.nowNs)
+    else {
       return dial(conditions)
     }
     if isReportOnly {
@@ -128,7 +136,7 @@ extension Flow {
     guard let bench, via == .http, target != nil, !bench.hasClientEnded else { return false }
     guard case .none = bench.request.body, bench.request.keepAlive else { return false }
     switch reason {
-    case .notAllowed, .deniedByRule, .expired, .rateLimited, .tooMany:
+    case .notAllowed, .deniedByRule, .expired, .rateLimited, .tooMany, .methodRefused, .pathRefused:
       return state == .readingHead || state == .authenticating
     default: return false
     }
@@ -146,7 +154,7 @@ extension Flow {
 }
 
 extension Reason {
-  var logEvent: LogEvent {
+  package var logEvent: LogEvent {
     switch self {
     case .rateLimited, .tooMany: .limited
     case .resolveFailed, .connectFailed, .timeout, .upstreamUntrusted: .failed

@@ -33,6 +33,10 @@ package struct BucketLevel: Sendable, Equatable {
   package var tokens: Int
   package var capacity: Int
   package var perMinute: Int
+
+  package init(tokens: Int, capacity: Int, perMinute: Int) {
+    (self.tokens, self.capacity, self.perMinute) = (tokens, capacity, perMinute)
+  }
 }
 
 /// How the target was named: the log's `via`.

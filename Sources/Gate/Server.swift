@@ -1,6 +1,7 @@
 // The gate as a process: it binds the listeners, starts a worker a core, and on the main thread waits for signals; or
 // as a part of one that hands it its sockets and looks after it.
 // It relies on a PolicySource for the file; a policy that does not load never replaces one that does.
+import Intercept
 package import Kernel
 package import Policy
 import Synchronization
@@ -17,11 +18,16 @@ package struct ServeOptions: Sendable {
   package var listen: [Door: [ListenAddress]]
   /// In place of `log.file`.
   package var logFile: String?
+  /// Where the policy does not say: whether clients trust the gate's CA, and so can be told inside TLS why they are refused.
+  package var explainsDenials: Bool
 
-  package init(workers: Int? = nil, listen: [Door: [ListenAddress]] = [:], logFile: String? = nil) {
+  package init(
+    workers: Int? = nil, listen: [Door: [ListenAddress]] = [:], logFile: String? = nil, explainsDenials: Bool = false
+  ) {
     self.workers = workers
     self.listen = listen
     self.logFile = logFile
+    self.explainsDenials = explainsDenials
   }
 }
 
@@ -29,6 +35,7 @@ package enum ServerError: Error, CustomStringConvertible {
   case noPolicy
   case cannotListen(Door, ListenAddress, SystemError)
   case cannotOpenLog(String, SystemError)
+  case cannotInspect(String)
   case cannotStart(SystemError)
 
   package var description: String {
@@ -38,6 +45,7 @@ package enum ServerError: Error, CustomStringConvertible {
       "cannot listen on \(address): \(error). Choose another address with --listen-\(door) or `listen: {\(door): …}`"
     case .cannotOpenLog(let path, let error):
       "cannot open the log \(path): \(error). Name a file that this user may write in `log: {file: …}`"
+    case .cannotInspect(let why): "cannot inspect what the policy wants inspected: \(why)"
     case .cannotStart(let error): "cannot start: \(error)"
     }
   }
@@ -53,6 +61,7 @@ package final class Server {
   private let source: any PolicySource
   private let options: ServeOptions
   private var policy: Policy
+  private var inForce: PolicyInForce
   private var listening: [(door: Door, address: SocketAddress)] = []
   private let shared: Shared
   private let workers: Int
@@ -66,6 +75,7 @@ package final class Server {
     self.source = source
     self.options = options
     self.policy = policy
+    inForce = try InspectionSetup.prepare(policy, options, keeping: nil)
     workers = options.workers ?? Machine.cores()
     let logFile = options.logFile ?? policy.settings.log.file
     do {
@@ -156,7 +166,7 @@ package final class Server {
   private func startThreads(_ sockets: [[BoundSocket]]) throws(SystemError) {
     let shared = shared
     let running = running
-    let (policy, gate, hosts) = (policy, gateAddresses(), hosts)
+    let (policy, gate, hosts) = (inForce, gateAddresses(), hosts)
     try Threads.start(name: "passwords") {
       shared.passwords.run { verified in shared.mailboxes[verified.question.worker].post(.verified(verified)) }
     }
@@ -199,7 +209,7 @@ package final class Server {
   /// SIGHUP: the log is opened anew (it may have been renamed), and the policy is read again.
   private func reload() {
     if let error = shared.log.reopen() { Messages.warn("the log stays where it was: \(error)") }
-    guard let new = source.load(replacing: policy) else {
+    guard let new = source.load(replacing: policy), let newInForce = prepare(new) else {
       Messages.warn("the policy was not replaced; \(policy.hash) stays in force")
       return
     }
@@ -213,10 +223,18 @@ package final class Server {
     }
     shared.syntheticNames.note(ttlSeconds: new.settings.dns.ttlSeconds)
     policy = new
+    inForce = newInForce
     readHosts()
     recordPolicy()
-    tellAll(.policy(policy, gateAddresses(), hosts))
+    tellAll(.policy(inForce, gateAddresses(), hosts))
     Messages.say("policy \(policy.hash) is in force")
+  }
+
+  private func prepare(_ new: Policy) -> PolicyInForce? {
+    do throws(ServerError) { return try InspectionSetup.prepare(new, options, keeping: inForce.intercept) } catch {
+      Messages.warn("\(error)")
+      return nil
+    }
   }
 
   package func lookAround() {

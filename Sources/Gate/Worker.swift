@@ -1,17 +1,26 @@
 // One event loop with all that lives on it: listeners, sessions, names, log lines. One thread each.
 // What other threads want of it comes through its mailbox; nothing else is shared but the policy, the buckets and the log.
 import Flow
+import Intercept
 import Kernel
 package import Policy
 import Synchronization
 import Wire
 
 package enum WorkerMessage: Sendable {
-  case policy(Policy, GateAddresses, HostsTable)
+  case policy(PolicyInForce, GateAddresses, HostsTable)
   case surroundings(GateAddresses, HostsTable)
   case verified(VerifiedPassword)
   case drain
   case stop
+}
+
+/// A policy with what was made of it on the main thread.
+package struct PolicyInForce: Sendable {
+  let policy: Policy
+  /// nil where nothing is inspected and no denial explained.
+  let intercept: InterceptContexts?
+  let explainsDenials: Bool
 }
 
 /// What all workers of a process share.
@@ -46,6 +55,8 @@ final class Worker: LoopDelegate {
   let tools: PumpTools
   let passwords: PasswordCache
   let shared: Shared
+  let interceptTools = InterceptTools()
+  private(set) var intercept: InterceptContexts?
   private let audit: AuditLog
   private let mailbox: Mailbox<WorkerMessage>
   /// SAFETY of `@exclusivity(unchecked)`: it is changed at the beginning of a turn and by mail, when no flow looks at it.
@@ -59,10 +70,12 @@ final class Worker: LoopDelegate {
   private var isStopping = false
 
   init(
-    index: Int, shared: Shared, adopting listening: [BoundSocket], policy: Policy, gate: GateAddresses,
-    hosts: HostsTable
+    index: Int, shared: Shared, adopting listening: [BoundSocket], policy inForce: PolicyInForce,
+    gate: GateAddresses, hosts: HostsTable
   ) throws(SystemError) {
+    let policy = inForce.policy
     self.shared = shared
+    intercept = inForce.intercept
     mailbox = shared.mailboxes[index]
     loop = try Loop()
     names = try Names(loop: loop, settings: policy.settings, hosts: hosts)
@@ -70,6 +83,7 @@ final class Worker: LoopDelegate {
     passwords = PasswordCache(verifier: shared.passwords, worker: index)
     audit = AuditLog(file: shared.log, sequence: shared.sequence)
     conditions = Conditions(policy: policy, gate: gate)
+    conditions.explainsDenials = inForce.explainsDenials
     names.report(to: self)
     try loop.watchMailbox(mailbox.fd)
     turnBegan()
@@ -199,8 +213,11 @@ final class Worker: LoopDelegate {
     }
   }
 
-  private func replace(_ policy: Policy, _ gate: GateAddresses, _ hosts: HostsTable) {
+  private func replace(_ inForce: PolicyInForce, _ gate: GateAddresses, _ hosts: HostsTable) {
+    let policy = inForce.policy
     conditions.policy = policy
+    conditions.explainsDenials = inForce.explainsDenials
+    intercept = inForce.intercept
     conditions.gate = gate
     names.replaceHosts(hosts)
     desk?.failWaiting()

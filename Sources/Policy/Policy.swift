@@ -128,3 +128,14 @@ extension IPAddress {
     return .v4(UInt32(truncatingIfNeeded: low))
   }
 }
+
+extension Policy {
+  /// How the upstreams of inspected rules are spoken to, each kind once; empty where no rule is inspected.
+  package var inspectedTLS: Set<UpstreamTLS> {
+    var found: Set<UpstreamTLS> = []
+    for client in clients + [fallback] {
+      for rule in client.network.allow { if let inspection = rule.inspection { found.insert(inspection.tls) } }
+    }
+    return found
+  }
+}

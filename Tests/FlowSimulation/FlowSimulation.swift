@@ -82,7 +82,8 @@ package struct FlowSimulation: ~Copyable {
       let rare: [Event] = [
         .upstreamEnded, .requestBodyEnded, .responseBodyEnded, .relayEnded, .upstreamReset, .clientReset,
         .policyReplaced, .gateFailed,
-        .bodyMalformed, .uploadLimited, .downloadLimited, .drainEnded,
+        .bodyMalformed, .uploadLimited, .downloadLimited, .drainEnded, .upstreamUntrusted("expired"),
+        .upstreamFailed("no TLS"),
       ]
       return rare[choices.next(below: rare.count)]
     }
@@ -169,6 +170,15 @@ package struct FlowSimulation: ~Copyable {
       } else if !flow.takeToUpstream().isEmpty {
         throw violation("bytes for the upstream before the first bytes were checked")
       }
+    case .intercept:
+      guard isConnected, flow.isInspected else { throw violation("a tunnel is looked into before its upstream stands") }
+      if !flow.takeToUpstream().isEmpty { throw violation("bytes for the upstream past its TLS") }
+      _ = flow.takeToClient()
+      _ = flow.takeAllForTunnel()
+    case .explain:
+      isConnected = false
+      _ = flow.takeToClient()
+      if flow.takeUnsaid() == nil { throw violation("nothing to explain") }
     case .sendRequest(let body):
       guard isConnected else { throw violation("a request is sent before its upstream stands") }
       try checkRequest(flow.takeToUpstream())

@@ -53,7 +53,7 @@ package final class AuditLog {
         line.number(#","bytes_up":"#, facts.bytesUp)
         line.number(#","bytes_down":"#, facts.bytesDown)
         line.number(#","duration_ms":"#, facts.durationMs)
-        line.fact(#","inspected":"#, false)
+        line.fact(#","inspected":"#, flow.isInspected)
       }
       if let bucket = outcome.bucket { line.bucket(bucket) }
     }

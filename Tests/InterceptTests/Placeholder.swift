@@ -1,0 +1,1 @@
+// Unit tests of what lies inside an inspected tunnel.
