@@ -70,6 +70,8 @@ extension Connection {
       nowMs: worker.conditions.nowMs, nowNs: worker.conditions.nowNs, rule: flow.rule,
       headBytesMax: settings.limits.headBytes, headMs: settings.timeouts.headMs)
     turn.isReportOnly = flow.isReportOnly
+    turn.filters = worker.filters
+    turn.asker = slot
     turn.isDraining = worker.conditions.isDraining
     turn.isLogUnwritable = worker.conditions.isLogUnwritable
     return turn

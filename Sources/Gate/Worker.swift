@@ -57,6 +57,8 @@ final class Worker: LoopDelegate {
   let shared: Shared
   let interceptTools = InterceptTools()
   private(set) var intercept: InterceptContexts?
+  /// What looks at requests beside the judge; nil where nothing does.
+  let filters: (any FilterSource)? = nil
   private let audit: AuditLog
   private let mailbox: Mailbox<WorkerMessage>
   /// SAFETY of `@exclusivity(unchecked)`: it is changed at the beginning of a turn and by mail, when no flow looks at it.

@@ -158,12 +158,12 @@ final class HTTP1Bridge: Bridge {
     let verdict = input.parse { bytes in
       judge.judge(
         method: bytes.extracting(request.method), path: bytes.extracting(request.requestTarget),
-        named: request.originHost, pacedSinceMs: pacedSinceMs, turn)
+        named: request.originHost, pacedSinceMs: pacedSinceMs, ordinal: judge.ordinal, turn)
     }
     switch verdict {
     case .allow(let path):
       judgedPath = path
-      filter = turn.rule.flatMap { turn.filters?.filter(for: $0, target: judge.target, client: judge.client) }
+      filter = turn.rule.flatMap { turn.filter(for: $0, judge) }
       return offerHead(turn)
     case .refuse: return refuse(verdict)
     case .pace(let untilMs):
@@ -221,15 +221,13 @@ final class HTTP1Bridge: Bridge {
     guard upstream.pendingCount < TLSStream.pendingBytesMax else { return .idle }
     if input.isEmpty {
       guard client.isReadable else { return .idle }
-      let grant = grant(turn.rule?.uploadBytes, turn)
+      let grant = Self.grant(turn.rule?.uploadBytes, turn)
       guard grant.count > 0 else { return starved(grant, turn, .uploadLimited) }
-      switch buffer.read(from: client, upTo: grant.count) {
-      case .bytes(let count):
-        refund(grant.count - count, turn.rule?.uploadBytes, turn)
-        buffer.withBytes(0..<count) { input.append($0) }
-      case .blocked:
-        refund(grant.count, turn.rule?.uploadBytes, turn)
-        return .idle
+      let received = buffer.read(from: client, upTo: grant.count)
+      Self.refund(grant.count, received, turn.rule?.uploadBytes, turn)
+      switch received {
+      case .bytes(let count): buffer.withBytes(0..<count) { input.append($0) }
+      case .blocked: return .idle
       case .ended, .truncated, .failed: return .end(.clientReset)
       }
     }

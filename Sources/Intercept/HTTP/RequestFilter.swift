@@ -1,18 +1,20 @@
 // Where credentials are put into requests and bodies are looked at: the places of one exchange, in order.
 // It relies on nothing of the protocol: a filter sees the same of HTTP/1.1 and HTTP/2.
+package import Kernel
 package import Policy
 package import Wire
 
 /// Makes a filter for each request that a rule lets out; nil where the rule wants none.
 package protocol FilterSource: AnyObject {
-  func filter(for rule: AllowRule, target: Target, client: String) -> (any RequestFilter)?
+  /// `asker`: whose turn is to come when a filter that said `.wait` knows more (`Loop.again`).
+  func filter(for rule: AllowRule, target: Target, client: String, asker: Slot) -> (any RequestFilter)?
 }
 
 package enum FilterVerdict: Sendable {
   case pass
   /// Refuse the request, or cut what already flows.
   case refuse(Reason, detail: String?)
-  /// The request waits; whoever knows more tells the session (`FilterSource` says how), and the head is shown again.
+  /// The request waits; at the next turn of its session the head is shown again.
   case wait
 }
 
