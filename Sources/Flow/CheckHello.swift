@@ -64,6 +64,7 @@ extension Flow {
 
   private mutating func judge(_ hello: ClientHello, _ conditions: borrowing Conditions) -> Action {
     guard let target, let rule else { return .wait }
+    isHeldToTLS = true
     if hello.offersECH && !rule.allowsECH { return mismatch(.echRefused, conditions) }
     switch hello.serverName {
     case .none:

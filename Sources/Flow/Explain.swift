@@ -35,10 +35,10 @@ extension Flow {
   mutating func onExplaining(_ event: Event, _ conditions: borrowing Conditions) -> Action {
     switch event {
     case .relayEnded:
-      end(nil)
+      end()
       return .close(.graceful)
     case .upstreamReset, .clientReset, .deadlinePassed, .drainEnded, .gateFailed, .uploadLimited, .downloadLimited:
-      end(nil)
+      end()
       return .close(.cut)
     default: return .wait
     }

@@ -59,10 +59,10 @@ extension Flow {
     case .clientSent:
       guard let bench, let refusal = bench.unsaid, let first = bench.firstByte else { return .wait }
       say(refusal, in: ReplyForm(first))
-      end(nil)
+      end()
       return .close(.graceful)
     case .clientEnded, .deadlinePassed, .drainEnded, .upstreamReset, .clientReset, .gateFailed:
-      end(nil)
+      end()
       return .close(.cut)
     default: return .wait
     }

@@ -150,6 +150,9 @@ package struct FlowSimulation: ~Copyable {
   private mutating func perform(_ action: Action) throws(Violation) -> Event? {
     switch action {
     case .wait, .authenticate: return nil
+    case .nameDestination(let address):
+      guard case .v4(let value) = address, value & 1 == 0 else { return .destinationNamed(nil) }
+      return .destinationNamed(try? HostName(parsing: Array("auto.example".utf8).span))
     case .reply:
       if flow.takeToClient().isEmpty { throw violation("an answer without bytes") }
       return flow.hasInput ? .clientSent : nil
