@@ -96,7 +96,7 @@ extension Flow {
   }
 
   /// In the words of whoever asked; a redirected client asked nobody.
-  private mutating func sayEstablished() {
+  mutating func sayEstablished() {
     if hasAnsweredConnect { return }
     hasAnsweredConnect = true
     guard let bench, opening == .proxy else { return }

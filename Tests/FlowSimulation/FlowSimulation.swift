@@ -77,6 +77,7 @@ package struct FlowSimulation: ~Copyable {
     case 14:
       conditions.isDraining = choices.next(below: 8) == 0
       conditions.isLogUnwritable = choices.next(below: 8) == 0
+      conditions.explainsDenials = choices.next(below: 2) == 0
       return .clientSent
     default:
       let rare: [Event] = [
@@ -182,6 +183,7 @@ package struct FlowSimulation: ~Copyable {
       isConnected = false
       _ = flow.takeToClient()
       if flow.takeUnsaid() == nil { throw violation("nothing to explain") }
+      _ = flow.takeAllForTunnel()
     case .sendRequest(let body):
       guard isConnected else { throw violation("a request is sent before its upstream stands") }
       try checkRequest(flow.takeToUpstream())
