@@ -71,7 +71,11 @@ let package = Package(
       swiftSettings: strict + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address"])] : [])),
     tests("Flow", ["Flow", "FlowSimulation", "PolicyFile", "Policy", "Wire"]),
     tests("Kernel", ["Kernel", "CLinux"]),
-    tests("Intercept", ["Intercept", "Flow", "Policy", "Wire", "COpenSSL"]),
+    .target(
+      name: "BridgeSimulation", dependencies: ["Intercept", "Flow", "Kernel", "Policy", "Wire"],
+      path: "Tests/BridgeSimulation",
+      swiftSettings: strict + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address"])] : [])),
+    tests("Intercept", ["Intercept", "BridgeSimulation", "PolicyFile", "Flow", "Policy", "Wire", "CNGHTTP2"]),
     tests("Gate", ["Gate", "Kernel", "Flow", "Policy", "Wire"]),
     tests("Redirect", ["Redirect"], exclude: ["golden"]),
     tests("Sandbox", ["Sandbox", "CSandbox", "Kernel"]),
@@ -87,6 +91,7 @@ let package = Package(
         fuzzTarget("SOCKS5", ["Wire"]),
         fuzzTarget("ProxyHeader", ["Wire"]),
         fuzzTarget("PolicyFile", ["PolicyFile", "Policy", "Wire"]),
+        fuzzTarget("Bridge", ["Intercept", "BridgeSimulation", "PolicyFile", "Policy", "Wire"]),
         fuzzTarget("Flow", ["Flow", "FlowSimulation", "PolicyFile", "Policy", "Wire"]),
       ] : []),
   swiftLanguageModes: [.v6]

@@ -43,7 +43,7 @@ import Testing
     "Intercept/TLS/TLSStream.swift": "OpenSSL's object is owned by its class; bytes for the time of a call",
     "Intercept/TLS/TrustBundle.swift": "an array with the room that the library asked for",
     "Intercept/TLS/ReadBuffer.swift": "owned by its class; ranges are checked",
-    "Intercept/HTTP/BodyPipe.swift": "a span's own bytes for the time of a call",
+    "Intercept/HTTP/PlainStream.swift": "a span's own bytes for the time of a call",
     "Intercept/HTTP/FieldBlock.swift": "bytes that nghttp2 lends for a call, and an array lent to it for one",
     "Intercept/HTTP/HTTP2Session.swift": "nghttp2 calls back only inside calls of the session's owner",
     "Intercept/HTTP/HTTP2Stream.swift": "bytes lent for the time of a call, and counts within them",

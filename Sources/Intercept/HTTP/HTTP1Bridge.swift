@@ -33,8 +33,8 @@ final class HTTP1Bridge: Bridge {
   static let roundsMax = 16
   private static let interimMax = 64
 
-  let client: TLSStream
-  let upstream: TLSStream?
+  let client: any PlainStream
+  let upstream: (any PlainStream)?
   let buffer: ReadBuffer
   var judge: RequestJudge
   var mode = Mode.exchanging
@@ -58,7 +58,7 @@ final class HTTP1Bridge: Bridge {
   var deadlineMs = UInt64.max
   private var interimCount = 0
 
-  init(client: TLSStream, upstream: TLSStream?, judge: RequestJudge, buffer: ReadBuffer) {
+  init(client: any PlainStream, upstream: (any PlainStream)?, judge: RequestJudge, buffer: ReadBuffer) {
     self.client = client
     self.upstream = upstream
     self.judge = judge
@@ -218,7 +218,7 @@ final class HTTP1Bridge: Bridge {
       requestStep = .done
       return .worked
     }
-    guard upstream.pendingCount < TLSStream.pendingBytesMax else { return .idle }
+    guard !upstream.isFull else { return .idle }
     if input.isEmpty {
       guard client.isReadable else { return .idle }
       let grant = Self.grant(turn.rule?.uploadBytes, turn)
