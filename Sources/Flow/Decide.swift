@@ -157,7 +157,8 @@ extension Reason {
   package var logEvent: LogEvent {
     switch self {
     case .rateLimited, .tooMany: .limited
-    case .resolveFailed, .connectFailed, .timeout, .upstreamUntrusted: .failed
+    case .resolveFailed, .connectFailed, .timeout, .upstreamUntrusted, .credentialFailed: .failed
+    case .secretRefused: .flagged
     default: .denied
     }
   }

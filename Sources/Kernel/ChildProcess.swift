@@ -17,18 +17,51 @@ package struct ChildProcess: Sendable {
     let stdout = try memoryFile()
     let stderr = try memoryFile()
     try write(input, to: stdin)
-    var packed: [CChar] = []
-    for argument in arguments {
-      precondition(!argument.isEmpty && !argument.utf8.contains(0), "an argument is neither empty nor cut short")
-      packed += argument.utf8.map { CChar(bitPattern: $0) } + [0]
-    }
-    packed.append(0)
+    let packed = pack(arguments)
     // SAFETY: the packed texts live through the call, and the empty one at their end is there.
     let pid = unsafe packed.withUnsafeBufferPointer {
       unsafe clinux_spawn($0.baseAddress, stdin.raw, stdout.raw, stderr.raw)
     }
     if pid < 0 { throw SystemError(arguments[0], code: -pid) }
-    return ChildProcess(status: try wait(for: pid), output: read(stdout), errors: read(stderr))
+    let status = try wait(for: pid)
+    let (output, errors) = (read(stdout), read(stderr))
+    return ChildProcess(
+      status: status, output: String(decoding: output, as: UTF8.self), errors: String(decoding: errors, as: UTF8.self))
+  }
+
+  /// How a program that prints a secret ended, and what it printed.
+  package enum Printed: Sendable {
+    case output([UInt8])
+    case status(Int)
+    case tookTooLong
+  }
+
+  /// `arguments[0]` is a whole path. It has the caller's environment but for `hidden`; what it says elsewhere than on its
+  /// standard output is not kept, and when its time is over it and all that it started are killed.
+  package static func output(
+    of arguments: [String], hiding hidden: [String], timeoutMs: UInt64
+  ) throws(SystemError) -> Printed {
+    let stdout = try memoryFile()
+    let (packed, names) = (pack(arguments), pack(hidden))
+    // SAFETY: the packed texts live through the call, and the empty one at their end is there.
+    let status = unsafe packed.withUnsafeBufferPointer { arguments in
+      unsafe names.withUnsafeBufferPointer { names in
+        unsafe clinux_run(arguments.baseAddress, names.baseAddress, stdout.raw, CInt(clamping: timeoutMs))
+      }
+    }
+    if status == -ETIMEDOUT { return .tookTooLong }
+    if status < 0 { throw SystemError(arguments[0], code: -status) }
+    return status == 0 ? .output(read(stdout)) : .status(Int(status))
+  }
+
+  /// Texts that end with NUL, one behind the other, and an empty one.
+  private static func pack(_ texts: [String]) -> [CChar] {
+    var packed: [CChar] = []
+    for text in texts {
+      precondition(!text.isEmpty && !text.utf8.contains(0), "an argument is neither empty nor cut short")
+      packed += text.utf8.map { CChar(bitPattern: $0) } + [0]
+    }
+    return packed + [0]
   }
 
   /// Blocks until a child of this process has ended: its exit status, or 128 and the signal.
@@ -59,7 +92,7 @@ package struct ChildProcess: Sendable {
     if rewound < 0 { throw SystemError("lseek", code: errno) }
   }
 
-  private static func read(_ file: borrowing Descriptor) -> String {
+  private static func read(_ file: borrowing Descriptor) -> [UInt8] {
     var bytes: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 16 * 1024)
     while bytes.count < bytesMax {
@@ -71,6 +104,6 @@ package struct ChildProcess: Sendable {
       if count <= 0 { break }
       bytes += chunk.prefix(count)
     }
-    return String(decoding: bytes, as: UTF8.self)
+    return bytes
   }
 }

@@ -82,6 +82,10 @@ int clinux_memory_file(const char *name);
 long clinux_read_at(int fd, void *bytes, size_t count, uint64_t offset);
 int clinux_spawn(const char *arguments, int input, int output, int errors);
 int clinux_wait(int pid);
+// Runs a program to its end with the caller's environment but for the variables in `hidden`; both lists are packed texts.
+// What it writes to its standard output goes to `output`, the rest nowhere. The exit status, 128 and the signal,
+// -ETIMEDOUT when it was killed for the time it took, or -errno.
+int clinux_run(const char *arguments, const char *hidden, int output, int timeout_ms);
 
 // The machine
 uint64_t clinux_monotonic_ns(void);

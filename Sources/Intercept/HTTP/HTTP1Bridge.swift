@@ -366,7 +366,8 @@ extension Refusal {
   /// Whether the connection can carry another request behind it.
   fileprivate var mayGoOn: Bool {
     switch reason {
-    case .methodRefused, .pathRefused, .rateLimited, .tooMany, .notAllowed, .expired, .contentRefused, .secretRefused:
+    case .methodRefused, .pathRefused, .rateLimited, .tooMany, .notAllowed, .expired, .contentRefused, .secretRefused,
+      .credentialFailed:
       true
     default: false
     }

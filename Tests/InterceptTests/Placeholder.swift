@@ -1,1 +1,0 @@
-// Unit tests of what lies inside an inspected tunnel.
