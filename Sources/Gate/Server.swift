@@ -84,7 +84,7 @@ package final class Server {
       for _ in 0..<workers { mailboxes.append(try Mailbox()) }
       shared = Shared(
         log: log, mailboxes: mailboxes, passwords: try PasswordVerifier(),
-        syntheticNames: SyntheticNames(policy.settings, listen: options.listen))
+        syntheticNames: SyntheticNames(policy.settings, listen: options.listen), credentials: GateCredentials(policy))
     } catch {
       throw .cannotOpenLog(logFile ?? "standard output", error)
     }
@@ -159,6 +159,7 @@ package final class Server {
 
   private func start(_ sockets: [[BoundSocket]]) throws(ServerError) {
     readHosts()
+    shared.credentials.take(policy, hosts: hosts, gate: gateAddresses())
     recordPolicy()
     do { try startThreads(sockets) } catch { throw .cannotStart(error) }
   }
@@ -225,6 +226,7 @@ package final class Server {
     policy = new
     inForce = newInForce
     readHosts()
+    shared.credentials.take(policy, hosts: hosts, gate: gateAddresses())
     recordPolicy()
     tellAll(.policy(inForce, gateAddresses(), hosts))
     Messages.say("policy \(policy.hash) is in force")
@@ -240,7 +242,9 @@ package final class Server {
   package func lookAround() {
     if shared.log.isUnwritable || shared.log.pendingBytes > 0 { retryLog() }
     readHosts()
-    tellAll(.surroundings(gateAddresses(), hosts))
+    let gate = gateAddresses()
+    shared.credentials.lookAround(hosts: hosts, gate: gate)
+    tellAll(.surroundings(gate, hosts))
   }
 
   private func retryLog() {

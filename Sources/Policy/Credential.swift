@@ -45,6 +45,7 @@ package struct Credential: Hashable, Sendable {
 
   /// Variables of the gate that hold values: no child of it may see them.
   package var secretVariables: [String] { source.secretVariables }
+  package var secretFiles: [String] { source.secretFiles }
 }
 
 extension Credential.Source {
@@ -53,6 +54,14 @@ extension Credential.Source {
     case .env(let name): [name]
     case .oauth2(let grant): grant.clientSecret.secretVariables + (grant.refreshToken?.secretVariables ?? [])
     case .file, .command: []
+    }
+  }
+
+  fileprivate var secretFiles: [String] {
+    switch self {
+    case .file(let path): [path]
+    case .oauth2(let grant): grant.clientSecret.secretFiles + (grant.refreshToken?.secretFiles ?? [])
+    case .env, .command: []
     }
   }
 

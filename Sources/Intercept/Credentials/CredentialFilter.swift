@@ -9,10 +9,8 @@ package import Wire
 package enum CredentialUse: Equatable, Sendable {
   /// Put in: which, and where.
   case used(credential: String, place: String)
-  /// Its placeholder, or another key in its place, was on its way out.
-  case flagged(credential: String)
-  /// So many echoes of it were taken out of the answer.
-  case scrubbed(credential: String, count: Int)
+  /// The answer echoed it, and that was taken out.
+  case scrubbed(credential: String)
 }
 
 package final class CredentialFilter: RequestFilter {
@@ -26,15 +24,16 @@ package final class CredentialFilter: RequestFilter {
   private var value: CredentialValue?
   private var scrubber: EchoScrubber?
   private var isCompressedAllowed = false
+  private var hasReportedEcho = false
 
   /// `credential` is the rule's; nil: the request must hold no placeholder, and that is all.
   package init(
-    _ credential: Credential?, placeholders: [Credential], store: CredentialStore, target: Target,
+    _ credential: Credential?, placeholders: Placeholders, store: CredentialStore, target: Target,
     wallSeconds: @escaping () -> Int64 = { Clock.wallMs() / 1000 }, wake: @escaping @Sendable () -> Void,
     report: @escaping (CredentialUse) -> Void
   ) {
     self.credential = credential
-    self.placeholders = Placeholders(placeholders)
+    self.placeholders = placeholders
     self.store = store
     var host: [UInt8] = []
     target.host.append(to: &host)
@@ -49,8 +48,7 @@ package final class CredentialFilter: RequestFilter {
   // MARK: - Out
 
   package func requestHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict {
-    if let stray = placeholders.find(in: head, except: credential?.name) {
-      report(.flagged(credential: stray))
+    if placeholders.find(in: head.texts, except: credential?.name) != nil {
       return .refuse(
         .secretRefused, detail: "The request carries the placeholder of a credential that is for another target")
     }
@@ -83,7 +81,6 @@ package final class CredentialFilter: RequestFilter {
       case .placed: askForPlainAnswer(&head)
       case .absent: return .pass
       case .foreign:
-        report(.flagged(credential: credential.name))
         return .refuse(
           .secretRefused,
           detail:
@@ -111,6 +108,7 @@ package final class CredentialFilter: RequestFilter {
     if head.status == 401 { store.refused(credential, value) }
     for index in head.fields.indices { scrubber.scrubWhole(&head.fields[index].value) }
     self.scrubber = scrubber
+    reportEchoes()
     if hasBody, !isCompressedAllowed, let encoding = head["content-encoding"], !encoding.elementsEqual("identity".utf8)
     {
       return .refuse(
@@ -123,13 +121,18 @@ package final class CredentialFilter: RequestFilter {
 
   package func answerBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
     scrubber?.scrub(&chunk, isLast: isLast)
+    reportEchoes()
     return .pass
   }
 
-  package func ended() {
-    guard let credential, let scrubber, scrubber.count > 0 else { return }
-    report(.scrubbed(credential: credential.name, count: scrubber.count))
+  /// Once an answer.
+  private func reportEchoes() {
+    guard let credential, let scrubber, scrubber.count > 0, !hasReportedEcho else { return }
+    hasReportedEcho = true
+    report(.scrubbed(credential: credential.name))
   }
+
+  package func ended() {}
 }
 
 extension Credential.Placement {

@@ -16,6 +16,7 @@ package final class CredentialStore: Sendable {
   package typealias Fetch = @Sendable (Credential, Secret?) throws(CredentialProblem) -> FetchedCredential
   package typealias Start = @Sendable (@escaping @Sendable () -> Void) -> Bool
 
+  fileprivate static let lifetimeMsMin: UInt64 = 1_000
   /// A fresh one is asked for when a fifth of the life is left, but no more than this before its end.
   fileprivate static let earlyMsMax: UInt64 = 300_000
   /// A source whose value has no end is looked at twice before the value is dropped: a file may be half written.
@@ -226,7 +227,8 @@ extension CredentialStore.Entry {
     fetchedMs = nowMs
     (failures, retryAtMs, problem) = (0, 0, nil)
     (expiresMs, refreshMs) = (nil, nil)
-    guard let lifetimeMs = fetched.lifetimeMs else { return }
+    // Those who waited for it get it, however short its life is: else each would ask for the next one.
+    guard let lifetimeMs = fetched.lifetimeMs.map({ max($0, CredentialStore.lifetimeMsMin) }) else { return }
     expiresMs = nowMs + lifetimeMs
     refreshMs = nowMs + lifetimeMs - min(lifetimeMs / 5, CredentialStore.earlyMsMax)
   }

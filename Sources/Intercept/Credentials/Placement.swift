@@ -1,4 +1,4 @@
-// Puts a credential into a request's head, or its value in the placeholder's place; and finds placeholders that stray.
+// Puts a credential into a request's head, or its value in the placeholder's place.
 // It relies on the head being judged already: who calls this knows that rule, authority and verified upstream agree.
 import Policy
 import Wire
@@ -114,36 +114,12 @@ struct CredentialPlacement {
   }
 }
 
-/// The placeholders of a policy, looked for in what is about to leave.
-struct Placeholders {
-  private let all: [(name: String, text: [UInt8])]
-
-  init(_ credentials: [Credential]) {
-    all = credentials.compactMap { credential in credential.placeholder.map { (credential.name, Array($0.utf8)) } }
-  }
-
-  var isEmpty: Bool { all.isEmpty }
-
-  /// The credential whose placeholder stands in the head, but for the one that belongs there.
-  func find(in head: MessageHead, except own: String?) -> String? {
-    let looked = all.filter { $0.name != own }
-    guard !looked.isEmpty else { return nil }
-    let texts =
-      [head.path, Percent.decode(head.path.span) ?? []] + head.fields.flatMap { [$0.name, $0.value] + $0.decodedBasic }
-    return looked.first { entry in texts.contains { $0.firstIndex(of: entry.text) != nil } }?.name
-  }
-}
-
 extension MessageHead {
+  /// All that a client can say in it.
+  var texts: [[UInt8]] { [method, path] + fields.flatMap { [$0.name, $0.value] } }
+
   mutating func add(_ name: StaticString, _ value: [UInt8], isSensitive: Bool = false) {
     fields.append(Field(name: Array("\(name)".utf8), value: value, isSensitive: isSensitive))
-  }
-}
-
-extension MessageHead.Field {
-  /// What stands in the words of the value that are Base64 of at least a short text.
-  fileprivate var decodedBasic: [[UInt8]] {
-    value.split(separator: UInt8(ascii: " ")).filter { $0.count >= 16 }.compactMap { Base64.decode(Array($0).span) }
   }
 }
 
@@ -152,15 +128,6 @@ extension UInt8 {
 }
 
 extension [UInt8] {
-  /// Where `text` first stands.
-  func firstIndex(of text: [UInt8]) -> Int? {
-    guard let first = text.first, count >= text.count else { return nil }
-    for start in 0...(count - text.count) where self[start] == first {
-      if self[start..<(start + text.count)].elementsEqual(text) { return start }
-    }
-    return nil
-  }
-
   /// Nil where `text` does not stand in it.
   fileprivate func replacing(_ text: [UInt8], with other: [UInt8]) -> [UInt8]? {
     guard let start = firstIndex(of: text) else { return nil }

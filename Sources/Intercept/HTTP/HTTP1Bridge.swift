@@ -99,7 +99,7 @@ final class HTTP1Bridge: Bridge {
       switch requestStep {
       case .head: readRequestHead(turn)
       case .paced(let untilMs): turn.nowMs >= untilMs ? judgeRequest(turn) : wait(untilMs: untilMs)
-      case .held: offerHead(turn)
+      case .held: offerAgain(turn)
       case .body: moveRequestBody(turn)
       case .done: watchClient()
       }
@@ -163,7 +163,11 @@ final class HTTP1Bridge: Bridge {
     switch verdict {
     case .allow(let path):
       judgedPath = path
-      filter = turn.rule.flatMap { turn.filters?.filter(for: $0, target: judge.target, client: judge.client) }
+      filter = turn.rule.flatMap {
+        turn.filters?.filter(
+          for: $0, target: judge.target, client: judge.client, wouldRefuse: judge.wouldRefuse)
+      }
+      judgedBy = turn.rule
       return offerHead(turn)
     case .refuse: return refuse(verdict)
     case .pace(let untilMs):
@@ -174,6 +178,14 @@ final class HTTP1Bridge: Bridge {
   }
 
   private var judgedPath: [UInt8]?
+  private var judgedBy: AllowRule?
+
+  /// Another policy may have come meanwhile: what it says of the request counts.
+  private func offerAgain(_ turn: Turn) -> Step {
+    if turn.rule === judgedBy { return offerHead(turn) }
+    endFilter()
+    return judgeRequest(turn)
+  }
 
   /// The head goes out, changed by the filter where there is one.
   private func offerHead(_ turn: Turn) -> Step {

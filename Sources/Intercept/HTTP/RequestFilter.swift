@@ -5,14 +5,15 @@ package import Wire
 
 /// Makes a filter for each request that a rule lets out; nil where the rule wants none.
 package protocol FilterSource: AnyObject {
-  func filter(for rule: AllowRule, target: Target, client: String) -> (any RequestFilter)?
+  /// `wouldRefuse`: it goes out only because report mode refuses nothing.
+  func filter(for rule: AllowRule, target: Target, client: String, wouldRefuse: Bool) -> (any RequestFilter)?
 }
 
 package enum FilterVerdict: Sendable {
   case pass
   /// Refuse the request, or cut what already flows.
   case refuse(Reason, detail: String?)
-  /// The request waits; whoever knows more tells the session (`FilterSource` says how), and the head is shown again.
+  /// The request waits; whoever knows more has the tunnel take a turn, and the head is shown again.
   case wait
 }
 

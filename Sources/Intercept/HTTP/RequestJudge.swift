@@ -42,10 +42,14 @@ struct RequestJudge {
 
   mutating func beginRequest() { ordinal += 1 }
 
+  /// The request that was judged last is let out by report mode alone.
+  private(set) var wouldRefuse = false
+
   /// `named` is the authority of the request; `path` its request target, in origin form or `*`.
   mutating func judge(
     method: Span<UInt8>, path: Span<UInt8>, named: Target?, pacedSinceMs: UInt64?, _ turn: Turn
   ) -> RequestVerdict {
+    wouldRefuse = false
     guard named == target else {
       return refuse(.sniMismatch, turn, detail: "The request names another authority than the tunnel it is in")
     }
@@ -106,6 +110,7 @@ struct RequestJudge {
 
   /// Report mode lets it out, and writes it down.
   private mutating func note(_ reason: Reason, _ rule: AllowRule) {
+    wouldRefuse = true
     var outcome = Outcome(reason == .rateLimited ? .limited : .denied, reason, line: rule.line)
     outcome.wouldDeny = true
     outcome.ordinal = ordinal
