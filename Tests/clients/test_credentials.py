@@ -443,3 +443,92 @@ def test_a_reload_reads_it_again(api, inspecting):
     gate.policy_file.write_text(gate.policy_file.read_text().replace("KEY_A", "KEY_B"))
     gate.reload()
     until("the other variable", lambda: ask(api, inspecting)[1] == b"b")
+
+
+# AWS
+
+KEYS = ("GATEKEYID0000001", "gate/secret+access/key0123456789abcdefg")
+
+
+class AWS(API):
+    """Verifies each signature with botocore's own code; says what it made of it."""
+
+    def do_GET(self):
+        from botocore.auth import S3SigV4Auth, SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.credentials import Credentials
+        length = int(self.headers.get("Content-Length", 0))
+        if "chunked" in self.headers.get("Transfer-Encoding", ""):
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            body = self.rfile.read(length)
+        sent = self.headers["Authorization"]
+        scope = sent.split("Credential=")[1].split(",")[0].split("/")
+        signed = sent.split("SignedHeaders=")[1].split(",")[0].split(";")
+        request = AWSRequest(self.command, f"https://{self.headers['Host']}{self.path}", data=body,
+                             headers={name: self.headers[name] for name in signed if name != "host"})
+        request.context["timestamp"] = self.headers["X-Amz-Date"]
+        auth = (S3SigV4Auth if scope[3] == "s3" else SigV4Auth)(Credentials(*KEYS), scope[3], scope[2])
+        expected = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
+        good = scope[0] == KEYS[0] and sent.endswith(expected)
+        self.server.asked.append((self.path, self.headers, body, good))
+        said = b'{"TableNames": ["t"]}' if scope[3] == "dynamodb" else b"" if self.command == "PUT" else b"an object"
+        self.send_response(200 if good else 403)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(said)
+
+    do_POST = do_PUT = do_HEAD = do_GET
+
+
+@pytest.fixture
+def aws(inspecting, web, certificates, tmp_path):
+    import boto3
+    from botocore.config import Config
+    server = web(AWS, certificates.server())
+    server.asked = []
+    secret = tmp_path / "keys"
+    secret.write_text(json.dumps({"Version": 1, "AccessKeyId": KEYS[0], "SecretAccessKey": KEYS[1], "Expiration": None}))
+    gate = inspecting.gate(
+        inspecting.rule("allowed.test", server.port, ", credential: aws"),
+        more=f'credentials:\n  aws: {{file: "{secret}", sigv4: {{}}}}\n')
+
+    def client(service):
+        return boto3.client(
+            service, region_name="eu-central-1", aws_access_key_id="PLACEHOLDERKEY0001", aws_secret_access_key="placeholder",
+            endpoint_url=f"https://allowed.test:{server.port}", verify=str(inspecting.ca),
+            config=Config(proxies={"https": gate.url}, retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}))
+
+    server.client, server.gate = client, gate
+    return server
+
+
+def test_boto3_works_with_a_key_that_it_does_not_have(aws):
+    s3 = aws.client("s3")
+    assert s3.get_object(Bucket="bucket", Key="a b/ü//c")["Body"].read() == b"an object"
+    s3.put_object(Bucket="bucket", Key="k", Body=b"x" * 300_000)
+    assert aws.client("dynamodb").list_tables()["TableNames"] == ["t"]
+    assert [good for *_, good in aws.asked] == [True] * 3
+    assert all("PLACEHOLDER" not in str(fields) for _, fields, *_ in aws.asked)
+    assert aws.gate.logged(event="credential")["place"] == "sigv4"
+
+
+def test_a_body_that_is_signed_reaches_the_upstream_as_it_was(aws, inspecting):
+    target = f"allowed.test:{aws.port}"
+    client = ("Authorization: AWS4-HMAC-SHA256 Credential=PLACEHOLDERKEY0001/20200101/eu-central-1/sqs/aws4_request, "
+              "SignedHeaders=host;x-amz-date, Signature=00\r\n")
+    for body, framing in ((b"hello", "Content-Length: 5\r\n"), (b"5\r\nhello\r\n0\r\n\r\n", "Transfer-Encoding: chunked\r\n"),
+                          (b"hello", "Content-Length: 5\r\nExpect: 100-continue\r\n")):
+        said = inspecting.ask(aws.gate, target, request(target, "POST", "/q?b=1&a=~", more=client + framing, body=body))
+        assert b"HTTP/1.1 200" in said, said
+        assert aws.asked[-1][2] == b"hello" and aws.asked[-1][3]
+    large = request(target, "POST", more=client + "Content-Length: 1048577\r\n", body=b"x")
+    assert inspecting.ask(aws.gate, target, large).startswith(b"HTTP/1.1 400 Bad Request: bad_request")
+    chunks = client + "x-amz-content-sha256: STREAMING-AWS4-HMAC-SHA256-PAYLOAD\r\nContent-Length: 1\r\n"
+    said = inspecting.ask(aws.gate, target, request(target, "PUT", more=chunks, body=b"x"))
+    assert said.startswith(b"HTTP/1.1 400") and b"each chunk of the body is signed" in said

@@ -14,6 +14,9 @@ package enum CredentialUse: Equatable, Sendable {
 }
 
 package final class CredentialFilter: RequestFilter {
+  /// What has to be kept whole to be signed; S3 signs no body over TLS.
+  private static let signedBodyBytesMax = 1 << 20
+
   private let credential: Credential?
   private let placeholders: Placeholders
   private let store: CredentialStore
@@ -68,8 +71,11 @@ package final class CredentialFilter: RequestFilter {
     if case .sigv4(let region, let service) = credential.placement {
       do throws(SigV4.Problem) {
         let signer = try SigV4(region: region, service: service, client: head["authorization"])
-        guard case .stated(let payload) = try signer.payload(of: head, hasBody: hasBody) else {
-          throw SigV4.Problem("its body would have to be hashed first; make the client send x-amz-content-sha256")
+        let payload: [UInt8]
+        switch (try signer.payload(of: head, hasBody: hasBody), head.body) {
+        case (.stated(let text), _): payload = text
+        case (.ofBody, let body?): payload = SigV4.hexadecimal(SigV4.sha256(body))
+        case (.ofBody, nil): return .collect(bytesMax: Self.signedBodyBytesMax)
         }
         signer.sign(&head, host: host, payload: payload, value: value, unixSeconds: wallSeconds())
         isCompressedAllowed = true

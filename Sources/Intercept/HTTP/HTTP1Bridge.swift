@@ -17,6 +17,8 @@ final class HTTP1Bridge: Bridge {
     case paced(untilMs: UInt64)
     /// A filter asked for time.
     case held
+    /// A filter wants the whole body first.
+    case collecting
     case body
     case done
   }
@@ -100,6 +102,7 @@ final class HTTP1Bridge: Bridge {
       case .head: readRequestHead(turn)
       case .paced(let untilMs): turn.nowMs >= untilMs ? judgeRequest(turn) : wait(untilMs: untilMs)
       case .held: offerAgain(turn)
+      case .collecting: collect(turn)
       case .body: moveRequestBody(turn)
       case .done: watchClient()
       }
@@ -155,11 +158,12 @@ final class HTTP1Bridge: Bridge {
     case .connect, .absolute:
       return refuse(judge.refuse(.badRequest, turn, detail: "Inside a tunnel ask for /PATH, with Host"))
     }
-    let verdict = input.parse { bytes in
-      judge.judge(
-        method: bytes.extracting(request.method), path: bytes.extracting(request.requestTarget),
-        named: request.originHost, pacedSinceMs: pacedSinceMs, turn)
+    let judged = { (bytes: Span<UInt8>) in
+      self.judge.judge(
+        method: bytes.extracting(self.request.method), path: bytes.extracting(self.request.requestTarget),
+        named: self.request.originHost, pacedSinceMs: self.pacedSinceMs, turn)
     }
+    let verdict = collected.map { judged($0.head.span) } ?? input.parse(judged)
     switch verdict {
     case .allow(let path):
       judgedPath = path
@@ -179,9 +183,10 @@ final class HTTP1Bridge: Bridge {
 
   private var judgedPath: [UInt8]?
   private var judgedBy: AllowRule?
+  var collected: CollectedBody?
 
   /// Another policy may have come meanwhile: what it says of the request counts.
-  private func offerAgain(_ turn: Turn) -> Step {
+  func offerAgain(_ turn: Turn) -> Step {
     if turn.rule === judgedBy { return offerHead(turn) }
     endFilter()
     return judgeRequest(turn)
@@ -191,17 +196,23 @@ final class HTTP1Bridge: Bridge {
   private func offerHead(_ turn: Turn) -> Step {
     guard let upstream else { return .end(.relayEnded) }
     var out: [UInt8] = []
-    input.parse { request.writeUpstream(from: $0, to: judge.target, judgedPath: judgedPath, into: &out) }
+    let write = { (bytes: Span<UInt8>) in
+      self.request.writeUpstream(from: bytes, to: self.judge.target, judgedPath: self.judgedPath, into: &out)
+    }
+    if let collected { write(collected.head.span) } else { input.parse(write) }
     var body = request.body
     if let filter {
       var head = MessageHead(http1: out)
+      head.body = collected?.bytes
       switch filter.requestHead(&head, hasBody: body != .none) {
       case .pass: break
       case .refuse(let reason, let detail): return refuse(judge.refuse(reason, turn, detail: detail))
       case .wait:
         requestStep = .held
         return .idle
+      case .collect(let bytesMax): return beginCollecting(bytesMax: bytesMax)
       }
+      if collected != nil { return sendCollected(head) }
       let rewritesLength = filter.changesRequestLength && body != .none
       if rewritesLength { head.frameAsChunks() }
       out.removeAll(keepingCapacity: true)
@@ -221,6 +232,25 @@ final class HTTP1Bridge: Bridge {
     hasAnswerBegun = false
     answerStep = .head
     requestStep = body == .none ? .done : .body
+    return .worked
+  }
+
+  /// Head and body at once; the body is framed by its length.
+  private func sendCollected(_ head: MessageHead) -> Step {
+    var head = head
+    for name in ["content-length", "transfer-encoding", "expect"] as [StaticString] { head.remove(name) }
+    let body = collected?.bytes ?? []
+    head.fields.append(
+      MessageHead.Field(name: Array("content-length".utf8), value: Array("\(body.count)".utf8)))
+    var out: [UInt8] = []
+    guard head.appendHTTP1(to: &out), let upstream, upstream.write(out + body) else { return .end(.upstreamReset) }
+    collected = nil
+    headBeganMs = nil
+    response = ResponseHead()
+    interimCount = 0
+    hasAnswerBegun = false
+    answerStep = .head
+    requestStep = .done
     return .worked
   }
 
@@ -321,6 +351,7 @@ final class HTTP1Bridge: Bridge {
     headLength = 0
     headBeganMs = nil
     judgedPath = nil
+    collected = nil
     requestStep = .head
     answerStep = .idle
     hasAnswerBegun = false

@@ -15,6 +15,8 @@ package enum FilterVerdict: Sendable {
   case refuse(Reason, detail: String?)
   /// The request waits; whoever knows more has the tunnel take a turn, and the head is shown again.
   case wait
+  /// The head can go out only when the whole body is known: it is shown again with `body` set, up to so many bytes.
+  case collect(bytesMax: Int)
 }
 
 /// One request and its answer. All calls come on the loop's thread, and none may block.
@@ -52,6 +54,8 @@ package struct MessageHead: Sendable {
   package var path: [UInt8] = []
   /// Of an answer.
   package var status = 0
+  /// The whole body of a request, where a filter asked to `collect` it.
+  package var body: [UInt8]?
   package var fields: [Field] = []
 
   package init() {}
