@@ -67,7 +67,7 @@ bench-dns: release
 
 # Each fuzz target for FUZZ_SECONDS; a finding ends it with the input in a file.
 fuzz: deps
-	@set -e; for target in HTTPHead Authority ClientHello DNSQuery SOCKS5 ProxyHeader PolicyFile Flow; do \
+	@set -e; for target in HTTPHead Authority ClientHello DNSQuery SOCKS5 ProxyHeader RequestPath EchoScrubber PolicyFile Flow; do \
 	  SLUICE_FUZZ=1 $(SWIFT) build --scratch-path .build-fuzz --product Fuzz$$target; \
 	  mkdir -p results/fuzz/$$target; \
 	  .build-fuzz/debug/Fuzz$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \

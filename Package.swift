@@ -86,6 +86,8 @@ let package = Package(
         fuzzTarget("DNSQuery", ["Wire"]),
         fuzzTarget("SOCKS5", ["Wire"]),
         fuzzTarget("ProxyHeader", ["Wire"]),
+        fuzzTarget("RequestPath", ["Wire", "Policy"]),
+        fuzzTarget("EchoScrubber", ["Intercept"]),
         fuzzTarget("PolicyFile", ["PolicyFile", "Policy", "Wire"]),
         fuzzTarget("Flow", ["Flow", "FlowSimulation", "PolicyFile", "Policy", "Wire"]),
       ] : []),
