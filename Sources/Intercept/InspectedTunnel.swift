@@ -8,6 +8,8 @@ package import Wire
 package final class InterceptTools {
   let buffer = ReadBuffer()
   var leaves = LeafCache()
+  /// nil without memory for it.
+  private(set) lazy var http2 = HTTP2Library()
 
   package init() {}
 }
@@ -150,7 +152,8 @@ package final class InspectedTunnel {
     clientStream = stream
     switch stream.handshake() {
     case .done:
-      phase = .bridging(bridge(stream))
+      guard let bridge = bridge(stream, turn) else { return .event(.gateFailed) }
+      phase = .bridging(bridge)
       return nil
     case .blocked: return wait(turn) ? .waiting : .event(.clientReset)
     // It does not trust the CA, as a rule: its alert is its answer.
@@ -179,10 +182,18 @@ package final class InspectedTunnel {
     }
   }
 
-  private func bridge(_ stream: TLSStream) -> any Bridge {
+  /// Both sides speak what the upstream chose; a client that only hears why it is refused chose itself.
+  private func bridge(_ stream: TLSStream, _ turn: Turn) -> (any Bridge)? {
     var judge = RequestJudge(target: target, client: client)
     judge.standing = standing
     handshakeDueMs = .max
-    return HTTP1Bridge(client: stream, upstream: upstreamStream, judge: judge, buffer: tools.buffer)
+    guard stream.chosenProtocol == .http2 else {
+      // It offered no protocol that the upstream speaks.
+      if upstreamStream?.chosenProtocol == .http2 { return nil }
+      return HTTP1Bridge(client: stream, upstream: upstreamStream, judge: judge, buffer: tools.buffer)
+    }
+    guard let library = tools.http2 else { return nil }
+    return HTTP2Bridge(
+      client: stream, upstream: upstreamStream, judge: judge, buffer: tools.buffer, library, turn)
   }
 }

@@ -131,6 +131,13 @@ package final class CredentialFilter: RequestFilter {
     return .pass
   }
 
+  package func answerTrailers(_ trailers: inout MessageHead) {
+    guard var scrubber else { return }
+    for index in trailers.fields.indices { scrubber.scrubWhole(&trailers.fields[index].value) }
+    self.scrubber = scrubber
+    reportEchoes()
+  }
+
   /// Once an answer.
   private func reportEchoes() {
     guard let credential, let scrubber, scrubber.count > 0, !hasReportedEcho else { return }

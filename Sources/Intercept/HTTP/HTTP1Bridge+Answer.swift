@@ -135,15 +135,13 @@ extension HTTP1Bridge {
     }
     if answer.isEmpty {
       guard upstream.isReadable else { return .idle }
-      let grant = grant(turn.rule?.downloadBytes, turn)
+      let grant = Self.grant(turn.rule?.downloadBytes, turn)
       guard grant.count > 0 else { return starved(grant, turn, .downloadLimited) }
-      switch buffer.read(from: upstream, upTo: grant.count) {
-      case .bytes(let count):
-        refund(grant.count - count, turn.rule?.downloadBytes, turn)
-        return pass(count, filtering, turn)
-      case .blocked:
-        refund(grant.count, turn.rule?.downloadBytes, turn)
-        return .idle
+      let received = buffer.read(from: upstream, upTo: grant.count)
+      Self.refund(grant.count, received, turn.rule?.downloadBytes, turn)
+      switch received {
+      case .bytes(let count): return pass(count, filtering, turn)
+      case .blocked: return .idle
       case .ended where down.endsWithConnection:
         if let end = down.end(to: client, filtering) { return ended(end, turn) }
         answerStep = .done
@@ -207,14 +205,17 @@ extension HTTP1Bridge {
     var retryAfterNs: UInt64
   }
 
-  func grant(_ bucket: ByteBucket?, _ turn: Turn) -> Grant {
+  static func grant(_ bucket: ByteBucket?, _ turn: Turn) -> Grant {
     guard let bucket, !turn.isReportOnly else { return Grant(count: ReadBuffer.byteCount, retryAfterNs: 0) }
     let reserved = bucket.reserve(upTo: ReadBuffer.byteCount, nowNs: turn.nowNs)
     return Grant(count: reserved.granted, retryAfterNs: reserved.retryAfterNs)
   }
 
-  func refund(_ count: Int, _ bucket: ByteBucket?, _ turn: Turn) {
-    if count > 0, !turn.isReportOnly { bucket?.refund(count) }
+  /// Gives back what was granted and not read.
+  static func refund(_ granted: Int, _ received: TLSStream.Received, _ bucket: ByteBucket?, _ turn: Turn) {
+    var unused = granted
+    if case .bytes(let count) = received { unused -= count }
+    if unused > 0, !turn.isReportOnly { bucket?.refund(unused) }
   }
 
   /// Waits for tokens where the rule says so.
@@ -262,15 +263,13 @@ extension HTTP1Bridge {
       return isWritten ? .worked : broke
     }
     guard source.isReadable else { return .idle }
-    let grant = grant(bucket, turn)
+    let grant = Self.grant(bucket, turn)
     guard grant.count > 0 else { return starved(grant, turn, limited) }
-    switch buffer.read(from: source, upTo: grant.count) {
-    case .bytes(let count):
-      refund(grant.count - count, bucket, turn)
-      return buffer.write(0..<count, to: sink) ? .worked : broke
-    case .blocked:
-      refund(grant.count, bucket, turn)
-      return .idle
+    let received = buffer.read(from: source, upTo: grant.count)
+    Self.refund(grant.count, received, bucket, turn)
+    switch received {
+    case .bytes(let count): return buffer.write(0..<count, to: sink) ? .worked : broke
+    case .blocked: return .idle
     case .ended: return .end(.relayEnded)
     case .truncated, .failed: return .end(source === client ? .clientReset : .upstreamReset)
     }

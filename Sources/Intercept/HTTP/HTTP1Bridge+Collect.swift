@@ -65,20 +65,7 @@ extension HTTP1Bridge {
 
   func collect(_ turn: Turn) -> Step {
     if collected?.isWhole == true { return offerAgain(turn) }
-    if input.isEmpty {
-      guard client.isReadable else { return .idle }
-      let grant = grant(turn.rule?.uploadBytes, turn)
-      guard grant.count > 0 else { return starved(grant, turn, .uploadLimited) }
-      switch buffer.read(from: client, upTo: grant.count) {
-      case .bytes(let count):
-        refund(grant.count - count, turn.rule?.uploadBytes, turn)
-        buffer.withBytes(0..<count) { input.append($0) }
-      case .blocked:
-        refund(grant.count, turn.rule?.uploadBytes, turn)
-        return .idle
-      case .ended, .truncated, .failed: return .end(.clientReset)
-      }
-    }
+    if let step = fillInput(turn) { return step }
     guard let (count, step) = input.parse({ collected?.take($0) }) else { return .end(.gateFailed) }
     input.drop(count)
     switch step {

@@ -161,16 +161,14 @@ final class HTTP1Bridge: Bridge {
     let judged = { (bytes: Span<UInt8>) in
       self.judge.judge(
         method: bytes.extracting(self.request.method), path: bytes.extracting(self.request.requestTarget),
-        named: self.request.originHost, pacedSinceMs: self.pacedSinceMs, turn)
+        named: self.request.originHost, pacedSinceMs: self.pacedSinceMs, ordinal: self.judge.ordinal,
+        turn)
     }
     let verdict = collected.map { judged($0.head.span) } ?? input.parse(judged)
     switch verdict {
     case .allow(let path):
       judgedPath = path
-      filter = turn.rule.flatMap {
-        turn.filters?.filter(
-          for: $0, target: judge.target, client: judge.client, wouldRefuse: judge.wouldRefuse)
-      }
+      filter = turn.rule.flatMap { turn.filter(for: $0, judge) }
       judgedBy = turn.rule
       return offerHead(turn)
     case .refuse: return refuse(verdict)
@@ -261,20 +259,7 @@ final class HTTP1Bridge: Bridge {
       return .worked
     }
     guard upstream.pendingCount < TLSStream.pendingBytesMax else { return .idle }
-    if input.isEmpty {
-      guard client.isReadable else { return .idle }
-      let grant = grant(turn.rule?.uploadBytes, turn)
-      guard grant.count > 0 else { return starved(grant, turn, .uploadLimited) }
-      switch buffer.read(from: client, upTo: grant.count) {
-      case .bytes(let count):
-        refund(grant.count - count, turn.rule?.uploadBytes, turn)
-        buffer.withBytes(0..<count) { input.append($0) }
-      case .blocked:
-        refund(grant.count, turn.rule?.uploadBytes, turn)
-        return .idle
-      case .ended, .truncated, .failed: return .end(.clientReset)
-      }
-    }
+    if let step = fillInput(turn) { return step }
     let step = input.parse { bytes in
       filter.map { filter in up.pass(bytes, to: upstream) { filter.requestBody(&$0, isLast: $1) } }
         ?? up.pass(bytes, to: upstream)
@@ -291,6 +276,23 @@ final class HTTP1Bridge: Bridge {
     case .sinkBroke: return upstreamBroke(turn)
     }
     return .worked
+  }
+
+  /// Reads on in the client's body, as far as its rate goes; nil: there is something to use.
+  func fillInput(_ turn: Turn) -> Step? {
+    guard input.isEmpty else { return nil }
+    guard client.isReadable else { return .idle }
+    let grant = Self.grant(turn.rule?.uploadBytes, turn)
+    guard grant.count > 0 else { return starved(grant, turn, .uploadLimited) }
+    let received = buffer.read(from: client, upTo: grant.count)
+    Self.refund(grant.count, received, turn.rule?.uploadBytes, turn)
+    switch received {
+    case .bytes(let count):
+      buffer.withBytes(0..<count) { input.append($0) }
+      return nil
+    case .blocked: return .idle
+    case .ended, .truncated, .failed: return .end(.clientReset)
+    }
   }
 
   /// A part of the body is out: the upstream must not take it for the whole.

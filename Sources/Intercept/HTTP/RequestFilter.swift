@@ -28,6 +28,8 @@ package protocol RequestFilter: AnyObject {
   /// The final answer's head. Interim answers (1xx) are not shown.
   func answerHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict
   func answerBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict
+  /// Fields behind the answer's body, where they are passed on (HTTP/2).
+  func answerTrailers(_ trailers: inout MessageHead)
   /// Whether a body may come out longer or shorter than it went in: then its length is not announced.
   var changesRequestLength: Bool { get }
   var changesAnswerLength: Bool { get }

@@ -29,6 +29,8 @@ struct RequestJudge {
   private(set) var outcomes: [Outcome] = []
   /// Counts the requests of the tunnel.
   private(set) var ordinal: UInt32 = 0
+  /// The one that is being judged: with HTTP/2 another one than the last.
+  private var judged: UInt32 = 0
 
   init(target: Target, client: String) {
     self.target = target
@@ -40,33 +42,39 @@ struct RequestJudge {
     return outcomes
   }
 
-  mutating func beginRequest() { ordinal += 1 }
+  mutating func beginRequest() {
+    ordinal += 1
+    judged = ordinal
+  }
 
   /// The request that was judged last is let out by report mode alone.
   private(set) var wouldRefuse = false
 
   /// `named` is the authority of the request; `path` its request target, in origin form or `*`.
   mutating func judge(
-    method: Span<UInt8>, path: Span<UInt8>, named: Target?, pacedSinceMs: UInt64?, _ turn: Turn
+    method: Span<UInt8>, path: Span<UInt8>, named: Target?, pacedSinceMs: UInt64?, ordinal: UInt32,
+    _ turn: Turn
   ) -> RequestVerdict {
     wouldRefuse = false
+    judged = ordinal
     guard named == target else {
-      return refuse(.sniMismatch, turn, detail: "The request names another authority than the tunnel it is in")
+      return refuse(
+        .sniMismatch, turn, ordinal: ordinal, detail: "The request names another authority than the tunnel it is in")
     }
     if let standing { return .refuse(RefusedRequest(refusal: standing, outcome: Outcome(.closed))) }
-    if turn.isDraining { return refuse(.shutdown, turn) }
-    if turn.isLogUnwritable { return refuse(.logUnwritable, turn) }
-    guard let rule = turn.rule else { return refuse(.notAllowed, turn) }
-    var judged: [UInt8]?
+    if turn.isDraining { return refuse(.shutdown, turn, ordinal: ordinal) }
+    if turn.isLogUnwritable { return refuse(.logUnwritable, turn, ordinal: ordinal) }
+    guard let rule = turn.rule else { return refuse(.notAllowed, turn, ordinal: ordinal) }
+    var spelling: [UInt8]?
     if let inspection = rule.inspection {
       switch inspection.judge(method: method, target: path) {
-      case .allow(let spelling): judged = spelling.map { $0.bytes + path.array(from: $0.queryStart) }
+      case .allow(let judged): spelling = judged.map { $0.bytes + path.array(from: $0.queryStart) }
       case .refuse(let reason, let problem):
-        guard turn.isReportOnly else { return refuse(reason, turn, detail: problem.map { "\($0)" }) }
+        guard turn.isReportOnly else { return refuse(reason, turn, ordinal: ordinal, detail: problem.map { "\($0)" }) }
         note(reason, rule)
       }
     }
-    return takeToken(rule, path: judged, pacedSinceMs, turn)
+    return takeToken(rule, path: spelling, pacedSinceMs, turn)
   }
 
   private mutating func takeToken(
@@ -90,8 +98,12 @@ struct RequestJudge {
     return .refuse(record(verdict))
   }
 
-  mutating func refuse(_ reason: Reason, _ turn: Turn, detail: String? = nil) -> RequestVerdict {
-    .refuse(record(refused(reason, turn, detail: detail)))
+  /// `ordinal`: of a request that was begun before others.
+  mutating func refuse(
+    _ reason: Reason, _ turn: Turn, ordinal: UInt32? = nil, detail: String? = nil
+  ) -> RequestVerdict {
+    judged = ordinal ?? self.ordinal
+    return .refuse(record(refused(reason, turn, detail: detail)))
   }
 
   private func refused(_ reason: Reason, _ turn: Turn, detail: String?) -> RefusedRequest {
@@ -103,7 +115,7 @@ struct RequestJudge {
 
   private mutating func record(_ refused: RefusedRequest) -> RefusedRequest {
     var outcome = refused.outcome
-    outcome.ordinal = ordinal
+    outcome.ordinal = judged
     outcomes.append(outcome)
     return refused
   }
@@ -113,8 +125,14 @@ struct RequestJudge {
     wouldRefuse = true
     var outcome = Outcome(reason == .rateLimited ? .limited : .denied, reason, line: rule.line)
     outcome.wouldDeny = true
-    outcome.ordinal = ordinal
+    outcome.ordinal = judged
     outcomes.append(outcome)
+  }
+}
+
+extension Turn {
+  func filter(for rule: AllowRule, _ judge: RequestJudge) -> (any RequestFilter)? {
+    filters?.filter(for: rule, target: judge.target, client: judge.client, wouldRefuse: judge.wouldRefuse)
   }
 }
 
