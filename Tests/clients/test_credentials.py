@@ -10,9 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, quote, urlsplit
 
+import httpx
 import pytest
+from hyperframe.frame import HeadersFrame
 
 from gate import DEADLINE, get, local, rules, until
+from http2 import Raw, Server
 from inspection import Inspecting, everything, request
 
 SECRET = "sk-live/Gate+Only-7f3a9c1e5b"
@@ -532,3 +535,62 @@ def test_a_body_that_is_signed_reaches_the_upstream_as_it_was(aws, inspecting):
     chunks = client + "x-amz-content-sha256: STREAMING-AWS4-HMAC-SHA256-PAYLOAD\r\nContent-Length: 1\r\n"
     said = inspecting.ask(aws.gate, target, request(target, "PUT", more=chunks, body=b"x"))
     assert said.startswith(b"HTTP/1.1 400") and b"each chunk of the body is signed" in said
+
+
+# HTTP/2
+
+@pytest.fixture
+def streams(inspecting, certificates, tmp_path):
+    """An HTTP/2 upstream that demands the key and echoes it in a field, the body and a trailer."""
+    def answer(server, served, stream, fields, body):
+        key = fields.get(b"authorization", b"")
+        good = key == f"Bearer {SECRET}".encode()
+        served.say(stream, [(b":status", b"200" if good else b"401"), (b"x-echo", key)], b"you sent " + key + b".", [(b"x-trailer", key)])
+
+    server = Server(certificates.server(), answer)
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+
+    def start(source=f'file: "{secret}"', more=f", placeholder: {PLACEHOLDER}"):
+        server.gate = inspecting.gate(
+            inspecting.rule("allowed.test", server.port, ", credential: key"),
+            more=f"credentials:\n  key: {{{source}, {BEARER}{more}}}\n")
+        return httpx.Client(http2=True, proxy=server.gate.url, verify=inspecting.trust(), timeout=DEADLINE, trust_env=False)
+
+    server.start = start
+    server.url = f"https://allowed.test:{server.port}/"
+    yield server
+    server.close()
+
+
+def test_http2_streams_get_the_key_and_lose_its_echoes(streams):
+    with streams.start() as http:
+        for _ in range(3):
+            said = http.get(streams.url, headers={"Authorization": f"Bearer {PLACEHOLDER}"})
+            assert (said.http_version, said.status_code) == ("HTTP/2", 200)
+            assert said.text == "you sent Bearer " + "*" * len(SECRET) + "."
+            assert said.headers["x-echo"] == "Bearer " + "*" * len(SECRET)
+        assert http.get(streams.url).status_code == 401
+        assert http.get(streams.url, headers={"Authorization": "Bearer another-key-of-mine"}).status_code == 403
+    assert len(streams.seen) == 4
+    streams.gate.logged(event="flagged", reason="secret_refused")
+    assert SECRET not in streams.gate.log.read_text()
+
+
+def test_http2_trailers_are_scrubbed_and_many_streams_wait_for_one_value(streams, inspecting, tmp_path):
+    source = command(tmp_path, f'echo x >> "{tmp_path}/runs"; echo {SECRET}\n')
+    streams.start(source, more="").close()
+    target = f"allowed.test:{streams.port}"
+    tls = inspecting.tunnel(streams.gate, target, ("h2",))
+    raw = Raw(tls, target)
+    raw.send(*[raw.head(stream, []) for stream in range(1, 21, 2)])
+    heads = []
+    while len(heads) < 20:
+        frame = raw.read()
+        assert frame is not None, heads
+        if isinstance(frame, HeadersFrame):
+            heads.append(frame.fields)
+    stars = b"Bearer " + b"*" * len(SECRET)
+    assert [fields[b"x-echo"] for fields in heads if b"x-echo" in fields] == [stars] * 10
+    assert [fields[b"x-trailer"] for fields in heads if b"x-trailer" in fields] == [stars] * 10
+    assert (tmp_path / "runs").read_text() == "x\n"
