@@ -246,6 +246,14 @@ long clinux_receive(int fd, void *bytes, size_t count) {
   return received < 0 ? -errno : received;
 }
 
+long clinux_peek(int fd) {
+  char byte;
+  long received;
+  do received = syscall(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL);
+  while (received < 0 && errno == EINTR);
+  return received < 0 ? -errno : received;
+}
+
 long clinux_send(int fd, const void *bytes, size_t count) {
   long sent;
   do sent = syscall(SYS_sendto, fd, bytes, count, MSG_NOSIGNAL, NULL, 0);

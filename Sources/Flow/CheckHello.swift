@@ -64,6 +64,7 @@ extension Flow {
 
   private mutating func judge(_ hello: ClientHello, _ conditions: borrowing Conditions) -> Action {
     guard let target, let rule else { return .wait }
+    isHeldToTLS = true
     if hello.offersECH && !rule.allowsECH { return mismatch(.echRefused, conditions) }
     switch hello.serverName {
     case .none:
@@ -95,7 +96,7 @@ extension Flow {
   }
 
   /// In the words of whoever asked; a redirected client asked nobody.
-  private mutating func sayEstablished() {
+  mutating func sayEstablished() {
     if hasAnsweredConnect { return }
     hasAnsweredConnect = true
     guard let bench, opening == .proxy else { return }

@@ -130,6 +130,10 @@ extension Flow {
       refusal.isClientSlow = isClientSlow
       refusal.closes = !mayGoOn
       refusal.isToHEAD = via == .http && target != nil && bench.request.isHEAD
+      if mayExplain(refusal, conditions) {
+        end(outcome)
+        return explainInTunnel(refusal, conditions)
+      }
       mustWait = !say(refusal)
     }
     end(outcome)

@@ -13,6 +13,8 @@ package enum Opening: Sendable, Equatable {
 package enum Event: Sendable {
   /// The first event of a redirected connection: it may be about to hear a server that speaks first.
   case accepted
+  /// What is known of the address that a PROXY header said the connection went to.
+  case destinationNamed(HostName?)
   /// Bytes were added with `Flow.clientSent`.
   case clientSent
   case clientEnded
@@ -50,14 +52,27 @@ package enum Event: Sendable {
 
 package enum Family: UInt8, Sendable { case v4, v6 }
 
+/// Why a look-up found no address.
+package enum Absence: Sendable {
+  /// There is no such name.
+  case name
+  /// The name has no address of this family.
+  case address
+  /// Nobody who knows has said so: another try may find one.
+  case failure
+}
+
 /// One family's part of a look-up.
 package struct NameAnswer: Sendable {
   package var family: Family
   package var addresses: [IPAddress]
+  /// What an answer without addresses means.
+  package var absence: Absence
 
-  package init(family: Family, addresses: [IPAddress]) {
+  package init(family: Family, addresses: [IPAddress], absence: Absence = .address) {
     self.family = family
     self.addresses = addresses
+    self.absence = absence
   }
 }
 
@@ -66,6 +81,8 @@ package enum Action: Sendable {
   case wait
   case authenticate
   case resolve(HostName)
+  /// Say which name this address was made up for, if any: `destinationNamed` follows.
+  case nameDestination(IPAddress)
   /// Give up an upstream that stands, and start one more attempt.
   case connect(IPAddress, port: UInt16)
   /// Send `flow.toClient`; the client has more to say before its target is known.

@@ -80,6 +80,8 @@ package struct Flow: ~Copyable {
   var opening: Opening
   var needsCredentials: Bool
   var hasAnsweredConnect = false
+  /// It opened with a ClientHello that was held to its target.
+  var isHeldToTLS = false
   var heldConcurrency: ConcurrencyLimit?
   var openedMs: UInt64 = 0
   var lastActivityMs: UInt64 = 0
@@ -155,15 +157,8 @@ package struct Flow: ~Copyable {
 
   package var hasReport: Bool { outcome != nil || notice != nil }
 
-  package mutating func takeOutcome() -> Outcome? {
-    defer { outcome = nil }
-    return outcome
-  }
-
-  package mutating func takeNotice() -> Outcome? {
-    defer { notice = nil }
-    return notice
-  }
+  package mutating func takeOutcome() -> Outcome? { outcome.take() }
+  package mutating func takeNotice() -> Outcome? { notice.take() }
 
   /// A relay calls this on each event: one store, no timer is moved.
   package mutating func touched(atMs nowMs: UInt64) { lastActivityMs = nowMs }
@@ -218,15 +213,18 @@ package struct Flow: ~Copyable {
 
   // MARK: - Ends
 
-  mutating func end(_ outcome: Outcome?) {
+  mutating func end(_ outcome: consuming Outcome) {
+    if outcome.line == nil { outcome.line = rule?.line }
+    if outcome.address == nil { outcome.address = address }
+    outcome.ordinal = ordinal
+    self.outcome = consume outcome
+    end()
+  }
+
+  /// Nothing is left to be written down.
+  mutating func end() {
     heldConcurrency?.leave()
     heldConcurrency = nil
-    if var outcome {
-      outcome.line = outcome.line ?? rule?.line
-      outcome.address = outcome.address ?? address
-      outcome.ordinal = ordinal
-      self.outcome = outcome
-    }
     state = .ended
     deadlineMs = .max
   }

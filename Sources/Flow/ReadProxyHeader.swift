@@ -28,17 +28,18 @@ extension Flow {
     case .malformed(let problem): return refuseHead("\(problem)", conditions)
     case .complete(let header, let byteCount):
       bench.drop(byteCount)
-      if case .tcp(let source, let destination) = header { take(source, destination) }
-      identifySource(conditions)
-      deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.headMs
-      state = firstState
-      if state == .readingRedirected { return readDestination(conditions) }
-      return hasInput ? readHead(conditions) : .wait
+      return take(header, conditions)
     }
   }
 
-  private mutating func take(_ source: ProxyEndpoint, _ destination: ProxyEndpoint) {
-    self.source = source.address
-    if opening != .proxy { opening = .redirected(to: destination.address, port: destination.port, name: nil) }
+  private mutating func take(_ header: ProxyHeader, _ conditions: borrowing Conditions) -> Action {
+    if case .tcp(let source, _) = header { self.source = source.address }
+    identifySource(conditions)
+    deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.headMs
+    state = firstState
+    if state == .readingHead { return hasInput ? readHead(conditions) : .wait }
+    guard case .tcp(_, let destination) = header else { return readDestination(conditions) }
+    opening = .redirected(to: destination.address, port: destination.port, name: nil)
+    return .nameDestination(destination.address)
   }
 }

@@ -7,6 +7,10 @@ extension Flow {
   mutating func onReadingRedirected(_ event: Event, _ conditions: borrowing Conditions) -> Action {
     switch event {
     case .accepted: return readDestination(conditions)
+    case .destinationNamed(let name):
+      guard case .redirected(let address, let port, _) = opening else { return .wait }
+      opening = .redirected(to: address, port: port, name: name)
+      return readDestination(conditions)
     case .clientSent: return readOpening(conditions)
     default: return onUnread(event, inside: "its first message", conditions)
     }
@@ -48,6 +52,7 @@ extension Flow {
     case .malformed(let problem): return refuseOpening(.badRequest, "\(problem)", conditions)
     case .complete(let hello):
       via = .tls
+      isHeldToTLS = true
       bench.offersECH = hello.offersECH
       return readServerName(hello.serverName, conditions)
     }

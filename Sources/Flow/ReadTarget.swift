@@ -23,7 +23,7 @@ extension Flow {
   }
 
   mutating func endSilently() -> Action {
-    end(nil)
+    end()
     return .close(.graceful)
   }
 

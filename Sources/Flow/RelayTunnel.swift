@@ -102,6 +102,15 @@ extension Flow {
       return replaced(reason, rule.line, conditions)
     }
     if let reason = openingProblem { return replaced(reason, rule.line, conditions) }
+    // A protocol is asked of tunnels, not of what a plain request was upgraded to.
+    if via != .http && rule.wireProtocol(port: target.port) == .tls {
+      if state == .relaying && !isHeldToTLS { return replaced(.notTLS, rule.line, conditions) }
+      // What it opens with is still to come, and is held to the new rule.
+      if state == .peeking {
+        state = .readingHello
+        deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.helloMs
+      }
+    }
     bench?.isRuleReplaced = true
     bench?.dialling?.screen { screen($0, target, rule, conditions) }
     return rearmed(conditions)

@@ -58,11 +58,12 @@ extension Flow {
     switch event {
     case .clientSent:
       guard let bench, let refusal = bench.unsaid, let first = bench.firstByte else { return .wait }
+      if mayExplain(refusal, conditions) { return explainInTunnel(refusal, conditions) }
       say(refusal, in: ReplyForm(first))
-      end(nil)
+      end()
       return .close(.graceful)
     case .clientEnded, .deadlinePassed, .drainEnded, .upstreamReset, .clientReset, .gateFailed:
-      end(nil)
+      end()
       return .close(.cut)
     default: return .wait
     }

@@ -37,6 +37,10 @@ extension Flow {
 
   /// What passes the screening will be dialled; of what does not, report mode takes a note.
   mutating func take(_ answer: NameAnswer, _ conditions: borrowing Conditions) {
+    if answer.addresses.isEmpty {
+      bench?.dialling?.answered(answer, nowMs: conditions.nowMs) { _ in nil }
+      return
+    }
     guard let bench, let target, let rule else { return }
     var refused: [(Reason, IPAddress)] = []
     let reportOnly = isReportOnly

@@ -17,8 +17,11 @@ extension Connection {
       report()
       switch action {
       case .wait: break
-      case .authenticate: authenticate()
+      case .authenticate: next = authenticate()
       case .resolve(let name): next = resolve(name)
+      case .nameDestination(let address):
+        lease = worker.shared.syntheticNames.lease(address)
+        next = flow.handle(.destinationNamed(lease?.name), worker.conditions)
       case .connect(let address, let port): next = connect(address, port)
       case .reply:
         down.hold(flow.takeToClient())
@@ -55,14 +58,14 @@ extension Connection {
       id: id, bytesUp: up.moved, bytesDown: down.moved, durationMs: worker.conditions.nowMs &- flow.startedMs)
   }
 
-  mutating func authenticate() {
+  mutating func authenticate() -> Action? {
     guard let hash = flow.client.passwordHash, let user = flow.client.proxyUser else {
-      return tell(.authenticated(false))
+      return flow.handle(.authenticated(false), worker.conditions)
     }
     let password = flow.presentedPassword
     switch worker.passwords.check(user: user, password: password, hash: hash, asker: slot) {
-    case .known(let isRight): tell(.authenticated(isRight))
-    case .asked: break
+    case .known(let isRight): return flow.handle(.authenticated(isRight), worker.conditions)
+    case .asked: return nil
     }
   }
 
@@ -72,7 +75,7 @@ extension Connection {
     switch worker.names.resolve(name, for: slot, token: nameToken) {
     case .pending: return nil
     case .ready(let v4, let v6):
-      return flow.handle(.resolved(v4: v4, v6: v6), worker.conditions)
+      return flow.handle(.resolved(v4: v4.addresses, v6: v6.addresses), worker.conditions)
     }
   }
 

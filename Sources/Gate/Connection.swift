@@ -21,7 +21,7 @@ struct Connection: ~Copyable {
   var slot = Slot.none
   let clientSocket: Descriptor
   /// Where it went to an address that was made up for a name: no other name gets it meanwhile.
-  let lease: NameLease?
+  var lease: NameLease?
   var upstreamSocket = Upstream()
   var flow: Flow
   var client: Side

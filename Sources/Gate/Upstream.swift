@@ -31,13 +31,14 @@ struct Upstream {
     }
   }
 
-  private var attempts: [Attempt] = []
+  /// The first one races alone, as a rule.
+  private var attempt: Attempt?
+  private var others: [Attempt] = []
   private var standing: Attempt?
   private var lastTag: UInt8 = 0
 
   var isStanding: Bool { standing != nil }
   var fd: CInt { standing?.socket.raw ?? -1 }
-  var hasAttempts: Bool { !attempts.isEmpty }
 
   func isStanding(_ tag: UInt8) -> Bool { standing?.tag == tag }
 
@@ -47,7 +48,8 @@ struct Upstream {
       // Zero is the client's tag; with 255 attempts a session, a stale event cannot meet a new socket of its tag.
       lastTag = lastTag == .max ? 1 : lastTag + 1
       guard loop.watchEdges(socket.raw, slot, tag: lastTag) else { return .exhausted }
-      attempts.append(Attempt(socket: socket, tag: lastTag, address: address))
+      let attempt = Attempt(socket: socket, tag: lastTag, address: address)
+      keep(attempt)
       return .underWay
     } catch {
       // A machine without IPv6 has no source address for it: of IPv4, it says that no port is left.
@@ -58,23 +60,36 @@ struct Upstream {
 
   /// An event on an attempt's socket. getpeername(2) tells at once that it stands, and with whom.
   mutating func settle(_ tag: UInt8) -> Settled {
-    guard let index = attempts.firstIndex(where: { $0.tag == tag }) else { return .nothing }
-    let attempt = attempts[index]
-    guard let peer = Socket.peerAddress(attempt.socket.raw) else {
-      let code = Socket.pendingError(attempt.socket.raw)
-      if code == 0 { return .nothing }
-      attempts.remove(at: index)
-      return .failed(code: code)
+    guard let attempt = take(tag) else { return .nothing }
+    if let peer = Socket.peerAddress(attempt.socket.raw) {
+      giveUpAttempts()
+      standing = attempt
+      return .connected(dialled: attempt.address, peer: peer.ip)
     }
-    standing = attempt
-    attempts = []
-    return .connected(dialled: attempt.address, peer: peer.ip)
+    let code = Socket.pendingError(attempt.socket.raw)
+    if code != 0 { return .failed(code: code) }
+    keep(attempt)
+    return .nothing
+  }
+
+  private mutating func keep(_ attempt: Attempt) {
+    if self.attempt == nil { self.attempt = attempt } else { others.append(attempt) }
+  }
+
+  private mutating func take(_ tag: UInt8) -> Attempt? {
+    if attempt?.tag == tag { return attempt.take() }
+    return others.firstIndex { $0.tag == tag }.map { others.remove(at: $0) }
+  }
+
+  private mutating func giveUpAttempts() {
+    attempt = nil
+    if !others.isEmpty { others = [] }
   }
 
   /// Closes what stands and what is under way.
   mutating func close(cut: Bool) {
     if cut, let standing { Socket.abort(standing.socket.raw) }
     standing = nil
-    attempts = []
+    giveUpAttempts()
   }
 }

@@ -116,6 +116,9 @@ package enum Socket {
   /// SO_ERROR, which also clears it.
   package static func pendingError(_ fd: CInt) -> CInt { clinux_pending_error(fd) }
 
+  /// What a read would bring, without reading.
+  package static func peek(_ fd: CInt) -> Transfer { Transfer(reading: clinux_peek(fd)) }
+
   /// False when the peer is gone (ENOTCONN). What it had sent may still be read.
   package static func shutdownWrite(_ fd: CInt) -> Bool { clinux_shutdown_write(fd) == 0 }
 

@@ -108,6 +108,7 @@ package struct ByteBucket: Sendable {
   package func reserve(upTo count: Int, nowNs: UInt64) -> (granted: Int, retryAfterNs: UInt64) {
     var granted = 0
     var retryAfterNs: UInt64 = 0
+    if count <= 0 { return (0, 0) }
     state.spend(windowNs: minuteNs, nowNs: nowNs) { roomNs in
       granted = min(count, bytes(forNs: roomNs))
       guard granted == 0 else { return costNs(granted, roundingUp: true) }

@@ -18,8 +18,8 @@ package struct ClientSpec: Sendable {
 
 package final class Client: Sendable {
   package let name: String
-  /// The name as a JSON string: the log says it on each line.
-  package let json: [UInt8]
+  /// The name as a field of the log, which says it on each line.
+  package let logField: [UInt8]
   package let sources: [AddressPrefix]
   package let proxyUser: [UInt8]?
   /// As crypt(5) writes it.
@@ -28,9 +28,7 @@ package final class Client: Sendable {
 
   init(_ spec: ClientSpec, inheriting old: Client?) {
     name = spec.name
-    var json: [UInt8] = []
-    JSONText.appendString(spec.name, to: &json)
-    self.json = json
+    logField = JSONText.field("client", spec.name)
     sources = spec.sources
     proxyUser = spec.proxyUser
     passwordHash = spec.passwordHash
@@ -57,6 +55,8 @@ package final class Policy: Sendable {
 
   /// 16 hexadecimal digits that tell two policies apart in the log.
   package let hash: String
+  /// The same as a field of the log.
+  package let logField: [UInt8]
   package let settings: Settings
   package let clients: [Client]
   package let fallback: Client
@@ -72,6 +72,7 @@ package final class Policy: Sendable {
     inheriting old: Policy? = nil
   ) {
     self.hash = hash
+    logField = JSONText.field("policy", hash)
     self.settings = settings
     self.credentials = credentials.sorted { $0.name < $1.name }
     placeholders = Placeholders(credentials)
@@ -109,6 +110,9 @@ package final class Policy: Sendable {
     if let best { return .client(best.client) }
     return byUser.contains { $0.maySpeak(from: source) } ? .needsCredentials : .client(fallback)
   }
+
+  /// What clients share is then bounded for each of them too.
+  package var tellsClientsApart: Bool { !clients.isEmpty }
 
   /// The client that this user would be; its password is not checked here.
   package func client(source: IPAddress, user: [UInt8]) -> Client? {

@@ -29,19 +29,26 @@ package enum Reason: String, CaseIterable, Sendable {
 }
 
 /// Where in a policy file something stands.
-package struct SourceLine: Hashable, Sendable, CustomStringConvertible {
+package final class SourceLine: Hashable, Sendable, CustomStringConvertible {
   package let file: String
   package let line: Int
-  /// As a JSON string: the log says it on each line.
-  package let json: [UInt8]
+  /// As a field of the log, which says it on each line.
+  package let logField: [UInt8]
 
   package init(file: String, line: Int) {
     self.file = file
     self.line = line
-    var json: [UInt8] = []
-    JSONText.appendString("\(file):\(line)", to: &json)
-    self.json = json
+    logField = JSONText.field("rule", "\(file):\(line)")
   }
 
   package var description: String { "\(file):\(line)" }
+
+  package static func == (one: SourceLine, other: SourceLine) -> Bool {
+    one === other || (one.line == other.line && one.file == other.file)
+  }
+
+  package func hash(into hasher: inout Hasher) {
+    hasher.combine(file)
+    hasher.combine(line)
+  }
 }

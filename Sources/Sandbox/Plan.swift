@@ -16,6 +16,8 @@ package struct SandboxOptions: Sendable {
   package var protected: [String] = []
   package var limits = ProcessLimits()
   package var cgroup: CgroupSpec?
+  /// nil where nothing is to be trusted beside the system's roots.
+  package var trust: SandboxTrust?
   package var isForeground = false
   package var probes: [Probe] = []
 

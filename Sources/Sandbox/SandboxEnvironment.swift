@@ -9,7 +9,7 @@ package enum SandboxEnvironment {
   ]
 
   /// `more` is NAME, passed on where the caller has it, or NAME=VALUE; it wins.
-  package static func make(more: [String], value: (String) -> String?) -> [String] {
+  package static func make(more: [String], trustsGate: Bool = false, value: (String) -> String?) -> [String] {
     let proxy = "http://127.0.0.1:\(Plan.proxyPort)"
     // What listens on the sandbox's own loopback is reached without the gate.
     let direct = "localhost,127.0.0.1,::1"
@@ -19,6 +19,7 @@ package enum SandboxEnvironment {
       "HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": direct, "no_proxy": direct, "NODE_USE_ENV_PROXY": "1",
       "SLUICE": "1",
     ]
+    if trustsGate { settings.merge(SandboxTrust.variables) { $1 } }
     for name in passed { settings[name] = value(name) }
     for entry in more {
       let name = String(entry.prefix { $0 != "=" })

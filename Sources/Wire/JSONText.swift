@@ -37,6 +37,15 @@ package enum JSONText {
     out.append(UInt8(ascii: "\""))
   }
 
+  /// A further field of an object, for what is said again and again.
+  package static func field(_ name: StaticString, _ text: String) -> [UInt8] {
+    var out = [UInt8](",".utf8)
+    appendString(name, to: &out)
+    out.append(UInt8(ascii: ":"))
+    appendString(text, to: &out)
+    return out
+  }
+
   package static func appendDecimal(_ value: UInt64, to out: inout [UInt8]) {
     Wire.appendDecimal(value, to: &out)
   }
@@ -122,8 +131,11 @@ func appendDecimal(_ value: UInt64, to out: inout [UInt8]) {
 }
 
 func appendHex(_ value: UInt64, to out: inout [UInt8]) {
-  if value >= 16 { appendHex(value >> 4, to: &out) }
-  out.append(hexDigit(UInt8(value & 0xf)))
+  var shift = max(0, 60 - value.leadingZeroBitCount / 4 * 4)
+  while shift >= 0 {
+    out.append(hexDigit(UInt8(value >> UInt64(shift) & 0xf)))
+    shift -= 4
+  }
 }
 
 func hexDigit(_ value: UInt8) -> UInt8 {

@@ -2,6 +2,7 @@
 // It relies on Sandbox for the walls and on Gate.Server for the way out; here are the options, and the order of both.
 import ArgumentParser
 import Gate
+import Intercept
 import Kernel
 import Policy
 import Sandbox
@@ -89,7 +90,8 @@ struct Run: ParsableCommand {
   private func start() throws -> Int32 {
     let source = FilePolicySource(path: policy, sandbox: name)
     guard let loaded = source.load(replacing: nil) else { throw ServerError.noPolicy }
-    let wish = SandboxWish(self, loaded)
+    let trust = try GateTrust(loaded)
+    let wish = SandboxWish(self, loaded, trust: trust.bundle)
     var supervisor = try Supervisor()
     let canaries = noProbe ? nil : try Canaries()
     let plan = try wish.plan(isForeground: supervisor.isForeground, canaries: canaries?.probes ?? [])
@@ -106,7 +108,9 @@ struct Run: ParsableCommand {
     let sockets = try sandbox.takeListeners().map { BoundSocket($0.spec, raw: $0.raw, sandbox: name) }
     let server = try Server(
       LoadedPolicySource(first: loaded, source: source),
-      ServeOptions(workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile))
+      ServeOptions(
+        workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile,
+        explainsDenials: trust.bundle != nil))
     try server.start(adopting: sockets)
     if plan.hasProbes { try sandbox.probe() }
     try sandbox.awaitReady()
@@ -123,6 +127,26 @@ struct Run: ParsableCommand {
 
   /// What the command has sent may still be on its way.
   private static let graceMs: UInt64 = 1_000
+}
+
+/// The gate's CA, as the sandbox trusts it: where a rule is inspected, and by default for the refusals of all others.
+private struct GateTrust {
+  let bundle: TrustBundle?
+
+  init(_ policy: Policy) throws(ServerError) {
+    let isNeeded = !policy.inspectedTLS.isEmpty || policy.settings.explainsDenials == true
+    guard isNeeded || InspectionSetup.explainsDenials(policy, byDefault: true) else {
+      bundle = nil
+      return
+    }
+    do throws(TLSProblem) {
+      bundle = TrustBundle(try InspectionSetup.folder(policy).loadOrMake())
+    } catch {
+      guard !isNeeded else { throw .cannotInspect("\(error)") }
+      Messages.warn("refused TLS targets are not told why: \(error)")
+      bundle = nil
+    }
+  }
 }
 
 enum SandboxName {

@@ -1,6 +1,7 @@
 // What the options of `sluice run` and the policy come to: who the command is, which paths it sees, what is probed.
 // It relies on Sandbox for the plan itself; what cannot be held to is refused here, before anything is started.
 import Gate
+import Intercept
 import Kernel
 import Policy
 import Redirect
@@ -10,9 +11,11 @@ import Wire
 struct SandboxWish {
   private let options: Run
   private let policy: Policy
+  private let trust: TrustBundle?
 
-  init(_ options: Run, _ policy: Policy) {
-    (self.options, self.policy) = (options, policy)
+  /// `trust`: what the command is to trust, where the gate looks into its TLS or explains refusals in it.
+  init(_ options: Run, _ policy: Policy, trust: TrustBundle?) {
+    (self.options, self.policy, self.trust) = (options, policy, trust)
   }
 
   func plan(isForeground: Bool, canaries: [Probe]) throws(LaunchFailure) -> Plan {
@@ -21,10 +24,14 @@ struct SandboxWish {
     let secrets = SandboxSecrets(credentials: policy.credentials)
     var wanted = SandboxOptions(
       command: options.command,
-      environment: SandboxEnvironment.make(more: try secrets.environment(options.env), value: Environment.value),
+      environment: SandboxEnvironment.make(
+        more: try secrets.environment(options.env), trustsGate: trust != nil, value: Environment.value),
       workspace: workspace,
       user: user)
     wanted.hostName = options.name
+    wanted.trust = trust.map {
+      SandboxTrust(certificate: $0.certificate, bundle: $0.bundle, javaStore: $0.javaStore)
+    }
     wanted.ports = ports()
     wanted.readOnly = try options.readOnly.map { path throws(LaunchFailure) in try further(path, "--read-only") }
     wanted.readWrite = try options.readWrite.map { path throws(LaunchFailure) in try further(path, "--read-write") }
@@ -206,7 +213,8 @@ struct SandboxWish {
     }
     // What the policy lets out by `*` or by default is no refusal to be tried.
     if let name = try? HostName(Self.probeName), isRefused(name) {
-      probes += [.target("\(Self.probeName):443"), .name(Self.probeName)]
+      // Of a CONNECT to port 443 the tunnel stands where refusals are explained inside it.
+      probes += [.target("\(Self.probeName):80"), .name(Self.probeName)]
     } else {
       Messages.warn("the policy lets out every name: whether one is refused is not probed")
     }
@@ -221,7 +229,7 @@ struct SandboxWish {
 
   private func isRefused(_ name: HostName) -> Bool {
     guard !network.isReportOnly else { return false }
-    let target = Target(host: .name(name), port: 443)
+    let target = Target(host: .name(name), port: 80)
     guard case .refuse = network.judge(target, nowUnix: Clock.wallMs() / 1000) else { return false }
     // A rule for every name on another port lets the name be looked up.
     return !network.defaultAllows && !network.allow.contains { $0.pattern == .any }

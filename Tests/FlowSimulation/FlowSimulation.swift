@@ -77,6 +77,7 @@ package struct FlowSimulation: ~Copyable {
     case 14:
       conditions.isDraining = choices.next(below: 8) == 0
       conditions.isLogUnwritable = choices.next(below: 8) == 0
+      conditions.explainsDenials = choices.next(below: 2) == 0
       return .clientSent
     default:
       let rare: [Event] = [
@@ -150,6 +151,9 @@ package struct FlowSimulation: ~Copyable {
   private mutating func perform(_ action: Action) throws(Violation) -> Event? {
     switch action {
     case .wait, .authenticate: return nil
+    case .nameDestination(let address):
+      guard case .v4(let value) = address, value & 1 == 0 else { return .destinationNamed(nil) }
+      return .destinationNamed(try? HostName(parsing: Array("auto.example".utf8).span))
     case .reply:
       if flow.takeToClient().isEmpty { throw violation("an answer without bytes") }
       return flow.hasInput ? .clientSent : nil
@@ -179,6 +183,7 @@ package struct FlowSimulation: ~Copyable {
       isConnected = false
       _ = flow.takeToClient()
       if flow.takeUnsaid() == nil { throw violation("nothing to explain") }
+      _ = flow.takeAllForTunnel()
     case .sendRequest(let body):
       guard isConnected else { throw violation("a request is sent before its upstream stands") }
       try checkRequest(flow.takeToUpstream())

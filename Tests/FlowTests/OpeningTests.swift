@@ -289,6 +289,15 @@ private func alert(_ description: UInt8) -> [UInt8] { [0x15, 3, 1, 0, 2, 2, desc
     #expect(driver.flow.target?.port == 443)
   }
 
+  /// It may have gone to an address that was made up for a name; then that name is the target.
+  @Test func itSaysWhichNameAConnectionWentTo() throws {
+    var driver = try Driver(Self.clients, opening: try redirected(3129), expectsProxyHeader: true)
+    driver.madeUp[.v4(0x5DB8_D824)] = try HostName(parsing: Array("near.example".utf8).span)
+    #expect(driver.tell(.accepted).name == "wait")
+    #expect(driver.send(Self.header()).name == "resolve", "no byte of the client is needed")
+    #expect(driver.flow.via == .address && driver.flow.target?.host.description == "near.example")
+  }
+
   @Test func withoutItNothingIsRead() throws {
     var driver = try Driver(Self.clients, expectsProxyHeader: true)
     #expect(driver.send("CONNECT tls.example:443 HTTP/1.1\r\nHost: tls.example:443\r\n\r\n").name == "close")

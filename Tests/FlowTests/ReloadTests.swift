@@ -60,6 +60,29 @@ private func connect(_ target: String) -> String { "CONNECT \(target) HTTP/1.1\r
     }
   }
 
+  @Test func aTunnelThatIsNotKnownToBeTLSIsCutByARuleThatWantsIt() throws {
+    for (sent, name) in [(Array("SSH-2.0-x\r\n".utf8), "close"), (Script.hello(name: "any.example"), "wait")] {
+      var driver = try Driver(try policy(#""any.example:8443""#))
+      _ = driver.send(connect("any.example:8443"))
+      #expect(try driver.reachUpstream().name == "relay")
+      #expect(driver.send(sent).name == "relay")
+      driver.conditions.policy = try policy(#"{host: "any.example:8443", protocol: tls}"#)
+      #expect(driver.tell(.policyReplaced).name == name)
+      let outcome = driver.flow.takeOutcome()
+      #expect((outcome?.event == .revoked && outcome?.reason == .notTLS) == (name == "close"))
+    }
+  }
+
+  @Test func aTunnelThatHasNotOpenedYetIsHeldToTheNewProtocol() throws {
+    var driver = try Driver(try policy(#""any.example:8443""#))
+    _ = driver.send(connect("any.example:8443"))
+    _ = try driver.reachUpstream()
+    driver.conditions.policy = try policy(#"{host: "any.example:8443", protocol: tls}"#)
+    #expect(driver.tell(.policyReplaced).name == "wait" && driver.flow.state == .readingHello)
+    #expect(driver.send("SSH-2.0-x\r\n").name == "close")
+    #expect(driver.flow.takeOutcome()?.reason == .notTLS)
+  }
+
   @Test func anExchangeEndsWhenItsNewRuleExpires() throws {
     var driver = try Driver(try policy(#""web.example:80""#))
     _ = driver.send("GET http://web.example/ HTTP/1.1\r\nHost: web.example\r\n\r\n")

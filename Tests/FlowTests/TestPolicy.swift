@@ -25,6 +25,8 @@ enum TestPolicy {
 struct Driver: ~Copyable {
   var flow: Flow
   var conditions: Conditions
+  /// Addresses that were made up for names, as a PROXY header may give them.
+  var madeUp: [IPAddress: HostName] = [:]
 
   init(
     _ yaml: String, source: String = "10.1.0.1", opening: Opening = .proxy, expectsProxyHeader: Bool = false
@@ -44,7 +46,11 @@ struct Driver: ~Copyable {
     flow = Flow(source: address, opening: opening, expectsProxyHeader: expectsProxyHeader, conditions)
   }
 
-  mutating func tell(_ event: Event) -> Action { flow.handle(event, conditions) }
+  mutating func tell(_ event: Event) -> Action {
+    let action = flow.handle(event, conditions)
+    guard case .nameDestination(let address) = action else { return action }
+    return flow.handle(.destinationNamed(madeUp[address]), conditions)
+  }
 
   mutating func send(_ text: String) -> Action { send(Array(text.utf8)) }
 

@@ -37,11 +37,11 @@ def read_question(query):
 
 
 class Names:
-    """Answers A 127.0.0.1 for every name under .test, or what `addresses` says of it, NXDOMAIN for the rest, and
-    remembers what was asked. While `is_silent`, it is a server that says nothing."""
+    """Answers A 127.0.0.1 for every name under .test, or what `addresses` says of it, SERVFAIL for those in `failing`,
+    NXDOMAIN for the rest, and remembers what was asked. While `is_silent`, it is a server that says nothing."""
 
     def __init__(self):
-        self.asked, self.addresses, self.is_silent = [], {}, False
+        self.asked, self.addresses, self.failing, self.is_silent = [], {}, set(), False
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
@@ -57,12 +57,13 @@ class Names:
             self.asked.append(name)
             if self.is_silent:
                 continue
-            known = name.lower().endswith(".test") and not name.lower().startswith("nx.")
+            fails = name.lower() in self.failing
+            known = name.lower().endswith(".test") and not name.lower().startswith("nx.") and not fails
             here = self.addresses.get(name.lower(), ["127.0.0.1"]) if known else []
             packed = [socket.inet_pton(socket.AF_INET6 if kind == 28 else socket.AF_INET, one)
                       for one in here if kind == (28 if ":" in one else 1)]
             answer = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(one)) + one for one in packed)
-            flags = 0x8180 | (0 if known else 3)
+            flags = 0x8180 | (0 if known else 2 if fails else 3)
             reply = query[:2] + struct.pack("!HHHHH", flags, 1, len(packed), 0, 0) + question + answer
             try:
                 self.socket.sendto(reply, peer)
@@ -217,6 +218,13 @@ def plain_environment():
     """This process's, without what tells programs of proxies and certificates."""
     return {k: v for k, v in os.environ.items()
             if "proxy" not in k.lower() and "CERT" not in k and "CA_BUNDLE" not in k and not k.startswith(("PIP_", "GIT_"))}
+
+
+def read(sock, count):
+    data = b""
+    while len(data) < count and (more := sock.recv(count - len(data))):
+        data += more
+    return data
 
 
 def echo(stream):

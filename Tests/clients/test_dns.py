@@ -195,7 +195,7 @@ def test_a_full_table_fails_and_says_so_once(gate):
         assert client.ask(f"n{number}.wild.test").code == SERVFAIL
     assert client.ask("n3.wild.test").addresses[0] in known
     assert len(await_lines(one, 4)) == 4 and dns_lines(one)[0]["event"] == "limited" and dns_lines(one)[0]["reason"] == "too_many"
-    assert one.errors.read_text().count("synthetic addresses are in use") == 1
+    assert one.errors.read_text().count("synthetic addresses, or one client's half of them, are in use") == 1
 
 
 def test_report_mode_answers_and_says_what_enforce_would_do(gate):
@@ -515,8 +515,14 @@ def test_addresses_of_a_rule_hold_for_real_answers(gate, names):
 def test_a_name_that_cannot_be_resolved_fails(gate, names):
     one = gate(POLICY, more=REAL, flags=DNS)
     for client in clients(one):
-        assert client.ask("nx.wild.test").code == SERVFAIL
+        assert client.ask("nx.wild.test").code == NXDOMAIN
     assert one.logged(host="nx.wild.test")["reason"] == "resolve_failed"
+    names.failing = {"broken.wild.test"}
+    assert UDP(one.dns_port).ask("broken.wild.test").code == SERVFAIL
+    assert one.logged(host="broken.wild.test")["reason"] == "resolve_failed"
+    # A name that is there, and has other records alone.
+    names.addresses["text.wild.test"] = []
+    assert UDP(one.dns_port).ask("text.wild.test").code == NOERROR
 
 
 def test_look_ups_under_way_are_bounded_and_others_are_served(gate, names):

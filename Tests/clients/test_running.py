@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from gate import answer, basic, echo, get, local, password_file, rules, until
+from gate import answer, basic, echo, get, local, password_file, read, rules, until
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -115,6 +115,21 @@ def test_concurrent_tunnels_are_bounded(gate, upstream):
     first[0].close()
     until("the place is free again", lambda: one.connect(target)[1].startswith(b"HTTP/1.1 200 "))
     second[0].close()
+
+
+@pytest.mark.parametrize("on_limit", ["refuse", "pace"])
+def test_a_tunnel_that_sends_all_it_may_is_not_cut(on_limit, gate, upstream):
+    server = upstream(echo)
+    limit = f'  rate_limits: [{{host: "*", upload_bytes_per_minute: 1024, download_bytes_per_minute: 1024, on_limit: {on_limit}}}]\n'
+    one = gate(rules(local("allowed.test", server.port), more=limit))
+    sock, _ = one.connect(f"allowed.test:{server.port}")
+    for part in (b"a" * 1000, b"b" * 24):
+        sock.sendall(part)
+        assert read(sock, len(part)) == part
+    sock.shutdown(socket.SHUT_WR)
+    assert sock.recv(1) == b""
+    line = one.logged(event="closed")
+    assert line["bytes_up"] == 1024 and "reason" not in line
 
 
 def test_upload_is_paced(gate, upstream):

@@ -1,4 +1,5 @@
 """SOCKS 5 on the CONNECT port, and PROXY headers in front of it: real clients, and what must be refused."""
+import re
 import socket
 import struct
 import subprocess
@@ -6,16 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gate import DEADLINE, answer, echo, local, rules, until
+from dnswire import UDP
+from gate import DEADLINE, answer, echo, local, read, rules, until
 
 PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n"
-
-
-def read(sock, count):
-    data = b""
-    while len(data) < count and (more := sock.recv(count - len(data))):
-        data += more
-    return data
 
 
 def greet(gate, source=None):
@@ -139,8 +134,8 @@ def test_ssh_goes_through_nc(gate, tmp_path):
 
 # PROXY protocol
 
-def header(source, command=0x21):
-    return PROXY_V2 + bytes([command, 0x11]) + struct.pack("!H", 12) + socket.inet_aton(source) + socket.inet_aton("10.9.9.9") + b"\x10\x00\x01\xbb"
+def header(source, command=0x21, to="10.9.9.9", port=443):
+    return PROXY_V2 + bytes([command, 0x11]) + struct.pack("!H", 12) + socket.inet_aton(source) + socket.inet_aton(to) + struct.pack("!HH", 4096, port)
 
 
 def near(port, listen="[127.0.0.1]"):
@@ -208,3 +203,21 @@ def test_who_is_not_listed_cannot_say_who_it_is(gate, upstream):
     got = one.ask(header("10.1.2.3") + f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
     assert got.startswith(b"HTTP/1.1 400 ")
     assert server.connections == 0
+
+
+def test_a_made_up_destination_in_a_header_is_known_by_its_name(gate, upstream):
+    def greeter(stream):
+        stream.sendall(b"220 here\r\n")
+        stream.recv(1)
+
+    server = upstream(greeter)
+    one = gate(rules(local("allowed.test", server.port)), more="listen: {transparent: 127.0.0.1:1, proxy_protocol: [127.0.0.1]}",
+               flags=("--listen-transparent", "127.0.0.1:0", "--listen-dns", "127.0.0.1:0"))
+    transparent = int(re.search(r":(\d+) \(transparent\)", one.errors.read_text()).group(1))
+    (address,) = UDP(one.dns_port).ask("allowed.test").addresses
+    with socket.create_connection(("127.0.0.1", transparent), DEADLINE) as sock:
+        # Of a server that speaks first nothing but the address tells the name.
+        sock.sendall(header("10.1.2.3", to=address, port=server.port))
+        assert read(sock, 10) == b"220 here\r\n"
+    line = one.logged(event="closed")
+    assert (line["via"], line["host"], line["port"]) == ("address", "allowed.test", server.port)

@@ -46,6 +46,8 @@ int clinux_shutdown_write(int fd);
 void clinux_keep_alive(int fd, int idle_seconds);
 int clinux_reset_on_close(int fd);
 long clinux_receive(int fd, void *bytes, size_t count);
+// What a receive of one byte would answer; the byte stays.
+long clinux_peek(int fd);
 long clinux_send(int fd, const void *bytes, size_t count);
 
 // Datagrams, a batch a call. `local` is the address of ours that the peer sent to, and that an answer must leave from;

@@ -41,20 +41,20 @@ package final class AuditLog {
   func record(_ outcome: Outcome, of flow: borrowing Flow, _ facts: AuditFacts, policy: Policy, wallMs: Int64) {
     lines.append(outcome.event, sequence.take(), wallMs) { line in
       line.flowNumber(facts.id, outcome.ordinal)
-      line.json(#","client":"#, flow.client.json)
+      line.field(flow.client.logField)
       if let target = flow.target { line.target(target, flow.via) }
       if let sni = outcome.sni { line.text(#","sni":"#, sni.bytes) }
-      if let rule = outcome.line { line.json(#","rule":"#, rule.json) }
-      line.word(#","policy":""#, policy.hash)
+      if let rule = outcome.line { line.field(rule.logField) }
+      line.field(policy.logField)
       if let reason = outcome.reason { line.word(#","reason":""#, reason.rawValue) }
       if let address = outcome.address { line.address(address) }
       if outcome.wouldDeny {
-        line.fact(#","would_deny":"#, true)
+        line.field(#","would_deny":true"#)
       } else {
         line.number(#","bytes_up":"#, facts.bytesUp)
         line.number(#","bytes_down":"#, facts.bytesDown)
         line.number(#","duration_ms":"#, facts.durationMs)
-        line.fact(#","inspected":"#, flow.isInspected)
+        line.field(flow.isInspected ? #","inspected":true"# : #","inspected":false"#)
       }
       if let bucket = outcome.bucket { line.bucket(bucket) }
     }
@@ -65,7 +65,7 @@ package final class AuditLog {
     lines.append(.limited, sequence.take(), wallMs) { line in
       line.flowNumber(id, 0)
       line.text(#","client":"#, client)
-      line.word(#","policy":""#, policy.hash)
+      line.field(policy.logField)
       line.word(#","reason":""#, reason.rawValue)
     }
   }
@@ -74,17 +74,17 @@ package final class AuditLog {
   func record(_ use: CredentialUse, of flow: borrowing Flow, id: UInt64, policy: Policy, wallMs: Int64) {
     lines.append(.credential, sequence.take(), wallMs) { line in
       line.flowNumber(id, 0)
-      line.json(#","client":"#, flow.client.json)
+      line.field(flow.client.logField)
       if let target = flow.target { line.target(target, flow.via) }
-      if let rule = flow.rule?.line { line.json(#","rule":"#, rule.json) }
-      line.word(#","policy":""#, policy.hash)
+      if let rule = flow.rule?.line { line.field(rule.logField) }
+      line.field(policy.logField)
       switch use {
       case .used(let credential, let place):
         line.text(#","credential":"#, credential)
         line.text(#","place":"#, place)
       case .scrubbed(let credential):
         line.text(#","credential":"#, credential)
-        line.fact(#","scrubbed":"#, true)
+        line.field(#","scrubbed":true"#)
       }
     }
   }
@@ -94,17 +94,17 @@ package final class AuditLog {
     lines.append(outcome.event, sequence.take(), wallMs) { line in
       line.text(#","client":"#, client)
       line.name(outcome.host)
-      if let rule = outcome.line { line.json(#","rule":"#, rule.json) }
-      line.word(#","policy":""#, policy.hash)
+      if let rule = outcome.line { line.field(rule.logField) }
+      line.field(policy.logField)
       line.word(#","reason":""#, outcome.reason.rawValue)
       if let address = outcome.address { line.address(address) }
-      if outcome.wouldDeny { line.fact(#","would_deny":"#, true) }
+      if outcome.wouldDeny { line.field(#","would_deny":true"#) }
     }
   }
 
   /// A policy came into force.
   package func recordPolicy(_ policy: Policy, wallMs: Int64) {
-    lines.append(.policy, sequence.take(), wallMs) { line in line.word(#","policy":""#, policy.hash) }
+    lines.append(.policy, sequence.take(), wallMs) { line in line.field(policy.logField) }
   }
 
   /// Once a turn: one write for all lines of the turn.

@@ -7,9 +7,9 @@ import Wire
 /// A field is named by all that stands before its value, `,"port":`, so that it costs one append.
 struct LogLines {
   private var bytes: [UInt8] = []
-  /// The time as text, for all lines of its millisecond.
-  private var time: [UInt8] = []
-  private var timeMs = Int64.min
+  /// What all lines of one millisecond begin with.
+  private var opening: [UInt8] = []
+  private var openingMs = Int64.min
 
   var byteCount: Int { bytes.count }
 
@@ -20,16 +20,16 @@ struct LogLines {
   mutating func append(
     _ event: LogEvent, _ sequence: UInt64, _ wallMs: Int64, _ fields: (inout LogLines) -> Void
   ) {
-    bytes.append(#"{"v":1,"time":""#)
-    if wallMs != timeMs {
-      timeMs = wallMs
-      time.removeAll(keepingCapacity: true)
-      Timestamp.append(unixMilliseconds: wallMs, to: &time)
+    if wallMs != openingMs {
+      openingMs = wallMs
+      opening.removeAll(keepingCapacity: true)
+      opening.append(#"{"v":1,"time":""#)
+      Timestamp.append(unixMilliseconds: wallMs, to: &opening)
+      opening.append(#"","seq":"#)
     }
-    bytes += time
-    bytes.append(#"","seq":"#)
+    bytes += opening
     JSONText.appendDecimal(sequence, to: &bytes)
-    word(#","event":""#, event.rawValue)
+    bytes.append(event.field)
     fields(&self)
     bytes.append("}\n")
   }
@@ -41,10 +41,11 @@ struct LogLines {
     JSONText.appendDecimal(value, to: &bytes)
   }
 
-  mutating func fact(_ key: StaticString, _ value: Bool) {
-    bytes.append(key)
-    bytes.append(value ? "true" : "false")
-  }
+  /// A whole field, with its value.
+  mutating func field(_ field: StaticString) { bytes.append(field) }
+
+  /// The same, made once for a client, a rule or a policy.
+  mutating func field(_ field: [UInt8]) { bytes += field }
 
   /// For text of ours that needs no escape; the key ends with the opening quote.
   mutating func word(_ key: StaticString, _ text: String) {
@@ -61,12 +62,6 @@ struct LogLines {
   mutating func text(_ key: StaticString, _ text: [UInt8]) {
     bytes.append(key)
     JSONText.appendString(text, to: &bytes)
-  }
-
-  /// What is JSON already.
-  mutating func json(_ key: StaticString, _ value: [UInt8]) {
-    bytes.append(key)
-    bytes += value
   }
 
   mutating func address(_ address: IPAddress) {
@@ -87,8 +82,7 @@ struct LogLines {
   }
 
   mutating func target(_ target: Target, _ via: Via) {
-    word(#","via":""#, via.rawValue)
-    bytes.append(#","host":""#)
+    bytes.append(via.fieldToHost)
     target.host.append(to: &bytes)
     number(#"","port":"#, UInt64(target.port))
   }
@@ -106,5 +100,32 @@ struct LogLines {
     number(#","tokens":"#, UInt64(max(0, level.tokens)))
     number(#","capacity":"#, UInt64(max(0, level.capacity)))
     number(#","per_minute":"#, UInt64(max(0, level.perMinute)))
+  }
+}
+
+extension LogEvent {
+  fileprivate var field: StaticString {
+    switch self {
+    case .denied: #","event":"denied""#
+    case .limited: #","event":"limited""#
+    case .closed: #","event":"closed""#
+    case .failed: #","event":"failed""#
+    case .revoked: #","event":"revoked""#
+    case .policy: #","event":"policy""#
+    case .credential: #","event":"credential""#
+    case .flagged: #","event":"flagged""#
+    }
+  }
+}
+
+extension Via {
+  /// As far as the host that it named.
+  fileprivate var fieldToHost: StaticString {
+    switch self {
+    case .connect: #","via":"connect","host":""#
+    case .http: #","via":"http","host":""#
+    case .tls: #","via":"tls","host":""#
+    case .address: #","via":"address","host":""#
+    }
   }
 }

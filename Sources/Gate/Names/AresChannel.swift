@@ -10,8 +10,7 @@ import Wire
 /// What came back for one name and family.
 struct NameReply {
   var name: HostName
-  var family: Family
-  var addresses: [IPAddress]
+  var answer: NameAnswer
   /// How long it may be kept; zero: not at all.
   var ttlSeconds: UInt32
 }
@@ -101,17 +100,27 @@ struct NameReply {
   var hasReplies: Bool { !replies.isEmpty }
 
   private func finished(_ query: Query, _ status: CInt, _ message: UnsafeBufferPointer<UInt8>) {
-    var reply = NameReply(name: query.name, family: query.family, addresses: [], ttlSeconds: 0)
-    let isNegative = status == ARES_ENODATA || status == ARES_ENOTFOUND
+    var reply = NameReply(
+      name: query.name, answer: NameAnswer(family: query.family, addresses: [], absence: Self.absence(status)),
+      ttlSeconds: 0)
     if status == ARES_SUCCESS {
       let found = unsafe query.family == .v4 ? Self.addresses4(message) : Self.addresses6(message)
-      reply.addresses = found.map(\.address)
+      reply.answer.addresses = found.map(\.address)
       reply.ttlSeconds = min(found.map(\.ttlSeconds).min() ?? 0, Self.positiveSecondsMax)
     }
-    if isNegative || (status == ARES_SUCCESS && reply.addresses.isEmpty) {
+    if reply.answer.addresses.isEmpty && reply.answer.absence != .failure {
       reply.ttlSeconds = min(NegativeAnswer.ttlSeconds(unsafe Array(message)) ?? 0, Self.negativeSecondsMax)
     }
     replies.append(reply)
+  }
+
+  private static func absence(_ status: CInt) -> Absence {
+    switch status {
+    case ARES_ENOTFOUND: .name
+    // An answer that has records of other types alone.
+    case ARES_SUCCESS, ARES_ENODATA: .address
+    default: .failure
+    }
   }
 
   private static func addresses4(_ message: UnsafeBufferPointer<UInt8>) -> [(address: IPAddress, ttlSeconds: UInt32)] {

@@ -53,7 +53,7 @@ final class EndpointLookup: LoopDelegate, NamesAsker {
 
   private func run(_ name: HostName) -> [IPAddress] {
     switch names.resolve(name, for: .none, token: 0) {
-    case .ready(let v4, let v6): addresses = v6 + v4
+    case .ready(let v4, let v6): addresses = v6.addresses + v4.addresses
     case .pending: loop.run(self)
     }
     names.end()

@@ -1,11 +1,12 @@
 // /etc/hosts as a value: names to addresses, read on the main thread and handed to the loops.
 // It relies on hosts(5); a line that cannot be read is passed over, as every resolver does.
+import Flow
 import Wire
 
 package struct HostsTable: Sendable {
   struct Entry: Sendable {
-    var v4: [IPAddress] = []
-    var v6: [IPAddress] = []
+    var v4 = NameAnswer(family: .v4, addresses: [])
+    var v6 = NameAnswer(family: .v6, addresses: [])
   }
 
   package static let empty = HostsTable(entries: [:])
@@ -31,9 +32,9 @@ package struct HostsTable: Sendable {
     // A name that cannot be a target is of no use here.
     guard let name = try? HostName(parsing: word.span) else { return }
     if address.width == 32 {
-      entries[name, default: Entry()].v4.append(address)
+      entries[name, default: Entry()].v4.addresses.append(address)
     } else {
-      entries[name, default: Entry()].v6.append(address)
+      entries[name, default: Entry()].v6.addresses.append(address)
     }
   }
 }

@@ -4,14 +4,14 @@ import Flow
 import Wire
 
 struct NameCache {
-  struct Answer {
-    var addresses: [IPAddress]
+  private struct Kept {
+    var answer: NameAnswer
     var expiresMs: UInt64
   }
 
   private struct Entry {
-    var v4: Answer?
-    var v6: Answer?
+    var v4: Kept?
+    var v6: Kept?
   }
 
   private let namesMax: Int
@@ -22,9 +22,9 @@ struct NameCache {
 
   init(namesMax: Int) { self.namesMax = namesMax }
 
-  func find(_ name: HostName, _ family: Family, nowMs: UInt64) -> [IPAddress]? {
-    guard let entry = entries[name], let answer = family == .v4 ? entry.v4 : entry.v6 else { return nil }
-    return nowMs < answer.expiresMs ? answer.addresses : nil
+  func find(_ name: HostName, _ family: Family, nowMs: UInt64) -> NameAnswer? {
+    guard let entry = entries[name], let kept = family == .v4 ? entry.v4 : entry.v6 else { return nil }
+    return nowMs < kept.expiresMs ? kept.answer : nil
   }
 
   mutating func keep(_ reply: NameReply, nowMs: UInt64) {
@@ -33,10 +33,10 @@ struct NameCache {
       if entries.count >= namesMax { dropOldest() }
       order.append(reply.name)
     }
-    let answer = Answer(addresses: reply.addresses, expiresMs: nowMs + UInt64(reply.ttlSeconds) * 1000)
-    switch reply.family {
-    case .v4: entries[reply.name, default: Entry()].v4 = answer
-    case .v6: entries[reply.name, default: Entry()].v6 = answer
+    let kept = Kept(answer: reply.answer, expiresMs: nowMs + UInt64(reply.ttlSeconds) * 1000)
+    switch reply.answer.family {
+    case .v4: entries[reply.name, default: Entry()].v4 = kept
+    case .v6: entries[reply.name, default: Entry()].v6 = kept
     }
   }
 

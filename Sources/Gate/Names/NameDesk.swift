@@ -45,12 +45,19 @@ final class NameDesk: Source {
     let name: HostName
     let rules: [AllowRule]
     let asker: NameAsker
-    var v4: [IPAddress]?
-    var v6: [IPAddress]?
+    var v4: NameAnswer?
+    var v6: NameAnswer?
 
     /// What is not known yet is none.
     var families: (asked: [IPAddress], other: [IPAddress]) {
-      question.query.type == .a ? (v4 ?? [], v6 ?? []) : (v6 ?? [], v4 ?? [])
+      let (four, six) = (v4?.addresses ?? [], v6?.addresses ?? [])
+      return question.query.type == .a ? (four, six) : (six, four)
+    }
+
+    /// Of a name without an address: that it is not there counts when nobody failed to say so.
+    var absence: Absence {
+      guard let v4 = v4?.absence, let v6 = v6?.absence, v4 != .failure, v6 != .failure else { return .failure }
+      return v4 == .name || v6 == .name ? .name : .address
     }
   }
 
@@ -67,6 +74,8 @@ final class NameDesk: Source {
   /// By slot index.
   private var streams: [Int: NameStream] = [:]
   private var waiting: [UInt64: Waiting] = [:]
+  /// How many of them are whose.
+  private var waitingCounts: [String: Int] = [:]
   private var lastToken: UInt64 = 0
 
   init(worker: Worker) {
@@ -173,7 +182,7 @@ final class NameDesk: Source {
   }
 
   private static func full(_ namesMax: Int) -> String {
-    "all \(namesMax) synthetic addresses are in use; new names are not answered until one is free. Allow more with "
+    "all \(namesMax) synthetic addresses, or one client's half of them, are in use; new names are not answered until one is free. Allow more with "
       + "`limits: {synthetic_names: …}` and `dns: {networks: …}`"
   }
 
@@ -182,7 +191,7 @@ final class NameDesk: Source {
   private func look(
     up name: HostName, _ rules: [AllowRule], _ question: Question, into out: inout [UInt8], asker: NameAsker
   ) -> Asked {
-    guard waiting.count < Self.waitingMax else {
+    guard mayWait(question.client) else {
       fail(question, NameOutcome(.limited, .tooMany, host: name), into: &out)
       return .answered
     }
@@ -191,6 +200,7 @@ final class NameDesk: Source {
     switch worker.names.resolve(name, for: slot, token: lastToken) {
     case .pending:
       waiting[lastToken] = entry
+      waitingCounts[question.client.name, default: 0] += 1
       return .waiting
     case .ready(let v4, let v6):
       entry.v4 = v4
@@ -200,17 +210,26 @@ final class NameDesk: Source {
     }
   }
 
+  /// Where clients are told apart, one has half of the places at most.
+  private func mayWait(_ client: Client) -> Bool {
+    let shareMax = worker.conditions.policy.tellsClientsApart ? Self.waitingMax / 2 : Self.waitingMax
+    return waiting.count < Self.waitingMax && waitingCounts[client.name, default: 0] < shareMax
+  }
+
   func resolved(_ answer: NameAnswer, token: UInt64) {
     guard var entry = waiting[token] else { return }
     switch answer.family {
-    case .v4: entry.v4 = answer.addresses
-    case .v6: entry.v6 = answer.addresses
+    case .v4: entry.v4 = answer
+    case .v6: entry.v6 = answer
     }
     guard isDecided(entry) else {
       waiting[token] = entry
       return
     }
     waiting[token] = nil
+    let name = entry.question.client.name
+    let left = waitingCounts[name, default: 1] - 1
+    waitingCounts[name] = left > 0 ? left : nil
     var reply: [UInt8] = []
     finish(entry, into: &reply)
     entry.asker.send(reply)
@@ -223,12 +242,12 @@ final class NameDesk: Source {
     return !NameVerdict.screen(asked, entry.name, entry.rules, worker.conditions.gate).good.isEmpty
   }
 
-  /// What is not there at all failed; what is there in the other family only has no data.
+  /// What is there in the other family only has no data.
   private func finish(_ entry: Waiting, into out: inout [UInt8]) {
     let question = entry.question
     let (asked, other) = entry.families
     if asked.isEmpty && other.isEmpty {
-      return fail(question, NameOutcome(.failed, .resolveFailed, host: entry.name), into: &out)
+      return absent(entry, into: &out)
     }
     let gate = worker.conditions.gate
     var (good, refused) = NameVerdict.screen(asked, entry.name, entry.rules, gate)
@@ -254,6 +273,7 @@ final class NameDesk: Source {
   func failWaiting() {
     let unanswered = waiting
     waiting = [:]
+    waitingCounts = [:]
     for entry in unanswered.values {
       var reply: [UInt8] = []
       fail(entry.question, nil, into: &reply)
@@ -285,6 +305,19 @@ final class NameDesk: Source {
     question.query.failure(
       .nameError, extendedError: DNSExtendedError(code: DNSExtendedError.filtered, text: text),
       ttlSeconds: ttlSeconds, into: &out, bytesMax: question.bytesMax)
+  }
+
+  /// The upstream's own word on a name without an address, passed on: this is no refusal.
+  private func absent(_ entry: Waiting, into out: inout [UInt8]) {
+    let question = entry.question
+    let outcome = NameOutcome(.failed, .resolveFailed, host: entry.name)
+    switch entry.absence {
+    case .failure: fail(question, outcome, into: &out)
+    case .name:
+      worker.record(outcome, client: question.client)
+      question.query.failure(.nameError, ttlSeconds: ttlSeconds, into: &out, bytesMax: question.bytesMax)
+    case .address: question.query.noData(ttlSeconds: ttlSeconds, into: &out, bytesMax: question.bytesMax)
+    }
   }
 
   private func fail(_ question: Question, _ outcome: NameOutcome?, into out: inout [UInt8]) {

@@ -43,10 +43,10 @@ extension NameVerdict {
     case .real: return .resolve(name, rules)
     case .synthetic:
       guard synthetic.has(family) else { return .noData }
-      guard let address = synthetic.address(of: name, family: family, nowMs: conditions.nowMs) else {
-        return .full
-      }
-      return .address(address)
+      let address = synthetic.address(
+        of: name, family: family, for: client.name, isShared: conditions.policy.tellsClientsApart,
+        nowMs: conditions.nowMs)
+      return address.map(NameVerdict.address) ?? .full
     }
   }
 

@@ -14,7 +14,7 @@ final class Names: Source, AresProgress {
   enum Resolution {
     /// Both families come through `resolved`, each on its own (RFC 8305 section 3).
     case pending
-    case ready(v4: [IPAddress], v6: [IPAddress])
+    case ready(v4: NameAnswer, v6: NameAnswer)
   }
 
   private struct Waiter {
@@ -24,8 +24,8 @@ final class Names: Source, AresProgress {
 
   private struct Lookup {
     var waiters: [Waiter] = []
-    var v4: [IPAddress]?
-    var v6: [IPAddress]?
+    var v4: NameAnswer?
+    var v6: NameAnswer?
   }
 
   private struct Delivery {
@@ -78,10 +78,10 @@ final class Names: Source, AresProgress {
     for lookup in unanswered.values {
       for waiter in lookup.waiters {
         if lookup.v6 == nil {
-          deliveries.append(Delivery(waiter: waiter, answer: NameAnswer(family: .v6, addresses: [])))
+          deliveries.append(Delivery(waiter: waiter, answer: .failed(.v6)))
         }
         if lookup.v4 == nil {
-          deliveries.append(Delivery(waiter: waiter, answer: NameAnswer(family: .v4, addresses: [])))
+          deliveries.append(Delivery(waiter: waiter, answer: .failed(.v4)))
         }
       }
     }
@@ -109,9 +109,9 @@ final class Names: Source, AresProgress {
     return .pending
   }
 
-  private func deliverKnown(_ v4: [IPAddress]?, _ v6: [IPAddress]?, to waiter: Waiter) {
-    if let v6 { deliveries.append(Delivery(waiter: waiter, answer: NameAnswer(family: .v6, addresses: v6))) }
-    if let v4 { deliveries.append(Delivery(waiter: waiter, answer: NameAnswer(family: .v4, addresses: v4))) }
+  private func deliverKnown(_ v4: NameAnswer?, _ v6: NameAnswer?, to waiter: Waiter) {
+    if let v6 { deliveries.append(Delivery(waiter: waiter, answer: v6)) }
+    if let v4 { deliveries.append(Delivery(waiter: waiter, answer: v4)) }
     if v4 != nil || v6 != nil { loop.again(slot) }
   }
 
@@ -126,13 +126,13 @@ final class Names: Source, AresProgress {
     for reply in replies {
       cache.keep(reply, nowMs: loop.nowMs)
       guard var lookup = lookups[reply.name] else { continue }
-      switch reply.family {
-      case .v4: lookup.v4 = reply.addresses
-      case .v6: lookup.v6 = reply.addresses
+      let answer = reply.answer
+      switch answer.family {
+      case .v4: lookup.v4 = answer
+      case .v6: lookup.v6 = answer
       }
       let isDone = lookup.v4 != nil && lookup.v6 != nil
       lookups[reply.name] = isDone ? nil : lookup
-      let answer = NameAnswer(family: reply.family, addresses: reply.addresses)
       for waiter in lookup.waiters { asker?.resolved(answer, for: waiter.slot, token: waiter.token) }
     }
   }
@@ -154,5 +154,11 @@ final class Names: Source, AresProgress {
       asker?.resolved(delivery.answer, for: delivery.waiter.slot, token: delivery.waiter.token)
     }
     progressed()
+  }
+}
+
+extension NameAnswer {
+  fileprivate static func failed(_ family: Family) -> NameAnswer {
+    NameAnswer(family: family, addresses: [], absence: .failure)
   }
 }

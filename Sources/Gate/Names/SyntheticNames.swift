@@ -15,6 +15,8 @@ final class SyntheticNames: Sendable {
 
   fileprivate struct Entry {
     var name: HostName
+    /// Whose query made it up, and so whose share it counts against.
+    var owner: String
     var usedMs: UInt64
     var connections = 0
     /// Neighbours in the order of use, zero at an end. Entries in use by a connection stand outside of it.
@@ -24,6 +26,7 @@ final class SyntheticNames: Sendable {
 
   fileprivate struct Table {
     var indexes: [HostName: Int] = [:]
+    var counts: [String: Int] = [:]
     /// By index; the first place is never used, as the first address of a network is not.
     var entries: [Entry?] = [nil]
     var oldest = 0
@@ -69,10 +72,14 @@ final class SyntheticNames: Sendable {
     table.withLock { $0.holdMs = max($0.holdMs, UInt64(ttlSeconds) * 1000 + Self.graceMs) }
   }
 
-  /// For an answer that is given now. nil: no network of that family, or no entry that may be used again.
-  func address(of name: HostName, family: Family, nowMs: UInt64) -> IPAddress? {
+  /// For an answer that is given now. nil: no network of that family, no entry that may be used again, or `owner` has its
+  /// share of new names: half of all where clients are told apart, so that one does not leave the others none.
+  func address(
+    of name: HostName, family: Family, for owner: String, isShared: Bool = false, nowMs: UInt64
+  ) -> IPAddress? {
     guard has(family) else { return nil }
-    let index = table.withLock { $0.answer(name, nowMs: nowMs, namesMax: namesMax) }
+    let room = Table.Room(namesMax: namesMax, shareMax: isShared ? max(1, namesMax / 2) : namesMax)
+    let index = table.withLock { $0.answer(name, owner, nowMs: nowMs, room) }
     return index.flatMap { address($0, family) }
   }
 
@@ -126,30 +133,41 @@ final class SyntheticNames: Sendable {
 extension SyntheticNames.Table {
   fileprivate func entry(_ index: Int) -> SyntheticNames.Entry? { index < entries.count ? entries[index] : nil }
 
-  fileprivate mutating func answer(_ name: HostName, nowMs: UInt64, namesMax: Int) -> Int? {
+  fileprivate struct Room {
+    let namesMax: Int
+    let shareMax: Int
+  }
+
+  fileprivate mutating func answer(_ name: HostName, _ owner: String, nowMs: UInt64, _ room: Room) -> Int? {
     // The clocks of two loops may be a turn apart; the order of use must follow one.
     clockMs = max(clockMs, nowMs)
     if let index = indexes[name] {
       use(index)
       return index
     }
-    guard let index = place(namesMax: namesMax) else { return nil }
-    entries[index] = SyntheticNames.Entry(name: name, usedMs: clockMs)
+    guard let index = place(for: owner, room) else { return nil }
+    entries[index] = SyntheticNames.Entry(name: name, owner: owner, usedMs: clockMs)
+    counts[owner, default: 0] += 1
     indexes[name] = index
     append(index)
     return index
   }
 
   /// A place that was never used, else the one used longest ago if that is long enough.
-  private mutating func place(namesMax: Int) -> Int? {
-    if entries.count <= namesMax {
+  private mutating func place(for owner: String, _ room: Room) -> Int? {
+    let hasShare = counts[owner, default: 0] >= room.shareMax
+    if entries.count <= room.namesMax && !hasShare {
       entries.append(nil)
       return entries.count - 1
     }
     let index = oldest
-    guard let entry = entry(index), entry.usedMs + holdMs <= clockMs else { return nil }
+    guard let entry = entry(index), entry.usedMs + holdMs <= clockMs, !hasShare || entry.owner == owner else {
+      return nil
+    }
     remove(index)
     indexes[entry.name] = nil
+    let left = counts[entry.owner, default: 1] - 1
+    counts[entry.owner] = left > 0 ? left : nil
     return index
   }
 

@@ -144,7 +144,7 @@ extension Channel {
       if !sink.isWritable { return .blocked }
       if !source.isReadable { return source.dry }
       let (granted, retryAfterNs) = bucket.reserve(upTo: isStreaming ? tools.pipes.pipeBytes : Self.copyBytesMax)
-      if granted == 0 { return .limited(retryAfterNs: retryAfterNs) }
+      if granted == 0 { return withoutTokens(&source, retryAfterNs) }
       let end =
         isStreaming && meter.blindBytesMax > 0
         ? stream(from: &source, granted, tools, bucket)
@@ -152,6 +152,20 @@ extension Channel {
       if let end { return end }
     }
     return .again
+  }
+
+  /// A limit is reached by a byte too many: who has nothing more to send has kept to it.
+  private mutating func withoutTokens(_ source: inout Side, _ retryAfterNs: UInt64) -> PumpEnd {
+    switch Socket.peek(source.fd) {
+    case .bytes: return .limited(retryAfterNs: retryAfterNs)
+    case .wouldBlock:
+      source.isReadable = false
+      return source.dry
+    case .end:
+      hasSourceEnded = true
+      return .sourceEnded
+    case .failed: return .sourceReset
+    }
   }
 
   /// Sends all that is on its way, and reads nothing more. nil when all has gone.
@@ -284,8 +298,8 @@ extension Channel {
   mutating func abandon(_ pipes: PipePool) {
     if let pipe { pipes.giveBack(pipe) }
     pipe = nil
-    surplus = []
-    dropHeld()
+    if !surplus.isEmpty { surplus = [] }
+    if !held.isEmpty { dropHeld() }
   }
 }
 

@@ -57,11 +57,11 @@ struct RequestJudge {
   ) -> RequestVerdict {
     wouldRefuse = false
     judged = ordinal
+    if let standing { return .refuse(RefusedRequest(refusal: standing, outcome: Outcome(.closed))) }
     guard named == target else {
       return refuse(
         .sniMismatch, turn, ordinal: ordinal, detail: "The request names another authority than the tunnel it is in")
     }
-    if let standing { return .refuse(RefusedRequest(refusal: standing, outcome: Outcome(.closed))) }
     if turn.isDraining { return refuse(.shutdown, turn, ordinal: ordinal) }
     if turn.isLogUnwritable { return refuse(.logUnwritable, turn, ordinal: ordinal) }
     guard let rule = turn.rule else { return refuse(.notAllowed, turn, ordinal: ordinal) }
