@@ -9,6 +9,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <poll.h>
 #include <sched.h>
@@ -19,12 +20,15 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -450,13 +454,89 @@ int clinux_signal_wait(int timeout_ms) {
   return number < 0 ? -errno : number;
 }
 
+static void write_stamp(const struct stat *status, uint64_t stamp[4]) {
+  stamp[0] = status->st_dev;
+  stamp[1] = status->st_ino;
+  stamp[2] = (uint64_t)status->st_size;
+  stamp[3] = (uint64_t)status->st_mtim.tv_sec * 1000000000u + (uint64_t)status->st_mtim.tv_nsec;
+}
+
 int clinux_file_stamp(const char *path, uint64_t stamp[4]) {
   struct stat status;
   if (stat(path, &status) < 0) return -errno;
-  stamp[0] = status.st_dev;
-  stamp[1] = status.st_ino;
-  stamp[2] = (uint64_t)status.st_size;
-  stamp[3] = (uint64_t)status.st_mtim.tv_sec * 1000000000u + (uint64_t)status.st_mtim.tv_nsec;
+  write_stamp(&status, stamp);
+  return 0;
+}
+
+int clinux_descriptor_stamp(int fd, uint64_t stamp[4]) {
+  struct stat status;
+  if (fstat(fd, &status) < 0) return -errno;
+  write_stamp(&status, stamp);
+  return 0;
+}
+
+static int wait_for(int fd, short what, int timeout_ms) {
+  struct pollfd one = {.fd = fd, .events = what};
+  int ready = poll(&one, 1, timeout_ms);
+  if (ready < 0) return errno == EINTR ? 0 : -errno;
+  return ready;
+}
+
+int clinux_wait_readable(int fd, int timeout_ms) { return wait_for(fd, POLLIN, timeout_ms); }
+
+int clinux_wait_writable(int fd) { return wait_for(fd, POLLOUT, -1); }
+
+// MARK: the terminal
+
+static struct termios terminal_before;
+static char terminal_leave[64];
+static volatile sig_atomic_t terminal_is_taken;
+static const int terminal_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGPIPE};
+enum { TERMINAL_SIGNALS = sizeof terminal_signals / sizeof terminal_signals[0] };
+
+int clinux_is_terminal(int fd) { return isatty(fd); }
+
+int clinux_terminal_size(int size[2]) {
+  struct winsize window;
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) < 0) return -errno;
+  size[0] = window.ws_row;
+  size[1] = window.ws_col;
+  return 0;
+}
+
+// tcsetattr and write are safe in a signal handler (signal-safety(7)).
+void clinux_terminal_give_back(void) {
+  if (!terminal_is_taken) return;
+  terminal_is_taken = 0;
+  if (write(STDOUT_FILENO, terminal_leave, strlen(terminal_leave)) < 0) { /* it is gone, and needs nothing */ }
+  tcsetattr(STDIN_FILENO, TCSAFLUSH, &terminal_before);
+}
+
+// SA_RESETHAND has put the default back: raised again, the signal ends the process as it would have.
+static void terminal_signal(int number) {
+  clinux_terminal_give_back();
+  raise(number);
+}
+
+int clinux_terminal_take(const char *leave) {
+  if (strlen(leave) >= sizeof terminal_leave) return -EINVAL;
+  if (tcgetattr(STDIN_FILENO, &terminal_before) < 0) return -errno;
+  strcpy(terminal_leave, leave);
+  struct sigaction action = {.sa_handler = terminal_signal, .sa_flags = (int)SA_RESETHAND};
+  sigemptyset(&action.sa_mask);
+  for (int index = 0; index < TERMINAL_SIGNALS; index++)
+    if (sigaction(terminal_signals[index], &action, NULL) < 0) return -errno;
+  struct termios keys = terminal_before;
+  keys.c_lflag &= ~(tcflag_t)(ICANON | ECHO | ISIG | IEXTEN);
+  keys.c_iflag &= ~(tcflag_t)(IXON | ICRNL);
+  keys.c_cc[VMIN] = 0;
+  keys.c_cc[VTIME] = 0;
+  terminal_is_taken = 1;
+  if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &keys) < 0) {
+    int code = errno;
+    terminal_is_taken = 0;
+    return -code;
+  }
   return 0;
 }
 
@@ -614,6 +694,52 @@ int clinux_run(const char *arguments, const char *hidden, int output, int timeou
   return code ? -code : wait_limited(pid, timeout_ms);
 }
 
+static int send_all(int fd, const void *bytes, size_t count) {
+  for (const char *next = bytes; count > 0;) {
+    long sent = write(fd, next, count);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent <= 0) return -1;
+    next += sent;
+    count -= (size_t)sent;
+  }
+  return 0;
+}
+
+static int answer_command(int fd, const char *arguments, const char *hidden, int timeout_ms) {
+  static char bytes[128 * 1024];
+  int output = clinux_memory_file("sluice");
+  int32_t head[2] = {output < 0 ? output : clinux_run(arguments, hidden, output, timeout_ms), 0};
+  long count = output < 0 ? 0 : clinux_read_at(output, bytes, sizeof bytes, 0);
+  if (output >= 0) close(output);
+  head[1] = count > 0 ? (int32_t)count : 0;
+  int result = send_all(fd, head, sizeof head);
+  if (result == 0) result = send_all(fd, bytes, (size_t)head[1]);
+  explicit_bzero(bytes, sizeof bytes);
+  return result;
+}
+
+int clinux_command_helper(const char *arguments, const char *hidden, int timeout_ms) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) return -errno;
+  pid_t pid = fork();
+  if (pid != 0) {
+    int code = errno;
+    close(ends[1]);
+    if (pid > 0) return ends[0];
+    close(ends[0]);
+    return -code;
+  }
+  // It keeps no listener of the gate open, and nothing else either.
+  int fd = dup2(ends[1], 3);
+  if (fd != 3 || syscall(SYS_close_range, 4, ~0U, 0) < 0) _exit(1);
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  prctl(PR_SET_NAME, "credentials", 0, 0, 0);
+  for (char asked; read(fd, &asked, 1) == 1;) {
+    if (answer_command(fd, arguments, hidden, timeout_ms) < 0) break;
+  }
+  _exit(0);
+}
+
 // MARK: the machine
 
 uint64_t clinux_monotonic_ns(void) {
@@ -635,16 +761,18 @@ int clinux_cores(void) {
   return count > 0 ? count : 1;
 }
 
-int clinux_thread_start(const char *name, void *(*body)(void *), void *argument) {
+int clinux_thread_start(void *(*body)(void *), void *argument) {
   pthread_t thread;
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   int code = pthread_create(&thread, &attributes, body, argument);
   pthread_attr_destroy(&attributes);
-  if (code == 0) pthread_setname_np(thread, name);
   return -code;
 }
+
+// Of the calling thread: another's would be a file in /proc. A name that is too long is left out.
+void clinux_thread_name(const char *name) { pthread_setname_np(pthread_self(), name); }
 
 int clinux_interfaces(struct clinux_address *addresses, int count_max) {
   struct ifaddrs *list = NULL;

@@ -18,8 +18,11 @@ final class GateCredentials: Sendable {
 
   let store: CredentialStore
   private let surroundings: SharedSurroundings
+  private let helpers: SharedHelpers
 
   init(_ policy: Policy) {
+    let helpers = SharedHelpers()
+    self.helpers = helpers
     let surroundings = SharedSurroundings(
       Surroundings(
         settings: policy.settings, hosts: .empty, gate: GateAddresses(listeners: [], interfaces: []),
@@ -28,11 +31,22 @@ final class GateCredentials: Sendable {
     store = CredentialStore(
       fetch: { credential, refreshToken throws(CredentialProblem) in
         let now = surroundings.value
-        let sources = CredentialSources(hiddenVariables: now.hiddenVariables) { grant throws(CredentialProblem) in
+        let sources = CredentialSources(hiddenVariables: now.hiddenVariables, helpers: helpers.all) {
+          grant throws(CredentialProblem) in
           try EndpointLookup.addresses(of: grant, now)
         }
         return try sources.fetch(credential, refreshToken: refreshToken)
       }, tell: { Messages.warn($0) })
+  }
+
+  /// Before the gate gives up starting programs, and before it has threads: one process for each program of the policy.
+  func keepPrograms(_ policy: Policy) throws(SystemError) {
+    let hidden = policy.credentials.flatMap(\.secretVariables)
+    var all: [[String]: CommandHelper] = [:]
+    for (words, timeoutMs) in policy.credentials.flatMap(\.commands) where all[words] == nil {
+      all[words] = try CommandHelper(words, hiding: hidden, timeoutMs: timeoutMs)
+    }
+    helpers.all = all
   }
 
   /// At the start, and with each new policy: values are read again.
@@ -49,6 +63,15 @@ final class GateCredentials: Sendable {
     (now.hosts, now.gate) = (hosts, gate)
     surroundings.value = now
     store.lookAround()
+  }
+}
+
+private final class SharedHelpers: Sendable {
+  private let state = Mutex<[[String]: CommandHelper]?>(nil)
+
+  var all: [[String]: CommandHelper]? {
+    get { state.withLock { $0 } }
+    set { state.withLock { $0 = newValue } }
   }
 }
 

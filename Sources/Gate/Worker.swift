@@ -240,7 +240,7 @@ final class Worker: LoopDelegate {
     do throws(SystemError) {
       try names.replaceSettings(policy.settings)
     } catch {
-      Messages.warn("the resolver stays as it was: \(error)")
+      Messages.warn("the resolver stays as it was: \(error); \(Server.replaced)")
     }
     tellAll(.policyReplaced)
   }

@@ -49,13 +49,17 @@ package struct ChildProcess: Sendable {
         unsafe clinux_run(arguments.baseAddress, names.baseAddress, stdout.raw, CInt(clamping: timeoutMs))
       }
     }
+    return try printed(status, status == 0 ? read(stdout) : [], arguments[0])
+  }
+
+  fileprivate static func printed(_ status: CInt, _ output: [UInt8], _ program: String) throws(SystemError) -> Printed {
     if status == -ETIMEDOUT { return .tookTooLong }
-    if status < 0 { throw SystemError(arguments[0], code: -status) }
-    return status == 0 ? .output(read(stdout)) : .status(Int(status))
+    if status < 0 { throw SystemError(program, code: -status) }
+    return status == 0 ? .output(output) : .status(Int(status))
   }
 
   /// Texts that end with NUL, one behind the other, and an empty one.
-  private static func pack(_ texts: [String]) -> [CChar] {
+  fileprivate static func pack(_ texts: [String]) -> [CChar] {
     var packed: [CChar] = []
     for text in texts {
       precondition(!text.isEmpty && !text.utf8.contains(0), "an argument is neither empty nor cut short")
@@ -103,6 +107,52 @@ package struct ChildProcess: Sendable {
       }
       if count <= 0 { break }
       bytes += chunk.prefix(count)
+    }
+    return bytes
+  }
+}
+
+/// A process that stands by to run one program, for a gate that has given up starting any.
+/// Made while this process has one thread; asked by one thread at a time.
+package final class CommandHelper: Sendable {
+  private let arguments: [String]
+  private let socket: Descriptor
+
+  package init(_ arguments: [String], hiding hidden: [String], timeoutMs: UInt64) throws(SystemError) {
+    let (packed, names) = (ChildProcess.pack(arguments), ChildProcess.pack(hidden))
+    // SAFETY: the packed texts live through the call; the child works on its own copy.
+    let fd = unsafe packed.withUnsafeBufferPointer { arguments in
+      unsafe names.withUnsafeBufferPointer { names in
+        unsafe clinux_command_helper(arguments.baseAddress, names.baseAddress, CInt(clamping: timeoutMs))
+      }
+    }
+    if fd < 0 { throw SystemError("fork", code: -fd) }
+    self.arguments = arguments
+    socket = Descriptor(owning: fd)
+  }
+
+  /// Blocks until the program has ended.
+  package func run() throws(SystemError) -> ChildProcess.Printed {
+    var ask: UInt8 = 1
+    // SAFETY: a byte of a local.
+    guard unsafe clinux_write(socket.raw, &ask, 1) == 1 else { throw SystemError("credential helper", code: EPIPE) }
+    let head = try read(8)
+    let numbers = stride(from: 0, to: 8, by: 4).map { start in
+      head[start..<(start + 4)].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+    }
+    return try ChildProcess.printed(CInt(bitPattern: numbers[0]), try read(Int(numbers[1])), arguments[0])
+  }
+
+  private func read(_ count: Int) throws(SystemError) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: count)
+    var got = 0
+    while got < count {
+      // SAFETY: the array lives through the call and has room for the rest.
+      let more = unsafe bytes.withUnsafeMutableBytes {
+        unsafe clinux_read(socket.raw, $0.baseAddress?.advanced(by: got), count - got)
+      }
+      if more <= 0 { throw SystemError("credential helper", code: EPIPE) }
+      got += more
     }
     return bytes
   }

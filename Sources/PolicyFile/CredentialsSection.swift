@@ -2,6 +2,7 @@
 // It relies on the gate to read the values: this file reads where they are, and never what they are.
 import Policy
 import Wire
+import YAML
 
 struct CredentialsSection {
   static let sources = ["file", "env", "command", "oauth2"]

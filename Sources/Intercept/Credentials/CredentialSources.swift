@@ -6,14 +6,16 @@ package import Policy
 package struct CredentialSources: Sendable {
   /// Variables that hold values: programs that are run do not see them.
   package var hiddenVariables: [String]
+  /// nil: programs are started as they are needed. Else by these alone, as the gate can start none any more.
+  package var helpers: [[String]: CommandHelper]?
   /// Screened addresses of a token endpoint; throws what the user is told.
   package var resolve: @Sendable (OAuth2) throws(CredentialProblem) -> [SocketAddress]
 
   package init(
-    hiddenVariables: [String],
+    hiddenVariables: [String], helpers: [[String]: CommandHelper]? = nil,
     resolve: @escaping @Sendable (OAuth2) throws(CredentialProblem) -> [SocketAddress]
   ) {
-    (self.hiddenVariables, self.resolve) = (hiddenVariables, resolve)
+    (self.hiddenVariables, self.helpers, self.resolve) = (hiddenVariables, helpers, resolve)
   }
 
   /// `refreshToken` is what the endpoint gave in place of the one in the policy.
@@ -65,8 +67,17 @@ package struct CredentialSources: Sendable {
 
   private func output(of words: [String], _ timeoutMs: UInt64) throws(CredentialProblem) -> [UInt8] {
     let ended: ChildProcess.Printed
+    if helpers != nil, helpers?[words] == nil {
+      throw CredentialProblem(
+        "\(words[0]): this gate has confined itself, and starts no program that its policy did not name then; restart it"
+      )
+    }
     do throws(SystemError) {
-      ended = try ChildProcess.output(of: words, hiding: hiddenVariables, timeoutMs: timeoutMs)
+      if let helper = helpers?[words] {
+        ended = try helper.run()
+      } else {
+        ended = try ChildProcess.output(of: words, hiding: hiddenVariables, timeoutMs: timeoutMs)
+      }
     } catch {
       throw CredentialProblem("cannot be run: \(error)")
     }
