@@ -5,7 +5,7 @@ STATIC = .build-static
 DEBIAN = .build-debian
 
 help:
-	@echo 'build test lint format clients demo release release-check bench bench-sni bench-inspect bench-dns cgroups fuzz sanitize clean deps'
+	@echo 'build test lint format clients demo demo-gate release release-check bench bench-sni bench-inspect bench-dns bench-run bench-views content-figures cgroups escapes fuzz sanitize clean deps'
 
 # Debian packages: libraries, and what the demo runs. The tests run more.
 deps:
@@ -30,8 +30,12 @@ lint:
 format:
 	$(SWIFT) format --in-place --recursive Package.swift Sources Tests Fuzz
 
+# An example agent in a sandbox; the gate alone.
 demo: build
-	@Examples/demo
+	@Examples/sandbox
+
+demo-gate: build
+	@Examples/gate
 
 # A static binary that runs without Swift, stripped.
 release: deps
@@ -65,14 +69,33 @@ cgroups: release
 	@.ci/deps qemu-system-x86 busybox-static cpio binutils
 	SLUICE=$$PWD/sluice Tests/cgroups/run
 
+# Ways out of a sandbox, tried inside `sluice run`, inside bubblewrap and without a sandbox: as root.
+escapes: build
+	@.ci/deps tests
+	@SLUICE=$${SLUICE:-$$PWD/.build/debug/sluice} python3 Tests/clients/escape_table.py
+
+# From the start to the command's first instruction, beside unshare and bubblewrap: as root.
+bench-run: release
+	@.ci/deps bubblewrap gcc libc6-dev util-linux
+	python3 Benchmarks/launch.py --sluice sluice
+
 # The DNS responder beside dnsmasq and unbound.
 bench-dns: release
 	@.ci/deps dnsmasq-base unbound gcc libc6-dev
 	python3 Benchmarks/dns.py --sluice sluice
 
+# Views of a log of a million lines.
+bench-views: release
+	python3 Benchmarks/views.py --sluice sluice
+
+# What the content checks find in the corpus, tuned and held-out, and what a 100 KiB answer costs.
+content-figures: release
+	@.ci/deps valgrind
+	python3 Benchmarks/content.py --sluice sluice
+
 # Each fuzz target for FUZZ_SECONDS; a finding ends it with the input in a file.
 fuzz: deps
-	@set -e; for target in HTTPHead Authority ClientHello DNSQuery SOCKS5 ProxyHeader PolicyFile Flow Bridge; do \
+	@set -e; for target in HTTPHead Authority ClientHello DNSQuery SOCKS5 ProxyHeader RequestPath EchoScrubber LogLine PolicyFile Content Flow Bridge; do \
 	  SLUICE_FUZZ=1 $(SWIFT) build --scratch-path .build-fuzz --product Fuzz$$target; \
 	  mkdir -p results/fuzz/$$target; \
 	  .build-fuzz/debug/Fuzz$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
@@ -88,10 +111,12 @@ sanitize: deps
 	@set -e; for sanitizer in address thread; do \
 	  $(SWIFT) build --product sluice --sanitize=$$sanitizer --scratch-path .build-$$sanitizer; \
 	  TSAN_OPTIONS=suppressions=$$PWD/Tests/clients/thread-sanitizer \
-	    SLUICE=$$PWD/.build-$$sanitizer/debug/sluice Tests/clients/run -m 'not figures'; \
+	    SLUICE_MORE=--no-self-sandbox SLUICE=$$PWD/.build-$$sanitizer/debug/sluice \
+	    Tests/clients/run -m 'not figures and not confined'; \
 	done
 
 clean:
 	rm -rf .build .build-* sluice results
 
-.PHONY: fuzz sanitize help deps build test clients lint format demo release release-check bench bench-sni bench-inspect bench-dns cgroups clean
+.PHONY: fuzz sanitize help deps build test clients lint format demo demo-gate release release-check bench bench-sni bench-inspect bench-dns bench-run \
+  bench-views content-figures cgroups escapes clean

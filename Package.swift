@@ -35,7 +35,10 @@ func fuzzTarget(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 let package = Package(
   name: "sluice",
-  products: [.executable(name: "sluice", targets: ["sluice"])],
+  products: [
+    .executable(name: "sluice", targets: ["sluice"]),
+    .library(name: "SluiceContent", targets: ["Content"]),
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
   ],
@@ -53,19 +56,28 @@ let package = Package(
     module("Kernel", ["CLinux"]),
     module("Intercept", ["Kernel", "Wire", "Policy", "Flow", "COpenSSL", "CNGHTTP2"]),
     module("Gate", ["Kernel", "Wire", "Policy", "Flow", "Intercept", "CAres", "CCrypt"]),
-    module("PolicyFile", ["Policy", "Wire", "CYAML"]),
+    module("YAML", ["Wire", "CYAML"]),
+    module("PolicyFile", ["Policy", "Wire", "YAML"]),
     module("Redirect", ["Wire"]),
+    .systemLibrary(name: "CGumbo", pkgConfig: "gumbo", providers: [.apt(["libgumbo-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CBrotli", pkgConfig: "libbrotlidec", providers: [.apt(["libbrotli-dev"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .target(name: "CContent", dependencies: ["CGumbo"], exclude: ["patterns.yaml"]),
+    module("Content", ["Wire", "YAML", "CContent", "CZlib", "CBrotli", "CZstd"]),
+    module("LogView", ["Kernel", "Wire", "Policy"]),
     module("Sandbox", ["Kernel", "CLinux", "CSandbox"]),
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "Gate", "Intercept", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel",
+        "Gate", "Intercept", "LogView", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "Content",
+        "YAML",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: product),
     tests("Wire", ["Wire"]),
     tests("Policy", ["Policy", "Wire"]),
-    tests("PolicyFile", ["PolicyFile", "Policy", "Wire"]),
+    tests("PolicyFile", ["PolicyFile", "Policy", "Wire", "YAML"]),
     .target(
       name: "FlowSimulation", dependencies: ["Flow", "Policy", "Wire"], path: "Tests/FlowSimulation",
       swiftSettings: strict + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address"])] : [])),
@@ -77,8 +89,11 @@ let package = Package(
       swiftSettings: strict + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address"])] : [])),
     tests("Intercept", ["Intercept", "BridgeSimulation", "PolicyFile", "Flow", "Policy", "Wire", "CNGHTTP2"]),
     tests("Gate", ["Gate", "Kernel", "Flow", "Policy", "Wire"]),
+    tests("Content", ["Content"]),
+    tests("LogView", ["LogView", "PolicyFile", "Policy", "Kernel", "Wire"]),
     tests("Redirect", ["Redirect"], exclude: ["golden"]),
-    tests("Sandbox", ["Sandbox", "CSandbox", "Kernel"]),
+    .target(name: "ConfinedTrials", dependencies: ["CSandbox"], path: "Tests/ConfinedTrials"),
+    tests("Sandbox", ["Sandbox", "CSandbox", "ConfinedTrials", "Kernel"]),
     tests("Style", ["Policy"]),
   ]
     + (fuzzing
@@ -90,8 +105,12 @@ let package = Package(
         fuzzTarget("DNSQuery", ["Wire"]),
         fuzzTarget("SOCKS5", ["Wire"]),
         fuzzTarget("ProxyHeader", ["Wire"]),
+        fuzzTarget("RequestPath", ["Wire", "Policy"]),
+        fuzzTarget("EchoScrubber", ["Intercept"]),
+        fuzzTarget("LogLine", ["LogView"]),
         fuzzTarget("PolicyFile", ["PolicyFile", "Policy", "Wire"]),
         fuzzTarget("Bridge", ["Intercept", "BridgeSimulation", "PolicyFile", "Policy", "Wire"]),
+        fuzzTarget("Content", ["Content"]),
         fuzzTarget("Flow", ["Flow", "FlowSimulation", "PolicyFile", "Policy", "Wire"]),
       ] : []),
   swiftLanguageModes: [.v6]

@@ -281,6 +281,15 @@ static int listen_for(struct inside *inside, const struct csandbox_step *step) {
   return 0;
 }
 
+// What got through ends the launch, unless all that is tried is to be told.
+static int try_probe(struct inside *inside, uint32_t index, const char *first) {
+  int holds = probe_holds(&inside->plan->steps[index], first);
+  struct csandbox_message message = {.kind = holds ? CSANDBOX_HELD : CSANDBOX_BROKEN, .step = index};
+  if (!holds || inside->plan->reports_probes) send_message(inside->control, &message, NULL, 0);
+  if (!holds && !inside->plan->reports_probes) _exit(125);
+  return 0;
+}
+
 static int perform(struct inside *inside, uint32_t index) {
   const struct csandbox_step *step = &inside->plan->steps[index];
   const char *first = inside->plan->texts + step->first, *second = inside->plan->texts + step->second;
@@ -319,11 +328,7 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_SECCOMP: return confine_seccomp();
     // Closed by the exec, so that until then a failure can be told.
     case CSANDBOX_CLOSE_DESCRIPTORS: FAIL_IF(syscall(SYS_close_range, 3, ~0U, 4 /* CLOEXEC */) < 0, "close_range"); return 0;
-    case CSANDBOX_PROBE:
-      if (!inside->is_probe || probe_holds(step, first)) return 0;
-      struct csandbox_message broken = {.kind = CSANDBOX_BROKEN, .step = index};
-      send_message(inside->control, &broken, NULL, 0);
-      _exit(125);
+    case CSANDBOX_PROBE: return inside->is_probe ? try_probe(inside, index, first) : 0;
     case CSANDBOX_EXEC:
       if (inside->is_probe) _exit(0);
       return execute(first, step->number, step->more);

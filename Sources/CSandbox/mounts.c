@@ -27,9 +27,17 @@ static const char *below(const char *path) {
   return *path ? path : ".";
 }
 
+// A rename or a mount anywhere on the machine, while `..` is followed, makes the kernel ask for another try (openat2(2)).
+enum { TRIES_MAX = 10000 };
+
 static int open_below(int root, const char *path, uint64_t resolve) {
   struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = resolve};
-  return (int)syscall(SYS_openat2, root, below(path), &how, sizeof how);
+  int fd = -1;
+  for (int tries = 0; fd < 0 && tries < TRIES_MAX; tries++) {
+    fd = (int)syscall(SYS_openat2, root, below(path), &how, sizeof how);
+    if (fd < 0 && errno != EAGAIN) break;
+  }
+  return fd;
 }
 
 static int open_inside(const char *path) { return open_below(new_root, path, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS); }

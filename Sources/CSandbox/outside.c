@@ -74,6 +74,8 @@ int csandbox_may_write(const char *path, uint32_t uid, uint32_t gid) {
   return result;
 }
 
+int csandbox_may_read(const char *path) { return access(path, R_OK) == 0; }
+
 int csandbox_drop_groups(void) { return setgroups(0, NULL) < 0 ? -errno : 0; }
 
 int csandbox_file_kind(const char *path, uint32_t *uid, uint32_t *gid) {

@@ -1,5 +1,6 @@
-// System calls that no program in the sandbox needs, and that have led out of sandboxes: answered EPERM, by a filter.
-// It relies on no_new_privs. A deny list: what is not named here is judged by the namespaces and by Landlock.
+// Two filters of system calls, which rely on no_new_privs. The sandbox's is a deny list: what no program in there needs, and
+// has led out of sandboxes, is answered EPERM; the rest is judged by the namespaces and by Landlock. The gate's own is an
+// allow list: what it is made of is known.
 #define _GNU_SOURCE
 #include "inside.h"
 
@@ -9,8 +10,10 @@
 #include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <signal.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -100,5 +103,102 @@ int confine_seccomp(void) {
   filter[count++] = (struct sock_filter)ERROR(EPERM);
   struct sock_fprog program = {.len = (unsigned short)count, .filter = filter};
   FAIL_IF(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0, "seccomp");
+  return 0;
+}
+
+// MARK: the gate
+
+// What it does for each connection comes first: a kernel before 5.11 asks the filter each time. Later ones remember, for
+// each call that is allowed whatever its arguments are, that there is nothing to ask.
+static const uint32_t gate_calls[] = {
+#if defined(__x86_64__)
+    SYS_epoll_wait,
+#endif
+    SYS_epoll_pwait, SYS_recvfrom, SYS_sendto, SYS_epoll_ctl, SYS_close, SYS_accept4, SYS_setsockopt, SYS_getsockopt,
+    SYS_connect, SYS_getpeername, SYS_getsockname, SYS_shutdown, SYS_splice, SYS_write, SYS_read, SYS_futex, SYS_pipe2,
+    SYS_fcntl, SYS_recvmmsg, SYS_sendmmsg, SYS_recvmsg, SYS_sendmsg, SYS_clock_gettime,
+    // Memory, time, chance
+    SYS_brk, SYS_munmap, SYS_mremap, SYS_madvise, SYS_gettimeofday, SYS_clock_getres, SYS_nanosleep, SYS_clock_nanosleep,
+    SYS_getrandom,
+    // Threads and loops, which begin behind the filter
+    SYS_exit, SYS_exit_group, SYS_gettid, SYS_getpid, SYS_set_robust_list, SYS_rseq, SYS_sched_yield, SYS_sched_getaffinity,
+    SYS_sigaltstack, SYS_membarrier, SYS_epoll_create1, SYS_eventfd2, SYS_readv, SYS_writev, SYS_bind,
+    // Signals
+    SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigreturn, SYS_rt_sigtimedwait, SYS_restart_syscall,
+    // Files, where Landlock has the say
+    SYS_openat, SYS_newfstatat, SYS_fstat, SYS_statx, SYS_lseek, SYS_pread64, SYS_faccessat, 439 /* faccessat2 */,
+    // Who and where it is
+    SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_uname, SYS_sysinfo, SYS_ppoll,
+#if defined(__x86_64__)
+    SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_poll, SYS_time,
+#endif
+};
+// Of the one who looks after a sandbox: it waits for its first process, and takes its cgroup away.
+static const uint32_t supervisor_calls[] = {
+    SYS_wait4, SYS_waitid, SYS_unlinkat, SYS_getpgid, SYS_getppid,
+#if defined(__x86_64__)
+    SYS_rmdir, SYS_getpgrp,
+#endif
+};
+// Beside `denied`: it never starts a program. What asks for one of these is no longer the gate, and is ended.
+static const uint32_t intruder_calls[] = {SYS_execve, SYS_execveat};
+
+enum { GATE_FILTER_MAX = 512, FIRST_CALL_OF_5_1 = 403 };
+struct filter {
+  struct sock_filter steps[GATE_FILTER_MAX];
+  unsigned count;
+};
+
+static void add(struct filter *filter, const struct sock_filter *steps, size_t count) {
+  for (size_t i = 0; i < count; i++) filter->steps[filter->count++] = steps[i];
+}
+#define ADD(filter, ...)                                   \
+  do {                                                     \
+    const struct sock_filter steps_[] = {__VA_ARGS__};     \
+    add(filter, steps_, sizeof steps_ / sizeof *steps_);   \
+  } while (0)
+
+static void answer_each(struct filter *filter, const uint32_t *calls, size_t count, uint32_t answer) {
+  for (size_t i = 0; i < count; i++) ADD(filter, IF_EQUAL(calls[i], 0, 1), ANSWER(answer));
+}
+#define ANSWER_EACH(filter, calls, answer) answer_each(filter, calls, sizeof calls / sizeof *calls, answer)
+
+// Those that are allowed with some arguments alone. Each ends with an answer.
+static void add_by_argument(struct filter *filter, int supervises) {
+  uint32_t self = (uint32_t)getpid();
+  // Upstreams, name servers, and the list of interfaces; no unix socket: a container engine listens on one.
+  ADD(filter, IF_EQUAL(SYS_socket, 0, 8), LOAD_LOW(0), IF_EQUAL(AF_INET, 4, 0), IF_EQUAL(AF_INET6, 3, 0),
+      IF_EQUAL(AF_NETLINK, 0, 3), LOAD_LOW(2), IF_EQUAL(0 /* NETLINK_ROUTE */, 0, 1), ALLOW, ERROR(EPERM));
+  // A thread, never a process.
+  ADD(filter, IF_EQUAL(SYS_clone, 0, 4), LOAD_LOW(0), IF_ANY(CLONE_THREAD, 0, 1), ALLOW, ERROR(EPERM));
+  ADD(filter, IF_EQUAL(NR_CLONE3, 0, 1), ERROR(ENOSYS));
+  // No memory becomes code.
+  ADD(filter, IF_EQUAL(SYS_mmap, 1, 0), IF_EQUAL(SYS_mprotect, 0, 4), LOAD_LOW(2), IF_ANY(PROT_EXEC, 0, 1), ERROR(EPERM), ALLOW);
+  ADD(filter, IF_EQUAL(SYS_prctl, 0, 5), LOAD_LOW(0), IF_EQUAL(PR_SET_NAME, 1, 0), IF_EQUAL(0x53564d41 /* PR_SET_VMA */, 0, 1),
+      ALLOW, ERROR(EPERM));
+  // How it ends itself.
+  ADD(filter, IF_EQUAL(SYS_tgkill, 0, 4), LOAD_LOW(0), IF_EQUAL(self, 0, 1), ALLOW, ERROR(EPERM));
+  if (!supervises) return;
+  // It stops with its group, as the command did.
+  ADD(filter, IF_EQUAL(SYS_kill, 0, 5), LOAD_LOW(0), IF_EQUAL(0, 1, 0), IF_EQUAL(self, 0, 1), ALLOW, ERROR(EPERM));
+  ADD(filter, IF_EQUAL(SYS_ioctl, 0, 6), LOAD_LOW(1), IF_EQUAL(TIOCGPGRP, 2, 0), IF_EQUAL(TIOCSPGRP, 1, 0),
+      IF_EQUAL(TCGETS, 0, 1), ALLOW, ERROR(EPERM));
+}
+
+int confine_gate_seccomp(int supervises) {
+  struct filter filter = {.count = 0};
+  ADD(&filter, LOAD(arch), IF_EQUAL(ARCHITECTURE, 1, 0), ANSWER(SECCOMP_RET_KILL_PROCESS), LOAD(nr));
+  ANSWER_EACH(&filter, gate_calls, SECCOMP_RET_ALLOW);
+  if (supervises) ANSWER_EACH(&filter, supervisor_calls, SECCOMP_RET_ALLOW);
+  ANSWER_EACH(&filter, intruder_calls, SECCOMP_RET_KILL_PROCESS);
+  ANSWER_EACH(&filter, denied, SECCOMP_RET_KILL_PROCESS);
+  add_by_argument(&filter, supervises);
+  // A C library tries what is new, and does without where it is told that there is no such call.
+  ADD(&filter, BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, FIRST_CALL_OF_5_1, 0, 1), ERROR(ENOSYS), ERROR(EPERM));
+  struct sock_fprog program = {.len = (unsigned short)filter.count, .filter = filter.steps};
+  // No code of others runs in here that could look at what the processor guesses: that guard would cost each call.
+  long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);
+  if (result > 0) errno = ESRCH;
+  FAIL_IF(result != 0, "seccomp");
   return 0;
 }

@@ -154,6 +154,11 @@ final class Bench {
     }
   }
 
+  /// Whether the head of a plain HTTP request holds what stands for a credential.
+  func carries(_ placeholders: Placeholders) -> Bool {
+    !placeholders.isEmpty && placeholders.find(in: [Array(input[inputOffset..<(inputOffset + headLength)])]) != nil
+  }
+
   func writeResponse(keepAlive: Bool) {
     let bytes = answer
     toClient.reserveCapacity(toClient.count + bytes.count + Self.addedBytes)

@@ -54,6 +54,13 @@ extension Flow {
       guard isReportOnly else { return refuse(reason, conditions, line: rule?.line, detail: detail) }
       note(reason, line: rule?.line)
     }
+    // Also in report mode: it stands for a credential, which goes out over verified TLS alone.
+    if via == .http, bench?.carries(conditions.policy.placeholders) == true {
+      return refuse(
+        .secretRefused, conditions, line: rule?.line,
+        detail:
+          "It carries the placeholder of a credential, and credentials leave over verified TLS alone; ask by https")
+    }
     return takeToken(conditions)
   }
 
@@ -161,7 +168,8 @@ extension Reason {
   package var logEvent: LogEvent {
     switch self {
     case .rateLimited, .tooMany: .limited
-    case .resolveFailed, .connectFailed, .timeout, .upstreamUntrusted: .failed
+    case .resolveFailed, .connectFailed, .timeout, .upstreamUntrusted, .credentialFailed: .failed
+    case .secretRefused: .flagged
     default: .denied
     }
   }

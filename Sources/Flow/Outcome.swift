@@ -4,7 +4,7 @@ package import Policy
 package import Wire
 
 package enum LogEvent: String, Sendable {
-  case denied, limited, closed, failed, revoked, policy
+  case denied, limited, closed, failed, revoked, policy, flagged, credential
 }
 
 package struct Outcome: Sendable {

@@ -123,7 +123,7 @@ extension Reason {
     case .rateLimited, .tooMany: (429, "Too Many Requests")
     case .resolveFailed, .connectFailed, .upstreamUntrusted: (502, "Bad Gateway")
     case .timeout: (504, "Gateway Timeout")
-    case .shutdown, .logUnwritable: (503, "Service Unavailable")
+    case .shutdown, .logUnwritable, .credentialFailed: (503, "Service Unavailable")
     default: (403, "Denied by egress policy")
     }
   }
@@ -139,7 +139,7 @@ extension Reason {
     case .addressRefused: "destination_ip_prohibited"
     case .loop: "proxy_loop_detected"
     case .tooMany: "connection_limit_reached"
-    case .shutdown, .logUnwritable: "proxy_internal_error"
+    case .shutdown, .logUnwritable, .credentialFailed: "proxy_internal_error"
     default: "http_request_denied"
     }
   }
@@ -179,6 +179,7 @@ extension Reason {
     case .upstreamUntrusted: "The target's certificate could not be verified."
     case .contentRefused: "The policy refuses this content."
     case .secretRefused: "The request carries a secret that must not leave."
+    case .credentialFailed: "The gate has no valid credential for this target at the moment."
     case .shutdown: "The gate is shutting down."
     case .logUnwritable: "The gate cannot write its log, and lets nothing out unrecorded."
     }

@@ -53,10 +53,12 @@ extension Connection {
     (client.isReadable, client.isWritable) = (false, false)
     (upstream.isReadable, upstream.isWritable) = (false, false)
     (client.hasPeerEnded, upstream.hasPeerEnded) = (false, false)
+    filters = worker.filters(for: slot, keeping: filters)
     flow.touched(atMs: worker.conditions.nowMs)
     let progress = inspected.advance(turn)
     (up.moved, down.moved) = (inspected.bytesUp, inspected.bytesDown)
     for outcome in inspected.takeOutcomes() { record(outcome) }
+    for use in filters?.takeUses() ?? [] { worker.record(use, of: flow, id: id) }
     switch progress {
     case .waiting: break
     case .again: worker.loop.again(slot)
@@ -70,10 +72,9 @@ extension Connection {
       nowMs: worker.conditions.nowMs, nowNs: worker.conditions.nowNs, rule: flow.rule,
       headBytesMax: settings.limits.headBytes, headMs: settings.timeouts.headMs)
     turn.isReportOnly = flow.isReportOnly
-    turn.filters = worker.filters
-    turn.asker = slot
     turn.isDraining = worker.conditions.isDraining
     turn.isLogUnwritable = worker.conditions.isLogUnwritable
+    turn.filters = filters
     return turn
   }
 

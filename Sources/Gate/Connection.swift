@@ -30,6 +30,7 @@ struct Connection: ~Copyable {
   var down = Channel()
   /// What is inside, where the rule wants it looked at.
   var inspected: InspectedTunnel?
+  var filters: TunnelFilters?
   var phase = Phase.open
   var armedMs = UInt64.max
   var pacedUntilMs = UInt64.max

@@ -37,6 +37,7 @@ package enum ServerError: Error, CustomStringConvertible {
   case cannotOpenLog(String, SystemError)
   case cannotInspect(String)
   case cannotStart(SystemError)
+  case cannotConfine(SystemError)
 
   package var description: String {
     switch self {
@@ -47,6 +48,8 @@ package enum ServerError: Error, CustomStringConvertible {
       "cannot open the log \(path): \(error). Name a file that this user may write in `log: {file: …}`"
     case .cannotInspect(let why): "cannot inspect what the policy wants inspected: \(why)"
     case .cannotStart(let error): "cannot start: \(error)"
+    case .cannotConfine(let error):
+      "cannot give up what the gate does not need: \(error). Start it with --no-self-sandbox if that must be"
     }
   }
 }
@@ -57,6 +60,8 @@ package final class Server {
   private static let unwritableRoundMs = 200
   private static let hostsPath = "/etc/hosts"
   private static let hostsBytesMax = 4 << 20
+  /// Of files outside of the folders that a gate keeps when it confines itself.
+  static let replaced = "a file that was replaced since the start is read at the next start; what it said before holds"
 
   private let source: any PolicySource
   private let options: ServeOptions
@@ -84,18 +89,24 @@ package final class Server {
       for _ in 0..<workers { mailboxes.append(try Mailbox()) }
       shared = Shared(
         log: log, mailboxes: mailboxes, passwords: try PasswordVerifier(),
-        syntheticNames: SyntheticNames(policy.settings, listen: options.listen))
+        syntheticNames: SyntheticNames(policy.settings, listen: options.listen), credentials: GateCredentials(policy))
     } catch {
       throw .cannotOpenLog(logFile ?? "standard output", error)
     }
   }
 
+  /// Where lines go to: of the options, or of the policy; nil is standard output.
+  package var logFile: String? { options.logFile ?? policy.settings.log.file }
+
   /// Serves until a signal ends it. The exit status: 0, or 1 when log lines could not be written to the end.
-  package func run() throws(ServerError) -> Int32 {
+  /// `whenBound` is called with the listeners there and no thread started.
+  package func run(whenBound: () throws(ServerError) -> Void) throws(ServerError) -> Int32 {
     let signals: Signals
     do { signals = try Signals() } catch { throw .cannotStart(error) }
     ResourceLimits.raiseOpenFiles()
-    try start(try bindListeners())
+    let sockets = try bindListeners()
+    try whenBound()
+    try start(sockets)
     announce()
     serving: while true {
       switch signals.wait(timeoutMs: shared.log.isUnwritable ? Self.unwritableRoundMs : Self.roundMs) {
@@ -159,6 +170,7 @@ package final class Server {
 
   private func start(_ sockets: [[BoundSocket]]) throws(ServerError) {
     readHosts()
+    shared.credentials.take(policy, hosts: hosts, gate: gateAddresses())
     recordPolicy()
     do { try startThreads(sockets) } catch { throw .cannotStart(error) }
   }
@@ -225,6 +237,7 @@ package final class Server {
     policy = new
     inForce = newInForce
     readHosts()
+    shared.credentials.take(policy, hosts: hosts, gate: gateAddresses())
     recordPolicy()
     tellAll(.policy(inForce, gateAddresses(), hosts))
     Messages.say("policy \(policy.hash) is in force")
@@ -237,10 +250,17 @@ package final class Server {
     }
   }
 
+  /// Before this process gives up starting programs, and before it has threads.
+  package func keepPrograms() throws(ServerError) {
+    do throws(SystemError) { try shared.credentials.keepPrograms(policy) } catch { throw .cannotStart(error) }
+  }
+
   package func lookAround() {
     if shared.log.isUnwritable || shared.log.pendingBytes > 0 { retryLog() }
     readHosts()
-    tellAll(.surroundings(gateAddresses(), hosts))
+    let gate = gateAddresses()
+    shared.credentials.lookAround(hosts: hosts, gate: gate)
+    tellAll(.surroundings(gate, hosts))
   }
 
   private func retryLog() {
@@ -256,7 +276,10 @@ package final class Server {
     let stamp = FileStamp(path: Self.hostsPath)
     if stamp == hostsFile { return }
     hostsFile = stamp
-    guard let bytes = FileBytes.read(Self.hostsPath, bytesMax: Self.hostsBytesMax) else { return }
+    guard let bytes = FileBytes.read(Self.hostsPath, bytesMax: Self.hostsBytesMax) else {
+      if stamp != nil { Messages.warn("\(Self.hostsPath) cannot be read any more; \(Self.replaced)") }
+      return
+    }
     hosts = HostsTable.parse(bytes)
   }
 

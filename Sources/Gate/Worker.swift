@@ -2,7 +2,7 @@
 // What other threads want of it comes through its mailbox; nothing else is shared but the policy, the buckets and the log.
 import Flow
 import Intercept
-import Kernel
+package import Kernel
 package import Policy
 import Synchronization
 import Wire
@@ -11,6 +11,8 @@ package enum WorkerMessage: Sendable {
   case policy(PolicyInForce, GateAddresses, HostsTable)
   case surroundings(GateAddresses, HostsTable)
   case verified(VerifiedPassword)
+  /// What a session waited for is there, or cannot be had.
+  case wake(Slot)
   case drain
   case stop
 }
@@ -30,17 +32,19 @@ package final class Shared: Sendable {
   let mailboxes: [Mailbox<WorkerMessage>]
   let passwords: PasswordVerifier
   let syntheticNames: SyntheticNames
+  let credentials: GateCredentials
   private let connections = Atomic<Int>(0)
   private let nextId = Atomic<UInt64>(1)
 
   init(
     log: SharedAppendFile, mailboxes: [Mailbox<WorkerMessage>], passwords: PasswordVerifier,
-    syntheticNames: SyntheticNames
+    syntheticNames: SyntheticNames, credentials: GateCredentials
   ) {
     self.log = log
     self.mailboxes = mailboxes
     self.passwords = passwords
     self.syntheticNames = syntheticNames
+    self.credentials = credentials
   }
 
   var liveConnections: Int { connections.load(ordering: .relaxed) }
@@ -57,8 +61,6 @@ final class Worker: LoopDelegate {
   let shared: Shared
   let interceptTools = InterceptTools()
   private(set) var intercept: InterceptContexts?
-  /// What looks at requests beside the judge; nil where nothing does.
-  let filters: (any FilterSource)? = nil
   private let audit: AuditLog
   private let mailbox: Mailbox<WorkerMessage>
   /// SAFETY of `@exclusivity(unchecked)`: it is changed at the beginning of a turn and by mail, when no flow looks at it.
@@ -178,6 +180,17 @@ final class Worker: LoopDelegate {
     audit.record(outcome, of: flow, facts, policy: conditions.policy, wallMs: loop.wallMs)
   }
 
+  func record(_ use: CredentialUse, of flow: borrowing Flow, id: UInt64) {
+    audit.record(use, of: flow, id: id, policy: conditions.policy, wallMs: loop.wallMs)
+  }
+
+  /// For the requests of one tunnel: those that it has, until there is another policy.
+  func filters(for slot: Slot, keeping old: TunnelFilters?) -> TunnelFilters? {
+    if let old, old.isOf(conditions.policy) { return old }
+    let mailbox = mailbox
+    return TunnelFilters(conditions.policy, shared.credentials.store, keeping: old) { mailbox.post(.wake(slot)) }
+  }
+
   func record(_ outcome: NameOutcome, client: Client) {
     audit.record(outcome, client: client.name, policy: conditions.policy, wallMs: loop.wallMs)
   }
@@ -209,6 +222,7 @@ final class Worker: LoopDelegate {
         conditions.gate = gate
         names.replaceHosts(hosts)
       case .verified(let verified): deliver(verified)
+      case .wake(let slot): session(at: slot)?.resume()
       case .drain: drain()
       case .stop: stop()
       }
@@ -226,7 +240,7 @@ final class Worker: LoopDelegate {
     do throws(SystemError) {
       try names.replaceSettings(policy.settings)
     } catch {
-      Messages.warn("the resolver stays as it was: \(error)")
+      Messages.warn("the resolver stays as it was: \(error); \(Server.replaced)")
     }
     tellAll(.policyReplaced)
   }

@@ -41,7 +41,7 @@ package final class InterceptContexts: Sendable {
 
   func upstream(_ tls: UpstreamTLS) -> TLSContext? { upstreams[tls] }
 
-  private static func upstream(_ tls: UpstreamTLS) throws(TLSProblem) -> TLSContext {
+  static func upstream(_ tls: UpstreamTLS) throws(TLSProblem) -> TLSContext {
     let identity = tls.clientCertificate.map { ClientIdentity(certificate: $0.certificate.bytes, key: $0.key.bytes) }
     if let roots = tls.roots {
       return try TLSContext.upstream(roots: roots.bytes, rootsName: roots.path, identity: identity)

@@ -24,19 +24,21 @@ package struct Signals {
 
 package enum Threads {
   private final class Body {
+    let name: String
     let run: @Sendable () -> Void
-    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+    init(_ name: String, _ run: @escaping @Sendable () -> Void) { (self.name, self.run) = (name, run) }
   }
 
   /// A detached thread; it must not outlive what it uses, so it holds that itself.
   package static func start(name: String, _ run: @escaping @Sendable () -> Void) throws(SystemError) {
     // SAFETY: the body is retained here and released once, by the thread, or below if there is none.
-    let body = unsafe Unmanaged.passRetained(Body(run))
+    let body = unsafe Unmanaged.passRetained(Body(name, run))
     let result = unsafe clinux_thread_start(
-      name,
       { argument in
         guard let argument = unsafe argument else { return nil }
-        unsafe Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run()
+        let body = unsafe Unmanaged<Body>.fromOpaque(argument).takeRetainedValue()
+        unsafe clinux_thread_name(body.name)
+        body.run()
         return nil
       }, body.toOpaque())
     guard result < 0 else { return }
@@ -88,20 +90,39 @@ package enum InterfaceAddresses {
 package struct FileStamp: Equatable, Sendable {
   private let device: UInt64
   private let inode: UInt64
-  private let size: UInt64
+  package let size: UInt64
   private let modifiedNs: UInt64
 
   /// nil when there is no such file.
   package init?(path: String) {
+    unsafe self.init { unsafe clinux_file_stamp(path, $0) }
+  }
+
+  package init?(of descriptor: borrowing Descriptor) {
+    let raw = descriptor.raw
+    unsafe self.init { unsafe clinux_descriptor_stamp(raw, $0) }
+  }
+
+  private init?(_ read: (UnsafeMutablePointer<UInt64>?) -> CInt) {
     var stamp = [UInt64](repeating: 0, count: 4)
     // SAFETY: four words, as the call wants.
-    let result = unsafe stamp.withUnsafeMutableBufferPointer { unsafe clinux_file_stamp(path, $0.baseAddress) }
+    let result = unsafe stamp.withUnsafeMutableBufferPointer { unsafe read($0.baseAddress) }
     guard result == 0 else { return nil }
     (device, inode, size, modifiedNs) = (stamp[0], stamp[1], stamp[2], stamp[3])
   }
+
+  /// The same file, whatever it holds by now.
+  package func isSameFile(as other: FileStamp) -> Bool { device == other.device && inode == other.inode }
 }
 
 package enum FileBytes {
+  /// Fails where `read` would, and says why.
+  package static func require(_ path: String) throws(SystemError) {
+    let fd = unsafe clinux_open_read(path)
+    if fd < 0 { throw SystemError("open \(path)", code: -fd) }
+    _ = Descriptor(owning: fd)
+  }
+
   /// The whole of a small file; nil when it cannot be read or is larger.
   package static func read(_ path: String, bytesMax: Int) -> [UInt8]? {
     let fd = unsafe clinux_open_read(path)
@@ -129,6 +150,29 @@ package enum StandardError {
       let written = unsafe bytes.withUnsafeBytes { unsafe clinux_write(STDERR_FILENO, $0.baseAddress, $0.count) }
       if written <= 0 { return }
       bytes = bytes.dropFirst(written)
+    }
+  }
+}
+
+package enum StandardPipes {
+  /// The next bytes of standard input, at most `bytesMax`; empty at its end.
+  package static func read(bytesMax: Int) throws(SystemError) -> [UInt8] {
+    var chunk = [UInt8](repeating: 0, count: bytesMax)
+    // SAFETY: the chunk lives through the call and has room for its count.
+    let count = unsafe chunk.withUnsafeMutableBytes { unsafe clinux_read(STDIN_FILENO, $0.baseAddress, $0.count) }
+    if count < 0 { throw SystemError("read standard input", code: CInt(-count)) }
+    chunk.removeLast(bytesMax - count)
+    return chunk
+  }
+
+  /// All of `bytes` to standard output.
+  package static func write(_ bytes: [UInt8]) throws(SystemError) {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      // SAFETY: the slice's own memory for the time of the call.
+      let written = unsafe rest.withUnsafeBytes { unsafe clinux_write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+      if written <= 0 { throw SystemError("write standard output", code: CInt(-written)) }
+      rest = rest.dropFirst(written)
     }
   }
 }

@@ -45,6 +45,8 @@ package struct Credential: Hashable, Sendable {
 
   /// Variables of the gate that hold values: no child of it may see them.
   package var secretVariables: [String] { source.secretVariables }
+  package var secretFiles: [String] { source.secretFiles }
+  package var commands: [(words: [String], timeoutMs: UInt64)] { source.commands }
 }
 
 extension Credential.Source {
@@ -53,6 +55,22 @@ extension Credential.Source {
     case .env(let name): [name]
     case .oauth2(let grant): grant.clientSecret.secretVariables + (grant.refreshToken?.secretVariables ?? [])
     case .file, .command: []
+    }
+  }
+
+  fileprivate var secretFiles: [String] {
+    switch self {
+    case .file(let path): [path]
+    case .oauth2(let grant): grant.clientSecret.secretFiles + (grant.refreshToken?.secretFiles ?? [])
+    case .env, .command: []
+    }
+  }
+
+  fileprivate var commands: [(words: [String], timeoutMs: UInt64)] {
+    switch self {
+    case .command(let words, let timeoutMs): [(words, timeoutMs)]
+    case .oauth2(let grant): grant.clientSecret.commands + (grant.refreshToken?.commands ?? [])
+    case .file, .env: []
     }
   }
 

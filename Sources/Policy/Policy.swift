@@ -62,6 +62,7 @@ package final class Policy: Sendable {
   package let fallback: Client
   /// By name.
   package let credentials: [Credential]
+  package let placeholders: Placeholders
   private let bySource: [Client]
   private let byUser: [Client]
   private let byName: [String: Client]
@@ -74,6 +75,7 @@ package final class Policy: Sendable {
     logField = JSONText.field("policy", hash)
     self.settings = settings
     self.credentials = credentials.sorted { $0.name < $1.name }
+    placeholders = Placeholders(credentials)
     fallback = Client(ClientSpec(name: Self.fallbackName, network: network), inheriting: old?.fallback)
     var before: [String: Client] = [:]
     for client in old?.clients ?? [] { before[client.name] = client }

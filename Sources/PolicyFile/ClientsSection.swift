@@ -2,6 +2,7 @@
 // It relies on the caller to read password files; what stands in one is never printed.
 import Policy
 import Wire
+import YAML
 
 struct ClientsSection {
   let findings: Findings

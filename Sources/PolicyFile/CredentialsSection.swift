@@ -2,6 +2,7 @@
 // It relies on the gate to read the values: this file reads where they are, and never what they are.
 import Policy
 import Wire
+import YAML
 
 struct CredentialsSection {
   static let sources = ["file", "env", "command", "oauth2"]
@@ -173,8 +174,8 @@ struct SecretSource {
 
   private func readCommand(_ fields: Fields) -> Credential.Source? {
     let words = fields.list("command", example: "[/usr/bin/pass, show, github]").compactMap { node -> String? in
-      if case .scalar(let text, _) = node.content, !node.isNull, !text.utf8.contains(0) { return text }
-      findings.problem(node.mark, "a word of `command` is a text, not \(node.kindName)")
+      if case .scalar(let text, _) = node.content, !node.isNull, !text.isEmpty, !text.utf8.contains(0) { return text }
+      findings.problem(node.mark, "a word of `command` is a text that is not empty, not \(node.kindName)")
       return nil
     }
     guard let program = words.first else {

@@ -2,6 +2,7 @@
 // It relies on CredentialsSection having been read before, so that a name that is no credential is told at once.
 import Policy
 import Wire
+import YAML
 
 /// What stands at the top of the file and rules refer to.
 struct InspectionDefaults {

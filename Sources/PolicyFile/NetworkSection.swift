@@ -2,6 +2,7 @@
 // It relies on RuleText for hosts and ports, and on RuleChecks for what only the whole shows.
 import Policy
 import Wire
+import YAML
 
 struct NetworkSection {
   private enum Default: String, CaseIterable { case deny, allow }

@@ -2,6 +2,7 @@
 // It relies on one section reader a key; it opens no file, so that what it says of a text can be tested and fuzzed.
 package import Policy
 import Wire
+package import YAML
 
 package struct LoadedPolicy {
   /// Nil when there is a problem: a bad file never replaces a good policy.

@@ -2,6 +2,7 @@
 // It relies on looking up what could cover a pattern instead of comparing all pairs: ten thousand rules load at once.
 import Policy
 import Wire
+import YAML
 
 /// A rule and the place that a message about it names.
 struct Placed<Rule> {

@@ -2,6 +2,7 @@
 // It relies on Wire for names and addresses: what stands here is what a request's target is compared with.
 import Policy
 import Wire
+import YAML
 
 struct RuleText: Hashable, Sendable {
   var pattern: HostPattern

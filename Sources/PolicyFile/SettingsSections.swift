@@ -2,6 +2,7 @@
 // It relies on the bounds here: a value outside of them would break the gate or mean nothing.
 import Policy
 import Wire
+import YAML
 
 struct SettingsSections {
   let findings: Findings

@@ -42,7 +42,18 @@ package struct CgroupSpec: Equatable, Sendable {
     guard unsafe access("\(base)/cgroup.procs", W_OK) == 0, unsafe access(base, W_OK) == 0 else {
       throw LaunchFailure("process_limits: the cgroup \(base) is not delegated to this user; \(remedy)")
     }
-    return base
+    return isRoot && isTopOfAll(base) ? "\(base)/\(shared)" : base
+  }
+
+  /// Of all runs of root: the top of all lets nobody remove a cgroup without CAP_DAC_OVERRIDE, which the gate gives up.
+  private static let shared = "sluice"
+
+  private static func isTopOfAll(_ path: String) -> Bool { HostFile.kind("\(path)/cgroup.type") == .missing }
+
+  /// Where `base` itself has to be made, and its controllers come from.
+  var top: String? {
+    let top = String(base.dropLast(Self.shared.count + 1))
+    return SandboxUser.isRoot && base.hasSuffix("/\(Self.shared)") && Self.isTopOfAll(top) ? top : nil
   }
 
   static let remedy =
@@ -59,6 +70,10 @@ package final class Cgroup {
 
   init(_ spec: CgroupSpec) throws(LaunchFailure) {
     self.spec = spec
+    if let top = spec.top {
+      try write("\(top)/cgroup.subtree_control", spec.controllers.map { "+\($0)" }.joined(separator: " "))
+      guard HostFile.makeFolder(spec.base, mode: 0o755) else { throw failure("mkdir", EACCES) }
+    }
     unsafe csandbox_sweep(spec.base, "sluice-")
     try enableControllers()
     guard HostFile.makeFolder(spec.path) else { throw failure("mkdir", EACCES) }

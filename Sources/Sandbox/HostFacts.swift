@@ -102,9 +102,20 @@ package enum HostFile {
     unsafe text { unsafe csandbox_real_path(path, $0, $1) }
   }
 
-  package static func makeFolder(_ path: String) -> Bool {
-    unsafe csandbox_make_folder(path, 0o700) == 0 || kind(path) == .folder
+  /// Whether this user may, whatever the process has confined itself to.
+  package static func mayRead(_ path: String) -> Bool { unsafe csandbox_may_read(path) != 0 }
+
+  package static func makeFolder(_ path: String, mode: UInt32 = 0o700) -> Bool {
+    unsafe csandbox_make_folder(path, mode) == 0 || kind(path) == .folder
   }
+
+  /// A new one that is the user's alone.
+  package static func makeFolder(_ path: String, of user: SandboxUser) -> Bool {
+    unsafe csandbox_make_folder_of(path, user.uid, user.gid) == 0
+  }
+
+  /// An empty one.
+  package static func removeFolder(_ path: String) { _ = unsafe csandbox_remove_folder(path) }
 
   /// SAFETY: `ask` writes no more than the room it is told, and answers how much of it.
   private static func text(_ ask: (UnsafeMutablePointer<CChar>, Int) -> Int) -> String? {

@@ -6,6 +6,8 @@ package import Kernel
 /// What comes from inside.
 package enum SandboxEvent: Equatable, Sendable {
   case ready
+  /// Where each probe is to tell.
+  case probed(Probe, holds: Bool)
   case stopped
   /// The command's exit status, or 128 and the signal.
   case exited(Int32)
@@ -19,8 +21,10 @@ package struct Launched: ~Copyable {
   private let plan: Plan
   private let origin: [Int]
   private let cgroup: Cgroup?
+  private let reportsProbes: Bool
 
-  package init(_ plan: Plan) throws(LaunchFailure) {
+  /// With `reportsProbes` a probe that got through is an event like one that held, and not a failure.
+  package init(_ plan: Plan, reportsProbes: Bool = false) throws(LaunchFailure) {
     var cgroup: Cgroup?
     if let spec = plan.cgroup { cgroup = try Cgroup(spec) }
     // No text at all where there is no cgroup.
@@ -35,7 +39,8 @@ package struct Launched: ~Copyable {
           var plain = unsafe csandbox_plan(
             namespaces: compiled.namespaces, uid: compiled.uid, gid: compiled.gid,
             denies_setgroups: plan.user.isOther ? 0 : 1, count: UInt32(steps.count), steps: steps.baseAddress,
-            texts: texts.baseAddress, cgroup_procs: processes.isEmpty ? nil : processes.baseAddress)
+            texts: texts.baseAddress, cgroup_procs: processes.isEmpty ? nil : processes.baseAddress,
+            reports_probes: reportsProbes ? 1 : 0)
           return unsafe csandbox_launch(&plain, &control, &stage)
         }
       }
@@ -48,6 +53,7 @@ package struct Launched: ~Copyable {
     self.pid = pid
     self.cgroup = cgroup
     self.plan = plan
+    self.reportsProbes = reportsProbes
     origin = compiled.origin
     self.control = Descriptor(owning: control)
   }
@@ -87,6 +93,10 @@ package struct Launched: ~Copyable {
     case CSANDBOX_READY.rawValue: return .ready
     case CSANDBOX_STOPPED.rawValue: return .stopped
     case CSANDBOX_EXITED.rawValue: return .exited(message.code)
+    case CSANDBOX_HELD.rawValue,
+      CSANDBOX_BROKEN.rawValue where reportsProbes:
+      guard case .probe(let probe) = step(message) else { throw failure(message) }
+      return .probed(probe, holds: message.kind == CSANDBOX_HELD.rawValue)
     default: throw failure(message)
     }
   }
@@ -122,9 +132,17 @@ package struct Launched: ~Copyable {
     return got < 0 ? nil : (message, Int(count))
   }
 
+  private func number(_ message: csandbox_message) -> Int {
+    origin.indices.contains(Int(message.step)) ? origin[Int(message.step)] : Int(message.step)
+  }
+
+  private func step(_ message: csandbox_message) -> Step? {
+    let number = number(message)
+    return plan.steps.indices.contains(number) ? plan.steps[number] : nil
+  }
+
   private func failure(_ message: csandbox_message) -> LaunchFailure {
-    let number = origin.indices.contains(Int(message.step)) ? origin[Int(message.step)] : Int(message.step)
-    let step = plan.steps.indices.contains(number) ? plan.steps[number] : nil
+    let (number, step) = (number(message), step(message))
     if message.kind == CSANDBOX_BROKEN.rawValue {
       return LaunchFailure("BROKEN, the command was not started: \(step.map { "\($0)" } ?? "a probe")")
     }

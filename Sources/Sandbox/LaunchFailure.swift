@@ -20,7 +20,7 @@ package struct LaunchFailure: Error, CustomStringConvertible {
     return LaunchFailure("\(error)\(remedy.map { "\n  \($0)" } ?? "")")
   }
 
-  private static func namespaces(_ code: CInt) -> String? {
+  static func namespaces(_ code: CInt) -> String? {
     switch code {
     case EPERM:
       "no user namespace for this user here: in a container, allow them (docker run --security-opt seccomp=unconfined); "
@@ -31,22 +31,25 @@ package struct LaunchFailure: Error, CustomStringConvertible {
     }
   }
 
+  static let capabilitiesRemedy =
+    "the namespace came without its capabilities: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or a profile "
+    + "for sluice with `userns,`"
+  static let processesRemedy =
+    "a new /proc is refused where a container has masked its own: docker run --security-opt systempaths=unconfined"
+  static let landlockRemedy = "this kernel has no Landlock: it takes 5.13, and `landlock` in lsm="
+
   private static func maps(_ code: CInt) -> String? {
     code == EPERM ? "this user may not map its own id: a container or a security module forbids it" : nil
   }
 
   private static func remedy(_ step: Step, _ code: CInt) -> String? {
     switch (step, code) {
-    case (.hostName, EPERM), (.loopbackUp, EPERM):
-      "the namespace came without its capabilities: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or a profile "
-        + "for sluice with `userns,`"
-    case (.processes, EPERM):
-      "a new /proc is refused where a container has masked its own: docker run --security-opt systempaths=unconfined"
+    case (.hostName, EPERM), (.loopbackUp, EPERM): capabilitiesRemedy
+    case (.processes, EPERM): processesRemedy
     case (.setting, EROFS): "/proc/sys is read-only: a container masks it"
     case (.enterRoot, EINVAL), (.newRoot, EINVAL): "the root of this system cannot be left (an initramfs)"
     case (.bind, EACCES): "who the command runs as cannot reach it: another --workspace, or as root another --user"
-    case (.landlock, ENOSYS), (.landlock, EOPNOTSUPP):
-      "this kernel has no Landlock: it takes 5.13, and `landlock` in lsm="
+    case (.landlock, ENOSYS), (.landlock, EOPNOTSUPP): landlockRemedy
     case (.execute(let command, _), ENOENT):
       "no \(command.first ?? "") in the sandbox: it sees /usr and the workspace; add a folder with --read-only"
     default: nil

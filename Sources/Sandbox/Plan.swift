@@ -105,7 +105,8 @@ package struct Plan: Equatable, Sendable {
     return nil
   }
 
-  package var hasProbes: Bool { steps.contains { if case .probe = $0 { true } else { false } } }
+  package var probeCount: Int { steps.count { if case .probe = $0 { true } else { false } } }
+  package var hasProbes: Bool { probeCount > 0 }
 
   package var text: String {
     steps.enumerated().map { "\($0.offset + 1). \($0.element)\n" }.joined()

@@ -38,7 +38,7 @@ package struct Supervisor: ~Copyable {
         case .exited(let status): return status
         case .gone: return 128 + SIGKILL
         case .stopped: stop(with: sandbox)
-        case .ready: break
+        case .ready, .probed: break
         }
       default: break
       }

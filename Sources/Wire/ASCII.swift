@@ -33,7 +33,7 @@ extension UInt8 {
   var isBlank: Bool { self == .space || self == .tab }
 
   @inline(__always)
-  var hexValue: UInt8? {
+  package var hexValue: UInt8? {
     if isDigit { return self &- 0x30 }
     let letter = (self | 0x20) &- 0x61
     return letter < 6 ? letter &+ 10 : nil

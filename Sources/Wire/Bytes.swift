@@ -97,7 +97,7 @@ extension Span where Element == UInt8 {
     return index
   }
 
-  func firstIndex(of byte: UInt8, in range: Range<Int>) -> Int? {
+  package func firstIndex(of byte: UInt8, in range: Range<Int>) -> Int? {
     precondition(range.lowerBound >= 0 && range.upperBound <= count, "a scan stays within the bytes it was given")
     var index = range.lowerBound
     while index + 8 <= range.upperBound {

@@ -37,6 +37,18 @@ package enum JSONText {
     out.append(UInt8(ascii: "\""))
   }
 
+  /// A whole object of texts.
+  package static func object(_ pairs: [(name: String, value: String)]) -> String {
+    var out: [UInt8] = []
+    for (index, pair) in pairs.enumerated() {
+      out.append(UInt8(ascii: index == 0 ? "{" : ","))
+      appendString(pair.name, to: &out)
+      out.append(UInt8(ascii: ":"))
+      appendString(pair.value, to: &out)
+    }
+    return pairs.isEmpty ? "{}" : String(decoding: out, as: UTF8.self) + "}"
+  }
+
   /// A further field of an object, for what is said again and again.
   package static func field(_ name: StaticString, _ text: String) -> [UInt8] {
     var out = [UInt8](",".utf8)

@@ -1,7 +1,7 @@
-// The A-label form of a Unicode host name, to be printed in an error message and never to be judged or dialled.
+// The A-label form of a Unicode host name and back, to be printed and compared for a reader, never to be judged or dialled.
 // It relies on RFC 3492 alone: mapping is lower-casing and the dots of RFC 3490, not the whole of UTS 46.
 
-enum Punycode {
+package enum Punycode {
   /// The name with each Unicode label encoded, or nil where it is not valid UTF-8, not a name then either, or where
   /// simple lower-casing would print another A-label than UTS 46 does (decomposed letters need normalisation).
   static func asciiHost(_ text: Span<UInt8>) -> String? {
@@ -27,6 +27,50 @@ enum Punycode {
     // A name that would be refused again is no advice.
     guard let checked = try? HostName(name) else { return nil }
     return checked.description
+  }
+
+  /// What an A-label shows, from what stands behind its `xn--` (RFC 3492 section 6.2); nil where that is not Punycode.
+  package static func decode(_ text: [UInt8]) -> String? {
+    guard text.count <= 59, text.allSatisfy({ $0 < 0x80 }) else { return nil }
+    let hyphen = text.lastIndex(of: UInt8(ascii: "-"))
+    var scalars = hyphen.map { text[..<$0].map { Unicode.Scalar($0) } } ?? []
+    var (value, place, bias): (UInt32, UInt32, UInt32) = (0x80, 0, 72)
+    var index = hyphen.map { $0 + 1 } ?? 0
+    while index < text.count {
+      let before = place
+      var (weight, position): (UInt32, UInt32) = (1, 36)
+      while true {
+        guard index < text.count, let digit = digitValue(text[index]) else { return nil }
+        index += 1
+        let (product, overflow) = digit.multipliedReportingOverflow(by: weight)
+        let (sum, carry) = place.addingReportingOverflow(product)
+        if overflow || carry { return nil }
+        place = sum
+        let threshold = position <= bias ? 1 : min(position - bias, 26)
+        if digit < threshold { break }
+        let (heavier, tooHeavy) = weight.multipliedReportingOverflow(by: 36 - threshold)
+        if tooHeavy { return nil }
+        weight = heavier
+        position += 36
+      }
+      let points = UInt32(scalars.count + 1)
+      bias = adapted(place - before, points: points, isFirst: before == 0)
+      let (next, overflow) = value.addingReportingOverflow(place / points)
+      guard !overflow, let scalar = Unicode.Scalar(next) else { return nil }
+      value = next
+      place %= points
+      scalars.insert(scalar, at: Int(place))
+      place += 1
+    }
+    var decoded = ""
+    decoded.unicodeScalars.append(contentsOf: scalars)
+    return decoded
+  }
+
+  private static func digitValue(_ byte: UInt8) -> UInt32? {
+    if byte.isDigit { return UInt32(byte) - 0x30 + 26 }
+    let letter = byte.lowercased &- 0x61
+    return letter < 26 ? UInt32(letter) : nil
   }
 
   private static func encode(_ label: [Unicode.Scalar]) -> String? {

@@ -152,15 +152,5 @@ struct Explanation {
     return ([isAllowed ? "allow" : "refuse", "\(target)"] + details).joined(separator: " ")
   }
 
-  var json: String {
-    var line: [UInt8] = []
-    let pairs = [("target", "\(target)"), ("verdict", isAllowed ? "allow" : "refuse")] + facts
-    for (index, pair) in pairs.enumerated() {
-      line += Array((index == 0 ? "{" : ",").utf8)
-      JSONText.appendString(pair.0, to: &line)
-      line.append(UInt8(ascii: ":"))
-      JSONText.appendString(pair.1, to: &line)
-    }
-    return String(decoding: line, as: UTF8.self) + "}"
-  }
+  var json: String { JSONText.object([("target", "\(target)"), ("verdict", isAllowed ? "allow" : "refuse")] + facts) }
 }

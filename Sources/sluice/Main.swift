@@ -8,5 +8,9 @@ struct Sluice: ParsableCommand {
     commandName: "sluice",
     abstract: "An egress gate for AI-agent sandboxes: lets out what the policy names, writes down the rest.",
     version: "0.1.0",
-    subcommands: [Serve.self, Run.self, Check.self, RedirectCommand.self, CACommand.self])
+    subcommands: [
+      Serve.self, Run.self, Check.self, RedirectCommand.self, CACommand.self, Doctor.self, Clean.self, DiffCommand.self,
+      TestCommand.self, LogCommand.self,
+      Learn.self, Top.self,
+    ])
 }

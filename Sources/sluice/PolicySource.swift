@@ -1,40 +1,114 @@
 // The policy file on disk: read whole, with the password files that it names, and what is wrong with it said.
 // It relies on PolicyFile for the meaning; a file that cannot be read is a problem like any other.
 import Gate
+import Intercept
 import Kernel
 import Policy
 import PolicyFile
+import Sandbox
+import YAML
 
 enum PolicyOnDisk {
   private static let policyBytesMax = 16 << 20
   private static let passwordBytesMax = 1 << 20
 
-  /// Says what is wrong with the file, or only doubtful; nil when it is no policy.
-  static func load(_ path: String, inheriting old: Policy? = nil, sandbox: String? = nil) -> Policy? {
-    guard let bytes = FileBytes.read(path, bytesMax: policyBytesMax) else {
+  /// Says what is wrong with the file, or only doubtful; nil when it is no policy. `read` is told of each file that was
+  /// opened for it, and whether that went well.
+  static func load(
+    _ path: String, inheriting old: Policy? = nil, sandbox: String? = nil,
+    read: @escaping (String, Bool) -> Void = { _, _ in }
+  ) -> Policy? {
+    let bytes = FileBytes.read(path, bytesMax: policyBytesMax)
+    read(path, bytes != nil)
+    guard let bytes else {
       Messages.say("\(path): cannot be read (it must exist, be readable, and be at most 16 MiB)")
       return nil
     }
     let loaded = PolicyFile.parse(
       bytes: bytes, name: path, inheriting: old, sandbox: sandbox, nowUnix: Clock.wallMs() / 1000
-    ) { path in FileBytes.read(path, bytesMax: passwordBytesMax) }
+    ) { path in
+      let bytes = FileBytes.read(path, bytesMax: passwordBytesMax)
+      read(path, bytes != nil)
+      return bytes
+    }
     for warning in loaded.warnings { Messages.say(warning.asWarning) }
     for problem in loaded.problems { Messages.say("\(problem)") }
     return loaded.policy
   }
 }
 
-/// The policy file of a running gate.
-struct FilePolicySource: PolicySource {
-  let path: String?
+/// The policy file of a running gate. Of the main thread alone.
+final class FilePolicySource: PolicySource {
+  private let path: String?
   /// The one sandbox that the gate serves, where it is a part of `sluice run`.
-  var sandbox: String?
+  private let sandbox: String?
+  private var files: Set<String> = []
+  private var isConfined = false
+  private var policy: Policy?
+
+  init(path: String?, sandbox: String? = nil) {
+    self.path = path
+    self.sandbox = sandbox
+  }
+
+  /// Gives up all that the gate does not need, and says what the kernel cannot hold. What was read up to now can be read
+  /// again, where it stands.
+  func confine(log: String?) throws(ServerError) {
+    files.formUnion(policy?.filesReadLater ?? [])
+    let confinement = SelfConfinement.serving(read: files.sorted(), log: log, folder: SelfConfinement.folders)
+    for right in confinement.broad { Messages.warn("a gate that confines itself still \(right)") }
+    try confinement.enterOrFail()
+    isConfined = true
+  }
 
   func load(replacing old: Policy?) -> Policy? {
     guard let path else {
       if old == nil { Messages.warn("no --policy: everything is denied. Write one and start with --policy FILE") }
       return Policy.denyAll(clients: sandbox.map { [$0] } ?? [])
     }
-    return PolicyOnDisk.load(path, inheriting: old, sandbox: sandbox)
+    let loaded = PolicyOnDisk.load(path, inheriting: old, sandbox: sandbox) { self.note($0, wasRead: $1) }
+    policy = loaded ?? policy
+    return loaded
+  }
+
+  private func note(_ file: String, wasRead: Bool) {
+    if wasRead {
+      files.insert(file)
+    } else if isConfined, HostFile.mayRead(file) {
+      // Landlock refuses to open it, not to look.
+      Messages.say(
+        "\(file): this gate has confined itself to the folders that it read from at its start; restart it to use this file"
+      )
+    }
+  }
+}
+
+extension Policy {
+  /// What is read while the gate serves: values of credentials, the CA at a reload, the system's roots.
+  var filesReadLater: [String] {
+    var files = credentials.flatMap(\.secretFiles)
+    if !inspectedTLS.isEmpty {
+      // Where the CA has no place, the gate does not start at all.
+      if let folder = try? InspectionSetup.folder(self) { files.append(folder.keyFile) }
+      if let roots = SystemRoots.path { files.append(roots) }
+    }
+    return files
+  }
+}
+
+extension SelfConfinement {
+  func enterOrFail() throws(ServerError) {
+    do throws(SystemError) {
+      let lacks = try enter()
+      if !lacks.isEmpty {
+        Messages.warn("the gate confines itself as far as this kernel can: \(lacks.joined(separator: "; "))")
+      }
+    } catch {
+      throw .cannotConfine(error)
+    }
+  }
+
+  static func sayOff() {
+    Messages.warn("--no-self-sandbox: the gate keeps every right of its user on this machine")
   }
 }

@@ -56,6 +56,10 @@ struct Run: ParsableCommand {
       "How process_limits are held: `cgroup` (the default), or `best-effort` by rlimits, which says what it does not.")
   var limits = LimitsMode.cgroup
   @Flag(name: .customLong("no-probe"), help: "Start the command without trying the walls first.") var noProbe = false
+  @Flag(
+    name: .customLong("no-self-sandbox"),
+    help: "The gate itself, which is outside of the sandbox, keeps every right of yours: for debuggers.")
+  var noSelfSandbox = false
   @Flag(name: .customLong("print-plan"), help: "Print the steps, and do nothing.") var printPlan = false
   @Argument(parsing: .postTerminator, help: "The command and its arguments, behind --.") var command: [String] = []
 
@@ -111,6 +115,12 @@ struct Run: ParsableCommand {
       ServeOptions(
         workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile,
         explainsDenials: trust.bundle != nil))
+    if noSelfSandbox {
+      SelfConfinement.sayOff()
+    } else {
+      try server.keepPrograms()
+      try SelfConfinement.supervising(cgroup: plan.cgroup, read: loaded.filesReadLater).enterOrFail()
+    }
     try server.start(adopting: sockets)
     if plan.hasProbes { try sandbox.probe() }
     try sandbox.awaitReady()
@@ -167,7 +177,7 @@ private struct LoadedPolicySource: PolicySource {
 }
 
 extension BoundSocket {
-  fileprivate init(_ spec: ListenerSpec, raw: CInt, sandbox: String) {
+  init(_ spec: ListenerSpec, raw: CInt, sandbox: String) {
     let door: Door =
       switch spec.purpose {
       case .proxy: .connect

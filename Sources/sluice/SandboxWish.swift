@@ -21,10 +21,12 @@ struct SandboxWish {
   func plan(isForeground: Bool, canaries: [Probe]) throws(LaunchFailure) -> Plan {
     let workspace = try workspace()
     let user = try user(workspace: workspace)
+    let secrets = SandboxSecrets(credentials: policy.credentials)
     var wanted = SandboxOptions(
       command: options.command,
       environment: SandboxEnvironment.make(
-        more: options.env, trustsGate: trust != nil, value: Environment.value), workspace: workspace,
+        more: try secrets.environment(options.env), trustsGate: trust != nil, value: Environment.value),
+      workspace: workspace,
       user: user)
     wanted.hostName = options.name
     wanted.trust = trust.map {
@@ -33,6 +35,7 @@ struct SandboxWish {
     wanted.ports = ports()
     wanted.readOnly = try options.readOnly.map { path throws(LaunchFailure) in try further(path, "--read-only") }
     wanted.readWrite = try options.readWrite.map { path throws(LaunchFailure) in try further(path, "--read-write") }
+    try secrets.checkFiles(shown: [workspace] + wanted.readOnly + wanted.readWrite)
     try hold(policy.settings.process, in: &wanted)
     wanted.protected = try protected(workspace: workspace)
     wanted.isForeground = isForeground

@@ -4,6 +4,7 @@ import ArgumentParser
 import Gate
 import Policy
 import PolicyFile
+import Sandbox
 
 struct Serve: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -12,6 +13,9 @@ struct Serve: ParsableCommand {
       Lets out what the policy names, refuses and logs everything else. Point clients at it with
       HTTPS_PROXY=http://127.0.0.1:3128 (and HTTP_PROXY). SIGHUP reloads the policy and reopens the log,
       SIGTERM drains and ends. Without --policy everything is denied.
+
+      Once it listens, the gate gives up what it does not need: capabilities, files
+      beyond the folders of its policy and log, and system calls (docs/sandbox.md).
       """)
 
   @Option(help: "The policy file (YAML).") var policy: String?
@@ -28,6 +32,10 @@ struct Serve: ParsableCommand {
     name: .customLong("listen-dns"),
     help: "ADDRESS:PORT to answer DNS on, UDP and TCP, in place of `listen.dns`. May repeat.")
   var listenDNS: [String] = []
+  @Flag(
+    name: .customLong("no-self-sandbox"),
+    help: "The gate keeps every right of its user: for debuggers, or where its own files must move about.")
+  var noSelfSandbox = false
 
   func validate() throws {
     if let workers, !(1...1024).contains(workers) { throw ValidationError("--workers takes a number from 1 to 1024.") }
@@ -41,7 +49,11 @@ struct Serve: ParsableCommand {
     let source = FilePolicySource(path: policy)
     do {
       let server = try Server(source, ServeOptions(workers: workers, listen: listen))
-      let status = try server.run()
+      let status = try server.run { () throws(ServerError) in
+        if noSelfSandbox { return SelfConfinement.sayOff() }
+        try server.keepPrograms()
+        try source.confine(log: server.logFile)
+      }
       if status != 0 { throw ExitCode(status) }
     } catch let error as ServerError {
       Messages.say("\(error)")

@@ -4,6 +4,7 @@ import Policy
 import PolicyFile
 import Testing
 import Wire
+import YAML
 
 private func load(_ text: String, files: [String: String] = [:]) -> LoadedPolicy {
   PolicyFile.parse(bytes: Array(text.utf8), name: "p.yaml", nowUnix: 1_800_000_000) { path in

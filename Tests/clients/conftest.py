@@ -10,10 +10,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from gate import Gate, Names, Upstream  # noqa: E402
 from packets import Packets  # noqa: E402
+from sandbox import Place  # noqa: E402
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "figures: holds times or memory of the gate, which a sanitizer changes")
+    config.addinivalue_line("markers", "confined: of a gate that confines itself, which one with a sanitizer in it cannot")
 
 
 @pytest.fixture
@@ -58,7 +60,8 @@ class Certificates:
     def __init__(self, folder):
         self.ca, self.key, self.cert = folder / "ca.pem", folder / "key.pem", folder / "cert.pem"
         ca_key, request, extensions = folder / "ca.key", folder / "request", folder / "extensions"
-        extensions.write_text("subjectAltName=DNS:allowed.test,DNS:refused.test,DNS:git.test,DNS:*.wild.test\n")
+        extensions.write_text("subjectAltName=DNS:allowed.test,DNS:refused.test,DNS:git.test,DNS:*.wild.test,"
+                              "DNS:api.model.example,DNS:git.example,DNS:index.example\n")
 
         def openssl(*arguments):
             subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
@@ -184,3 +187,19 @@ def small_disk(tmp_path):
         pytest.skip("mounting a tmpfs needs root")
     yield SmallDisk(place)
     subprocess.run(["umount", "-l", place], check=True)
+
+
+def started_by(*who):
+    """A place for `sluice run`, in which nothing is left of it."""
+    @pytest.fixture(params=who)
+    def place(request, names):
+        place = Place(request.param, names)
+        yield place
+        try:
+            place.leaves_nothing()
+        finally:
+            place.close()
+    return place
+
+
+place, user_place, root_place = started_by("root", "user"), started_by("user"), started_by("root")

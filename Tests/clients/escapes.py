@@ -1,6 +1,6 @@
 """Tries to get out of wherever it runs, and prints HELD or BROKEN for each way. Facts of the host come as JSON.
 
-It runs by itself, with the standard library alone: `python3 escapes.py FILE`."""
+It runs by itself, with the standard library alone: `python3 escapes.py FILE [NAME …]`; without names it tries all."""
 import ctypes
 import errno
 import fcntl
@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -67,6 +68,39 @@ def a_secret_by_a_symbolic_link_in_the_workspace():
 
 
 @probe
+def a_race_of_symbolic_links_in_the_workspace():
+    """A name that is now a file and now a link out of the workspace, while it is opened."""
+    here = os.path.join(facts["workspace"], f"race{os.getpid()}")
+    names = [f"{here}-{kind}" for kind in ("a", "b")]
+    is_over = threading.Event()
+
+    def swap():
+        while not is_over.is_set():
+            open(names[0], "w").close()
+            os.rename(names[0], here)
+            os.symlink(facts["secret"], names[1])
+            os.rename(names[1], here)
+
+    open(here, "w").close()
+    racer = threading.Thread(target=swap)
+    racer.start()
+    try:
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            try:
+                with open(here, "rb") as file:
+                    if file.read(100):
+                        return True
+            except OSError:
+                continue
+        return False
+    finally:
+        is_over.set()
+        racer.join()
+        os.unlink(here)
+
+
+@probe
 def the_home_of_the_caller():
     return reads(facts["home"] + "/.netrc")
 
@@ -97,7 +131,7 @@ def the_root_of_process_1():
 
 
 @probe
-def the_memory_of_process_1():
+def the_environment_of_process_1():
     return reads("/proc/1/environ")
 
 
@@ -217,32 +251,74 @@ def udp_to_the_loopback_of_the_host():
 
 
 @probe
-def an_address_of_the_host():
-    return answers(socket.AF_INET, socket.SOCK_STREAM, (facts["address"], facts["any"]))
+def a_private_address():
+    return answers(socket.AF_INET, socket.SOCK_STREAM, (facts["private"], facts["any"]))
 
 
 @probe
-def a_resolver_of_the_host():
-    query = b"\x12\x34\x01\0\0\1\0\0\0\0\0\0\4leak\4test\0\0\1\0\1"
-    for port in (facts["dns"], 53):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(2)
-            sock.connect(("127.0.0.1", port))
-            sock.send(query)
-            try:
-                if sock.recv(1000)[6:8] != b"\0\0":
-                    return True
-            except OSError:
-                continue
+def the_metadata_address():
+    return answers(socket.AF_INET, socket.SOCK_STREAM, (facts["metadata"], 80))
+
+
+@probe
+def an_ipv6_link_local_address():
+    for number, _ in socket.if_nameindex():
+        try:
+            if answers(socket.AF_INET6, socket.SOCK_STREAM, (facts["link_local"], facts["any6"], 0, number)):
+                return True
+        except OSError:
+            continue
     return False
 
 
 @probe
+def an_address_of_the_internet():
+    return answers(socket.AF_INET, socket.SOCK_STREAM, (facts["internet"], facts["any"]))
+
+
+@probe
+def port_443_of_an_address_of_the_internet():
+    return answers(socket.AF_INET, socket.SOCK_STREAM, (facts["internet"], 443))
+
+
+@probe
+def udp_to_the_internet():
+    return any(answers(socket.AF_INET, socket.SOCK_DGRAM, (facts["internet"], port)) for port in (443, facts["any_udp"]))
+
+
+def resolves(address, port):
+    """Whether a question is answered with an address."""
+    query = b"\x12\x34\x01\0\0\1\0\0\0\0\0\0\4leak\4test\0\0\1\0\1"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(2)
+        sock.connect((address, port))
+        sock.send(query)
+        return sock.recv(1000)[6:8] != b"\0\0"
+
+
+@probe
+def a_resolver_of_the_host():
+    return resolves("127.0.0.1", facts["dns"])
+
+
+@probe
+def a_resolver_of_the_internet():
+    return resolves(facts["internet"], 53)
+
+
+@probe
 def a_name_that_no_rule_allows():
+    """By the proxy, as the variables say."""
     with socket.create_connection(("127.0.0.1", 3128), 5) as sock:
         target = f"refused.test:{facts['tcp']}"
         sock.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
         return sock.recv(100).startswith(b"HTTP/1.1 200")
+
+
+@probe
+def a_unix_socket_of_the_host():
+    """Where a running gate would listen for its administrator, or a container engine for its own."""
+    return answers(socket.AF_UNIX, socket.SOCK_STREAM, facts["unix"])
 
 
 @probe
@@ -386,14 +462,39 @@ def memory_by_files():
 
 
 @probe
+def disk_space_outside_of_the_workspace():
+    for folder in ("/tmp", "/var/tmp", os.environ["HOME"]):
+        path = os.path.join(folder, f"fill{os.getpid()}")
+        try:
+            with open(path, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, 600 << 20)
+            return True
+        except OSError:
+            continue
+        finally:
+            if os.path.exists(path):
+                os.unlink(path)
+    return False
+
+
+@probe
+def the_processor_without_end():
+    """A second of it, which a fifth of one core has in more than three."""
+    started, used = time.monotonic(), time.process_time()
+    while time.process_time() - used < 1 and time.monotonic() - started < 3:
+        sum(range(1000))
+    return time.process_time() - used >= 1
+
+
+@probe
 def core_dumps():
     return resource.getrlimit(resource.RLIMIT_CORE)[1] != 0
 
 
 if __name__ == "__main__":
-    for name, function in probes.items():
+    for name in sys.argv[2:] or probes:
         try:
-            result = "BROKEN" if function() else "HELD"
+            result = "BROKEN" if probes[name]() else "HELD"
         except (OSError, MemoryError, KeyError) as error:
             result = f"HELD {type(error).__name__}: {error}"
         print(f"{name} {result}", flush=True)

@@ -1,7 +1,5 @@
 """The internet of a World: HTTPS, HTTP, an echo and a server that speaks first, on every address; and a name server.
 Arguments: certificate, key, folder to serve, file of names that were asked, file of connections that were accepted."""
-import functools
-import http.server
 import socket
 import socketserver
 import ssl
@@ -9,11 +7,19 @@ import struct
 import sys
 import threading
 
+from upstreams import git_backend
+
 NAMES = {  # name: A, AAAA
     b"allowed.test": (["93.184.216.34"], ["2606:2800:220:1::34"]),
     b"four.test": (["93.184.216.34"], []),
     b"six.test": ([], ["2606:2800:220:1::34"]),
     b"refused.test": (["93.184.216.66"], ["2606:2800:220:1::66"]),
+    # Those of the examples; who is not allowed there is the attacker.
+    b"api.model.example": (["93.184.216.34"], []),
+    b"git.example": (["93.184.216.34"], []),
+    b"index.example": (["93.184.216.34"], []),
+    b"paste.example": (["93.184.216.66"], []),
+    b"telemetry.example": (["93.184.216.66"], []),
 }
 # A name that is at a good address the first time it is asked for, and then at one of these.
 REBOUND = {b"loop.test": "127.0.0.1", b"meta.test": "169.254.169.254", b"mapped.test": "::ffff:10.0.0.1",
@@ -48,13 +54,6 @@ class Server(socketserver.ThreadingTCPServer):
             self.RequestHandlerClass(stream, client_address, self)
         except (OSError, ssl.SSLError):
             pass
-
-
-class Files(http.server.SimpleHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *arguments):
-        pass
 
 
 class Echo(socketserver.BaseRequestHandler):
@@ -101,7 +100,7 @@ def serve_names(address):
 
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(cert, key)
-files = functools.partial(Files, directory=folder)
+files = git_backend(folder)
 for family in (socket.AF_INET, socket.AF_INET6):
     Server(443, files, family, context)
     Server(80, files, family)

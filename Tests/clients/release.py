@@ -46,6 +46,28 @@ def test_check_runs_without_swift(inside, tmp_path):
     assert got[0].stdout.startswith("allow allowed.example:443 ") and "reason=not_allowed" in got[1].stdout
 
 
+# A user namespace cannot be had behind chroot(2), so this root is pivoted to; what the test needs lies in its /work.
+PIVOT = """
+root=$1 who=$2; shift 2
+mount --make-rprivate / && mount --bind "$root" "$root" && cd "$root" && mount --rbind /dev dev && mount -t proc proc proc
+mount -t tmpfs tmpfs tmp && mkdir -m 755 tmp/work tmp/home && chown "$who" tmp/work tmp/home
+printf 'network_policy: {default: deny}\\n' > tmp/policy.yaml
+pivot_root . mnt && umount -l /mnt && cd /tmp/work && export HOME=/tmp/home && exec "$@"
+"""
+
+
+@pytest.mark.parametrize("who", ["root", "user"])
+def test_run_starts_a_command_without_swift(inside, who):
+    user = ["setpriv", "--reuid=61000", "--regid=61000", "--clear-groups"] if who == "user" else []
+    script = "id -u; cat /etc/debian_version; exec 3<>/dev/tcp/192.0.2.7/80; printf 'GET / HTTP/1.0\\r\\nHost: refused.test\\r\\n\\r\\n' >&3; head -1 <&3; exit 7"
+    got = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", PIVOT, "sh", ROOT, "61000", *user, "/usr/local/bin/sluice", "run", "--policy",
+                          "/tmp/policy.yaml", "--log", "/tmp/home/log", "--limits", "best-effort", "--", "bash", "-c", script],
+                         capture_output=True, text=True, timeout=60)
+    assert got.returncode == 7, got
+    lines = got.stdout.splitlines()
+    assert lines[0] == "61000" and lines[1].startswith("12.") and lines[2].startswith("HTTP/1.1 403 Denied by egress policy: not_allowed"), got
+
+
 def test_serve_runs_without_swift(inside, gate, web, hello, names):
     site = web(hello)
     one = gate(rules(local("allowed.test", site.port)), command=inside)

@@ -5,9 +5,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from gate import DEADLINE, Logged, plain_environment, until
+from gate import DEADLINE, MORE, Logged, plain_environment, until
 
-UID = 61942
+# Of nobody else, nor of another run of these tests.
+UID = 60000 + os.getpid() % 5000
 
 
 class Place(Logged):
@@ -36,7 +37,7 @@ class Place(Logged):
         return [] if self.who == "root" else ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
 
     def arguments(self, *command, options=("--limits", "best-effort")):
-        return [*self.prefix, self.sluice, "run", "--policy", self.policy, "--log", self.log, *options, "--", *command]
+        return [*self.prefix, self.sluice, "run", "--policy", self.policy, "--log", self.log, *MORE, *options, "--", *command]
 
     def environment(self, more={}):
         return plain_environment() | {"HOME": str(self.home)} | more

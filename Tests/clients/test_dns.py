@@ -16,7 +16,7 @@ import pytest
 
 from dnswire import (A, AAAA, ANY, FILTERED, FORMERR, HTTPS, MX, NOERROR, NOTIMP, NULL, NXDOMAIN, PTR, REFUSED, SERVFAIL,
                      SRV, SVCB, TCP, TXT, UDP, encoded, framed, parse, query)
-from gate import DNS, echo, local, rules, until
+from gate import DNS, MORE, echo, local, rules, until
 
 POLICY = rules("allowed.test:443", '"*.wild.test:[80, 443]"', more='  deny:\n    - "bad.wild.test:*"\n    - "half.wild.test:80"\n')
 NETWORK4, NETWORK6 = ipaddress.ip_network("198.18.0.0/15"), ipaddress.ip_network("fd73:6c75:6963::/64")
@@ -715,7 +715,7 @@ def test_dns_is_served_where_the_file_says(tmp_path, names):
     errors, policy = tmp_path / "errors", tmp_path / "policy.yaml"
     policy.write_text(f'{POLICY}\nlisten: {{dns: ["127.0.0.1:0", "[::1]:0"]}}\nlog: {{file: {tmp_path}/log}}\n')
     with open(errors, "wb") as file:
-        process = subprocess.Popen([os.environ["SLUICE"], "serve", "--policy", policy], stderr=file)
+        process = subprocess.Popen([os.environ["SLUICE"], "serve", "--policy", policy, *MORE], stderr=file)
     try:
         until("it listens", lambda: "listening on" in errors.read_text())
         assert errors.read_text().count("(dns)") == 2 and "(connect)" not in errors.read_text()

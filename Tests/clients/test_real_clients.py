@@ -6,26 +6,14 @@ import shutil
 import ssl
 import subprocess
 import sys
-import zipfile
-from http.server import BaseHTTPRequestHandler
 
 import pytest
 import requests
 import websocket
 
 from gate import local, rules
-
-JAVA = """
-import java.net.*; import java.net.http.*; import java.time.Duration;
-public class Client {
-  public static void main(String[] a) throws Exception {
-    URI proxy = URI.create(a[0]);
-    HttpClient client = HttpClient.newBuilder().proxy(ProxySelector.of(new InetSocketAddress(proxy.getHost(), proxy.getPort())))
-      .connectTimeout(Duration.ofSeconds(20)).build();
-    System.out.println(client.send(HttpRequest.newBuilder(URI.create(a[1])).build(), HttpResponse.BodyHandlers.ofString()).body());
-  }
-}
-"""
+from programs import JAVA
+from upstreams import bare_repository, files, git_backend, index_with_a_wheel
 
 NODE = """
 const http = require('http'), https = require('https'), tls = require('tls'), fs = require('fs');
@@ -74,7 +62,7 @@ def command_of(client, site, certificates, tmp_path):
     script.write_text(JAVA)
     subprocess.run(["keytool", "-importcert", "-noprompt", "-file", str(ca), "-keystore", str(store), "-storepass", "changeit"],
                    check=True, capture_output=True)
-    return lambda url: run(site.gate, "java", f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStorePassword=changeit", script, site.gate.url, url)
+    return lambda url: run(site.gate, "java", f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStorePassword=changeit", script, url)
 
 
 @pytest.mark.parametrize("client", ["curl", "wget", "node", "java"])
@@ -148,34 +136,14 @@ def test_a_websocket_over_plain_http(gate, upstream):
 
 
 def test_pip(gate, web, names, certificates, tmp_path):
-    wheel = tmp_path / "site" / "tiny-1.0-py3-none-any.whl"
-    wheel.parent.mkdir()
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("tiny.py", "")
-        archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-        archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr("tiny-1.0.dist-info/RECORD", "")
-
-    class Index(BaseHTTPRequestHandler):
-        def do_GET(self):
-            is_wheel = self.path.endswith(".whl")
-            body = wheel.read_bytes() if is_wheel else f'<a href="/{wheel.name}">{wheel.name}</a>'.encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/octet-stream" if is_wheel else "text/html")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments):
-            pass
-
-    site = web(Index, certificates.server())
+    wheel = index_with_a_wheel(tmp_path / "site")
+    site = web(files(tmp_path / "site"), certificates.server())
     site.gate = gate(rules(local("allowed.test", site.port)))
 
     def download(host):
         return run(site.gate, sys.executable, "-m", "pip", "--isolated", "download", "--no-deps", "--no-cache-dir", "--retries", "0",
                    "--disable-pip-version-check", "--proxy", site.gate.url, "--cert", certificates.ca, "-d", tmp_path / host,
-                   "-v", "-i", f"https://{host}:{site.port}/simple", "tiny")
+                   "-v", "-i", f"https://{host}:{site.port}/simple", "thing")
 
     got = download("allowed.test")
     assert got.returncode == 0, got.stdout + got.stderr
@@ -185,46 +153,8 @@ def test_pip(gate, web, names, certificates, tmp_path):
     was_refused(site, names, before)
 
 
-def git_backend(root):
-    class Git(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self):
-            path, _, query = self.path.partition("?")
-            length = int(self.headers.get("Content-Length", 0))
-            body = self.rfile.read(length)
-            if self.headers.get("Transfer-Encoding") == "chunked":
-                while size := int(self.rfile.readline(), 16):
-                    body += self.rfile.read(size)
-                    self.rfile.readline()
-                self.rfile.readline()
-            environment = os.environ | {
-                "GIT_PROJECT_ROOT": str(root), "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path, "QUERY_STRING": query,
-                "REQUEST_METHOD": self.command, "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-                "CONTENT_LENGTH": str(len(body)), "REMOTE_USER": "tester", "REMOTE_ADDR": "127.0.0.1",
-                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", "")}
-            answer = subprocess.run(["git", "http-backend"], input=body, env=environment, capture_output=True, timeout=60).stdout
-            head, _, content = answer.partition(b"\r\n\r\n")
-            fields = [line.split(": ", 1) for line in head.decode().split("\r\n")]
-            self.send_response(next((int(value.split()[0]) for key, value in fields if key == "Status"), 200))
-            for key, value in fields:
-                if key != "Status":
-                    self.send_header(key, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_POST = do_GET
-
-        def log_message(self, *arguments):
-            pass
-
-    return Git
-
-
 def test_git_clones_and_pushes(gate, web, names, certificates, tmp_path):
-    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", tmp_path / "repo.git"], check=True)
-    subprocess.run(["git", "-C", tmp_path / "repo.git", "config", "http.receivepack", "true"], check=True)
+    bare_repository(tmp_path)
     site = web(git_backend(tmp_path), certificates.server())
     site.gate = gate(rules(local("git.test", site.port)))
     identity = {f"GIT_{who}_{what}": "tester@git.test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}

@@ -1,29 +1,17 @@
 """Programs with no proxy settings, in a namespace whose only route and only name server are the gate."""
 import subprocess
-import zipfile
 
 import pytest
 
 from gate import until
+from programs import JAVA, NODE
+from upstreams import index_with_a_wheel, repository
 from world import ALLOWED, ATTACKER, GATE, IPTABLES, TPROXY, World
 
 POLICY = """network_policy:
   allow:
     - "allowed.test:[22, 25, 80, 443, 6379]"
     - "four.test:443"
-"""
-JAVA = """
-import java.net.URI; import java.net.http.*; import java.time.Duration;
-public class Client {
-  public static void main(String[] a) throws Exception {
-    HttpClient client = HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(20)).build();
-    System.out.print(client.send(HttpRequest.newBuilder(URI.create(a[0])).build(), HttpResponse.BodyHandlers.ofString()).body());
-  }
-}
-"""
-NODE = """
-fetch(process.argv[2]).then(answer => answer.text()).then(text => process.stdout.write(text),
-  error => { console.error(error.cause ? error.cause.code : error); process.exit(1); });
 """
 # With musl's resolver, which asks for A and AAAA at once and takes no answer for an error as glibc's does.
 MUSL = r"""
@@ -92,33 +80,11 @@ sys.stdout.write(data.partition(b"\\r\\n\\r\\n")[2].decode())
 """
 
 
-def wheel(folder):
-    name = folder / "simple" / "thing" / "thing-1.0-py3-none-any.whl"
-    name.parent.mkdir(parents=True)
-    with zipfile.ZipFile(name, "w") as archive:
-        archive.writestr("thing.py", "value = 1\n")
-        archive.writestr("thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
-        archive.writestr("thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr("thing-1.0.dist-info/RECORD", "")
-    (name.parent / "index.html").write_text(f'<a href="{name.name}">{name.name}</a>')
-
-
-def repository(folder):
-    work = folder / "work"
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com"]
-    subprocess.run([*git, "init", "-q", work], check=True)
-    (work / "file").write_text("content\n")
-    for step in (["add", "file"], ["commit", "-qm", "one"]):
-        subprocess.run([*git, *step], cwd=work, check=True)
-    subprocess.run(["git", "clone", "-q", "--bare", work, folder / "repo.git"], check=True)
-    subprocess.run(["git", "update-server-info"], cwd=folder / "repo.git", check=True)
-
-
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
     folder = tmp_path_factory.mktemp("content")
     (folder / "hello").write_text("hello from upstream\n")
-    wheel(folder)
+    index_with_a_wheel(folder)
     repository(folder)
     return folder
 

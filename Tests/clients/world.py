@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gate import DEADLINE, Logged, plain_environment, until
+from gate import DEADLINE, MORE, Logged, plain_environment, until
 
 ALLOWED, ALLOWED6 = "93.184.216.34", "2606:2800:220:1::34"
 ATTACKER, ATTACKER6 = "93.184.216.66", "2606:2800:220:1::66"
@@ -144,7 +144,7 @@ END""")
         self.tail = (f'listen: {{{listen}}}\nlog: {{file: "{self.log}"}}\ntimeouts: {{drain: 1}}\n'
                      f'resolver: {{servers: ["{NAMESERVER}"]}}\n{more}\n')
         self.write(policy)
-        self.sluice = self.start(self.gate, os.environ["SLUICE"], "serve", "--policy", self.policy, "--workers", workers,
+        self.sluice = self.start(self.gate, os.environ["SLUICE"], "serve", "--policy", self.policy, "--workers", workers, *MORE,
                                  output=self.errors)
         self.await_text(self.sluice, self.errors, "listening on")
 

@@ -78,18 +78,36 @@ int clinux_eventfd(int is_blocking);
 int clinux_signal_block(void);
 int clinux_signal_wait(int timeout_ms);
 int clinux_file_stamp(const char *path, uint64_t stamp[4]);
+int clinux_descriptor_stamp(int fd, uint64_t stamp[4]);
+int clinux_wait_readable(int fd, int timeout_ms);
+int clinux_wait_writable(int fd);
+
+// The terminal of standard input and output, one a process. Between `take` and `give_back` keys come one by one and are
+// not shown; a signal that ends the process gives it back first. `leave` is what is written to it then, at most 64 bytes.
+int clinux_is_terminal(int fd);
+int clinux_terminal_size(int size[2]);
+int clinux_terminal_take(const char *leave);
+void clinux_terminal_give_back(void);
 
 // Children
 int clinux_memory_file(const char *name);
 long clinux_read_at(int fd, void *bytes, size_t count, uint64_t offset);
 int clinux_spawn(const char *arguments, int input, int output, int errors);
 int clinux_wait(int pid);
+// A process of its own that runs this one program each time it is asked by a byte on the socket that is returned, and
+// answers with the status, the count of bytes and the bytes; it ends with the socket. Not for a process with threads.
+int clinux_command_helper(const char *arguments, const char *hidden, int timeout_ms);
+// Runs a program to its end with the caller's environment but for the variables in `hidden`; both lists are packed texts.
+// What it writes to its standard output goes to `output`, the rest nowhere. The exit status, 128 and the signal,
+// -ETIMEDOUT when it was killed for the time it took, or -errno.
+int clinux_run(const char *arguments, const char *hidden, int output, int timeout_ms);
 
 // The machine
 uint64_t clinux_monotonic_ns(void);
 int64_t clinux_wall_ms(void);
 int clinux_cores(void);
-int clinux_thread_start(const char *name, void *(*body)(void *), void *argument);
+int clinux_thread_start(void *(*body)(void *), void *argument);
+void clinux_thread_name(const char *name);
 int clinux_interfaces(struct clinux_address *addresses, int count_max);
 void clinux_raise_open_files(void);
 const char *clinux_error_name(int code, char *text, size_t count);

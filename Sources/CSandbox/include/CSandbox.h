@@ -74,6 +74,8 @@ struct csandbox_plan {
   const char *texts;
   // cgroup.procs of the cgroup that its first process goes to before it does anything, or NULL.
   const char *cgroup_procs;
+  // Each probe says whether it held, and none ends the launch.
+  uint32_t reports_probes;
 };
 
 enum csandbox_kind {
@@ -82,6 +84,7 @@ enum csandbox_kind {
   CSANDBOX_LISTENERS,   // fds
   CSANDBOX_READY,       // set up (and probed, where the plan has probes): the command may be started
   CSANDBOX_BROKEN,      // step: a probe that got through
+  CSANDBOX_HELD,        // step: a probe that did not, where that is to be told
   CSANDBOX_STOPPED,     // code: the signal
   CSANDBOX_EXITED,      // code: the exit status, or 128 and the signal
   CSANDBOX_ABOUT,       // code: Landlock's version
@@ -129,6 +132,40 @@ int csandbox_write_file(const char *path, const char *text);
 int csandbox_remove_folder(const char *path);
 // Removes empty folders below `base` named PREFIX…-PID whose process is gone.
 void csandbox_sweep(const char *base, const char *prefix);
+
+// What the gate's own process keeps: no capability, no file but these, no system call but those that it makes. Of every
+// thread, so it is called while there is one; threads inherit it.
+enum csandbox_reach_kind { CSANDBOX_REACH_READ = 0, CSANDBOX_REACH_APPEND, CSANDBOX_REACH_CGROUP };
+struct csandbox_place {
+  uint32_t text, kind;
+};
+struct csandbox_reach {
+  const struct csandbox_place *places;
+  uint32_t count;
+  // It looks after a sandbox: waits for a child, hands a terminal about, removes a cgroup.
+  uint32_t supervises;
+  const char *texts;
+};
+// errno of what this kernel would not do; 0 where it did.
+struct csandbox_lacks {
+  int landlock, seccomp;
+  int landlock_version;
+};
+// -errno, with the call by csandbox_stage, where no_new_privs or capabilities failed.
+int csandbox_confine_gate(const struct csandbox_reach *reach, struct csandbox_lacks *lacks);
+const char *csandbox_stage(void);
+// Whether this user may read the file, Landlock not asked.
+int csandbox_may_read(const char *path);
+
+// What this machine offers, tried in a child or on a socket that is closed again. The caller has one thread.
+enum csandbox_offer { CSANDBOX_OFFER_CLONE = 1, CSANDBOX_OFFER_CAPABILITIES, CSANDBOX_OFFER_PROC };
+// 0, or errno and what it was that failed.
+int csandbox_try_namespaces(enum csandbox_offer *failed);
+int csandbox_try_seccomp(void);
+int csandbox_try_transparent(void);
+uint64_t csandbox_open_files_max(void);
+// A new, empty folder that is the user's alone.
+int csandbox_make_folder_of(const char *path, uint32_t uid, uint32_t gid);
 
 // Listeners on the host's loopback that nothing inside may reach.
 int csandbox_canary(int family, int datagram, uint16_t *port);

@@ -67,6 +67,7 @@ final class Names: Source, AresProgress {
 
   /// A reload reads the system's resolver configuration anew; questions under way end without an answer.
   func replaceSettings(_ settings: Settings) throws(SystemError) {
+    if settings.resolver.servers.isEmpty { try requireSystemSettings() }
     let fresh = try AresChannel(loop: loop, settings: settings.resolver)
     if settings.resolver != self.settings { cache = NameCache(namesMax: settings.limits.dnsCacheNames) }
     self.settings = settings.resolver
@@ -86,6 +87,12 @@ final class Names: Source, AresProgress {
       }
     }
     if !deliveries.isEmpty { loop.again(slot) }
+  }
+
+  /// Where there are some that cannot be read, c-ares would ask the loopback.
+  private func requireSystemSettings() throws(SystemError) {
+    let path = "/etc/resolv.conf"
+    if FileStamp(path: path) != nil { try FileBytes.require(path) }
   }
 
   func resolve(_ name: HostName, for asker: Slot, token: UInt64) -> Resolution {

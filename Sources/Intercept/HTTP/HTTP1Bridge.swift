@@ -17,6 +17,8 @@ final class HTTP1Bridge: Bridge {
     case paced(untilMs: UInt64)
     /// A filter asked for time.
     case held
+    /// A filter wants the whole body first.
+    case collecting
     case body
     case done
   }
@@ -99,7 +101,8 @@ final class HTTP1Bridge: Bridge {
       switch requestStep {
       case .head: readRequestHead(turn)
       case .paced(let untilMs): turn.nowMs >= untilMs ? judgeRequest(turn) : wait(untilMs: untilMs)
-      case .held: offerHead(turn)
+      case .held: offerAgain(turn)
+      case .collecting: collect(turn)
       case .body: moveRequestBody(turn)
       case .done: watchClient()
       }
@@ -155,15 +158,18 @@ final class HTTP1Bridge: Bridge {
     case .connect, .absolute:
       return refuse(judge.refuse(.badRequest, turn, detail: "Inside a tunnel ask for /PATH, with Host"))
     }
-    let verdict = input.parse { bytes in
-      judge.judge(
-        method: bytes.extracting(request.method), path: bytes.extracting(request.requestTarget),
-        named: request.originHost, pacedSinceMs: pacedSinceMs, ordinal: judge.ordinal, turn)
+    let judged = { (bytes: Span<UInt8>) in
+      self.judge.judge(
+        method: bytes.extracting(self.request.method), path: bytes.extracting(self.request.requestTarget),
+        named: self.request.originHost, pacedSinceMs: self.pacedSinceMs, ordinal: self.judge.ordinal,
+        turn)
     }
+    let verdict = collected.map { judged($0.head.span) } ?? input.parse(judged)
     switch verdict {
     case .allow(let path):
       judgedPath = path
       filter = turn.rule.flatMap { turn.filter(for: $0, judge) }
+      judgedBy = turn.rule
       return offerHead(turn)
     case .refuse: return refuse(verdict)
     case .pace(let untilMs):
@@ -174,22 +180,37 @@ final class HTTP1Bridge: Bridge {
   }
 
   private var judgedPath: [UInt8]?
+  private var judgedBy: AllowRule?
+  var collected: CollectedBody?
+
+  /// Another policy may have come meanwhile: what it says of the request counts.
+  func offerAgain(_ turn: Turn) -> Step {
+    if turn.rule === judgedBy { return offerHead(turn) }
+    endFilter()
+    return judgeRequest(turn)
+  }
 
   /// The head goes out, changed by the filter where there is one.
   private func offerHead(_ turn: Turn) -> Step {
     guard let upstream else { return .end(.relayEnded) }
     var out: [UInt8] = []
-    input.parse { request.writeUpstream(from: $0, to: judge.target, judgedPath: judgedPath, into: &out) }
+    let write = { (bytes: Span<UInt8>) in
+      self.request.writeUpstream(from: bytes, to: self.judge.target, judgedPath: self.judgedPath, into: &out)
+    }
+    if let collected { write(collected.head.span) } else { input.parse(write) }
     var body = request.body
     if let filter {
       var head = MessageHead(http1: out)
+      head.body = collected?.bytes
       switch filter.requestHead(&head, hasBody: body != .none) {
       case .pass: break
       case .refuse(let reason, let detail): return refuse(judge.refuse(reason, turn, detail: detail))
       case .wait:
         requestStep = .held
         return .idle
+      case .collect(let bytesMax): return beginCollecting(bytesMax: bytesMax)
       }
+      if collected != nil { return sendCollected(head) }
       let rewritesLength = filter.changesRequestLength && body != .none
       if rewritesLength { head.frameAsChunks() }
       out.removeAll(keepingCapacity: true)
@@ -212,6 +233,25 @@ final class HTTP1Bridge: Bridge {
     return .worked
   }
 
+  /// Head and body at once; the body is framed by its length.
+  private func sendCollected(_ head: MessageHead) -> Step {
+    var head = head
+    for name in ["content-length", "transfer-encoding", "expect"] as [StaticString] { head.remove(name) }
+    let body = collected?.bytes ?? []
+    head.fields.append(
+      MessageHead.Field(name: Array("content-length".utf8), value: Array("\(body.count)".utf8)))
+    var out: [UInt8] = []
+    guard head.appendHTTP1(to: &out), let upstream, upstream.write(out + body) else { return .end(.upstreamReset) }
+    collected = nil
+    headBeganMs = nil
+    response = ResponseHead()
+    interimCount = 0
+    hasAnswerBegun = false
+    answerStep = .head
+    requestStep = .done
+    return .worked
+  }
+
   private func moveRequestBody(_ turn: Turn) -> Step {
     guard let upstream else { return .end(.relayEnded) }
     guard !up.hasEnded else {
@@ -219,18 +259,7 @@ final class HTTP1Bridge: Bridge {
       return .worked
     }
     guard !upstream.isFull else { return .idle }
-    if input.isEmpty {
-      guard client.isReadable else { return .idle }
-      let grant = Self.grant(turn.rule?.uploadBytes, turn)
-      guard grant.count > 0 else { return starved(grant, turn, .uploadLimited) }
-      let received = buffer.read(from: client, upTo: grant.count)
-      Self.refund(grant.count, received, turn.rule?.uploadBytes, turn)
-      switch received {
-      case .bytes(let count): buffer.withBytes(0..<count) { input.append($0) }
-      case .blocked: return .idle
-      case .ended, .truncated, .failed: return .end(.clientReset)
-      }
-    }
+    if let step = fillInput(turn) { return step }
     let step = input.parse { bytes in
       filter.map { filter in up.pass(bytes, to: upstream) { filter.requestBody(&$0, isLast: $1) } }
         ?? up.pass(bytes, to: upstream)
@@ -247,6 +276,23 @@ final class HTTP1Bridge: Bridge {
     case .sinkBroke: return upstreamBroke(turn)
     }
     return .worked
+  }
+
+  /// Reads on in the client's body, as far as its rate goes; nil: there is something to use.
+  func fillInput(_ turn: Turn) -> Step? {
+    guard input.isEmpty else { return nil }
+    guard client.isReadable else { return .idle }
+    let grant = Self.grant(turn.rule?.uploadBytes, turn)
+    guard grant.count > 0 else { return starved(grant, turn, .uploadLimited) }
+    let received = buffer.read(from: client, upTo: grant.count)
+    Self.refund(grant.count, received, turn.rule?.uploadBytes, turn)
+    switch received {
+    case .bytes(let count):
+      buffer.withBytes(0..<count) { input.append($0) }
+      return nil
+    case .blocked: return .idle
+    case .ended, .truncated, .failed: return .end(.clientReset)
+    }
   }
 
   /// A part of the body is out: the upstream must not take it for the whole.
@@ -307,6 +353,7 @@ final class HTTP1Bridge: Bridge {
     headLength = 0
     headBeganMs = nil
     judgedPath = nil
+    collected = nil
     requestStep = .head
     answerStep = .idle
     hasAnswerBegun = false
@@ -364,7 +411,8 @@ extension Refusal {
   /// Whether the connection can carry another request behind it.
   fileprivate var mayGoOn: Bool {
     switch reason {
-    case .methodRefused, .pathRefused, .rateLimited, .tooMany, .notAllowed, .expired, .contentRefused, .secretRefused:
+    case .methodRefused, .pathRefused, .rateLimited, .tooMany, .notAllowed, .expired, .contentRefused, .secretRefused,
+      .credentialFailed:
       true
     default: false
     }

@@ -47,6 +47,7 @@ extension HTTP2Bridge: HTTP2Events {
       wait(stream, block, endsStream: endsStream, untilMs: untilMs)
     case .allow(let path):
       stream.filter = turn.rule.flatMap { turn.filter(for: $0, judge) }
+      stream.judgedBy = turn.rule
       var block = block
       if let path { block.set(.path, path) }
       offer(stream, block, endsStream: endsStream)
@@ -76,6 +77,12 @@ extension HTTP2Bridge: HTTP2Events {
         return refuse(stream, judge.refuse(reason, turn, ordinal: stream.ordinal, detail: detail))
       // Asked again when the session gets its next turn.
       case .wait: return wait(stream, judged, endsStream: endsStream, untilMs: turn.nowMs)
+      case .collect:
+        return refuse(
+          stream,
+          judge.refuse(
+            .badRequest, turn, ordinal: stream.ordinal,
+            detail: "Its body has to be there whole to be signed; over HTTP/2 the gate keeps none: use HTTP/1.1"))
       }
       if filter.changesRequestLength, !endsStream { head.remove("content-length") }
       guard block.take(head) else {
@@ -207,7 +214,14 @@ extension HTTP2Bridge: HTTP2Events {
   private func trailersCame(from session: HTTP2Session, _ id: Int32) {
     guard let stream = session.isServer ? byClient[id] : byUpstream[id], !stream.isRefused else { return }
     var trailers = session.block
-    if !session.isServer { trailers.dropOurs() }
+    if !session.isServer {
+      trailers.dropOurs()
+      if let filter = stream.filter {
+        var head = trailers.head
+        filter.answerTrailers(&head)
+        if !trailers.take(head) { return answerBroke(stream) }
+      }
+    }
     if session.isServer { stream.up.trailers = trailers } else { stream.down.trailers = trailers }
     endBody(of: stream, isUp: session.isServer)
   }

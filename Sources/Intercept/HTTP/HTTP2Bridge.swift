@@ -193,9 +193,12 @@ final class HTTP2Bridge: Bridge {
         continue
       }
       stream.waiting = nil
-      if stream.filter != nil {
+      // Another policy may have come meanwhile: what it says of the request counts.
+      if stream.filter != nil, stream.judgedBy === turn.rule {
         offer(stream, block, endsStream: endsStream)
       } else {
+        stream.filter?.ended()
+        stream.filter = nil
         begin(stream, block, endsStream: endsStream)
       }
     }

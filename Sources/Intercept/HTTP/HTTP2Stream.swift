@@ -15,6 +15,8 @@ final class HTTP2Stream {
   var isHEAD = false
   var interimHeads = 0
   var filter: (any RequestFilter)?
+  /// The rule that let the request out.
+  var judgedBy: AllowRule?
   /// The head of a request that waits, for a token or for a filter, and until when.
   var waiting: (block: FieldBlock, endsStream: Bool, untilMs: UInt64)?
   var pacedSinceMs: UInt64?

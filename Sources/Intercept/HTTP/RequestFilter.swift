@@ -1,21 +1,22 @@
 // Where credentials are put into requests and bodies are looked at: the places of one exchange, in order.
 // It relies on nothing of the protocol: a filter sees the same of HTTP/1.1 and HTTP/2.
-package import Kernel
 package import Policy
 package import Wire
 
 /// Makes a filter for each request that a rule lets out; nil where the rule wants none.
 package protocol FilterSource: AnyObject {
-  /// `asker`: whose turn is to come when a filter that said `.wait` knows more (`Loop.again`).
-  func filter(for rule: AllowRule, target: Target, client: String, asker: Slot) -> (any RequestFilter)?
+  /// `wouldRefuse`: it goes out only because report mode refuses nothing.
+  func filter(for rule: AllowRule, target: Target, client: String, wouldRefuse: Bool) -> (any RequestFilter)?
 }
 
 package enum FilterVerdict: Sendable {
   case pass
   /// Refuse the request, or cut what already flows.
   case refuse(Reason, detail: String?)
-  /// The request waits; at the next turn of its session the head is shown again.
+  /// The request waits; whoever knows more has the tunnel take a turn, and the head is shown again.
   case wait
+  /// The head can go out only when the whole body is known: it is shown again with `body` set, up to so many bytes.
+  case collect(bytesMax: Int)
 }
 
 /// One request and its answer. All calls come on the loop's thread, and none may block.
@@ -27,6 +28,8 @@ package protocol RequestFilter: AnyObject {
   /// The final answer's head. Interim answers (1xx) are not shown.
   func answerHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict
   func answerBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict
+  /// Fields behind the answer's body, where they are passed on (HTTP/2).
+  func answerTrailers(_ trailers: inout MessageHead)
   /// Whether a body may come out longer or shorter than it went in: then its length is not announced.
   var changesRequestLength: Bool { get }
   var changesAnswerLength: Bool { get }
@@ -53,6 +56,8 @@ package struct MessageHead: Sendable {
   package var path: [UInt8] = []
   /// Of an answer.
   package var status = 0
+  /// The whole body of a request, where a filter asked to `collect` it.
+  package var body: [UInt8]?
   package var fields: [Field] = []
 
   package init() {}

@@ -47,11 +47,15 @@ struct RequestJudge {
     judged = ordinal
   }
 
+  /// The request that was judged last is let out by report mode alone.
+  private(set) var wouldRefuse = false
+
   /// `named` is the authority of the request; `path` its request target, in origin form or `*`.
   mutating func judge(
     method: Span<UInt8>, path: Span<UInt8>, named: Target?, pacedSinceMs: UInt64?, ordinal: UInt32,
     _ turn: Turn
   ) -> RequestVerdict {
+    wouldRefuse = false
     judged = ordinal
     if let standing { return .refuse(RefusedRequest(refusal: standing, outcome: Outcome(.closed))) }
     guard named == target else {
@@ -118,6 +122,7 @@ struct RequestJudge {
 
   /// Report mode lets it out, and writes it down.
   private mutating func note(_ reason: Reason, _ rule: AllowRule) {
+    wouldRefuse = true
     var outcome = Outcome(reason == .rateLimited ? .limited : .denied, reason, line: rule.line)
     outcome.wouldDeny = true
     outcome.ordinal = judged
@@ -127,7 +132,7 @@ struct RequestJudge {
 
 extension Turn {
   func filter(for rule: AllowRule, _ judge: RequestJudge) -> (any RequestFilter)? {
-    filters?.filter(for: rule, target: judge.target, client: judge.client, asker: asker)
+    filters?.filter(for: rule, target: judge.target, client: judge.client, wouldRefuse: judge.wouldRefuse)
   }
 }
 

@@ -1,7 +1,6 @@
 // What one turn of the loop lends to an inspected tunnel, and what the tunnel came to in it.
 // It relies on the Gate to fill it anew each turn: the rule may have been replaced since the last one.
 package import Flow
-package import Kernel
 package import Policy
 
 package struct Turn {
@@ -16,7 +15,6 @@ package struct Turn {
   package var headMs: UInt64
   /// Where a new filter for the rule's requests comes from.
   package var filters: (any FilterSource)?
-  package var asker = Slot.none
 
   package init(nowMs: UInt64, nowNs: UInt64, rule: AllowRule?, headBytesMax: Int, headMs: UInt64) {
     self.nowMs = nowMs

@@ -11,9 +11,13 @@ package enum SystemRoots {
   ]
 
   /// SSL_CERT_FILE names another file, as it does for other programs.
+  private static var candidates: [String] { (Environment.value("SSL_CERT_FILE").map { [$0] } ?? []) + places }
+
+  /// Where they are.
+  package static var path: String? { candidates.first { FileStamp(path: $0) != nil } }
+
   package static func read() -> (path: String, pem: [UInt8])? {
-    let named = Environment.value("SSL_CERT_FILE").map { [$0] } ?? []
-    for path in named + places {
+    for path in candidates {
       if let pem = FileBytes.read(path, bytesMax: bytesMax), !pem.isEmpty { return (path, pem) }
     }
     return nil

@@ -1,0 +1,166 @@
+// One line of the log as a value: the fields that views ask for, by name, and what else stood in it, kept aside.
+// It relies on LineParser, which fills it; one value is used for all lines, so that a line costs no allocation.
+package import Wire
+
+/// The fields of docs/denials.md, in the order in which the gate writes them.
+package enum LogField: Int, CaseIterable, Sendable {
+  case version, time, seq, event, id, client, via, host, port, sni, rule, policy, reason, address, wouldDeny
+  case bytesUp, bytesDown, durationMs, inspected, tokens, capacity, perMinute
+
+  package var name: String {
+    switch self {
+    case .version: "v"
+    case .time: "time"
+    case .seq: "seq"
+    case .event: "event"
+    case .id: "id"
+    case .client: "client"
+    case .via: "via"
+    case .host: "host"
+    case .port: "port"
+    case .sni: "sni"
+    case .rule: "rule"
+    case .policy: "policy"
+    case .reason: "reason"
+    case .address: "address"
+    case .wouldDeny: "would_deny"
+    case .bytesUp: "bytes_up"
+    case .bytesDown: "bytes_down"
+    case .durationMs: "duration_ms"
+    case .inspected: "inspected"
+    case .tokens: "tokens"
+    case .capacity: "capacity"
+    case .perMinute: "per_minute"
+    }
+  }
+
+  static let names = allCases.map { Array($0.name.utf8) }
+}
+
+package struct LogLine: Sendable {
+  enum Value: Equatable, Sendable {
+    case absent
+    /// Where its text stands in `texts`, without escapes.
+    case text(Range<Int>)
+    case number(UInt64)
+    case flag(Bool)
+  }
+
+  /// A field that this version does not know: its name, and its value as JSON that was checked.
+  package struct Other: Equatable, Sendable {
+    package let name: [UInt8]
+    package let json: [UInt8]
+  }
+
+  /// More of them, or longer ones, are dropped.
+  static let othersMax = 32
+  static let otherBytesMax = 4096
+
+  var texts: [UInt8] = []
+  var values = [Value](repeating: .absent, count: LogField.allCases.count)
+  package internal(set) var others: [Other] = []
+  /// Unix milliseconds; nil when the line has no time.
+  package internal(set) var timeMs: Int64?
+  /// Of the last second that was seen: most lines share theirs with the one before.
+  private var secondText: [UInt8] = []
+  private var secondMs: Int64 = 0
+
+  package init() {}
+
+  /// False when it is no line of a log: broken, torn, nested too deep, or without an event.
+  package mutating func read(_ line: Span<UInt8>) -> Bool {
+    texts.removeAll(keepingCapacity: true)
+    for index in values.indices { values[index] = .absent }
+    if !others.isEmpty { others.removeAll() }
+    timeMs = nil
+    var parser = LineParser(at: 0)
+    guard parser.read(line, into: &self), bytes(.event) != nil else { return false }
+    readTime()
+    return true
+  }
+
+  // MARK: - Fields
+
+  package func has(_ field: LogField) -> Bool { values[field.rawValue] != .absent }
+
+  package func bytes(_ field: LogField) -> ArraySlice<UInt8>? {
+    guard case .text(let range) = values[field.rawValue] else { return nil }
+    return texts[range]
+  }
+
+  /// Invalid UTF-8 is U+FFFD in it.
+  package func text(_ field: LogField) -> String? {
+    guard case .text(let range) = values[field.rawValue] else { return nil }
+    return String(decoding: texts[range], as: UTF8.self)
+  }
+
+  package func number(_ field: LogField) -> UInt64? {
+    guard case .number(let number) = values[field.rawValue] else { return nil }
+    return number
+  }
+
+  package func flag(_ field: LogField) -> Bool { values[field.rawValue] == .flag(true) }
+
+  package func equals(_ field: LogField, _ text: StaticString) -> Bool {
+    bytes(field).map { $0.elementsEqual("\(text)".utf8) } ?? false
+  }
+
+  package var event: LogEventKind { LogEventKind(bytes(.event) ?? []) }
+
+  package var port: UInt16? { number(.port).flatMap { UInt16(exactly: $0) } }
+
+  /// The host as the gate writes it: nil when there is none, or it is nothing that a gate would have written.
+  package var host: Host? {
+    guard let bytes = bytes(.host), let first = bytes.first, bytes.count <= 255 else { return nil }
+    if first == UInt8(ascii: "["), bytes.last == UInt8(ascii: "]") {
+      return IPAddress(parsing: Array(bytes.dropFirst().dropLast()).span).map { .address($0) }
+    }
+    do throws(HostNameProblem) { return try Host(parsing: Array(bytes).span) } catch { return nil }
+  }
+
+  /// When what the line is about began.
+  package var startMs: Int64? {
+    timeMs.map { $0 - Int64(clamping: number(.durationMs) ?? 0) }
+  }
+
+  private mutating func readTime() {
+    guard case .text(let range) = values[LogField.time.rawValue] else { return }
+    let text = texts[range]
+    // The gate's own form, 2026-01-02T03:04:05.678Z; any other RFC 3339 time is read to its second.
+    guard text.count == 24, text[text.startIndex + 19] == UInt8(ascii: "."), text.last == UInt8(ascii: "Z") else {
+      timeMs = Timestamp.parse(String(decoding: text, as: UTF8.self)).map { $0 * 1000 }
+      return
+    }
+    if !text.prefix(19).elementsEqual(secondText) {
+      guard let seconds = Timestamp.parse(String(decoding: text, as: UTF8.self)) else { return }
+      secondText = Array(text.prefix(19))
+      secondMs = seconds * 1000
+    }
+    var fraction: Int64 = 0
+    for byte in text[(text.startIndex + 20)..<(text.startIndex + 23)] {
+      guard byte.isDigit else { return }
+      fraction = fraction * 10 + Int64(byte & 0x0f)
+    }
+    timeMs = secondMs + fraction
+  }
+}
+
+/// The log's `event`; a line of a later version may have another.
+package enum LogEventKind: Equatable, Sendable {
+  case denied, limited, closed, failed, revoked, policy, other
+
+  init(_ text: ArraySlice<UInt8>) {
+    self =
+      switch text.count {
+      case 6 where text.elementsEqual("denied".utf8): .denied
+      case 6 where text.elementsEqual("closed".utf8): .closed
+      case 6 where text.elementsEqual("failed".utf8): .failed
+      case 6 where text.elementsEqual("policy".utf8): .policy
+      case 7 where text.elementsEqual("limited".utf8): .limited
+      case 7 where text.elementsEqual("revoked".utf8): .revoked
+      default: .other
+      }
+  }
+
+  package var isRefusal: Bool { self == .denied || self == .limited }
+}

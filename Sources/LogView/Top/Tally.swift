@@ -1,0 +1,222 @@
+// What `sluice top` counts: per client and host, requests of the last minute, bytes, refusals; and what buckets hold.
+// It relies on bounds of its own; what the log does not say (which tunnels are open) is not guessed.
+package import Policy
+import Wire
+
+package struct Tally: Sendable {
+  /// More clients and hosts than this share one row.
+  package static let rowsMax = 10_000
+  package static let latestMax = 50
+  static let othersName = "(others)"
+
+  package struct Key: Hashable, Sendable {
+    package var client: String
+    package var host: String
+  }
+
+  package struct Row: Sendable {
+    package let key: Key
+    package var ended = 0
+    package var failed = 0
+    package var refused = 0
+    package var wouldDeny = 0
+    package var bytesUp: UInt64 = 0
+    package var bytesDown: UInt64 = 0
+    package var lastReason = ""
+    var recent = LastMinute()
+    var bucket: Int?
+
+    package var requests: Int { ended + failed + refused }
+  }
+
+  package struct Refusal: Sendable {
+    package var timeMs: Int64
+    package var client: String
+    package var target: String
+    package var reason: String
+    package var isOnlyNoted: Bool
+  }
+
+  private struct BucketKey: Hashable {
+    var client: String
+    var rule: String
+  }
+
+  private let policy: Policy?
+  package private(set) var rows: [Row] = []
+  private var indexes: [Key: Int] = [:]
+  private var buckets: [BucketEstimate] = []
+  private var bucketIndexes: [BucketKey: Int] = [:]
+  package private(set) var reasons: [String: Int] = [:]
+  /// The newest last.
+  package private(set) var latest: [Refusal] = []
+  package private(set) var lines = 0
+  package var broken = 0
+  package private(set) var lastMs: Int64 = 0
+  private static let reasonsMax = 100
+  private static let bucketsMax = 10_000
+  private static let textBytesMax = 300
+
+  /// A policy gives limits that no line has told yet.
+  package init(policy: Policy? = nil) { self.policy = policy }
+
+  package mutating func add(_ line: borrowing LogLine) {
+    lines += 1
+    let timeMs = line.timeMs ?? lastMs
+    lastMs = max(lastMs, timeMs)
+    let event = line.event
+    guard line.has(.host) || event.isRefusal, event != .policy, event != .other else { return }
+    let index = row(of: line)
+    noteBucket(line, index, timeMs)
+    rows[index].bytesUp = rows[index].bytesUp &+ (line.number(.bytesUp) ?? 0)
+    rows[index].bytesDown = rows[index].bytesDown &+ (line.number(.bytesDown) ?? 0)
+    let isNote = line.flag(.wouldDeny)
+    switch event {
+    case .denied, .limited:
+      if isNote { rows[index].wouldDeny += 1 } else { rows[index].refused += 1 }
+      noteRefusal(line, index, timeMs, isNote)
+    case .failed: rows[index].failed += 1
+    case .closed, .revoked: rows[index].ended += 1
+    case .policy, .other: return
+    }
+    // What report mode lets out has another line at its end.
+    if !isNote { rows[index].recent.add(line.startMs ?? timeMs) }
+  }
+
+  /// Requests that began in the sixty seconds before.
+  package func perMinute(_ row: Row, nowMs: Int64) -> Int { row.recent.count(nowMs: nowMs) }
+
+  package func bucket(_ row: Row, nowMs: Int64) -> (tokens: Int, capacity: Int, perMinute: Int)? {
+    row.bucket.map { buckets[$0].level(nowMs: nowMs) }
+  }
+
+  private mutating func row(of line: borrowing LogLine) -> Int {
+    let key = Key(client: Self.short(line, .client), host: Self.short(line, .host))
+    if let index = indexes[key] { return index }
+    if rows.count < Self.rowsMax - 1 { return addRow(key) }
+    let others = Key(client: Self.othersName, host: Self.othersName)
+    return indexes[others] ?? addRow(others)
+  }
+
+  private mutating func addRow(_ key: Key) -> Int {
+    rows.append(Row(key: key))
+    indexes[key] = rows.count - 1
+    return rows.count - 1
+  }
+
+  /// As a terminal may show it, and no longer than a name can be.
+  private static func short(_ line: borrowing LogLine, _ field: LogField) -> String {
+    line.bytes(field).map { TerminalText.safe($0.prefix(textBytesMax)) } ?? "-"
+  }
+
+  private mutating func noteRefusal(_ line: borrowing LogLine, _ index: Int, _ timeMs: Int64, _ isNote: Bool) {
+    let reason = line.has(.reason) ? Self.short(line, .reason) : "-"
+    rows[index].lastReason = reason
+    let counted = isNote ? "would deny: \(reason)" : reason
+    if reasons[counted] != nil || reasons.count < Self.reasonsMax { reasons[counted, default: 0] += 1 }
+    let host = Self.short(line, .host)
+    if latest.count == Self.latestMax { latest.removeFirst() }
+    latest.append(
+      Refusal(
+        timeMs: timeMs, client: Self.short(line, .client), target: line.port.map { "\(host):\($0)" } ?? host,
+        reason: reason, isOnlyNoted: isNote))
+  }
+
+  // MARK: - Buckets
+
+  /// One bucket a (client, rule): a limited line tells its level, every other request takes one token.
+  private mutating func noteBucket(_ line: borrowing LogLine, _ row: Int, _ timeMs: Int64) {
+    guard line.has(.rule) else { return }
+    let key = BucketKey(client: rows[row].key.client, rule: Self.short(line, .rule))
+    if let tokens = line.number(.tokens), let capacity = line.number(.capacity), let perMinute = line.number(.perMinute)
+    {
+      let estimate = BucketEstimate(
+        tokens: Double(tokens), capacity: Double(capacity), perMinute: Double(perMinute), atMs: timeMs)
+      if let index = bucketIndexes[key] { buckets[index] = estimate } else { addBucket(key, estimate) }
+      rows[row].bucket = bucketIndexes[key]
+      return
+    }
+    if bucketIndexes[key] == nil, let policy, let limit = policy.limit(of: line) {
+      let burst = Double(limit.burst)
+      addBucket(key, BucketEstimate(tokens: burst, capacity: burst, perMinute: Double(limit.perMinute), atMs: timeMs))
+    }
+    rows[row].bucket = bucketIndexes[key]
+    // What is denied behind its verdict has taken a token too, but not what a rule denies.
+    guard let index = bucketIndexes[key], line.event == .closed || line.event == .failed else { return }
+    buckets[index].take(atMs: timeMs)
+  }
+
+  private mutating func addBucket(_ key: BucketKey, _ estimate: BucketEstimate) {
+    guard buckets.count < Self.bucketsMax else { return }
+    buckets.append(estimate)
+    bucketIndexes[key] = buckets.count - 1
+  }
+}
+
+extension Policy {
+  fileprivate func limit(of line: borrowing LogLine) -> RequestBucket? {
+    guard let host = line.host, let port = line.port else { return nil }
+    let client = line.text(.client)
+    let network = clients.first { $0.name == client }?.network ?? fallback.network
+    guard case .allow(let rule) = network.judge(Target(host: host, port: port), nowUnix: 0) else { return nil }
+    return rule.requests
+  }
+}
+
+/// What a bucket holds by now, from what was last said of it.
+private struct BucketEstimate: Sendable {
+  var tokens: Double
+  let capacity: Double
+  let perMinute: Double
+  var atMs: Int64
+
+  private func tokens(atMs: Int64) -> Double {
+    min(capacity, tokens + Double(max(0, atMs - self.atMs)) / 60_000 * perMinute)
+  }
+
+  mutating func take(atMs: Int64) {
+    tokens = max(0, tokens(atMs: atMs) - 1)
+    self.atMs = max(self.atMs, atMs)
+  }
+
+  func level(nowMs: Int64) -> (tokens: Int, capacity: Int, perMinute: Int) {
+    (Int(clamping: tokens(atMs: nowMs)), Int(clamping: capacity), Int(clamping: perMinute))
+  }
+}
+
+extension Int {
+  fileprivate init(clamping value: Double) {
+    self = value >= 1e15 ? 1_000_000_000_000_000 : value.isFinite ? Int(value) : 0
+  }
+}
+
+/// A count for each of the last sixty seconds.
+struct LastMinute: Sendable {
+  private var counts: [UInt32] = []
+  private var newest: Int64 = .min
+
+  mutating func add(_ timeMs: Int64) {
+    let second = timeMs / 1000
+    if counts.isEmpty {
+      counts = [UInt32](repeating: 0, count: 60)
+      newest = second
+    }
+    if second > newest {
+      for step in 1...min(60, second - newest) { counts[Self.slot(newest + step)] = 0 }
+      newest = second
+    }
+    if second > newest - 60 { counts[Self.slot(second)] &+= 1 }
+  }
+
+  func count(nowMs: Int64) -> Int {
+    let now = nowMs / 1000
+    guard !counts.isEmpty, now - newest < 60 else { return 0 }
+    var sum = 0
+    for second in max(newest - 59, now - 59)...max(newest, now - 59) where second <= newest {
+      sum += Int(counts[Self.slot(second)])
+    }
+    return sum
+  }
+
+  private static func slot(_ second: Int64) -> Int { Int(((second % 60) + 60) % 60) }
+}

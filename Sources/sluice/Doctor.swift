@@ -1,0 +1,136 @@
+// `sluice doctor`: what this machine offers, what to do about each lack, and whether the walls of a sandbox hold here.
+// It relies on the very way that `sluice run` takes, for a throw-away sandbox that is probed and never given a command.
+import ArgumentParser
+import Gate
+import Kernel
+import Policy
+import Sandbox
+import Wire
+
+struct Doctor: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "What this machine can and cannot hold a sandbox to, and what to do about it.",
+    discussion: """
+      Looks at the kernel, its namespaces, cgroups, Landlock and seccomp, makes a
+      throw-away sandbox as `sluice run` would for this user, and tries its walls.
+      Nothing of it stays. What `absent` says is not needed by a sandbox.
+      Exit status: 0 a sandbox with all its limits can be had, 1 something is
+      missing, 2 an error.
+      """)
+
+  @Flag(help: "One JSON object a line.") var json = false
+
+  func run() throws {
+    var report = Report(asJSON: json)
+    for offer in Offers.gather() { report.add(offer) }
+    do {
+      try probe(&report)
+    } catch let failure as LaunchFailure {
+      let lines = failure.description.split(separator: "\n", maxSplits: 1)
+      report.add(
+        Offer(
+          "sandbox", .missing, String(lines[0]),
+          remedy: lines.count > 1 ? lines[1].drop { $0 == " " }.description : "what is missing above"))
+    } catch let error as ServerError {
+      Messages.say("\(error)")
+      throw ExitCode(2)
+    }
+    report.conclude()
+    if !report.isWhole { throw ExitCode(1) }
+  }
+
+  // MARK: - A throw-away sandbox
+
+  private func probe(_ report: inout Report) throws {
+    let user = SandboxUser.isRoot ? SandboxUser.dropped(workspace: "/") : .caller()
+    let folder = "/tmp/sluice-doctor-\(Machine.processID)"
+    guard HostFile.makeFolder(folder, of: user) else {
+      throw LaunchFailure(
+        "cannot make \(folder) for user \(user.uid)\n  /tmp must be writable, and where this is a user namespace it must map that user"
+      )
+    }
+    defer { HostFile.removeFolder(folder) }
+    let canaries = try Canaries()
+    let (plan, hasAllLimits) = try plan(folder, user, canaries)
+    if plan.user.isOther { try SandboxUser.dropGroups() }
+    let sandbox = try Launched(plan, reportsProbes: true)
+    let sockets = try sandbox.takeListeners().map { BoundSocket($0.spec, raw: $0.raw, sandbox: Self.name) }
+    let server = try Server(
+      DenyAllSource(name: Self.name),
+      ServeOptions(workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: "/dev/null"))
+    try server.start(adopting: sockets)
+    try sandbox.probe()
+    var results: [(probe: Probe, holds: Bool)] = []
+    while case .probed(let probe, let holds) = try sandbox.next() { results.append((probe, holds)) }
+    let reached = canaries.reached()
+    _ = sandbox.end()
+    _ = server.finish(graceMs: 0)
+    let isWhole = results.count == plan.probeCount
+    let made = hasAllLimits ? "made one, with all limits" : "made one, with --limits best-effort"
+    report.add(
+      isWhole
+        ? Offer("sandbox", .ok, made)
+        : Offer("sandbox", .missing, "it ended before all its walls were tried", remedy: "what is missing above"))
+    for (probe, holds) in results { report.add(probe, holds: holds && !reached.contains(probe)) }
+  }
+
+  private static let name = "sandbox"
+
+  /// With a cgroup where one can be had; that there is none was said.
+  private func plan(_ folder: String, _ user: SandboxUser, _ canaries: Canaries) throws -> (Plan, hasAllLimits: Bool) {
+    // Printing goes without warnings of limits that are not held: the cgroup's line says it.
+    let more = ["--print-plan"] + (user.isOther ? ["--user", "\(user.uid)"] : [])
+    let policy = Policy.denyAll(clients: [Self.name])
+    func plan(_ options: [String]) throws -> Plan {
+      let run = try Run.parse(["--workspace", folder] + more + options + ["--", "true"])
+      return try SandboxWish(run, policy, trust: nil).plan(isForeground: false, canaries: canaries.probes)
+    }
+    do { return (try plan([]), true) } catch is LaunchFailure { return (try plan(["--limits", "best-effort"]), false) }
+  }
+}
+
+private struct DenyAllSource: PolicySource {
+  let name: String
+
+  func load(replacing old: Policy?) -> Policy? { Policy.denyAll(clients: [name]) }
+}
+
+/// What was found, printed as it comes.
+private struct Report {
+  private let asJSON: Bool
+  private var missing: [String] = []
+
+  init(asJSON: Bool) { self.asJSON = asJSON }
+
+  var isWhole: Bool { missing.isEmpty }
+
+  mutating func add(_ offer: Offer) {
+    if offer.state == .missing { missing.append(offer.name) }
+    if asJSON {
+      var pairs = [("check", offer.name), ("state", offer.state.rawValue), ("found", offer.found)]
+      if !offer.remedy.isEmpty { pairs.append(("remedy", offer.remedy)) }
+      print(JSONText.object(pairs))
+    } else {
+      print("\(Self.padded(offer.state.rawValue, 8))\(Self.padded(offer.name, 17))\(offer.found)")
+      if !offer.remedy.isEmpty { print("\(Self.padded("", 25))to do: \(offer.remedy)") }
+    }
+  }
+
+  mutating func add(_ probe: Probe, holds: Bool) {
+    if !holds { missing.append("a wall: \(probe)") }
+    let result = holds ? "HELD" : "BROKEN"
+    print(asJSON ? JSONText.object([("probe", "\(probe)"), ("result", result)]) : "\(Self.padded(result, 8))\(probe)")
+  }
+
+  func conclude() {
+    let verdict =
+      isWhole
+      ? "a sandbox with all its limits can be had"
+      : "missing for a sandbox with all its limits: \(missing.joined(separator: ", "))"
+    print(asJSON ? JSONText.object([("verdict", isWhole ? "ok" : "missing"), ("found", verdict)]) : verdict)
+  }
+
+  private static func padded(_ text: String, _ width: Int) -> String {
+    text + String(repeating: " ", count: max(1, width - text.utf8.count))
+  }
+}

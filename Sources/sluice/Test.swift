@@ -1,0 +1,97 @@
+// `sluice test`: a policy held to the verdicts that a file of cases expects, for a CI.
+// It relies on the same judging as the gate; nothing is looked up, and no token is taken.
+import ArgumentParser
+import Gate
+import Kernel
+import Policy
+import PolicyFile
+import Wire
+
+struct TestCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "test",
+    abstract: "Hold a policy to a file of expected verdicts.",
+    discussion: """
+      The cases are a YAML list:
+
+        - {target: api.example.com:443, expect: allow}
+        - {target: example.com:443, client: builder, expect: not_allowed}
+        - {target: db.corp.example:5432, address: 10.20.0.7, expect: allow}
+
+      `expect` is allow, not_allowed, denied_by_rule, expired, or with `address` address_refused. Prints one line for
+      each case that fails. A policy in `mode: report` is judged as enforce would.
+      Exit status: 0 all hold, 1 one fails, 2 an error.
+      """)
+
+  @Argument(help: "The policy file.") var policy: String
+  @Argument(help: "The file of cases (YAML).") var cases: String
+  @Flag(help: "One JSON object a line, for each case.") var json = false
+
+  private static let bytesMax = 16 << 20
+
+  func run() throws {
+    let loaded = PolicyOnDisk.load(policy)
+    guard let bytes = FileBytes.read(cases, bytesMax: Self.bytesMax) else {
+      try fail("\(cases): cannot be read (it must exist, be readable, and be at most 16 MiB)")
+    }
+    let parsed = CasesFile.parse(bytes: bytes, name: cases)
+    for problem in parsed.problems { Messages.say("\(problem)") }
+    guard let loaded, parsed.problems.isEmpty else { throw ExitCode(2) }
+    let nowUnix = Clock.wallMs() / 1000
+    let results = try parsed.cases.map { try CaseResult(of: $0, policy: loaded, nowUnix: nowUnix) }
+    for result in results {
+      if json { print(result.json) } else if !result.holds { print(result.text) }
+    }
+    let failed = results.count { !$0.holds }
+    if !json { print("\(results.count) cases, \(failed) failed") }
+    if failed > 0 { throw ExitCode(1) }
+  }
+}
+
+private struct CaseResult {
+  private let wanted: PolicyCase
+  private let got: PolicyCase.Expected
+  /// The rule that decided.
+  private let rule: SourceLine?
+
+  var holds: Bool { got == wanted.expected }
+
+  init(of wanted: PolicyCase, policy: Policy, nowUnix: Int64) throws {
+    self.wanted = wanted
+    var network = policy.fallback.network
+    if let name = wanted.client {
+      guard let client = policy.clients.first(where: { $0.name == name }) else {
+        let names = policy.clients.map(\.name).joined(separator: ", ")
+        try fail("\(wanted.line): client \(name): no such client; the policy has \(names.isEmpty ? "none" : names)")
+      }
+      network = client.network
+    }
+    switch network.judge(wanted.target, nowUnix: nowUnix) {
+    case .refuse(let reason, let line): (got, rule) = (.refuse(reason), line)
+    case .allow(let allowing):
+      rule = allowing.line
+      let nowhere = GateAddresses(listeners: [], interfaces: [])
+      let refusal = wanted.address.flatMap {
+        Screening.check($0, port: wanted.target.port, host: wanted.target.host, rule: allowing, gate: nowhere)
+      }
+      got = refusal.map { .refuse($0) } ?? .allow
+    }
+  }
+
+  var text: String {
+    let client = wanted.client.map { " for client \($0)" } ?? ""
+    let by = rule.map { " by \($0)" } ?? ""
+    return "\(wanted.line): \(wanted.target)\(client): expected \(wanted.expected), got \(got)\(by)"
+  }
+
+  var json: String {
+    var line: [UInt8] = Array(#"{"holds":\#(holds)"#.utf8)
+    line += JSONText.field("case", "\(wanted.line)")
+    line += JSONText.field("target", "\(wanted.target)")
+    if let client = wanted.client { line += JSONText.field("client", client) }
+    line += JSONText.field("expected", "\(wanted.expected)")
+    line += JSONText.field("got", "\(got)")
+    if let rule { line += rule.logField }
+    return String(decoding: line, as: UTF8.self) + "}"
+  }
+}

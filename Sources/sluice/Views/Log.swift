@@ -1,0 +1,146 @@
+// `sluice log`: the lines of the log that are asked for, in columns for a reader, as they stand for a program.
+// It relies on LogView for reading and for what may reach a terminal; nothing but the log file is read.
+import ArgumentParser
+import Gate
+import Kernel
+import LogView
+import Policy
+import Wire
+
+struct LogCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "log",
+    abstract: "Show the log: filtered, followed, in columns on a terminal.",
+    discussion: """
+      On a terminal, columns; otherwise the JSON lines as they stand. Values of one option are alternatives, and
+      a line must match every option. With --follow it goes on with what is written, also after a rotation.
+      Exit status: 0 a line matched, 1 none did, 2 an error.
+
+        sluice log --since 1h --event denied --event limited
+        sluice log --follow --client sandbox --host '*.example.com'
+      """)
+
+  @OptionGroup var choice: LogChoice
+  @Option(help: "A policy file, for the `log.file` that it names.") var policy: String?
+  @Flag(help: "Go on with what is written from now on.") var follow = false
+  @Option(help: "Only lines since then: 90s, 30m, 1h, 2d, or an RFC 3339 time.") var since: String?
+  @Option(help: "Only lines of this client. May repeat.") var client: [String] = []
+  @Option(help: "Only lines about this host: NAME, *.NAME, an address, or one with :PORT. May repeat.")
+  var host: [String] = []
+  @Option(help: "Only lines with this reason, such as not_allowed. May repeat.") var reason: [String] = []
+  @Option(help: "Only lines of this event, such as denied. May repeat.") var event: [String] = []
+  @Option(help: "Only lines of this connection (1f), or of one request on it (1f-2). May repeat.") var id: [String] = []
+  @Flag(help: "JSON lines, also on a terminal.") var json = false
+  @Flag(help: "Columns, also to a file or a pipe.") var human = false
+
+  func run() throws {
+    if json && human { try fail("--json and --human exclude each other; give one") }
+    let loaded = try policy.map { path in
+      guard let policy = PolicyOnDisk.load(path) else { throw ExitCode(2) }
+      return policy
+    }
+    let filter = try filter()
+    let tail = try choice.open(try choice.path(loaded))
+    let isTerminal = StandardOutput.isTerminal
+    let isHuman = human || (!json && isTerminal)
+    let colours = isTerminal && (Environment.value("NO_COLOR") ?? "").isEmpty
+    var printer = LogPrinter(
+      filter: filter, text: isHuman ? LineText(isColoured: colours) : nil, isTerminal: isTerminal, tail: tail)
+    do { try printer.run(follows: follow) } catch { try fail("\(error)") }
+    if printer.matched == 0 { throw ExitCode(1) }
+  }
+
+  private func filter() throws -> LogFilter {
+    var filter = LogFilter()
+    filter.clients = Set(client)
+    filter.reasons = Set(reason)
+    filter.events = Set(event)
+    filter.ids = Set(id)
+    filter.hosts = try host.map { text in
+      do { return try HostChoice.parse(text) } catch { try fail("--host \(text): \(error)") }
+    }
+    let known = Reason.allCases.map(\.rawValue)
+    for word in reason where !known.contains(word) {
+      Messages.warn("--reason \(word): no reason of this version; known: \(known.joined(separator: ", "))")
+    }
+    if let since { filter.sinceMs = try Self.sinceMs(since) }
+    return filter
+  }
+
+  static func sinceMs(_ text: String) throws -> Int64 {
+    if let ms = Since.parse(text, nowMs: Clock.wallMs()) { return ms }
+    try fail("--since \(text): write 90s, 30m, 1h, 2d, or an RFC 3339 time such as 2027-01-01T00:00:00Z")
+  }
+}
+
+/// A host as `--host` takes it.
+enum HostChoice {
+  struct Problem: Error, CustomStringConvertible { let description: String }
+
+  static func parse(_ text: String) throws -> (pattern: HostPattern, port: UInt16?) {
+    let isWild = text.hasPrefix("*.")
+    let bytes = Array((isWild ? text.dropFirst(2) : text[...]).utf8)
+    // Port 0 is none: it is never a target's.
+    let hasPort = text.hasSuffix("]") ? false : text.contains(":")
+    do throws(AuthorityProblem) {
+      let target = try Authority.parse(bytes.span, defaultPort: 1)
+      let port = hasPort ? target.port : nil
+      guard isWild else { return (.exact(target.host), port) }
+      guard case .name(let parent) = target.host else { throw AuthorityProblem.emptyHost }
+      return (.wildcard(parent), port)
+    } catch {
+      throw Problem(description: "\(error); write NAME, *.NAME, an address, or one of them with :PORT")
+    }
+  }
+}
+
+private struct LogPrinter {
+  /// How long a followed file that is silent is left alone.
+  private static let pauseMs: UInt32 = 50
+  private static let bufferBytes = 64 << 10
+
+  let filter: LogFilter
+  /// nil: JSON.
+  let text: LineText?
+  let isTerminal: Bool
+  var tail: LogTail
+  private(set) var matched = 0
+  private var line = LogLine()
+  private var broken = BrokenLines()
+  private var out: [UInt8] = []
+
+  init(filter: LogFilter, text: LineText?, isTerminal: Bool, tail: LogTail) {
+    (self.filter, self.text, self.isTerminal, self.tail) = (filter, text, isTerminal, tail)
+  }
+
+  mutating func run(follows: Bool) throws(SystemError) {
+    var tail = tail
+    while true {
+      let hasMore = try tail.read { bytes in
+        show(bytes)
+        return true
+      }
+      if !hasMore || out.count >= Self.bufferBytes { try StandardOutput.write(&out) }
+      if hasMore { continue }
+      guard follows, tail.canGrow else { break }
+      Clock.pause(ms: Self.pauseMs)
+    }
+    tail.finish()
+    broken.say(tail)
+  }
+
+  private mutating func show(_ bytes: Span<UInt8>) {
+    guard line.read(bytes) else {
+      broken.count += 1
+      return
+    }
+    guard filter.matches(line) else { return }
+    matched += 1
+    if let text {
+      text.append(line, to: &out)
+      return
+    }
+    if isTerminal { TerminalText.appendJSON(bytes, to: &out) } else { out.append(bytes) }
+    out.append(UInt8(ascii: "\n"))
+  }
+}

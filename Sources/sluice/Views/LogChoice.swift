@@ -1,0 +1,52 @@
+// Which log file a view reads, and how it says that it can't.
+// It relies on the places that `sluice serve` and `sluice run` write to when nobody says otherwise.
+import ArgumentParser
+import Gate
+import Kernel
+import LogView
+import Policy
+
+struct LogChoice: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "The log file; - is standard input. Default: `log.file` of --policy, else ~/.local/state/sluice/sandbox.jsonl.",
+      valueName: "file"))
+  var log: String?
+
+  /// `policy` is one that names its log, where there is one.
+  func path(_ policy: Policy?) throws -> String {
+    if let log { return log == "-" ? "/dev/stdin" : log }
+    if let policy {
+      if let file = policy.settings.log.file { return file }
+      try fail("the policy names no `log.file`; give --log FILE")
+    }
+    var folder = Environment.value("XDG_STATE_HOME") ?? ""
+    if !folder.hasPrefix("/"), let home = Environment.value("HOME") { folder = "\(home)/.local/state" }
+    let path = "\(folder)/sluice/sandbox.jsonl"
+    guard FileStamp(path: path) != nil else {
+      try fail(
+        "which log? Give --log FILE, or --policy FILE with `log: {file: …}`; there is no \(path) of `sluice run`")
+    }
+    return path
+  }
+
+  func open(_ path: String) throws -> LogTail {
+    do { return try LogTail(path: path) } catch { try fail("\(path): \(error); give --log FILE that can be read") }
+  }
+}
+
+/// Ends a command with status 2.
+func fail(_ text: String) throws -> Never {
+  Messages.say(text)
+  throw ExitCode(2)
+}
+
+/// What the views say of lines that they could not read.
+struct BrokenLines {
+  var count = 0
+
+  func say(_ tail: LogTail) {
+    let all = count + tail.torn
+    if all > 0 { Messages.warn("\(all) broken line\(all == 1 ? "" : "s") skipped") }
+  }
+}

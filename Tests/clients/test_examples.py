@@ -1,0 +1,175 @@
+"""Each of Examples/ does what it says. Those for real hosts are run as they stand, in a network that has such hosts."""
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from upstreams import index_with_a_wheel, repository
+from world import NAMESERVER, World
+
+EXAMPLES = Path(__file__).parents[2] / "Examples"
+
+if os.geteuid() != 0:
+    pytest.skip("other users and network namespaces take root", allow_module_level=True)
+
+
+def test_each_policy_is_valid():
+    policies = sorted(EXAMPLES.rglob("*.yaml"))
+    assert len(policies) >= 5
+    for one in policies:
+        got = subprocess.run([os.environ["SLUICE"], "check", "--policy", one], capture_output=True, text=True)
+        assert got.returncode == 0, got.stderr
+
+
+def test_the_readme_starts_a_shell(user_place):
+    """As its user would, but for the cgroup that systemd gives."""
+    text = (EXAMPLES.parent / "README.md").read_text()
+    line = re.search(r"^    systemd-run --user --scope -p Delegate=yes sluice (run --policy agent\.yaml -- bash)$", text, re.M)
+    shutil.copy(EXAMPLES / "agent.yaml", user_place.workspace)
+    words = line.group(1).split()
+    got = subprocess.run([*user_place.prefix, user_place.sluice, *words[:1], "--limits", "best-effort", "--log", user_place.log, *words[1:]],
+                         cwd=user_place.workspace, env=user_place.environment(), input="echo $SLUICE; curl -s http://evil.example/\n",
+                         capture_output=True, text=True, timeout=60)
+    assert got.stdout.startswith("1\n") and '"reason":"not_allowed"' in got.stdout, got
+    user_place.logged(event="denied", host="evil.example", reason="not_allowed")
+
+
+# MARK: with upstreams of their own
+
+def run_example(place, name, sluice=None):
+    """Started where this user may read it."""
+    if not (place.folder / "Examples").exists():
+        shutil.copytree(EXAMPLES, place.folder / "Examples")
+    return subprocess.run([*place.prefix, place.folder / "Examples" / name], cwd=place.folder, capture_output=True, text=True, timeout=100,
+                          env=place.environment({"SLUICE": str(sluice or place.sluice), "TMPDIR": "/tmp"}))
+
+
+def attempts(output):
+    """What the example agent tried, and what came of it."""
+    return dict(re.findall(r"^  (\S.{57}) (.*)$", output.split("--- the log")[0], re.M))
+
+
+def test_the_sandbox_example(place):
+    got = run_example(place, "sandbox")
+    assert got.returncode == 0, got.stdout + got.stderr
+    tried = {what.strip(): came for what, came in attempts(got.stdout).items()}
+    worked = {what for what, came in tried.items() if came.startswith("worked")}
+    assert len(tried) == 14 and worked == {"ask the model", "write a file of the project"}, got.stdout
+    log = got.stdout.split("--- the log")[1]
+    assert re.search(r"closed +http +model\.test:\d+", log)
+    for refused in (r"http +evil\.test:\d+", r"dns +evil\.test ", r"http +169\.254\.169\.254:80", r"http +198\.51\.100\.7:80", r"dns +c2vjcmv0\.evil\.test"):
+        assert re.search(rf"denied +{refused} +not_allowed", log), log
+    assert log.rstrip().endswith("what evil.test heard: nothing")
+
+
+def test_the_sandbox_example_without_a_sandbox(user_place):
+    """The same agent, started by something that is no sandbox: so what it tries can work."""
+    place = user_place
+    fake = place.folder / "fake"
+    fake.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift\ntouch "$(dirname "$PWD")/log"\nexec "$@"\n')
+    fake.chmod(0o755)
+    got = run_example(place, "sandbox", fake)
+    tried = {what.strip(): came for what, came in attempts(got.stdout).items()}
+    for what in ("a service on the host's loopback", "read the home of the user", "read a secret from the environment", "look at other processes",
+                 "make git run a program later"):
+        assert tried[what].startswith("worked"), got.stdout + got.stderr
+
+
+def test_the_gate_example(user_place):
+    got = run_example(user_place, "gate")
+    assert got.returncode == 0, got.stdout + got.stderr
+    assert "hello from the upstream" in got.stdout and '"reason":"not_allowed"' in got.stdout
+
+
+def test_the_transparent_example(root_place):
+    got = run_example(root_place, "transparent")
+    assert got.returncode == 0, got.stdout + got.stderr
+    assert "hello from the upstream" in got.stdout and "ConnectionRefusedError" in got.stdout
+    for line in ('"via":"address","host":"allowed.example"', '"via":"dns","host":"evil.example"', '"host":"192.0.2.7"'):
+        assert line in got.stdout
+
+
+# MARK: for real hosts
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, certificates):
+    content = tmp_path_factory.mktemp("content")
+    (content / "hello").write_text("hello from the model\n")
+    index_with_a_wheel(content)
+    repository(content)
+    world = World(tmp_path_factory.mktemp("world"))
+    try:
+        world.serve_internet(certificates, content)
+        world.ca, world.content = certificates.ca, content
+        yield world
+    finally:
+        world.close()
+
+
+@pytest.fixture
+def host(world, user_place):
+    """A machine on that internet: the gate's end of the world."""
+    user_place.world = world
+    shutil.copy(world.ca, user_place.folder / "ca.pem")
+    (user_place.folder / "ca.pem").chmod(0o644)
+    return user_place
+
+
+def options(host):
+    certificate = f"{host.folder}/ca.pem"
+    named = [word for name in ("GIT_SSL_CAINFO", "CURL_CA_BUNDLE", "PIP_CERT", "SSL_CERT_FILE") for word in ("--env", f"{name}={certificate}")]
+    return ["--limits", "best-effort", "--read-only", certificate, *named]
+
+
+def start(host, example, *command):
+    """In a copy of the example's folder, with its policy as it stands, but for where names are asked."""
+    shutil.copytree(EXAMPLES / example, host.folder / example)
+    with open(host.folder / example / "policy.yaml", "a") as policy:
+        policy.write(f"resolver: {{servers: [{NAMESERVER}]}}\n")
+    for path in (host.folder / example).iterdir():
+        if path.name != "policy.yaml":
+            shutil.copy(path, host.workspace)
+    return host.world.run(host.world.gate, *host.prefix, *command, check=False, cwd=host.workspace,
+                          env=host.environment({"SLUICE": str(host.sluice), "XDG_STATE_HOME": str(host.state)}))
+
+
+def log_of(host, name="sandbox"):
+    host.log = host.state / "sluice" / f"{name}.jsonl"
+    return host
+
+
+def test_the_coding_agent(host):
+    got = start(host, "coding-agent", host.sluice, "run", "--policy", host.folder / "coding-agent/policy.yaml", *options(host), "--", "./agent")
+    assert got.returncode == 0, got.stderr
+    assert got.stdout.startswith("hello from the model\n") and "\npushed\n" in got.stdout and got.stdout.endswith("paste.example: refused\n"), got
+    pushed = subprocess.run(["git", "--git-dir", host.world.content / "repo.git", "log", "--format=%an %s", "main"], capture_output=True, text=True)
+    assert pushed.stdout == "agent A program that ends well\na one\n", pushed
+    log_of(host).logged(event="closed", host="git.example", port=443)
+    host.logged(event="denied", host="paste.example", reason="not_allowed")
+    assert "paste.example" not in host.world.names_asked()
+
+
+def test_the_python_tool(host):
+    got = start(host, "python-tool", host.sluice, "run", "--policy", host.folder / "python-tool/policy.yaml", *options(host), "--", "./tool")
+    assert got.returncode == 0, got.stderr
+    assert got.stdout.startswith("thing 1\nhello from the model\ntelemetry.example: Tunnel connection failed: 403 Denied by egress policy"), got
+    log_of(host).logged(event="denied", host="telemetry.example", reason="not_allowed")
+    assert "telemetry.example" not in host.world.names_asked()
+
+
+def test_two_agents(host):
+    got = start(host, "two-agents", host.folder / "two-agents/run", *options(host))
+    model, git = "https://api.model.example/hello", "https://git.example/repo.git/HEAD"
+    assert sorted(got.stdout.splitlines()) == sorted([f"reader: {model}", f"reader: refused {git}", f"writer: refused {model}", f"writer: {git}"]), got
+    for name, allowed, refused in (("reader", "api.model.example", "git.example"), ("writer", "git.example", "api.model.example")):
+        log_of(host, name).logged(event="closed", client=name, host=allowed)
+        host.logged(event="denied", client=name, host=refused, reason="not_allowed")
+
+
+def test_the_readme_names_each_example():
+    text = (EXAMPLES.parent / "README.md").read_text()
+    for one in EXAMPLES.iterdir():
+        assert one.suffix == ".py" or f"Examples/{one.name}" in text, one.name
