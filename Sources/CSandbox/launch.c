@@ -314,7 +314,7 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_NEW_ROOT: return mounts_new_root(step->number, step->more);
     case CSANDBOX_FOLDER: return mounts_folder(first, (uint32_t)step->number);
     case CSANDBOX_LINK: return mounts_link(first, second);
-    case CSANDBOX_FILE: return mounts_file(first, second);
+    case CSANDBOX_FILE: return mounts_file(first, second, step->number);
     case CSANDBOX_BIND: return mounts_bind(first, second, step->number);
     case CSANDBOX_PIN: return mounts_pin(first, step->number);
     case CSANDBOX_TEMPORARY: return mounts_temporary(first, second, step->number, step->more);

@@ -117,18 +117,17 @@ int mounts_link(const char *path, const char *to) {
   return 0;
 }
 
-int mounts_file(const char *path, const char *text) {
+int mounts_file(const char *path, const char *bytes, uint64_t count) {
   char last[NAME_MAX + 1];
   int parent = open_parent(path, 0755, last);
   FAIL_IF(parent < 0, "open");
   int fd = openat(parent, last, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
   FAIL_IF(fd < 0, "open");
-  size_t count = strlen(text);
   while (count > 0) {
-    ssize_t written = write(fd, text, count);
+    ssize_t written = write(fd, bytes, count);
     FAIL_IF(written < 0, "write");
-    text += written;
-    count -= (size_t)written;
+    bytes += written;
+    count -= (uint64_t)written;
   }
   close(fd);
   close(parent);

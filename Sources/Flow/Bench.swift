@@ -1,5 +1,6 @@
 // The buffers and parsers that a flow needs before its tunnel stands.
 // One object, so that an idle tunnel gives all of it back at once.
+import Policy
 import Wire
 
 /// What is on its way when a tunnel begins.
@@ -30,6 +31,8 @@ final class Bench {
   @safe @exclusivity(unchecked) var dialDeadlineMs: UInt64 = 0
   /// A reload came while attempts were under way: what they lead to is screened again.
   @safe @exclusivity(unchecked) var isRuleReplaced = false
+  /// The path and query that a rule was asked about, in the spelling that it was asked in.
+  @safe @exclusivity(unchecked) private var judgedPath: [UInt8]?
   /// When this request first found no token.
   @safe @exclusivity(unchecked) var pacedSinceMs: UInt64?
   @safe @exclusivity(unchecked) var isAnswerHeadDone = false
@@ -136,7 +139,24 @@ final class Bench {
   func writeRequest(to target: Target) {
     let bytes = input
     toUpstream.reserveCapacity(headLength + Self.addedBytes)
-    request.writeUpstream(from: bytes.span, to: target, into: &toUpstream)
+    request.writeUpstream(from: bytes.span, to: target, judgedPath: judgedPath, into: &toUpstream)
+  }
+
+  /// Holds a plain HTTP request to what its rule says of requests; the path that was judged is the one that goes out.
+  func judge(_ inspection: Inspection) -> (reason: Reason, detail: String?)? {
+    let bytes = input
+    let path = request.pathAndQuery(in: bytes.span)
+    switch inspection.judge(method: bytes.span.extracting(request.method), target: path.span) {
+    case .allow(let spelling):
+      judgedPath = spelling.map { $0.bytes + path[$0.queryStart...] }
+      return nil
+    case .refuse(let reason, let problem): return (reason, problem.map { "\($0)" })
+    }
+  }
+
+  /// Whether the head of a plain HTTP request holds what stands for a credential.
+  func carries(_ placeholders: Placeholders) -> Bool {
+    !placeholders.isEmpty && placeholders.find(in: [Array(input[inputOffset..<(inputOffset + headLength)])]) != nil
   }
 
   func writeResponse(keepAlive: Bool) {
@@ -214,6 +234,7 @@ final class Bench {
     answerOffset = 0
     dialling = nil
     pacedSinceMs = nil
+    judgedPath = nil
     isRuleReplaced = false
     isAnswerHeadDone = false
     isRequestBodyDone = false

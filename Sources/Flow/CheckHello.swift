@@ -6,7 +6,8 @@ import Wire
 extension Flow {
   mutating func openConnect(_ conditions: borrowing Conditions) -> Action {
     guard let bench, let target, let rule else { return .wait }
-    switch rule.wireProtocol(port: target.port) {
+    // What is inspected is requests: inside a tunnel there are none without TLS.
+    switch rule.isInspected ? .tls : rule.wireProtocol(port: target.port) {
     case .tcp: return openTunnel(conditions)
     case .tls:
       state = .readingHello
@@ -95,7 +96,7 @@ extension Flow {
   }
 
   /// In the words of whoever asked; a redirected client asked nobody.
-  private mutating func sayEstablished() {
+  mutating func sayEstablished() {
     if hasAnsweredConnect { return }
     hasAnsweredConnect = true
     guard let bench, opening == .proxy else { return }

@@ -10,6 +10,8 @@ package struct Conditions: ~Copyable, Sendable {
   package var gate: GateAddresses
   package var isDraining: Bool
   package var isLogUnwritable: Bool
+  /// A refused TLS target is told why inside TLS: the client trusts the gate's CA.
+  package var explainsDenials: Bool
 
   package init(policy: Policy, gate: GateAddresses) {
     self.nowMs = 0
@@ -19,5 +21,6 @@ package struct Conditions: ~Copyable, Sendable {
     self.gate = gate
     self.isDraining = false
     self.isLogUnwritable = false
+    self.explainsDenials = false
   }
 }

@@ -50,8 +50,22 @@ extension Flow {
       guard isReportOnly else { return refuse(reason, conditions) }
       note(reason)
     }
+    if via == .http, let inspection = rule?.inspection, let (reason, detail) = bench?.judge(inspection) {
+      guard isReportOnly else { return refuse(reason, conditions, line: rule?.line, detail: detail) }
+      note(reason, line: rule?.line)
+    }
+    // Also in report mode: it stands for a credential, which goes out over verified TLS alone.
+    if via == .http, bench?.carries(conditions.policy.placeholders) == true {
+      return refuse(
+        .secretRefused, conditions, line: rule?.line,
+        detail:
+          "It carries the placeholder of a credential, and credentials leave over verified TLS alone; ask by https")
+    }
     return takeToken(conditions)
   }
+
+  /// Inside an inspected tunnel each request takes one, and so the tunnel itself takes none.
+  private var takesToken: Bool { via == .http || rule?.isInspected != true }
 
   /// The slot of `concurrent` is taken first, so that a refusal for its sake costs no token.
   mutating func takeToken(_ conditions: borrowing Conditions) -> Action {
@@ -65,7 +79,8 @@ extension Flow {
         return refuse(.tooMany, conditions, retryAfterSeconds: 1)
       }
     }
-    guard let bucket = rule.requests, case .empty(let retryAfterNs) = bucket.take(nowNs: conditions.nowNs) else {
+    guard let bucket = rule.requests, takesToken, case .empty(let retryAfterNs) = bucket.take(nowNs: conditions.nowNs)
+    else {
       return dial(conditions)
     }
     if isReportOnly {
@@ -120,6 +135,10 @@ extension Flow {
       refusal.isClientSlow = isClientSlow
       refusal.closes = !mayGoOn
       refusal.isToHEAD = via == .http && target != nil && bench.request.isHEAD
+      if mayExplain(refusal, conditions) {
+        end(outcome)
+        return explainInTunnel(refusal, conditions)
+      }
       mustWait = !say(refusal)
     }
     end(outcome)
@@ -133,7 +152,7 @@ extension Flow {
     guard let bench, via == .http, target != nil, !bench.hasClientEnded else { return false }
     guard case .none = bench.request.body, bench.request.keepAlive else { return false }
     switch reason {
-    case .notAllowed, .deniedByRule, .expired, .rateLimited, .tooMany:
+    case .notAllowed, .deniedByRule, .expired, .rateLimited, .tooMany, .methodRefused, .pathRefused:
       return state == .readingHead || state == .authenticating
     default: return false
     }
@@ -151,10 +170,11 @@ extension Flow {
 }
 
 extension Reason {
-  var logEvent: LogEvent {
+  package var logEvent: LogEvent {
     switch self {
     case .rateLimited, .tooMany: .limited
-    case .resolveFailed, .connectFailed, .timeout, .upstreamUntrusted: .failed
+    case .resolveFailed, .connectFailed, .timeout, .upstreamUntrusted, .credentialFailed: .failed
+    case .secretRefused: .flagged
     default: .denied
     }
   }

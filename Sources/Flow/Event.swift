@@ -38,6 +38,10 @@ package enum Event: Sendable {
   case relayEnded
   case upstreamReset
   case clientReset
+  /// Its certificate did not verify; no byte of the client has gone to it.
+  case upstreamUntrusted(String)
+  /// The TLS handshake with it came to nothing.
+  case upstreamFailed(String)
   case uploadLimited
   case downloadLimited
   case deadlinePassed
@@ -87,6 +91,10 @@ package enum Action: Sendable {
   case reply
   /// Send `flow.toClient`, send `flow.toUpstream`, then relay the named directions.
   case relay(up: Bool, down: Bool)
+  /// Send `flow.toClient`, then terminate the TLS that the client begins, and that of the upstream: see Intercept.
+  case intercept
+  /// Send `flow.toClient`, give up the upstream, terminate the client's TLS, and answer there with `flow.takeUnsaid`.
+  case explain
   /// Send `flow.toUpstream`, then a request body so framed; bytes from the upstream go to the flow.
   case sendRequest(BodyLength)
   /// Send `flow.toClient`; more of the answer's head follows (an interim answer).

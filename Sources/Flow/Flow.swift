@@ -29,6 +29,9 @@ package import Wire
 ///     +----------------|-------------------------------------------------+ keep-alive
 ///                      v
 ///                    ended        (each state: refusal, deadline, reload, drain)
+///
+///   An inspected tunnel is `relaying` with `isInspected`. What is refused where the client's TLS can be terminated ends
+///   in `explaining`, and is told there.
 /// ```
 package struct Flow: ~Copyable {
   package enum State: Sendable {
@@ -36,6 +39,8 @@ package struct Flow: ~Copyable {
     case authenticating, pacing, dialling, readingHello, peeking, relaying, exchanging
     /// The outcome is recorded; the client's first bytes will tell in which language it can be told.
     case refusing
+    /// The outcome is recorded; the client hears it inside its TLS.
+    case explaining
     case ended
 
     /// Bytes of the client are read in these states alone: what it sends before a verdict waits in the kernel.
@@ -80,6 +85,8 @@ package struct Flow: ~Copyable {
   var heldConcurrency: ConcurrencyLimit?
   var openedMs: UInt64 = 0
   package internal(set) var lastActivityMs: UInt64 = 0
+  /// Its requests are seen, and judged one by one.
+  package internal(set) var isInspected = false
   private var outcome: Outcome?
   private var notice: Outcome?
   /// One line of what enforce would refuse is enough for a request.
@@ -181,6 +188,7 @@ package struct Flow: ~Copyable {
     case (.readingRedirected, _): return onReadingRedirected(event, conditions)
     case (.readingSOCKS, _): return onReadingSOCKS(event, conditions)
     case (.refusing, _): return onRefusing(event, conditions)
+    case (.explaining, _): return onExplaining(event, conditions)
     case (.authenticating, .authenticated(let isRight)): return authenticated(isRight, conditions)
     case (.pacing, .deadlinePassed): return takeToken(conditions)
     case (.dialling, .answered(let answer)): return answered(answer, conditions)

@@ -4,7 +4,7 @@ package import Policy
 package import Wire
 
 package enum LogEvent: String, CaseIterable, Sendable {
-  case denied, limited, closed, failed, revoked, policy
+  case denied, limited, closed, failed, revoked, policy, flagged, credential
 }
 
 package struct Outcome: Sendable {
@@ -33,6 +33,10 @@ package struct BucketLevel: Sendable, Equatable {
   package var tokens: Int
   package var capacity: Int
   package var perMinute: Int
+
+  package init(tokens: Int, capacity: Int, perMinute: Int) {
+    (self.tokens, self.capacity, self.perMinute) = (tokens, capacity, perMinute)
+  }
 }
 
 /// How the target was named: the log's `via`.

@@ -1,30 +1,43 @@
 // What a refused client is told: a status line that carries the reason, Proxy-Status (RFC 9209), and a JSON body
 // that an agent can act on. It relies on nothing but its arguments, and tells nothing of names, addresses or paths
 // that the client did not itself say.
-import Policy
-import Wire
+package import Policy
+package import Wire
 
-struct Refusal {
-  var reason: Reason
-  var target: Target?
-  var client: String
+package struct Refusal: Sendable {
+  package var reason: Reason
+  package var target: Target?
+  package var client: String
   /// What exactly is wrong, for a malformed request.
-  var detail: String?
-  var retryAfterSeconds: UInt64?
+  package var detail: String?
+  package var retryAfterSeconds: UInt64?
   var wantsCredentials = false
-  var closes = true
-  var isToHEAD = false
+  package var closes = true
+  package var isToHEAD = false
   /// The client did not finish its head in time: 408, since 504 speaks of an upstream.
   var isClientSlow = false
 
-  init(_ reason: Reason, target: Target?, client: String) {
+  package init(_ reason: Reason, target: Target?, client: String) {
     self.reason = reason
     self.target = target
     self.client = client
   }
 
+  /// What HTTP/2 needs of it: status, fields with names in lower case, body.
+  package var message: (status: Int, fields: [(name: String, value: String)], body: [UInt8]) {
+    var body: [UInt8] = []
+    writeBody(into: &body)
+    var fields = [
+      (name: "proxy-status", value: "sluice; error=\(reason.proxyError); details=\"\(reason.rawValue)\""),
+      (name: "x-sluice-reason", value: reason.rawValue), (name: "content-type", value: "application/json"),
+      (name: "content-length", value: "\(body.count)"), (name: "cache-control", value: "no-store"),
+    ]
+    if let retryAfterSeconds { fields.append(("retry-after", "\(retryAfterSeconds)")) }
+    return (statusLine.code, fields, isToHEAD ? [] : body)
+  }
+
   /// Bytes alone: a refusal that is built of Strings costs twice as much, and a hostile client asks for many.
-  func write(into out: inout [UInt8]) {
+  package func write(into out: inout [UInt8]) {
     let (status, phrase) = statusLine
     var body: [UInt8] = []
     body.reserveCapacity(512)
@@ -110,7 +123,7 @@ extension Reason {
     case .rateLimited, .tooMany: (429, "Too Many Requests")
     case .resolveFailed, .connectFailed, .upstreamUntrusted: (502, "Bad Gateway")
     case .timeout: (504, "Gateway Timeout")
-    case .shutdown, .logUnwritable: (503, "Service Unavailable")
+    case .shutdown, .logUnwritable, .credentialFailed: (503, "Service Unavailable")
     default: (403, "Denied by egress policy")
     }
   }
@@ -126,7 +139,7 @@ extension Reason {
     case .addressRefused: "destination_ip_prohibited"
     case .loop: "proxy_loop_detected"
     case .tooMany: "connection_limit_reached"
-    case .shutdown, .logUnwritable: "proxy_internal_error"
+    case .shutdown, .logUnwritable, .credentialFailed: "proxy_internal_error"
     default: "http_request_denied"
     }
   }
@@ -166,6 +179,7 @@ extension Reason {
     case .upstreamUntrusted: "The target's certificate could not be verified."
     case .contentRefused: "The policy refuses this content."
     case .secretRefused: "The request carries a secret that must not leave."
+    case .credentialFailed: "The gate has no valid credential for this target at the moment."
     case .shutdown: "The gate is shutting down."
     case .logUnwritable: "The gate cannot write its log, and lets nothing out unrecorded."
     }

@@ -10,7 +10,9 @@ extension Flow {
     state = .relaying
     lastActivityMs = conditions.nowMs
     deadlineMs = relayDeadlineMs(conditions)
-    return .relay(up: true, down: true)
+    guard let rule, rule.isInspected, via != .http else { return .relay(up: true, down: true) }
+    isInspected = true
+    return .intercept
   }
 
   mutating func onRelaying(_ event: Event, _ conditions: borrowing Conditions) -> Action {
@@ -30,6 +32,8 @@ extension Flow {
     case .gateFailed:
       end(Outcome(.failed, .tooMany))
       return .close(.cut)
+    case .upstreamUntrusted(let detail): return explain(.upstreamUntrusted, detail, conditions)
+    case .upstreamFailed(let detail): return explain(.connectFailed, detail, conditions)
     case .deadlinePassed: return relayDeadlinePassed(conditions)
     default: return .wait
     }
@@ -76,7 +80,7 @@ extension Flow {
       self.client = client
       return .wait
     case .authenticating: return identityReplaced(conditions)
-    case .refusing: return .wait
+    case .refusing, .explaining: return .wait
     default: break
     }
     guard let target, let client = successor(conditions) else {
@@ -88,6 +92,10 @@ extension Flow {
     case .refuse(let reason, let line):
       guard isReportOnly else { return replaced(reason, line, conditions) }
       rule = client.network.reportRule
+    }
+    // What stands opaque cannot be judged by a rule that looks inside.
+    if state == .relaying, via != .http, !isInspected, rule?.isInspected == true {
+      return replaced(.notAllowed, rule?.line, conditions)
     }
     guard let rule, !isReportOnly else { return rearmed(conditions) }
     if let address, let reason = screen(address, target, rule, conditions) {

@@ -58,6 +58,7 @@ extension Flow {
     switch event {
     case .clientSent:
       guard let bench, let refusal = bench.unsaid, let first = bench.firstByte else { return .wait }
+      if mayExplain(refusal, conditions) { return explainInTunnel(refusal, conditions) }
       say(refusal, in: ReplyForm(first))
       end()
       return .close(.graceful)

@@ -31,6 +31,8 @@ extension Connection {
           next = flow.handle(.clientSent, worker.conditions)
         }
       case .relay(let isUp, let isDown): next = openRelay(up: isUp, down: isDown)
+      case .intercept: next = openInspected()
+      case .explain: next = explain()
       case .sendRequest(let body): next = sendRequest(body)
       case .sendInterim:
         down.hold(flow.takeToClient())

@@ -1,11 +1,13 @@
 // How a connection ends: the last bytes reach the client, no reset overtakes them, and nothing stays behind.
 // It relies on the deadline to end what a client does not.
 import Flow
+import Intercept
 import Kernel
 
 extension Connection {
   mutating func close(_ ending: Ending) {
     report()
+    inspected = nil
     up.abandon(worker.tools.pipes)
     if case .cut = ending { return close(cut: true) }
     // Both ends were carried over: nothing is left to say or to hear.
@@ -47,6 +49,7 @@ extension Connection {
   mutating func close(cut: Bool) {
     guard phase != .closed else { return }
     phase = .closed
+    inspected = nil
     if cut { Socket.abort(client.fd) }
     closeUpstream(cut: cut)
     up.abandon(worker.tools.pipes)
@@ -59,7 +62,8 @@ extension Connection {
 
   mutating func armDeadline() {
     guard phase == .open || phase == .flushingAnswer else { return }
-    arm(atMs: min(flow.deadlineMs, pacedUntilMs, keepAliveAtMs))
+    let dueMs = min(flow.deadlineMs, pacedUntilMs, keepAliveAtMs)
+    arm(atMs: inspected.map { min(dueMs, $0.deadlineMs) } ?? dueMs)
   }
 
   mutating func keepAlive() {

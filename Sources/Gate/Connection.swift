@@ -1,6 +1,7 @@
 // What one client connection is made of, and what moves it: its two sockets, its Flow, one Channel a direction.
 // It performs the Flow's actions and tells the Flow what came of them. A value owned by its Session: see there why.
 import Flow
+import Intercept
 import Kernel
 import Policy
 import Wire
@@ -27,6 +28,9 @@ struct Connection: ~Copyable {
   var upstream = Side()
   var up = Channel()
   var down = Channel()
+  /// What is inside, where the rule wants it looked at.
+  var inspected: InspectedTunnel?
+  var filters: TunnelFilters?
   var phase = Phase.open
   var isTunnel = false
   var armedMs = UInt64.max
@@ -95,6 +99,7 @@ struct Connection: ~Copyable {
       upstream.isReadable = upstream.fd >= 0
       advance()
     }
+    if let inspected, worker.conditions.nowMs >= inspected.deadlineMs { advance() }
     if worker.conditions.nowMs >= keepAliveAtMs { keepAlive() }
     if phase == .open || phase == .flushingAnswer, worker.conditions.nowMs >= flow.deadlineMs { tell(.deadlinePassed) }
     armDeadline()
@@ -146,7 +151,7 @@ struct Connection: ~Copyable {
     }
     if phase == .open && flow.state.wantsClientBytes && client.isReadable { readClient() }
     if phase == .open && upstream.isReadable, case .exchanging = flow.state { readAnswer() }
-    if phase == .open { relay() }
+    if phase == .open { inspected == nil ? relay() : moveInspected() }
     armDeadline()
   }
 

@@ -1,6 +1,7 @@
 // The gate as a process: it binds the listeners, starts a worker a core, and on the main thread waits for signals; or
 // as a part of one that hands it its sockets and looks after it.
 // It relies on a PolicySource for the file; a policy that does not load never replaces one that does.
+import Intercept
 package import Kernel
 package import Policy
 import Synchronization
@@ -26,14 +27,18 @@ package struct ServeOptions: Sendable {
   package var logFile: String?
   /// In place of `listen.admin`.
   package var adminPath: String?
+  /// Where the policy does not say: whether clients trust the gate's CA, and so can be told inside TLS why they are refused.
+  package var explainsDenials: Bool
 
   package init(
-    workers: Int? = nil, listen: [Door: [ListenAddress]] = [:], logFile: String? = nil, adminPath: String? = nil
+    workers: Int? = nil, listen: [Door: [ListenAddress]] = [:], logFile: String? = nil, adminPath: String? = nil,
+    explainsDenials: Bool = false
   ) {
     self.workers = workers
     self.listen = listen
     self.logFile = logFile
     self.adminPath = adminPath
+    self.explainsDenials = explainsDenials
   }
 }
 
@@ -42,6 +47,7 @@ package enum ServerError: Error, CustomStringConvertible {
   case cannotListen(Door, ListenAddress, SystemError)
   case cannotListenForAdmin(LocalSocketProblem)
   case cannotOpenLog(String, SystemError)
+  case cannotInspect(String)
   case cannotStart(SystemError)
   case cannotConfine(SystemError)
 
@@ -54,6 +60,7 @@ package enum ServerError: Error, CustomStringConvertible {
       "cannot open the admin socket \(problem). Name a path in a folder of this user's with --listen-admin or `listen: {admin: …}`"
     case .cannotOpenLog(let path, let error):
       "cannot open the log \(path): \(error). Name a file that this user may write in `log: {file: …}`"
+    case .cannotInspect(let why): "cannot inspect what the policy wants inspected: \(why)"
     case .cannotStart(let error): "cannot start: \(error)"
     case .cannotConfine(let error):
       "cannot give up what the gate does not need: \(error). Start it with --no-self-sandbox if that must be"
@@ -76,6 +83,7 @@ package final class Server {
   private let options: ServeOptions
   /// With the sandboxes that are served.
   var policy: Policy
+  private var inForce: PolicyInForce
   private(set) var listening: [(door: Door, address: SocketAddress)] = []
   let shared: Shared
   let workers: Int
@@ -96,6 +104,7 @@ package final class Server {
     self.source = source
     self.options = options
     self.policy = policy
+    inForce = try InspectionSetup.prepare(policy, options, keeping: nil)
     workers = options.workers ?? Machine.cores()
     let logFile = options.logFile ?? policy.settings.log.file
     do {
@@ -104,7 +113,7 @@ package final class Server {
       for _ in 0..<workers { mailboxes.append(try Mailbox()) }
       shared = Shared(
         log: log, mailboxes: mailboxes, reports: try Mailbox(), passwords: try PasswordVerifier(),
-        syntheticNames: SyntheticNames(policy.settings, listen: options.listen))
+        syntheticNames: SyntheticNames(policy.settings, listen: options.listen), credentials: GateCredentials(policy))
     } catch {
       throw .cannotOpenLog(logFile ?? "standard output", error)
     }
@@ -204,6 +213,7 @@ package final class Server {
 
   private func start(_ sockets: [[BoundSocket]]) throws(ServerError) {
     readHosts()
+    shared.credentials.take(policy, hosts: hosts, gate: gateAddresses())
     recordPolicy()
     do { try startThreads(sockets) } catch { throw .cannotStart(error) }
   }
@@ -211,7 +221,7 @@ package final class Server {
   private func startThreads(_ sockets: [[BoundSocket]]) throws(SystemError) {
     let shared = shared
     let running = running
-    let (policy, gate, hosts) = (policy, gateAddresses(), hosts)
+    let (policy, gate, hosts) = (inForce, gateAddresses(), hosts)
     try Threads.start(name: "passwords") {
       shared.passwords.run { verified in shared.mailboxes[verified.question.worker].post(.verified(verified)) }
     }
@@ -275,13 +285,19 @@ package final class Server {
       return finish(Reloaded(policy: policy, messages: messages))
     }
     let new = read.serving(sandboxes: admin?.sandboxNames ?? [], inheriting: policy)
+    guard let newInForce = prepare(new, say) else {
+      Messages.warn("the policy was not replaced; \(policy.hash) stays in force")
+      return finish(Reloaded(policy: policy, messages: messages))
+    }
     for word in Self.takenUpLater(policy.settings, new.settings) {
       say("warning: changes of \(word) take effect at the next start")
     }
     shared.syntheticNames.note(ttlSeconds: new.settings.dns.ttlSeconds)
     let change = ReloadSummary(from: policy, to: new)
     policy = new
+    inForce = newInForce
     readHosts()
+    shared.credentials.take(policy, hosts: hosts, gate: gateAddresses())
     recordPolicy()
     Messages.say("policy \(policy.hash) is in force")
     for line in change.lines.prefix(Self.changesShownMax) { Messages.say("  \(line)") }
@@ -291,7 +307,7 @@ package final class Server {
       if result.cut > 0 { Messages.say("tunnels that policy \(new.hash) refuses: \(result.cut) were cut") }
       finish(result)
     } asking: { [hosts] token in
-      .policy(new, gateAddresses(), hosts, token: token)
+      .policy(newInForce, gateAddresses(), hosts, token: token)
     }
   }
 
@@ -304,10 +320,24 @@ package final class Server {
     return words
   }
 
+  private func prepare(_ new: Policy, _ say: (String) -> Void) -> PolicyInForce? {
+    do throws(ServerError) { return try InspectionSetup.prepare(new, options, keeping: inForce.intercept) } catch {
+      say("\(error)")
+      return nil
+    }
+  }
+
+  /// Before this process gives up starting programs, and before it has threads.
+  package func keepPrograms() throws(ServerError) {
+    do throws(SystemError) { try shared.credentials.keepPrograms(policy) } catch { throw .cannotStart(error) }
+  }
+
   package func lookAround() {
     if shared.log.isUnwritable || shared.log.pendingBytes > 0 { retryLog() }
     readHosts()
-    tellAll(.surroundings(gateAddresses(), hosts))
+    let gate = gateAddresses()
+    shared.credentials.lookAround(hosts: hosts, gate: gate)
+    tellAll(.surroundings(gate, hosts))
   }
 
   private func retryLog() {

@@ -1,13 +1,14 @@
 // One event loop with all that lives on it: listeners, sessions, names, log lines. One thread each.
 // What other threads want of it comes through its mailbox; nothing else is shared but the policy, the buckets and the log.
 import Flow
-import Kernel
+import Intercept
+package import Kernel
 package import Policy
 import Synchronization
 import Wire
 
 package enum WorkerMessage: Sendable {
-  case policy(Policy, GateAddresses, HostsTable, token: UInt64)
+  case policy(PolicyInForce, GateAddresses, HostsTable, token: UInt64)
   /// The same policy with other sandboxes: nothing that stands is touched by it.
   case sandboxes(Policy)
   case surroundings(GateAddresses, HostsTable)
@@ -15,8 +16,18 @@ package enum WorkerMessage: Sendable {
   case question(WorkerQuestion, token: UInt64)
   case adopt([BoundSocket], token: UInt64)
   case dismiss(sandbox: String, isCut: Bool, token: UInt64)
+  /// What a session waited for is there, or cannot be had.
+  case wake(Slot)
   case drain
   case stop
+}
+
+/// A policy with what was made of it on the main thread.
+package struct PolicyInForce: Sendable {
+  let policy: Policy
+  /// nil where nothing is inspected and no denial explained.
+  let intercept: InterceptContexts?
+  let explainsDenials: Bool
 }
 
 /// What all workers of a process share.
@@ -28,18 +39,20 @@ package final class Shared: Sendable {
   let reports: Mailbox<WorkerReport>
   let passwords: PasswordVerifier
   let syntheticNames: SyntheticNames
+  let credentials: GateCredentials
   private let connections = Atomic<Int>(0)
   private let nextId = Atomic<UInt64>(1)
 
   init(
     log: SharedAppendFile, mailboxes: [Mailbox<WorkerMessage>], reports: Mailbox<WorkerReport>,
-    passwords: PasswordVerifier, syntheticNames: SyntheticNames
+    passwords: PasswordVerifier, syntheticNames: SyntheticNames, credentials: GateCredentials
   ) {
     self.log = log
     self.mailboxes = mailboxes
     self.reports = reports
     self.passwords = passwords
     self.syntheticNames = syntheticNames
+    self.credentials = credentials
   }
 
   var liveConnections: Int { connections.load(ordering: .relaxed) }
@@ -55,6 +68,8 @@ final class Worker: LoopDelegate {
   let tools: PumpTools
   let passwords: PasswordCache
   let shared: Shared
+  let interceptTools = InterceptTools()
+  private(set) var intercept: InterceptContexts?
   let audit: AuditLog
   private let mailbox: Mailbox<WorkerMessage>
   /// SAFETY of `@exclusivity(unchecked)`: it is changed at the beginning of a turn and by mail, when no flow looks at it.
@@ -68,11 +83,13 @@ final class Worker: LoopDelegate {
   private(set) var isStopping = false
 
   init(
-    index: Int, shared: Shared, adopting listening: [BoundSocket], policy: Policy, gate: GateAddresses,
-    hosts: HostsTable
+    index: Int, shared: Shared, adopting listening: [BoundSocket], policy inForce: PolicyInForce,
+    gate: GateAddresses, hosts: HostsTable
   ) throws(SystemError) {
+    let policy = inForce.policy
     self.index = index
     self.shared = shared
+    intercept = inForce.intercept
     mailbox = shared.mailboxes[index]
     loop = try Loop()
     names = try Names(loop: loop, settings: policy.settings, hosts: hosts)
@@ -80,6 +97,7 @@ final class Worker: LoopDelegate {
     passwords = PasswordCache(verifier: shared.passwords, worker: index)
     audit = AuditLog(file: shared.log, sequence: shared.sequence)
     conditions = Conditions(policy: policy, gate: gate)
+    conditions.explainsDenials = inForce.explainsDenials
     names.report(to: self)
     try loop.watchMailbox(mailbox.fd)
     turnBegan()
@@ -186,6 +204,17 @@ final class Worker: LoopDelegate {
     audit.record(outcome, of: flow, facts, policy: conditions.policy, wallMs: loop.wallMs)
   }
 
+  func record(_ use: CredentialUse, of flow: borrowing Flow, id: UInt64) {
+    audit.record(use, of: flow, id: id, policy: conditions.policy, wallMs: loop.wallMs)
+  }
+
+  /// For the requests of one tunnel: those that it has, until there is another policy.
+  func filters(for slot: Slot, keeping old: TunnelFilters?) -> TunnelFilters? {
+    if let old, old.isOf(conditions.policy) { return old }
+    let mailbox = mailbox
+    return TunnelFilters(conditions.policy, shared.credentials.store, keeping: old) { mailbox.post(.wake(slot)) }
+  }
+
   func record(_ outcome: NameOutcome, client: Client) {
     audit.record(outcome, client: client.name, policy: conditions.policy, wallMs: loop.wallMs)
   }
@@ -221,14 +250,18 @@ final class Worker: LoopDelegate {
         conditions.gate = gate
         names.replaceHosts(hosts)
       case .verified(let verified): deliver(verified)
+      case .wake(let slot): session(at: slot)?.resume()
       case .drain: drain()
       case .stop: stop()
       }
     }
   }
 
-  private func replace(_ policy: Policy, _ gate: GateAddresses, _ hosts: HostsTable, _ token: UInt64) {
+  private func replace(_ inForce: PolicyInForce, _ gate: GateAddresses, _ hosts: HostsTable, _ token: UInt64) {
+    let policy = inForce.policy
     conditions.policy = policy
+    conditions.explainsDenials = inForce.explainsDenials
+    intercept = inForce.intercept
     conditions.gate = gate
     names.replaceHosts(hosts)
     desk?.failWaiting()

@@ -17,18 +17,55 @@ package struct ChildProcess: Sendable {
     let stdout = try memoryFile()
     let stderr = try memoryFile()
     try write(input, to: stdin)
-    var packed: [CChar] = []
-    for argument in arguments {
-      precondition(!argument.isEmpty && !argument.utf8.contains(0), "an argument is neither empty nor cut short")
-      packed += argument.utf8.map { CChar(bitPattern: $0) } + [0]
-    }
-    packed.append(0)
+    let packed = pack(arguments)
     // SAFETY: the packed texts live through the call, and the empty one at their end is there.
     let pid = unsafe packed.withUnsafeBufferPointer {
       unsafe clinux_spawn($0.baseAddress, stdin.raw, stdout.raw, stderr.raw)
     }
     if pid < 0 { throw SystemError(arguments[0], code: -pid) }
-    return ChildProcess(status: try wait(for: pid), output: read(stdout), errors: read(stderr))
+    let status = try wait(for: pid)
+    let (output, errors) = (read(stdout), read(stderr))
+    return ChildProcess(
+      status: status, output: String(decoding: output, as: UTF8.self), errors: String(decoding: errors, as: UTF8.self))
+  }
+
+  /// How a program that prints a secret ended, and what it printed.
+  package enum Printed: Sendable {
+    case output([UInt8])
+    case status(Int)
+    case tookTooLong
+  }
+
+  /// `arguments[0]` is a whole path. It has the caller's environment but for `hidden`; what it says elsewhere than on its
+  /// standard output is not kept, and when its time is over it and all that it started are killed.
+  package static func output(
+    of arguments: [String], hiding hidden: [String], timeoutMs: UInt64
+  ) throws(SystemError) -> Printed {
+    let stdout = try memoryFile()
+    let (packed, names) = (pack(arguments), pack(hidden))
+    // SAFETY: the packed texts live through the call, and the empty one at their end is there.
+    let status = unsafe packed.withUnsafeBufferPointer { arguments in
+      unsafe names.withUnsafeBufferPointer { names in
+        unsafe clinux_run(arguments.baseAddress, names.baseAddress, stdout.raw, CInt(clamping: timeoutMs))
+      }
+    }
+    return try printed(status, status == 0 ? read(stdout) : [], arguments[0])
+  }
+
+  fileprivate static func printed(_ status: CInt, _ output: [UInt8], _ program: String) throws(SystemError) -> Printed {
+    if status == -ETIMEDOUT { return .tookTooLong }
+    if status < 0 { throw SystemError(program, code: -status) }
+    return status == 0 ? .output(output) : .status(Int(status))
+  }
+
+  /// Texts that end with NUL, one behind the other, and an empty one.
+  fileprivate static func pack(_ texts: [String]) -> [CChar] {
+    var packed: [CChar] = []
+    for text in texts {
+      precondition(!text.isEmpty && !text.utf8.contains(0), "an argument is neither empty nor cut short")
+      packed += text.utf8.map { CChar(bitPattern: $0) } + [0]
+    }
+    return packed + [0]
   }
 
   /// Blocks until a child of this process has ended: its exit status, or 128 and the signal.
@@ -59,7 +96,7 @@ package struct ChildProcess: Sendable {
     if rewound < 0 { throw SystemError("lseek", code: errno) }
   }
 
-  private static func read(_ file: borrowing Descriptor) -> String {
+  private static func read(_ file: borrowing Descriptor) -> [UInt8] {
     var bytes: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 16 * 1024)
     while bytes.count < bytesMax {
@@ -71,6 +108,52 @@ package struct ChildProcess: Sendable {
       if count <= 0 { break }
       bytes += chunk.prefix(count)
     }
-    return String(decoding: bytes, as: UTF8.self)
+    return bytes
+  }
+}
+
+/// A process that stands by to run one program, for a gate that has given up starting any.
+/// Made while this process has one thread; asked by one thread at a time.
+package final class CommandHelper: Sendable {
+  private let arguments: [String]
+  private let socket: Descriptor
+
+  package init(_ arguments: [String], hiding hidden: [String], timeoutMs: UInt64) throws(SystemError) {
+    let (packed, names) = (ChildProcess.pack(arguments), ChildProcess.pack(hidden))
+    // SAFETY: the packed texts live through the call; the child works on its own copy.
+    let fd = unsafe packed.withUnsafeBufferPointer { arguments in
+      unsafe names.withUnsafeBufferPointer { names in
+        unsafe clinux_command_helper(arguments.baseAddress, names.baseAddress, CInt(clamping: timeoutMs))
+      }
+    }
+    if fd < 0 { throw SystemError("fork", code: -fd) }
+    self.arguments = arguments
+    socket = Descriptor(owning: fd)
+  }
+
+  /// Blocks until the program has ended.
+  package func run() throws(SystemError) -> ChildProcess.Printed {
+    var ask: UInt8 = 1
+    // SAFETY: a byte of a local.
+    guard unsafe clinux_write(socket.raw, &ask, 1) == 1 else { throw SystemError("credential helper", code: EPIPE) }
+    let head = try read(8)
+    let numbers = stride(from: 0, to: 8, by: 4).map { start in
+      head[start..<(start + 4)].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+    }
+    return try ChildProcess.printed(CInt(bitPattern: numbers[0]), try read(Int(numbers[1])), arguments[0])
+  }
+
+  private func read(_ count: Int) throws(SystemError) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: count)
+    var got = 0
+    while got < count {
+      // SAFETY: the array lives through the call and has room for the rest.
+      let more = unsafe bytes.withUnsafeMutableBytes {
+        unsafe clinux_read(socket.raw, $0.baseAddress?.advanced(by: got), count - got)
+      }
+      if more <= 0 { throw SystemError("credential helper", code: EPIPE) }
+      got += more
+    }
+    return bytes
   }
 }

@@ -72,16 +72,22 @@ package final class Policy: Sendable {
   let fallbackSpec: NetworkSpec
   /// How many of the clients stand in the file; those behind them are sandboxes'.
   private let fileClientCount: Int
+  /// By name.
+  package let credentials: [Credential]
+  package let placeholders: Placeholders
   private let bySource: [Client]
   private let byUser: [Client]
   private let byName: [String: Client]
 
   package init(
-    hash: String, settings: Settings, network: NetworkSpec, clients: [ClientSpec], inheriting old: Policy? = nil
+    hash: String, settings: Settings, network: NetworkSpec, clients: [ClientSpec], credentials: [Credential] = [],
+    inheriting old: Policy? = nil
   ) {
     self.hash = hash
     logField = JSONText.field("policy", hash)
     self.settings = settings
+    self.credentials = credentials.sorted { $0.name < $1.name }
+    placeholders = Placeholders(credentials)
     fallback = Client(ClientSpec(name: Self.fallbackName, network: network), inheriting: old?.fallback)
     var before: [String: Client] = [:]
     for client in old?.clients ?? [] { before[client.name] = client }
@@ -95,6 +101,7 @@ package final class Policy: Sendable {
   init(_ policy: Policy, clients: [Client]) {
     (hash, logField, settings, fallback) = (policy.hash, policy.logField, policy.settings, policy.fallback)
     (fallbackSpec, fileClientCount) = (policy.fallbackSpec, policy.fileClientCount)
+    (credentials, placeholders) = (policy.credentials, policy.placeholders)
     self.clients = clients
     (bySource, byUser, byName) = Self.index(clients)
   }
@@ -155,5 +162,16 @@ extension IPAddress {
   fileprivate var unmapped: IPAddress {
     guard case .v6(0, let low) = self, low >> 32 == 0xffff else { return self }
     return .v4(UInt32(truncatingIfNeeded: low))
+  }
+}
+
+extension Policy {
+  /// How the upstreams of inspected rules are spoken to, each kind once; empty where no rule is inspected.
+  package var inspectedTLS: Set<UpstreamTLS> {
+    var found: Set<UpstreamTLS> = []
+    for client in clients + [fallback] {
+      for rule in client.network.allow { if let inspection = rule.inspection { found.insert(inspection.tls) } }
+    }
+    return found
   }
 }

@@ -23,6 +23,7 @@ package enum Reason: String, CaseIterable, Sendable {
   case upstreamUntrusted = "upstream_untrusted"
   case contentRefused = "content_refused"
   case secretRefused = "secret_refused"
+  case credentialFailed = "credential_failed"
   case shutdown
   case logUnwritable = "log_unwritable"
 

@@ -35,6 +35,8 @@ package struct AllowSpec: Sendable {
   package var addresses: [AddressPrefix] = []
   package var wireProtocol: WireProtocol?
   package var allowsECH = true
+  /// Set on a rule that says something of requests: its TLS is terminated.
+  package var inspection: Inspection?
 
   package init(line: SourceLine, pattern: HostPattern, ports: PortSet) {
     self.line = line
@@ -89,6 +91,8 @@ package final class AllowRule: Sendable {
   /// The only addresses that its targets may have; empty: what Screening says of the kind of address.
   package let addresses: [AddressPrefix]
   package let allowsECH: Bool
+  /// What it says of requests; nil: its tunnels are opaque.
+  package let inspection: Inspection?
   package let requests: RequestBucket?
   package let uploadBytes: ByteBucket?
   package let downloadBytes: ByteBucket?
@@ -107,6 +111,7 @@ package final class AllowRule: Sendable {
     expiresAt = spec.expiresAt
     addresses = spec.addresses
     allowsECH = spec.allowsECH
+    inspection = spec.inspection
     statedProtocol = spec.wireProtocol
     self.usage = usage
     limitLine = limit?.line
@@ -119,6 +124,8 @@ package final class AllowRule: Sendable {
     tunnelLifetimeMs = limit?.tunnelLifetimeSeconds.map { $0 * 1000 }
     onLimit = limit?.onLimit ?? .refuse
   }
+
+  package var isInspected: Bool { inspection != nil }
 
   package func wireProtocol(port: UInt16) -> WireProtocol { statedProtocol ?? (port == 443 ? .tls : .auto) }
 

@@ -161,6 +161,10 @@ package struct Settings: Sendable {
   package var process = Process()
   package var files = Files()
   package var environment = Environment()
+  /// The folder of the CA that signs for inspected targets; nil: the user's own.
+  package var caFolder: String?
+  /// Whether a refused TLS target is answered inside TLS; nil: as the command has it.
+  package var explainsDenials: Bool?
 
   package init() {}
 }

@@ -8,10 +8,11 @@ struct NetworkSection {
   private enum Default: String, CaseIterable { case deny, allow }
   private enum Mode: String, CaseIterable { case enforce, report }
 
-  private static let inspected = ["methods", "paths", "credential", "content"].reduce(into: [String: String]()) {
-    $0[$1] = PolicyFile.needsInspection
+  private static let ruleKeys =
+    ["host", "ports", "expires", "addresses", "protocol", "ech"] + InspectionKeys.keys
+  private static let notDenied = InspectionKeys.keys.reduce(into: [String: String]()) {
+    $0[$1] = "it denies the whole target; to narrow what is allowed, write `\($1)` at the allow rule"
   }
-  private static let ruleKeys = ["host", "ports", "expires", "addresses", "protocol", "ech"]
   private static let bounds = [
     "requests_per_minute", "burst", "concurrent", "upload_bytes_per_minute", "download_bytes_per_minute",
     "tunnel_lifetime_seconds",
@@ -20,6 +21,7 @@ struct NetworkSection {
 
   let findings: Findings
   let nowUnix: Int64
+  let inspection: InspectionKeys
 
   func read(_ node: YAMLNode) -> NetworkSpec {
     var spec = NetworkSpec(line: line(node.mark))
@@ -54,7 +56,8 @@ struct NetworkSection {
 
   private func denyRule(_ node: YAMLNode) -> DenyRule? {
     if case .mapping = node.content {
-      guard let fields = Fields(node, of: "a deny rule", known: ["host", "ports"], findings),
+      guard
+        let fields = Fields(node, of: "a deny rule", known: ["host", "ports"], misplaced: Self.notDenied, findings),
         let text = hostAndPorts(fields, portsDefault: nil)
       else { return nil }
       return DenyRule(line: line(node.mark), pattern: text.pattern, ports: text.ports)
@@ -75,7 +78,7 @@ struct NetworkSection {
       findings.problem(node.mark, "a space between host and port; write \(host.quotable):\(port.quotable)")
       return nil
     }
-    guard let fields = Fields(node, of: "an allow rule", known: Self.ruleKeys, later: Self.inspected, findings),
+    guard let fields = Fields(node, of: "an allow rule", known: Self.ruleKeys, findings),
       let text = hostAndPorts(fields, portsDefault: nil)
     else { return nil }
     var rule = AllowSpec(line: line(node.mark), pattern: text.pattern, ports: text.ports)
@@ -83,6 +86,7 @@ struct NetworkSection {
     rule.allowsECH = fields.choice("ech", ECH.self) != .refuse
     readExpiry(fields, &rule)
     readAddresses(fields, &rule)
+    rule.inspection = inspection.read(fields, of: rule)
     return checked(rule, node.mark)
   }
 

@@ -15,28 +15,28 @@ package struct LoadedPolicy {
 package enum PolicyFile {
   private static let keys = [
     "network_policy", "clients", "listen", "resolver", "dns", "log", "limits", "timeouts", "process_limits",
-    "filesystem_policy", "environment",
+    "filesystem_policy", "environment", "credentials", "content_policy", "tls", "explain_denials",
   ]
-  static let needsInspection = "it needs the inside of TLS, which this version does not inspect"
-  private static let later = [
-    "credentials": needsInspection, "content_policy": needsInspection,
-  ]
+  /// What a gate does not hold to is an error: silently passing it over would be a hole.
+  static let needsContentChecks =
+    "is not held to: this version of the gate does not look into bodies. `sluice clean` does, of tool outputs"
 
   /// `name` is what messages and log lines call the file; `nowUnix` decides which rules have expired already; `sandbox`
-  /// is a client that there is in any case, with the file's own rules where `clients` says nothing else.
+  /// is a client that there is in any case, with the file's own rules where `clients` says nothing else; `checksContent`:
+  /// whether who asks holds to what is said of bodies.
   package static func parse(
     bytes: [UInt8], name: String, inheriting old: Policy? = nil, sandbox: String? = nil, nowUnix: Int64 = 0,
-    readFile: @escaping (String) -> [UInt8]? = { _ in nil }
+    checksContent: Bool = false, readFile: @escaping (String) -> [UInt8]? = { _ in nil }
   ) -> LoadedPolicy {
     let findings = Findings(file: name)
-    let policy = read(bytes, findings, old, sandbox, nowUnix, readFile)
+    let policy = read(bytes, findings, old, sandbox, nowUnix, checksContent, readFile)
     let (problems, warnings) = findings.sorted()
     return LoadedPolicy(policy: problems.isEmpty ? policy : nil, problems: problems, warnings: warnings)
   }
 
   private static func read(
     _ bytes: [UInt8], _ findings: Findings, _ old: Policy?, _ sandbox: String?, _ nowUnix: Int64,
-    _ readFile: @escaping (String) -> [UInt8]?
+    _ checksContent: Bool, _ readFile: @escaping (String) -> [UInt8]?
   ) -> Policy? {
     let root = YAMLDocument.parse(bytes, findings)
     guard findings.problems.isEmpty else { return nil }
@@ -45,8 +45,19 @@ package enum PolicyFile {
         Mark(line: 1, column: 1), "the file is empty; write network_policy: {allow: [api.example.com:443]}")
       return nil
     }
-    guard let fields = Fields(root, of: "the policy file", known: keys, later: later, findings) else { return nil }
-    let section = NetworkSection(findings: findings, nowUnix: nowUnix)
+    guard let fields = Fields(root, of: "the policy file", known: keys, findings) else { return nil }
+    let files = PolicyFiles(findings: findings, read: readFile)
+    var defaults = InspectionDefaults()
+    if let node = fields.node("credentials") {
+      CredentialsSection(findings: findings, files: files).read(node, into: &defaults)
+    }
+    if let node = fields.node("content_policy") {
+      defaults.content = ContentKeys(findings: findings, files: files).read(node, of: "content_policy")
+      if !checksContent { findings.problem(node.mark, "`content_policy` \(needsContentChecks)") }
+    }
+    defaults.checksContent = checksContent
+    let keys = InspectionKeys(findings: findings, files: files, defaults: defaults)
+    let section = NetworkSection(findings: findings, nowUnix: nowUnix, inspection: keys)
     guard let networkNode = fields.node("network_policy") else {
       findings.problem(
         root.mark, "`network_policy` is missing; to deny everything write network_policy: {default: deny}")
@@ -61,9 +72,11 @@ package enum PolicyFile {
     if let sandbox, !clients.contains(where: { $0.name == sandbox }) {
       clients.append(ClientSpec(name: sandbox, network: network))
     }
+    CredentialsSection.warn(defaults.credentials, of: [network] + clients.map(\.network), findings)
     let settings = SettingsSections(findings: findings).read(fields)
     guard findings.problems.isEmpty else { return nil }
     return Policy(
-      hash: Policy.hash(of: bytes), settings: settings, network: network, clients: clients, inheriting: old)
+      hash: Policy.hash(of: bytes), settings: settings, network: network, clients: clients,
+      credentials: Array(defaults.credentials.values), inheriting: old)
   }
 }

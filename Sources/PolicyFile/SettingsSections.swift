@@ -18,6 +18,8 @@ struct SettingsSections {
     if let node = root.node("process_limits") { settings.process = LimitsSection(findings: findings).read(node) }
     if let node = root.node("filesystem_policy") { settings.files = FilesSection(findings: findings).read(node) }
     if let node = root.node("environment") { settings.environment = EnvironmentSection(findings: findings).read(node) }
+    if let node = root.node("tls") { readTLS(node, &settings) }
+    settings.explainsDenials = root.flag("explain_denials")
     return settings
   }
 
@@ -138,6 +140,16 @@ struct SettingsSections {
         fields.mark(of: "networks"), "\(network) has room for fewer than 16 names; write a larger network")
     }
     dns.networks = networks
+  }
+
+  private func readTLS(_ node: YAMLNode, _ settings: inout Settings) {
+    let elsewhere = "it is for the upstream of one rule; write it in an allow rule's own `tls`"
+    guard
+      let fields = Fields(
+        node, of: "tls", known: ["ca"], misplaced: ["roots": elsewhere, "client_certificate": elsewhere], findings)
+    else { return }
+    settings.caFolder = fields.text("ca", example: "/var/lib/sluice/ca")
+    if fields.isEmpty { findings.problem(node.mark, "`tls` says nothing; write tls: {ca: /var/lib/sluice/ca}") }
   }
 
   private enum OnFailure: String, CaseIterable { case refuse, `continue` }

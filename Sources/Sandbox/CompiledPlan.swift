@@ -1,5 +1,5 @@
 // A plan as the C side takes it: an array of numbers, and one block of texts that they point into.
-// It relies on CSandbox for the meaning of each number; texts hold no NUL, which SandboxOptions' makers see to.
+// It relies on CSandbox for the meaning of each number; texts hold no NUL, which SandboxOptions' makers see to, but for those of files, whose length is told.
 import CSandbox
 import Glibc
 
@@ -96,7 +96,11 @@ struct CompiledPlan {
       return entry(CSANDBOX_NEW_ROOT, number: UInt64(bytes), more: UInt64(inodes))
     case .folder(let path, let mode): return entry(CSANDBOX_FOLDER, place(path), number: UInt64(mode))
     case .link(let path, let target): return entry(CSANDBOX_LINK, place(path), place(target))
-    case .file(let path, let text): return entry(CSANDBOX_FILE, place(path), place(text))
+    case .file(let path, let text): return compile(files: .data(path, Array(text.utf8)))
+    case .data(let path, let bytes):
+      let start = UInt32(texts.count)
+      texts += bytes.map { CChar(bitPattern: $0) } + [0]
+      return entry(CSANDBOX_FILE, place(path), start, number: UInt64(bytes.count))
     case .bind(let source, let path, let access):
       return entry(CSANDBOX_BIND, place(source), place(path), number: access.flags)
     case .pin(let path, let access): return entry(CSANDBOX_PIN, place(path), number: access.flags)

@@ -53,6 +53,7 @@ struct FilesPart {
       .file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
       .link("/etc/mtab", to: "/proc/self/mounts"),
     ]
+    steps += options.trust?.steps ?? []
   }
 
   private mutating func addTemporary() {

@@ -21,6 +21,8 @@ package struct SandboxOptions: Equatable, Sendable {
   package var home = Home.temporary(bytes: 256 << 20)
   package var limits = ProcessLimits()
   package var cgroup: CgroupSpec?
+  /// nil where nothing is to be trusted beside the system's roots.
+  package var trust: SandboxTrust?
   package var isForeground = false
   package var probes: [Probe] = []
 

@@ -10,7 +10,8 @@ package struct SandboxEnvironment {
 
   private var settings: [String: String]
 
-  package init() {
+  /// `trustsGate`: where the gate looks into its TLS, or explains refusals in it.
+  package init(trustsGate: Bool = false) {
     let proxy = "http://127.0.0.1:\(Plan.proxyPort)"
     // What listens on the sandbox's own loopback is reached without the gate.
     let direct = "localhost,127.0.0.1,::1"
@@ -20,6 +21,7 @@ package struct SandboxEnvironment {
       "HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": direct, "no_proxy": direct, "NODE_USE_ENV_PROXY": "1",
       "SLUICE": "1",
     ]
+    if trustsGate { settings.merge(SandboxTrust.variables) { $1 } }
   }
 
   /// What comes later wins.

@@ -59,9 +59,11 @@ package struct SelfConfinement: Equatable, Sendable {
     return SelfConfinement(places, supervises: false)
   }
 
-  /// Its policy and its log are open, and stay so.
-  package static func supervising(cgroup: CgroupSpec?) -> SelfConfinement {
-    SelfConfinement(cgroup.map { [Place($0.base, .cgroup)] } ?? [], supervises: true)
+  /// Its policy and its log are open, and stay so; `read` is what credentials are read from, each with its folder.
+  package static func supervising(cgroup: CgroupSpec?, read: [String] = []) -> SelfConfinement {
+    let paths = read.flatMap { [$0] + folders(of: $0) }
+    return SelfConfinement(
+      (cgroup.map { [Place($0.base, .cgroup)] } ?? []) + paths.map { Place($0, .read) }, supervises: true)
   }
 
   /// The folder that a path names, and the one that it leads to by links. What stands below /proc and /dev is a descriptor

@@ -85,6 +85,8 @@ package enum Step: Equatable, Sendable {
   case folder(String, mode: UInt32)
   case link(String, to: String)
   case file(String, String)
+  /// A file of any bytes.
+  case data(String, [UInt8])
   case bind(String, at: String, MountAccess)
   /// A mount of its own, so that it can be neither renamed nor replaced, and has its own access.
   case pin(String, MountAccess)
@@ -115,7 +117,8 @@ extension Step: CustomStringConvertible {
   package var description: String {
     switch self {
     case .listen, .redirect, .localRoute, .address, .loopbackUp, .handOut, .hostName, .setting: network
-    case .newRoot, .folder, .link, .file, .bind, .pin, .temporary, .processes, .terminals, .mask, .hide, .enterRoot:
+    case .newRoot, .folder, .link, .file, .data, .bind, .pin, .temporary, .processes, .terminals, .mask, .hide,
+      .enterRoot:
       files
     default: process
     }
@@ -141,6 +144,7 @@ extension Step: CustomStringConvertible {
     case .folder(let path, let mode): "folder \(path), mode \(String(mode, radix: 8))"
     case .link(let path, let to): "link \(path) -> \(to)"
     case .file(let path, let text): "file \(path), \(text.utf8.count) bytes"
+    case .data(let path, let bytes): "file \(path), \(bytes.count) bytes"
     case .bind(let source, let path, let access):
       "bind \(source == path ? path : "\(source) at \(path)"), \(access.rawValue)"
     case .pin(let path, let access): "pin \(path), \(access.rawValue)"

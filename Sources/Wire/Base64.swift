@@ -1,4 +1,4 @@
-// Base64 as Basic credentials carry it (RFC 4648 section 4), decoded strictly.
+// Base64 as Basic credentials carry it (RFC 4648 section 4), read strictly.
 // It relies on nothing; a second spelling of the same bytes is refused, so what is compared cannot differ unseen.
 
 package enum Base64 {
@@ -20,6 +20,32 @@ package enum Base64 {
       bits &= (1 << count) - 1
     }
     return bits == 0 ? decoded : nil
+  }
+
+  /// Padded, of the standard alphabet.
+  package static func append(_ bytes: some Collection<UInt8>, to out: inout [UInt8]) {
+    var (bits, count): (UInt32, UInt32) = (0, 0)
+    for byte in bytes {
+      bits = bits << 8 | UInt32(byte)
+      count += 8
+      while count >= 6 {
+        count -= 6
+        out.append(digit(UInt8(truncatingIfNeeded: bits >> count) & 63))
+      }
+      bits &= (1 << count) - 1
+    }
+    if count > 0 { out.append(digit(UInt8(truncatingIfNeeded: bits << (6 - count)) & 63)) }
+    for _ in 0..<((3 - bytes.count % 3) % 3) { out.append(UInt8(ascii: "=")) }
+  }
+
+  private static func digit(_ value: UInt8) -> UInt8 {
+    switch value {
+    case 0..<26: UInt8(ascii: "A") + value
+    case 26..<52: UInt8(ascii: "a") + value - 26
+    case 52..<62: UInt8(ascii: "0") + value - 52
+    case 62: UInt8(ascii: "+")
+    default: UInt8(ascii: "/")
+    }
   }
 
   private static func value(of byte: UInt8) -> UInt8? {

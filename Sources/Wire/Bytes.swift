@@ -39,7 +39,7 @@ extension Span where Element == UInt8 {
 
   /// Whether the bytes of `range` are exactly `literal`.
   @inline(__always)
-  func equals(_ literal: StaticString, at range: Range<Int>) -> Bool {
+  package func equals(_ literal: StaticString, at range: Range<Int>) -> Bool {
     guard range.count == literal.utf8CodeUnitCount else { return false }
     // Sound: as above.
     let expected = unsafe literal.utf8Start

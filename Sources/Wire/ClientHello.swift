@@ -22,6 +22,7 @@ package struct ClientHello: Hashable, Sendable {
   package let serverName: ServerName
   /// Encrypted Client Hello, extension 0xfe0d: what `serverName` says is the outer name.
   package let offersECH: Bool
+  package let protocols: OfferedProtocols
 
   package static func parse(_ bytes: Span<UInt8>, bytesMax: Int) -> ClientHelloResult {
     do throws(ClientHelloProblem) {

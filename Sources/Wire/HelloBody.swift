@@ -1,8 +1,9 @@
-// The ClientHello message itself (RFC 8446 section 4.1.2): every length checked, two extensions read.
+// The ClientHello message itself (RFC 8446 section 4.1.2): every length checked, three extensions read.
 // It relies on the whole message being there, its four-byte header in front.
 
 enum HelloBody {
   private static let serverNameExtension = 0
+  private static let protocolsExtension = 16
   private static let encryptedHelloExtension = 0xfe0d
 
   static func parse(_ message: Span<UInt8>, length: Int) throws(ClientHelloProblem) -> ClientHello {
@@ -16,6 +17,7 @@ enum HelloBody {
 
     var serverName: ClientHello.ServerName?
     var offersECH = false
+    var protocols = OfferedProtocols()
     // A TLS 1.2 hello may end without extensions.
     if !cursor.isAtEnd {
       let extensions = try cursor.vector(message, lengthBytes: 2)
@@ -29,10 +31,25 @@ enum HelloBody {
           serverName = serverName == nil ? try parseServerName(message, data) : .refused(.twoExtensions)
         } else if type == encryptedHelloExtension {
           offersECH = true
+        } else if type == protocolsExtension {
+          try readProtocols(message, data, into: &protocols)
         }
       }
     }
-    return ClientHello(length: length, serverName: serverName ?? .none, offersECH: offersECH)
+    return ClientHello(
+      length: length, serverName: serverName ?? .none, offersECH: offersECH, protocols: protocols)
+  }
+
+  /// RFC 7301 section 3.1.
+  private static func readProtocols(
+    _ message: Span<UInt8>, _ data: Range<Int>, into protocols: inout OfferedProtocols
+  ) throws(ClientHelloProblem) {
+    var cursor = Cursor(index: data.lowerBound, end: data.upperBound)
+    let list = try cursor.vector(message, lengthBytes: 2)
+    guard cursor.isAtEnd else { throw .length }
+    protocols.isPresent = true
+    cursor = Cursor(index: list.lowerBound, end: list.upperBound)
+    while !cursor.isAtEnd { protocols.note(message, try cursor.vector(message, lengthBytes: 1)) }
   }
 
   /// RFC 6066 section 3.

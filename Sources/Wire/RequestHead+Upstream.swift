@@ -3,14 +3,17 @@
 
 extension RequestHead {
   /// Appends the head that goes to `target`. Framing is written anew from `body`, so nothing that a client says of its
-  /// Connection fields can take it away; Proxy-Authorization never leaves.
-  package func writeUpstream(from bytes: Span<UInt8>, to target: Target, into out: inout [UInt8]) {
+  /// Connection fields can take it away; Proxy-Authorization never leaves. `judgedPath` is what was judged of the request
+  /// target, in place of the client's spelling of it.
+  package func writeUpstream(
+    from bytes: Span<UInt8>, to target: Target, judgedPath: [UInt8]? = nil, into out: inout [UInt8]
+  ) {
     out.append(bytes.extracting(method))
     out.append(UInt8(ascii: " "))
-    appendPath(bytes, to: &out)
+    if let judgedPath { out += judgedPath } else { appendPath(bytes, to: &out) }
     out.append(" HTTP/1.1\r\nHost: ")
     target.host.append(to: &out)
-    if target.port != 80 {
+    if target.port != defaultPort {
       out.append(UInt8(ascii: ":"))
       appendDecimal(UInt64(target.port), to: &out)
     }
@@ -27,6 +30,13 @@ extension RequestHead {
     if upgradesToWebSocket { out.append("Connection: Upgrade\r\nUpgrade: websocket\r\n") }
     appendVia(minorVersion: minorVersion, to: &out)
     out.append("\r\n")
+  }
+
+  /// Path and query as they go upstream when nobody judged them.
+  package func pathAndQuery(in bytes: Span<UInt8>) -> [UInt8] {
+    var text: [UInt8] = []
+    appendPath(bytes, to: &text)
+    return text
   }
 
   /// RFC 9112 sections 3.2.1 and 3.2.4.

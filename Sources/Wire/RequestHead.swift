@@ -19,7 +19,8 @@ package struct RequestHead: Sendable {
   /// 0 or 1.
   package private(set) var minorVersion: UInt8 = 1
   package private(set) var body = BodyLength.none
-  /// What Host names when the form is origin or asterisk (port 80 where it has none). The other forms say it themselves.
+  /// What Host names when the form is origin or asterisk (`defaultPort` where it has none). The other forms say it
+  /// themselves.
   package private(set) var originHost: Target?
 
   var lines = HeadLines()
@@ -30,8 +31,13 @@ package struct RequestHead: Sendable {
   private var isGET = false
   private var authority = 0..<0
   private var isResuming = false
+  /// What a Host without a port means: 443 inside TLS.
+  private(set) var defaultPort: UInt16
 
-  package init() {}
+  package init(defaultPort: UInt16 = 80) { self.defaultPort = defaultPort }
+
+  /// The last `parse` came to no end.
+  package var isPartlyRead: Bool { isResuming }
 
   package mutating func reset() {
     lines.reset()
@@ -176,7 +182,7 @@ extension RequestHead {
     // The common case costs no second parse: the same bytes name the same target.
     if !authority.isEmpty, bytes.sameBytes(host, authority) { return }
     let named: Target
-    let defaultPort: UInt16 = if case .connect(let target) = form { target.port } else { 80 }
+    let defaultPort: UInt16 = if case .connect(let target) = form { target.port } else { self.defaultPort }
     do throws(AuthorityProblem) {
       named = try Authority.parse(bytes.extracting(host), defaultPort: defaultPort)
     } catch {

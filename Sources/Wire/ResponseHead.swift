@@ -16,6 +16,9 @@ package struct ResponseHead: Sendable {
 
   package init() {}
 
+  /// The last `parse` came to no end.
+  package var isPartlyRead: Bool { isResuming }
+
   package mutating func reset() {
     lines.reset()
     isResuming = false

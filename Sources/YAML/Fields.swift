@@ -9,8 +9,10 @@ package struct Fields {
   private var keyMarks: [String: Mark] = [:]
 
   /// `later` are keys of the design that this version cannot hold to: silently ignoring them would be a hole.
+  /// `misplaced` are keys that stand elsewhere, each with what to write.
   package init?(
-    _ node: YAMLNode, of name: String, known: [String], later: [String: String] = [:], _ findings: Findings
+    _ node: YAMLNode, of name: String, known: [String], later: [String: String] = [:],
+    misplaced: [String: String] = [:], _ findings: Findings
   ) {
     mark = node.mark
     self.findings = findings
@@ -31,6 +33,8 @@ package struct Fields {
       keyMarks[word] = key.mark
       if let why = later[word] {
         findings.problem(key.mark, "`\(word)` is not supported by this version: \(why); remove it")
+      } else if let advice = misplaced[word] {
+        findings.problem(key.mark, "`\(word)` stands in no \(name.withoutArticle): \(advice)")
       } else if !known.contains(word) {
         let advice = Suggestion.advice(for: word, among: known)
         findings.problem(key.mark, "unknown key `\(word.quotable)` in `\(name)`; \(advice)")
@@ -40,6 +44,8 @@ package struct Fields {
     }
   }
 
+  /// No key at all, known or not.
+  package var isEmpty: Bool { keyMarks.isEmpty }
   package func has(_ key: String) -> Bool { values[key] != nil }
   package func mark(of key: String) -> Mark { keyMarks[key] ?? mark }
   package func node(_ key: String) -> YAMLNode? { values[key] }
@@ -56,6 +62,14 @@ package struct Fields {
       return nil
     }
     return text
+  }
+
+  package func flag(_ key: String) -> Bool? {
+    guard let node = values[key] else { return nil }
+    if case .scalar("true", isPlain: true) = node.content { return true }
+    if case .scalar("false", isPlain: true) = node.content { return false }
+    findings.problem(node.mark, "`\(key)` is true or false, not \(node.shown)")
+    return nil
   }
 
   package func choice<Value: RawRepresentable & CaseIterable>(_ key: String, _ type: Value.Type) -> Value?
@@ -158,6 +172,10 @@ package enum ByteSize {
 extension String {
   /// Short enough to be shown in a message; Findings takes care of what may not stand in one.
   package var quotable: String { unicodeScalars.count > 60 ? String(unicodeScalars.prefix(60)) + "…" : self }
+}
+
+extension String {
+  fileprivate var withoutArticle: String { hasPrefix("a ") ? String(dropFirst(2)) : self }
 }
 
 extension YAMLNode {

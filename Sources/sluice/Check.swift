@@ -86,6 +86,7 @@ struct Explanation {
       facts.append(("protocol", rule.wireProtocol(port: target.port).rawValue))
       facts.append(("addresses", Self.addresses(rule, target)))
       facts += Self.limits(rule)
+      facts += rule.inspection.map(Self.inspection) ?? []
     case .refuse(let reason, let line):
       // Report mode lets it out all the same, and says so.
       isAllowed = network.isReportOnly
@@ -99,6 +100,36 @@ struct Explanation {
     if !rule.addresses.isEmpty { return "only " + rule.addresses.map { "\($0)" }.joined(separator: " ") }
     guard case .name = target.host else { return "only \(target.host)" }
     return target.host.isPrivateUse ? "global and private" : "global only"
+  }
+
+  private static func inspection(_ inspection: Inspection) -> [(name: String, value: String)] {
+    var facts = [(name: "inspected", value: "true")]
+    let methods = inspection.methods.map { String(decoding: $0, as: UTF8.self) }
+    if !methods.isEmpty { facts.append(("methods", methods.joined(separator: " "))) }
+    if !inspection.paths.isEmpty { facts.append(("paths", inspection.paths.map(\.description).joined(separator: " "))) }
+    if let credential = inspection.credential {
+      facts.append(("credential", credential.name))
+      facts.append(("credential_source", credential.source.word))
+      facts.append(("credential_place", credential.placement.description))
+      facts.append(("credential_mode", credential.placeholder == nil ? "inject" : "replace"))
+    }
+    if let roots = inspection.tls.roots { facts.append(("roots", roots.path)) }
+    if let certificate = inspection.tls.clientCertificate {
+      facts.append(("client_certificate", certificate.certificate.path))
+    }
+    return facts + content(inspection.content)
+  }
+
+  private static func content(_ content: ContentPolicy) -> [(name: String, value: String)] {
+    var facts: [(name: String, value: String)] = []
+    if let bytes = content.maxResponseBytes {
+      facts.append(("max_response_bytes", "\(bytes)"))
+      facts.append(("on_too_large", content.onTooLarge.rawValue))
+    }
+    if content.stripsHTML { facts.append(("strip_html", "true")) }
+    if let action = content.flagInstructions { facts.append(("flag_instructions", action.rawValue)) }
+    if let action = content.secrets { facts.append(("secrets", action.rawValue)) }
+    return facts
   }
 
   private static func limits(_ rule: AllowRule) -> [(name: String, value: String)] {

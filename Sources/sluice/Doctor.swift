@@ -83,7 +83,7 @@ struct Doctor: ParsableCommand {
     let policy = Policy.denyAll(clients: [Self.name])
     func plan(_ options: [String]) throws -> Plan {
       let run = try Run.parse(["--workspace", folder] + more + options + ["--", "true"])
-      return try SandboxWish(run, policy).plan(isForeground: false, canaries: canaries.probes)
+      return try SandboxWish(run, policy, trust: nil).plan(isForeground: false, canaries: canaries.probes)
     }
     do { return (try plan([]), true) } catch is LaunchFailure { return (try plan(["--limits", "best-effort"]), false) }
   }

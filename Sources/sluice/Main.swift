@@ -10,7 +10,7 @@ struct Sluice: ParsableCommand {
     abstract: "An egress gate for AI-agent sandboxes: lets out what the policy names, writes down the rest.",
     version: Version.text,
     subcommands: [
-      Serve.self, Run.self, Check.self, RedirectCommand.self, Doctor.self, Clean.self, DiffCommand.self,
+      Serve.self, Run.self, Check.self, RedirectCommand.self, CACommand.self, Doctor.self, Clean.self, DiffCommand.self,
       TestCommand.self, LogCommand.self, Learn.self, Top.self, Status.self, Tunnels.self, Close.self, Reload.self,
       Drain.self,
     ])

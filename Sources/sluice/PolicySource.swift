@@ -1,6 +1,7 @@
 // The policy file on disk: read whole, with the password files that it names, and what is wrong with it said.
 // It relies on PolicyFile for the meaning; a file that cannot be read is a problem like any other.
 import Gate
+import Intercept
 import Kernel
 import Policy
 import PolicyFile
@@ -43,6 +44,7 @@ final class FilePolicySource: PolicySource {
   private let sandbox: String?
   private var files: Set<String> = []
   private var isConfined = false
+  private var policy: Policy?
 
   init(path: String?, sandbox: String? = nil) {
     self.path = path
@@ -52,6 +54,7 @@ final class FilePolicySource: PolicySource {
   /// Gives up all that the gate does not need, and says what the kernel cannot hold. What was read up to now can be read
   /// again, where it stands.
   func confine(log: String?, adminSocket: String?) throws(ServerError) {
+    files.formUnion(policy?.filesReadLater ?? [])
     let confinement = SelfConfinement.serving(
       read: files.sorted(), log: log, adminSocket: adminSocket, folder: SelfConfinement.folders)
     for right in confinement.broad { Messages.warn("a gate that confines itself still \(right)") }
@@ -67,7 +70,7 @@ final class FilePolicySource: PolicySource {
       return Policy.denyAll(clients: sandbox.map { [$0] } ?? [])
     }
     var refused: [String] = []
-    let policy = PolicyOnDisk.load(path, inheriting: old, sandbox: sandbox, say: say) { file, wasRead in
+    let loaded = PolicyOnDisk.load(path, inheriting: old, sandbox: sandbox, say: say) { file, wasRead in
       if wasRead {
         self.files.insert(file)
       } else if self.isConfined, HostFile.mayRead(file) {
@@ -80,7 +83,21 @@ final class FilePolicySource: PolicySource {
         "\(file): this gate has confined itself to the folders that it read from at its start; restart it to use this file"
       )
     }
-    return policy
+    policy = loaded ?? policy
+    return loaded
+  }
+}
+
+extension Policy {
+  /// What is read while the gate serves: values of credentials, the CA at a reload, the system's roots.
+  var filesReadLater: [String] {
+    var files = credentials.flatMap(\.secretFiles)
+    if !inspectedTLS.isEmpty {
+      // Where the CA has no place, the gate does not start at all.
+      if let folder = try? InspectionSetup.folder(self) { files.append(folder.keyFile) }
+      if let roots = SystemRoots.path { files.append(roots) }
+    }
+    return files
   }
 }
 

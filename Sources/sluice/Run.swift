@@ -2,6 +2,7 @@
 // It relies on Sandbox for the walls and on Gate.Server for the way out; here are the options, and the order of both.
 import ArgumentParser
 import Gate
+import Intercept
 import Kernel
 import Policy
 import Sandbox
@@ -105,7 +106,8 @@ struct Run: ParsableCommand {
     let link = try gate.map { path throws(LaunchFailure) in try GateLink(path, sandbox: name) }
     let isWithout = link != nil && policy == nil
     guard let loaded = isWithout ? Policy.denyAll : source.load(replacing: nil) else { throw ServerError.noPolicy }
-    let wish = SandboxWish(self, loaded, gateRules: link?.network)
+    let trust = try GateTrust(loaded, isOwn: link == nil)
+    let wish = SandboxWish(self, loaded, trust: trust.bundle, gateRules: link?.network)
     var supervisor = try Supervisor()
     let canaries = noProbe ? nil : try Canaries()
     let plan = try wish.plan(isForeground: supervisor.isForeground, canaries: canaries?.probes ?? [])
@@ -130,12 +132,15 @@ struct Run: ParsableCommand {
     if attached == nil {
       server = try Server(
         LoadedPolicySource(first: loaded, source: source),
-        ServeOptions(workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile))
+        ServeOptions(
+          workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile,
+          explainsDenials: trust.bundle != nil))
     }
     if noSelfSandbox {
       SelfConfinement.sayOff()
     } else {
-      try SelfConfinement.supervising(cgroup: plan.cgroup).enterOrFail()
+      try server?.keepPrograms()
+      try SelfConfinement.supervising(cgroup: plan.cgroup, read: loaded.filesReadLater).enterOrFail()
     }
     try server?.start(adopting: sockets)
     if plan.hasProbes { try sandbox.probe() }
@@ -163,6 +168,31 @@ struct Run: ParsableCommand {
 
   /// What the command has sent may still be on its way.
   private static let graceMs: UInt64 = 1_000
+}
+
+/// The gate's CA, as the sandbox trusts it: where a rule is inspected, and by default for the refusals of all others.
+private struct GateTrust {
+  let bundle: TrustBundle?
+
+  /// The CA of a gate that runs already is its own, and not known here.
+  init(_ policy: Policy, isOwn: Bool) throws(ServerError) {
+    guard isOwn else {
+      bundle = nil
+      return
+    }
+    let isNeeded = !policy.inspectedTLS.isEmpty || policy.settings.explainsDenials == true
+    guard isNeeded || InspectionSetup.explainsDenials(policy, byDefault: true) else {
+      bundle = nil
+      return
+    }
+    do throws(TLSProblem) {
+      bundle = TrustBundle(try InspectionSetup.folder(policy).loadOrMake())
+    } catch {
+      guard !isNeeded else { throw .cannotInspect("\(error)") }
+      Messages.warn("refused TLS targets are not told why: \(error)")
+      bundle = nil
+    }
+  }
 }
 
 /// The policy was read already, for its ports: the gate begins with that very one.

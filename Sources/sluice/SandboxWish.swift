@@ -1,6 +1,7 @@
 // What the options of `sluice run` and the policy come to: who the command is, which paths it sees, what is probed.
 // It relies on Sandbox for the plan itself; what cannot be held to is refused here, before anything is started.
 import Gate
+import Intercept
 import Kernel
 import Policy
 import Redirect
@@ -10,19 +11,22 @@ import Wire
 struct SandboxWish {
   private let options: Run
   private let policy: Policy
+  private let trust: TrustBundle?
   /// Those of a running gate, where it is not the policy that decides.
   private let gateRules: NetworkPolicy?
 
-  init(_ options: Run, _ policy: Policy, gateRules: NetworkPolicy? = nil) {
-    (self.options, self.policy, self.gateRules) = (options, policy, gateRules)
+  /// `trust`: what the command is to trust, where the gate looks into its TLS or explains refusals in it.
+  init(_ options: Run, _ policy: Policy, trust: TrustBundle?, gateRules: NetworkPolicy? = nil) {
+    (self.options, self.policy, self.trust, self.gateRules) = (options, policy, trust, gateRules)
   }
 
   func plan(isForeground: Bool, canaries: [Probe]) throws(LaunchFailure) -> Plan {
     let paths = try SandboxPaths(options, policy.settings.files)
     let workspace = paths.workspace
     let user = try user(workspace: workspace)
+    let secrets = SandboxSecrets(credentials: policy.credentials)
     var wanted = SandboxOptions(
-      command: options.command, environment: environment(), workspace: workspace, user: user)
+      command: options.command, environment: try environment(secrets), workspace: workspace, user: user)
     wanted.hostName = options.name
     wanted.ports = ports().ports
     wanted.readOnly = paths.readOnly
@@ -31,6 +35,10 @@ struct SandboxWish {
     wanted.protected = paths.protected
     wanted.home = paths.home
     wanted.temporaryBytes = policy.settings.files.temporaryBytes
+    wanted.trust = trust.map {
+      SandboxTrust(certificate: $0.certificate, bundle: $0.bundle, javaStore: $0.javaStore)
+    }
+    try secrets.checkFiles(shown: [workspace] + wanted.readOnly + wanted.readWrite)
     try hold(policy.settings.process, in: &wanted)
     wanted.isForeground = isForeground
     if !options.noProbe { wanted.probes = probes(paths) + canaries }
@@ -38,13 +46,13 @@ struct SandboxWish {
   }
 
   /// The policy's, and then the options'.
-  private func environment() -> [String] {
-    var environment = SandboxEnvironment()
+  private func environment(_ secrets: SandboxSecrets) throws(LaunchFailure) -> [String] {
+    var environment = SandboxEnvironment(trustsGate: trust != nil)
     let wanted = policy.settings.environment
-    let names = Environment.names().filter { name in wanted.pass.contains { SandboxVariable.matches($0, name) } }
-    environment.pass(SandboxEnvironment.passed + names, Environment.value)
+    let passed = try secrets.withoutThem(Environment.names(), passing: wanted.pass)
+    environment.pass(SandboxEnvironment.passed + passed, Environment.value)
     for variable in wanted.set { environment.set(variable.name, variable.value) }
-    for entry in options.env {
+    for entry in try secrets.environment(options.env) {
       let name = String(entry.prefix { $0 != "=" })
       if entry.contains("=") {
         environment.set(name, String(entry.dropFirst(name.count + 1)))
@@ -187,7 +195,8 @@ struct SandboxWish {
     }
     // What the policy lets out by `*` or by default is no refusal to be tried.
     if let name = try? HostName(Self.probeName), isRefused(name) {
-      probes += [.target("\(Self.probeName):443"), .name(Self.probeName)]
+      // Of a CONNECT to port 443 the tunnel stands where refusals are explained inside it.
+      probes += [.target("\(Self.probeName):80"), .name(Self.probeName)]
     } else {
       Messages.warn("the policy lets out every name: whether one is refused is not probed")
     }

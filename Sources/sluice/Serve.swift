@@ -58,11 +58,9 @@ struct Serve: ParsableCommand {
     do {
       let server = try Server(source, ServeOptions(workers: workers, listen: listen, adminPath: listenAdmin))
       let status = try server.run { () throws(ServerError) in
-        if noSelfSandbox {
-          SelfConfinement.sayOff()
-        } else {
-          try source.confine(log: server.logFile, adminSocket: server.adminPath)
-        }
+        if noSelfSandbox { return SelfConfinement.sayOff() }
+        try server.keepPrograms()
+        try source.confine(log: server.logFile, adminSocket: server.adminPath)
       }
       if status != 0 { throw ExitCode(status) }
     } catch let error as ServerError {

@@ -77,12 +77,14 @@ package struct FlowSimulation: ~Copyable {
     case 14:
       conditions.isDraining = choices.next(below: 8) == 0
       conditions.isLogUnwritable = choices.next(below: 8) == 0
+      conditions.explainsDenials = choices.next(below: 2) == 0
       return .clientSent
     default:
       let rare: [Event] = [
         .upstreamEnded, .requestBodyEnded, .responseBodyEnded, .relayEnded, .upstreamReset, .clientReset,
         .policyReplaced, .gateFailed,
-        .bodyMalformed, .uploadLimited, .downloadLimited, .drainEnded, .operatorCloses,
+        .bodyMalformed, .uploadLimited, .downloadLimited, .drainEnded, .operatorCloses, .upstreamUntrusted("expired"),
+        .upstreamFailed("no TLS"),
       ]
       return rare[choices.next(below: rare.count)]
     }
@@ -172,6 +174,16 @@ package struct FlowSimulation: ~Copyable {
       } else if !flow.takeToUpstream().isEmpty {
         throw violation("bytes for the upstream before the first bytes were checked")
       }
+    case .intercept:
+      guard isConnected, flow.isInspected else { throw violation("a tunnel is looked into before its upstream stands") }
+      if !flow.takeToUpstream().isEmpty { throw violation("bytes for the upstream past its TLS") }
+      _ = flow.takeToClient()
+      _ = flow.takeAllForTunnel()
+    case .explain:
+      isConnected = false
+      _ = flow.takeToClient()
+      if flow.takeUnsaid() == nil { throw violation("nothing to explain") }
+      _ = flow.takeAllForTunnel()
     case .sendRequest(let body):
       guard isConnected else { throw violation("a request is sent before its upstream stands") }
       try checkRequest(flow.takeToUpstream())

@@ -11,6 +11,8 @@ package enum Script {
         - "bad.example:443"
       allow:
         - "tls.example:443"
+        - {host: "look.example:443", methods: [GET], paths: ["/a"]}
+        - {host: "look.example:80", paths: ["/b/**"]}
         - {host: "raw.example:22", protocol: tcp}
         - {host: "auto.example:8443", protocol: auto}
         - "web.example:80"
@@ -41,6 +43,7 @@ package enum Script {
 
   package static let client: [[UInt8]] = [
     connect("tls.example:443"), connect("raw.example:22"), connect("auto.example:8443"), connect("bad.example:443"),
+    connect("look.example:443"), hello(name: "look.example"), get("look.example"),
     connect("nowhere.example:443"), connect("93.184.216.34:80"), connect("127.0.0.1:3128"),
     get("web.example"), get("web.example", "Connection: close\r\n"), get("old.example"), get("inner.example"),
     get("nowhere.example"), get("web.example", "Upgrade: websocket\r\nConnection: Upgrade\r\n"),

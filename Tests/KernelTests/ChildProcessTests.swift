@@ -1,5 +1,6 @@
 // A program that is run to its end: what goes in and comes out, and how it can fail.
 
+import Glibc
 import Kernel
 import Testing
 
@@ -36,5 +37,37 @@ import Testing
       #expect(ChildProcess.isMissing(error))
       #expect("\(error)".hasPrefix("sluice-no-such-program: "))
     }
+  }
+
+  private func output(_ script: String, hiding: [String] = [], timeoutMs: UInt64 = 10_000) throws -> String {
+    switch try ChildProcess.output(
+      of: ["/bin/sh", "-c", script], hiding: hiding, timeoutMs: timeoutMs)
+    {
+    case .output(let bytes): String(decoding: bytes, as: UTF8.self)
+    case .status(let status): "status \(status)"
+    case .tookTooLong: "took too long"
+    }
+  }
+
+  @Test func aSecretsProgramSeesTheEnvironmentButForWhatIsHidden() throws {
+    let count = "env | grep -c '^PATH=' || true"
+    #expect(try output(count) == "1\n")
+    #expect(try output(count, hiding: ["PAT", "PATHS"]) == "1\n")
+    #expect(try output(count, hiding: ["X", "PATH"]) == "0\n")
+    #expect(try output("echo a; echo b >&2; exit 3") == "status 3")
+    #expect(try output("cat; kill -9 $$") == "status 137")
+    #expect(throws: SystemError.self) { try ChildProcess.output(of: ["/none"], hiding: [], timeoutMs: 1000) }
+  }
+
+  @Test func aSecretsProgramEndsWithAllThatItStarted() throws {
+    // Both hold the pipe: its end tells that none of them is left.
+    var ends: [Int32] = [0, 0]
+    #expect(pipe(&ends) == 0)
+    #expect(try output("sleep 1000 & sleep 1000", timeoutMs: 100) == "took too long")
+    #expect(try output("sleep 1000 & echo x") == "x\n")
+    close(ends[1])
+    var byte: UInt8 = 0
+    #expect(read(ends[0], &byte, 1) == 0)
+    close(ends[0])
   }
 }

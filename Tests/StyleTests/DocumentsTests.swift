@@ -21,7 +21,9 @@ import Testing
   @Test func everyLinkLeadsSomewhere() throws {
     for path in [
       "README.md", "docs/ARCHITECTURE.md", "docs/denials.md", "docs/policy.md", "docs/dns.md", "docs/threat-model.md",
-      "docs/hacking.md", "docs/transparent.md", "docs/sandbox.md", "docs/admin.md", "docs/content.md", "docs/log.md",
+      "docs/hacking.md", "docs/transparent.md", "docs/sandbox.md", "docs/inspection.md", "docs/credentials.md",
+      "docs/admin.md", "docs/content.md",
+      "docs/log.md",
       "docs/policy-tools.md",
     ] {
       let text = try Repository.file(path).lines.joined(separator: "\n")

@@ -13,6 +13,7 @@ NOT_HERE = {
     "connect_failed": "the upstream was asked, and did not answer",
     "method_refused": "of inspected targets", "path_refused": "of inspected targets", "upstream_untrusted": "of inspected targets",
     "content_refused": "of inspected targets", "secret_refused": "of inspected targets",
+    "credential_failed": "of inspected targets",
 }
 DENIED = "  deny: ['*.denied.test:*']\n"
 KINDS = {}

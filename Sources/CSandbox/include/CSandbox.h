@@ -20,7 +20,7 @@ enum csandbox_op {
   CSANDBOX_NEW_ROOT,          // number bytes, more inodes
   CSANDBOX_FOLDER,            // first, number mode
   CSANDBOX_LINK,              // first the link, second where it leads
-  CSANDBOX_FILE,              // first the path, second its text
+  CSANDBOX_FILE,              // first the path, second its bytes, number how many
   CSANDBOX_BIND,              // first outside, second inside, number CSANDBOX_BIND_*
   CSANDBOX_PIN,               // first: a mount point of its own, number CSANDBOX_BIND_*
   CSANDBOX_TEMPORARY,         // first, second the mode, number bytes, more inodes

@@ -1,6 +1,7 @@
 // The log of one loop: what each kind of line says, and the one write of them at the end of a turn.
 // It relies on LogLines for the form, and on Kernel.SharedAppendFile, which all loops share: no line is torn or lost.
 import Flow
+import Intercept
 package import Kernel
 package import Policy
 import Synchronization
@@ -59,7 +60,7 @@ package final class AuditLog {
         line.number(#","bytes_up":"#, facts.bytesUp)
         line.number(#","bytes_down":"#, facts.bytesDown)
         line.number(#","duration_ms":"#, facts.durationMs)
-        line.field(#","inspected":false"#)
+        line.field(flow.isInspected ? #","inspected":true"# : #","inspected":false"#)
       }
       if let bucket = outcome.bucket { line.bucket(bucket) }
     }
@@ -73,6 +74,25 @@ package final class AuditLog {
       line.text(#","client":"#, client)
       line.field(policy.logField)
       line.word(#","reason":""#, reason.rawValue)
+    }
+  }
+
+  /// A credential went with a request, or was taken out of an answer: which, where, for whom; never what it is.
+  func record(_ use: CredentialUse, of flow: borrowing Flow, id: UInt64, policy: Policy, wallMs: Int64) {
+    lines.append(.credential, sequence.take(), wallMs) { line in
+      line.flowNumber(id, 0)
+      line.field(flow.client.logField)
+      if let target = flow.target { line.target(target, flow.via) }
+      if let rule = flow.rule?.line { line.field(rule.logField) }
+      line.field(policy.logField)
+      switch use {
+      case .used(let credential, let place):
+        line.text(#","credential":"#, credential)
+        line.text(#","place":"#, place)
+      case .scrubbed(let credential):
+        line.text(#","credential":"#, credential)
+        line.field(#","scrubbed":true"#)
+      }
     }
   }
 

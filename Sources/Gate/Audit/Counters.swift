@@ -66,6 +66,8 @@ extension LogEvent {
     case .failed: 3
     case .revoked: 4
     case .policy: 5
+    case .flagged: 6
+    case .credential: 7
     }
   }
 }

@@ -112,6 +112,8 @@ extension LogEvent {
     case .failed: #","event":"failed""#
     case .revoked: #","event":"revoked""#
     case .policy: #","event":"policy""#
+    case .credential: #","event":"credential""#
+    case .flagged: #","event":"flagged""#
     }
   }
 }

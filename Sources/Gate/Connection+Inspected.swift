@@ -1,0 +1,87 @@
+// Step "intercept": the sockets of a tunnel whose rule looks inside are handed to Intercept, and its turns are taken.
+// It relies on InspectedTunnel for the bytes; what an end means is the Flow's to say.
+import Flow
+import Intercept
+import Kernel
+import Policy
+
+extension Connection {
+  mutating func openInspected() -> Action? {
+    down.hold(flow.takeToClient())
+    let early = flow.takeAllForTunnel().input
+    guard let contexts = worker.intercept, let target = flow.target, let rule = flow.rule else {
+      return flow.handle(.gateFailed, worker.conditions)
+    }
+    inspected = InspectedTunnel(
+      contexts, worker.interceptTools, target: target, client: flow.client.name, clientFD: client.fd,
+      upstreamFD: upstream.fd, early: early, rule: rule, nowMs: worker.conditions.nowMs)
+    worker.loop.again(slot)
+    return nil
+  }
+
+  /// The client is answered inside its TLS; the upstream, if one stands, is asked nothing more.
+  mutating func explain() -> Action? {
+    down.hold(flow.takeToClient())
+    guard let refusal = flow.takeUnsaid(), let contexts = worker.intercept, let target = flow.target else {
+      return flow.handle(.gateFailed, worker.conditions)
+    }
+    if let inspected {
+      inspected.explain(refusal, nowMs: worker.conditions.nowMs)
+    } else {
+      inspected = InspectedTunnel(
+        contexts, worker.interceptTools, refusing: refusal, target: target, clientFD: client.fd,
+        early: flow.takeAllForTunnel().input, nowMs: worker.conditions.nowMs)
+    }
+    closeUpstream()
+    worker.loop.again(slot)
+    return nil
+  }
+
+  mutating func moveInspected() {
+    guard let inspected else { return }
+    // What was said before TLS goes out before it.
+    switch down.flush(to: &client) {
+    case nil: break
+    case .sinkReset: return tell(.clientReset)
+    default: return
+    }
+    inspected.noteClient(
+      isReadable: client.isReadable, isWritable: client.isWritable, hasPeerEnded: client.hasPeerEnded)
+    inspected.noteUpstream(
+      isReadable: upstream.isReadable, isWritable: upstream.isWritable, hasPeerEnded: upstream.hasPeerEnded)
+    // From now on the tunnel knows; the next edge tells more.
+    (client.isReadable, client.isWritable) = (false, false)
+    (upstream.isReadable, upstream.isWritable) = (false, false)
+    (client.hasPeerEnded, upstream.hasPeerEnded) = (false, false)
+    filters = worker.filters(for: slot, keeping: filters)
+    flow.touched(atMs: worker.conditions.nowMs)
+    let progress = inspected.advance(turn)
+    (up.moved, down.moved) = (inspected.bytesUp, inspected.bytesDown)
+    for outcome in inspected.takeOutcomes() { record(outcome) }
+    for use in filters?.takeUses() ?? [] { worker.record(use, of: flow, id: id) }
+    switch progress {
+    case .waiting: break
+    case .again: worker.loop.again(slot)
+    case .event(let event): tell(event)
+    }
+  }
+
+  private var turn: Turn {
+    let settings = worker.conditions.policy.settings
+    var turn = Turn(
+      nowMs: worker.conditions.nowMs, nowNs: worker.conditions.nowNs, rule: flow.rule,
+      headBytesMax: settings.limits.headBytes, headMs: settings.timeouts.headMs)
+    turn.isReportOnly = flow.isReportOnly
+    turn.isDraining = worker.conditions.isDraining
+    turn.isLogUnwritable = worker.conditions.isLogUnwritable
+    turn.filters = filters
+    return turn
+  }
+
+  /// One request within the tunnel: its bytes are counted in the line of the tunnel.
+  private func record(_ outcome: Outcome) {
+    var outcome = outcome
+    outcome.address = outcome.address ?? flow.address
+    worker.record(outcome, of: flow, AuditFacts(id: id, bytesUp: 0, bytesDown: 0, durationMs: 0))
+  }
+}

@@ -1,0 +1,124 @@
+// Credentials as the gate has them: the store with what its fetches need of the world, and each tunnel's way to it.
+// It relies on Intercept for values and places; where a fetch needs a name, it asks as the gate's own loops do.
+import Flow
+import Intercept
+import Kernel
+import Policy
+import Synchronization
+import Wire
+
+/// The store, and what its fetches need: it changes with each policy, and is read by the threads that fetch.
+final class GateCredentials: Sendable {
+  struct Surroundings: Sendable {
+    var settings: Settings
+    var hosts: HostsTable
+    var gate: GateAddresses
+    var hiddenVariables: [String]
+  }
+
+  let store: CredentialStore
+  private let surroundings: SharedSurroundings
+  private let helpers: SharedHelpers
+
+  init(_ policy: Policy) {
+    let helpers = SharedHelpers()
+    self.helpers = helpers
+    let surroundings = SharedSurroundings(
+      Surroundings(
+        settings: policy.settings, hosts: .empty, gate: GateAddresses(listeners: [], interfaces: []),
+        hiddenVariables: []))
+    self.surroundings = surroundings
+    store = CredentialStore(
+      fetch: { credential, refreshToken throws(CredentialProblem) in
+        let now = surroundings.value
+        let sources = CredentialSources(hiddenVariables: now.hiddenVariables, helpers: helpers.all) {
+          grant throws(CredentialProblem) in
+          try EndpointLookup.addresses(of: grant, now)
+        }
+        return try sources.fetch(credential, refreshToken: refreshToken)
+      }, tell: { Messages.warn($0) })
+  }
+
+  /// Before the gate gives up starting programs, and before it has threads: one process for each program of the policy.
+  func keepPrograms(_ policy: Policy) throws(SystemError) {
+    let hidden = policy.credentials.flatMap(\.secretVariables)
+    var all: [[String]: CommandHelper] = [:]
+    for (words, timeoutMs) in policy.credentials.flatMap(\.commands) where all[words] == nil {
+      all[words] = try CommandHelper(words, hiding: hidden, timeoutMs: timeoutMs)
+    }
+    helpers.all = all
+  }
+
+  /// At the start, and with each new policy: values are read again.
+  func take(_ policy: Policy, hosts: HostsTable, gate: GateAddresses) {
+    surroundings.value = Surroundings(
+      settings: policy.settings, hosts: hosts, gate: gate,
+      hiddenVariables: policy.credentials.flatMap(\.secretVariables))
+    store.take(policy.credentials)
+  }
+
+  /// Every round of the main thread.
+  func lookAround(hosts: HostsTable, gate: GateAddresses) {
+    var now = surroundings.value
+    (now.hosts, now.gate) = (hosts, gate)
+    surroundings.value = now
+    store.lookAround()
+  }
+}
+
+private final class SharedHelpers: Sendable {
+  private let state = Mutex<[[String]: CommandHelper]?>(nil)
+
+  var all: [[String]: CommandHelper]? {
+    get { state.withLock { $0 } }
+    set { state.withLock { $0 = newValue } }
+  }
+}
+
+private final class SharedSurroundings: Sendable {
+  private let state: Mutex<GateCredentials.Surroundings>
+
+  init(_ value: GateCredentials.Surroundings) { state = Mutex(value) }
+
+  var value: GateCredentials.Surroundings {
+    get { state.withLock { $0 } }
+    set { state.withLock { $0 = newValue } }
+  }
+}
+
+/// The filters of one tunnel's requests, and what they have to say to the log.
+final class TunnelFilters: FilterSource {
+  private let store: CredentialStore
+  private let policy: Policy
+  private let wake: @Sendable () -> Void
+  private let uses: Uses
+
+  /// nil where the policy has no credentials: then there is nothing to put in and no placeholder to find.
+  /// What filters of `old` that are still at work have to say is not lost.
+  init?(
+    _ policy: Policy, _ store: CredentialStore, keeping old: TunnelFilters?, wake: @escaping @Sendable () -> Void
+  ) {
+    if policy.credentials.isEmpty { return nil }
+    (self.policy, self.store, self.wake) = (policy, store, wake)
+    uses = old?.uses ?? Uses()
+  }
+
+  func isOf(_ policy: Policy) -> Bool { self.policy === policy }
+
+  func filter(for rule: AllowRule, target: Target, client: String, wouldRefuse: Bool) -> (any RequestFilter)? {
+    let credential = wouldRefuse ? nil : rule.inspection?.credential
+    if credential == nil && policy.placeholders.isEmpty { return nil }
+    let uses = uses
+    return CredentialFilter(credential, placeholders: policy.placeholders, store: store, target: target, wake: wake) {
+      uses.all.append($0)
+    }
+  }
+
+  func takeUses() -> [CredentialUse] {
+    defer { uses.all = [] }
+    return uses.all
+  }
+
+  /// Filters outlive no tunnel, and all of it is one loop's.
+  private final class Uses { var all: [CredentialUse] = [] }
+}

@@ -1,0 +1,135 @@
+// The value of a credential as a source gave it: a token, or the keys of AWS, and how long it is good for.
+// It relies on the source's text being a token, or JSON with one and an expiry; what else stands there is a problem.
+import Policy
+import Wire
+
+/// Why there is no value, in words that hold nothing of one.
+package struct CredentialProblem: Error, Hashable, Sendable, CustomStringConvertible {
+  package let description: String
+
+  package init(_ description: String) { self.description = description }
+}
+
+/// What a source gave; `lifetimeMs` counts from then, and nil is until further notice.
+package struct FetchedCredential: Sendable {
+  package var value: CredentialValue
+  package var lifetimeMs: UInt64?
+  /// In place of the refresh token that was used (RFC 6749 section 6).
+  package var refreshToken: Secret?
+}
+
+package final class CredentialValue: Sendable {
+  /// The token; with AWS, the secret access key.
+  package let secret: Secret
+  /// With AWS alone.
+  package let keyID: [UInt8]
+  package let sessionToken: Secret?
+  /// Made once, for all the answers that are searched for it.
+  let echoForms: EchoForms
+
+  package init(secret: Secret, keyID: [UInt8] = [], sessionToken: Secret? = nil) {
+    (self.secret, self.keyID, self.sessionToken) = (secret, keyID, sessionToken)
+    echoForms = EchoForms([secret] + (sessionToken.map { [$0] } ?? []))
+  }
+}
+
+enum CredentialText {
+  static let bytesMax = 64 * 1024
+
+  /// The text is taken over, and wiped. `nowUnix` is what an expiry in it is compared with.
+  static func read(
+    _ text: inout [UInt8], for placement: Credential.Placement, nowUnix: Int64
+  ) throws(CredentialProblem) -> FetchedCredential {
+    defer { Secret.wipe(&text) }
+    let isJSON = text.first { !isBlank($0) } == UInt8(ascii: "{")
+    guard isJSON else {
+      if case .sigv4 = placement { return try keys(inPlain: text) }
+      var token = trimmed(text)
+      return FetchedCredential(value: CredentialValue(secret: try secret(&token, placement)), lifetimeMs: nil)
+    }
+    guard let value = SecretJSON(parsing: text) else { throw CredentialProblem("it looks like JSON, and is none") }
+    let lifetimeMs = try lifetime(value, nowUnix)
+    if case .sigv4 = placement {
+      return FetchedCredential(value: try keys(in: value), lifetimeMs: lifetimeMs)
+    }
+    guard var token = (value["token"] ?? value["access_token"])?.text else {
+      throw CredentialProblem("its JSON has no `token`")
+    }
+    return FetchedCredential(value: CredentialValue(secret: try secret(&token, placement)), lifetimeMs: lifetimeMs)
+  }
+
+  static func secret(
+    _ token: inout [UInt8], _ placement: Credential.Placement
+  ) throws(CredentialProblem) -> Secret {
+    guard !token.isEmpty else { throw CredentialProblem("it is empty") }
+    guard token.count <= 16 * 1024 else { throw CredentialProblem("it is longer than 16 KiB") }
+    guard token.allSatisfy({ $0 >= 0x20 && $0 != 0x7f }) else {
+      throw CredentialProblem("it has a line break or another control character inside")
+    }
+    if case .header = placement, !token.allSatisfy({ $0 < 0x7f }) {
+      throw CredentialProblem("it is not ASCII, and goes into a header")
+    }
+    return Secret(taking: &token)
+  }
+
+  private static func lifetime(_ value: SecretJSON, _ nowUnix: Int64) throws(CredentialProblem) -> UInt64? {
+    if let seconds = value["expires_in"] {
+      guard let seconds = seconds.wholeNumber else {
+        throw CredentialProblem("its `expires_in` is no number of seconds")
+      }
+      return min(seconds, 10 * 365 * 86_400) * 1000
+    }
+    guard let time = value["expires_at"] ?? value["Expiration"], time != .null else { return nil }
+    var unix = time.wholeNumber.flatMap { Int64(exactly: $0) }
+    if let text = time.text { unix = Timestamp.parse(String(decoding: text, as: UTF8.self)) }
+    guard let unix else { throw CredentialProblem("its expiry is neither an RFC 3339 time nor Unix seconds") }
+    guard unix > nowUnix else { throw CredentialProblem("it has expired already") }
+    return UInt64(unix - nowUnix) * 1000
+  }
+
+  /// What a `credential_process` of AWS prints.
+  private static func keys(in value: SecretJSON) throws(CredentialProblem) -> CredentialValue {
+    guard let id = value["AccessKeyId"]?.text, var key = value["SecretAccessKey"]?.text else {
+      throw CredentialProblem(
+        "its JSON has no `AccessKeyId` and `SecretAccessKey`, as a credential_process prints them")
+    }
+    var session = value["SessionToken"]?.text
+    return try keys(id, &key, &session)
+  }
+
+  /// `KEYID:SECRET` or `KEYID:SECRET:SESSIONTOKEN`.
+  private static func keys(inPlain text: [UInt8]) throws(CredentialProblem) -> FetchedCredential {
+    let parts = trimmed(text).split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false).map(Array.init)
+    guard parts.count == 2 || parts.count == 3 else {
+      throw CredentialProblem(
+        "it is neither KEYID:SECRET, nor that with :SESSIONTOKEN, nor JSON of a credential_process")
+    }
+    var key = parts[1]
+    var session = parts.count == 3 ? parts[2] : nil
+    return FetchedCredential(value: try keys(parts[0], &key, &session), lifetimeMs: nil)
+  }
+
+  private static func keys(
+    _ id: [UInt8], _ key: inout [UInt8], _ session: inout [UInt8]?
+  ) throws(CredentialProblem) -> CredentialValue {
+    let isID = (8...128).contains(id.count) && id.allSatisfy { $0.isUnreserved }
+    guard isID, !key.isEmpty, (key + (session ?? [])).allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
+      throw CredentialProblem("its key id or secret is no key of AWS")
+    }
+    var token: Secret?
+    if var text = session, !text.isEmpty {
+      session = nil
+      token = Secret(taking: &text)
+    }
+    return CredentialValue(secret: Secret(taking: &key), keyID: id, sessionToken: token)
+  }
+
+  private static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0d).contains(byte) }
+
+  private static func trimmed(_ text: [UInt8]) -> [UInt8] {
+    var slice = text[...]
+    while let first = slice.first, isBlank(first) { slice.removeFirst() }
+    while let last = slice.last, isBlank(last) { slice.removeLast() }
+    return Array(slice)
+  }
+}

@@ -1,0 +1,123 @@
+// Asks a token endpoint for an access token (RFC 6749 sections 4.4 and 6): one request, one answer.
+// It relies on BlockingTLS for the connection; the answer is JSON, and of an error only a code of the RFC is told.
+import Kernel
+import Policy
+import Wire
+
+struct TokenEndpoint {
+  /// Most of what is short-lived lives longer; where the endpoint does not say, it is asked again soon.
+  private static let unstatedLifetimeMs: UInt64 = 600_000
+  private static let errorCodes = [
+    "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
+    "invalid_scope",
+  ]
+
+  let grant: OAuth2
+  let addresses: [SocketAddress]
+
+  func ask(
+    clientSecret: Secret, refreshToken: Secret?, for placement: Credential.Placement, nowUnix: Int64
+  ) throws(CredentialProblem) -> FetchedCredential {
+    var request = request(clientSecret, refreshToken)
+    defer { Secret.wipe(&request) }
+    guard case .name(let name) = grant.endpoint.host else { throw CredentialProblem("the endpoint has no name") }
+    let tls = try BlockingTLS(name: name, addresses: addresses, tls: grant.tls)
+    var answer = try tls.exchange(request, bytesMax: CredentialText.bytesMax)
+    defer { Secret.wipe(&answer) }
+    return try read(&answer, placement)
+  }
+
+  // MARK: - The request
+
+  func request(_ clientSecret: Secret, _ refreshToken: Secret?) -> [UInt8] {
+    var form: [UInt8] = []
+    Self.add("grant_type", Array((refreshToken == nil ? "client_credentials" : "refresh_token").utf8), to: &form)
+    if let refreshToken { Self.add("refresh_token", refreshToken.copy, to: &form) }
+    if let scope = grant.scope { Self.add("scope", Array(scope.utf8), to: &form) }
+    if let audience = grant.audience { Self.add("audience", Array(audience.utf8), to: &form) }
+    if grant.authentication == .body {
+      Self.add("client_id", Array(grant.clientID.utf8), to: &form)
+      Self.add("client_secret", clientSecret.copy, to: &form)
+    }
+    var request = Array("POST \(grant.path) HTTP/1.1\r\nHost: ".utf8)
+    grant.endpoint.host.append(to: &request)
+    if grant.endpoint.port != 443 { request += ":\(grant.endpoint.port)".utf8 }
+    request += "\r\nContent-Type: application/x-www-form-urlencoded\r\nAccept: application/json\r\n".utf8
+    if grant.authentication == .basic {
+      // Both are form-encoded before they are joined (RFC 6749 section 2.3.1).
+      var pair: [UInt8] = []
+      Percent.append(grant.clientID.utf8, to: &pair)
+      pair.append(UInt8(ascii: ":"))
+      Percent.append(clientSecret.copy, to: &pair)
+      request += "Authorization: Basic ".utf8
+      Base64.append(pair, to: &request)
+      request += "\r\n".utf8
+      Secret.wipe(&pair)
+    }
+    request += "Content-Length: \(form.count)\r\nConnection: close\r\n\r\n".utf8
+    request += form
+    Secret.wipe(&form)
+    return request
+  }
+
+  private static func add(_ name: String, _ value: [UInt8], to form: inout [UInt8]) {
+    if !form.isEmpty { form.append(UInt8(ascii: "&")) }
+    form += name.utf8
+    form.append(UInt8(ascii: "="))
+    Percent.append(value, to: &form)
+  }
+
+  // MARK: - The answer
+
+  func read(_ answer: inout [UInt8], _ placement: Credential.Placement) throws(CredentialProblem) -> FetchedCredential {
+    var head = ResponseHead()
+    guard case .complete(let length) = head.parse(answer.span, bytesMax: 32 * 1024) else {
+      throw CredentialProblem("\(grant.endpoint) sent no HTTP answer")
+    }
+    var body = try body(Array(answer[length...]), head)
+    defer { Secret.wipe(&body) }
+    let value = SecretJSON(parsing: body)
+    guard head.status == 200 else {
+      let code = value?["error"]?.text.map { String(decoding: $0, as: UTF8.self) } ?? ""
+      let known = Self.errorCodes.contains(code) ? " (\(code))" : ""
+      throw CredentialProblem("\(grant.endpoint) answered \(head.status)\(known)")
+    }
+    guard let value, var token = value["access_token"]?.text else {
+      throw CredentialProblem("\(grant.endpoint) answered without an `access_token`")
+    }
+    var lifetimeMs = Self.unstatedLifetimeMs
+    if let stated = value["expires_in"] {
+      // Some send the number as a text.
+      let seconds = stated.wholeNumber ?? stated.text.flatMap { UInt64(String(decoding: $0, as: UTF8.self)) }
+      guard let seconds else { throw CredentialProblem("\(grant.endpoint) answered an `expires_in` that is no number") }
+      lifetimeMs = min(seconds, 10 * 365 * 86_400) * 1000
+    }
+    var fetched = FetchedCredential(
+      value: CredentialValue(secret: try CredentialText.secret(&token, placement)), lifetimeMs: lifetimeMs)
+    if var refresh = value["refresh_token"]?.text, !refresh.isEmpty { fetched.refreshToken = Secret(taking: &refresh) }
+    return fetched
+  }
+
+  private func body(_ rest: [UInt8], _ head: ResponseHead) throws(CredentialProblem) -> [UInt8] {
+    let cut = CredentialProblem("the answer of \(grant.endpoint) ended early")
+    switch head.body(toHEAD: false) {
+    case .none: return []
+    case .untilClose: return rest
+    case .length(let length):
+      guard let length = Int(exactly: length), length <= rest.count else { throw cut }
+      return Array(rest.prefix(length))
+    case .chunked:
+      var scanner = ChunkedScanner()
+      var (index, body): (Int, [UInt8]) = (0, [])
+      while true {
+        switch scanner.next(rest.span, from: index) {
+        case .data(let range):
+          body += rest[range]
+          index = range.upperBound
+        case .done: return body
+        case .needsMore, .malformed: throw cut
+        }
+      }
+    }
+  }
+}

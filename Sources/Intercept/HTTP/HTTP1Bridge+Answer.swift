@@ -1,0 +1,286 @@
+// The answer's way back in HTTP/1.1, what follows a 101, and the byte buckets of both directions.
+// It relies on HTTP1Bridge for the state; an answer's framing is trusted as little as a request's.
+import Flow
+import Policy
+import Wire
+
+extension HTTP1Bridge {
+  func moveAnswer(_ turn: Turn) -> Step {
+    switch answerStep {
+    case .idle: watchUpstream(turn)
+    case .head: readAnswerHead(turn)
+    case .body: moveAnswerBody(turn)
+    case .done: finishExchange(turn)
+    }
+  }
+
+  /// Nothing was asked of it: whatever it says, it will not serve the next request.
+  private func watchUpstream(_ turn: Turn) -> Step {
+    guard let upstream, upstream.isReadable else { return .idle }
+    switch buffer.read(from: upstream) {
+    case .blocked: return .idle
+    case .bytes, .ended, .truncated, .failed:
+      // A request that is being read was not asked of it either.
+      mode = .closing
+      return .worked
+    }
+  }
+
+  private func readAnswerHead(_ turn: Turn) -> Step {
+    guard let upstream, !client.hasPending else { return .idle }
+    if answer.isEmpty || response.isPartlyRead {
+      guard upstream.isReadable else { return .idle }
+      switch buffer.read(from: upstream) {
+      case .bytes(let count): buffer.withBytes(0..<count) { answer.append($0) }
+      case .blocked: return .idle
+      case .ended, .truncated, .failed: return upstreamBroke(turn)
+      }
+    }
+    if !response.isPartlyRead { answer.compact() }
+    switch answer.parse({ response.parse($0, bytesMax: turn.headBytesMax) }) {
+    case .incomplete: return .worked
+    case .malformed: return upstreamBroke(turn)
+    case .complete(let length):
+      if response.isInterim { return passInterim(length, turn) }
+      return beginAnswer(length, turn)
+    }
+  }
+
+  private func passInterim(_ length: Int, _ turn: Turn) -> Step {
+    guard mayTakeInterim() else { return upstreamBroke(turn) }
+    if request.minorVersion > 0 {
+      guard writeAnswerHead(keepAlive: true) else { return .end(.clientReset) }
+      hasAnswerBegun = true
+    }
+    answer.drop(length)
+    response = ResponseHead()
+    return .worked
+  }
+
+  private func beginAnswer(_ length: Int, _ turn: Turn) -> Step {
+    let isUpgrade = response.isWebSocketUpgrade
+    if response.status == 101 && !(isUpgrade && request.upgradesToWebSocket) { return upstreamBroke(turn) }
+    let body = isUpgrade ? BodyLength.none : response.body(toHEAD: request.isHEAD)
+    // A 1.0 client cannot read chunks.
+    if case .chunked = body, request.minorVersion == 0 { return upstreamBroke(turn) }
+    var isRequestDone = false
+    if case .done = requestStep { isRequestDone = true }
+    keepsConnection =
+      response.keepAlive && body != .untilClose && request.keepAlive && !hasClientEnded && !turn.isDraining
+      && isRequestDone
+    hasAnswerBegun = true
+    if let filter, !isUpgrade {
+      if let step = filterAnswerHead(filter, body, turn) { return step }
+    } else {
+      down = BodyPipe(body)
+      guard writeAnswerHead(keepAlive: keepsConnection || isUpgrade) else { return .end(.clientReset) }
+    }
+    answer.drop(length)
+    if isUpgrade {
+      mode = .relaying
+      endFilter()
+      return .worked
+    }
+    answerStep = body == .none ? .done : .body
+    return .worked
+  }
+
+  private func writeAnswerHead(keepAlive: Bool) -> Bool {
+    var out: [UInt8] = []
+    answer.parse {
+      response.writeDownstream(
+        from: $0, keepAlive: keepAlive, toMinorVersion: request.minorVersion, toHEAD: request.isHEAD, into: &out)
+    }
+    return client.write(out)
+  }
+
+  private func filterAnswerHead(_ filter: any RequestFilter, _ body: BodyLength, _ turn: Turn) -> Step? {
+    var out: [UInt8] = []
+    answer.parse {
+      response.writeDownstream(
+        from: $0, keepAlive: keepsConnection, toMinorVersion: request.minorVersion, toHEAD: request.isHEAD, into: &out)
+    }
+    var head = MessageHead(http1: out)
+    if case .refuse(let reason, let detail) = filter.answerHead(&head, hasBody: body != .none) {
+      hasAnswerBegun = false
+      keepsConnection = false
+      headLength = 0
+      return refuse(judge.refuse(reason, turn, detail: detail))
+    }
+    var writesChunks = body == .chunked
+    if filter.changesAnswerLength, body != .none, body != .untilClose {
+      if request.minorVersion > 0 {
+        head.frameAsChunks()
+        writesChunks = true
+      } else {
+        head.remove("content-length")
+        keepsConnection = false
+      }
+    }
+    down = BodyPipe(body, writesChunks: writesChunks)
+    out.removeAll(keepingCapacity: true)
+    guard head.appendHTTP1(to: &out) else { return upstreamBroke(turn) }
+    return client.write(out) ? nil : .end(.clientReset)
+  }
+
+  private func moveAnswerBody(_ turn: Turn) -> Step {
+    guard let upstream else { return .end(.relayEnded) }
+    guard !down.hasEnded else {
+      answerStep = .done
+      return .worked
+    }
+    guard !client.isFull else { return .idle }
+    let filtering = filter.map { filter in
+      { (chunk: inout [UInt8], isLast: Bool) in filter.answerBody(&chunk, isLast: isLast) }
+    }
+    if answer.isEmpty {
+      guard upstream.isReadable else { return .idle }
+      let grant = Self.grant(turn.rule?.downloadBytes, turn)
+      guard grant.count > 0 else { return starved(grant, turn, .downloadLimited) }
+      let received = buffer.read(from: upstream, upTo: grant.count)
+      Self.refund(grant.count, received, turn.rule?.downloadBytes, turn)
+      switch received {
+      case .bytes(let count): return pass(count, filtering, turn)
+      case .blocked: return .idle
+      case .ended where down.endsWithConnection:
+        if let end = down.end(to: client, filtering) { return ended(end, turn) }
+        answerStep = .done
+        keepsConnection = false
+        return .worked
+      // Without a close_notify, what lasts until the end may have been cut short by anyone.
+      case .ended, .truncated, .failed: return upstreamBroke(turn)
+      }
+    }
+    let step = answer.parse { bytes in
+      filtering.map { down.pass(bytes, to: client, $0) } ?? down.pass(bytes, to: client)
+    }
+    switch step {
+    case .more: answer.drop(.max)
+    case .ended(let count):
+      answer.drop(count)
+      answerStep = .done
+    default: return ended(step, turn)
+    }
+    return .worked
+  }
+
+  /// The usual case: what was read goes out of the buffer that it was read into.
+  private func pass(_ count: Int, _ filtering: BodyPipe.Filter?, _ turn: Turn) -> Step {
+    let step = buffer.withBytes(0..<count) { bytes in
+      filtering.map { down.pass(bytes, to: client, $0) } ?? down.pass(bytes, to: client)
+    }
+    switch step {
+    case .more: return .worked
+    case .ended(let used):
+      if used < count { buffer.withBytes(used..<count) { answer.append($0) } }
+      answerStep = .done
+      return .worked
+    default: return ended(step, turn)
+    }
+  }
+
+  private func ended(_ step: BodyPipe.Step, _ turn: Turn) -> Step {
+    switch step {
+    case .sinkBroke: return .end(.clientReset)
+    case .refused(let reason, let detail):
+      _ = judge.refuse(reason, turn, detail: detail)
+      return .end(.clientReset)
+    default: return upstreamBroke(turn)
+    }
+  }
+
+  private func finishExchange(_ turn: Turn) -> Step {
+    guard keepsConnection, answer.isEmpty, case .done = requestStep else {
+      mode = .closing
+      return .worked
+    }
+    beginNext()
+    return .worked
+  }
+
+  // MARK: - Byte buckets
+
+  struct Grant {
+    var count: Int
+    var retryAfterNs: UInt64
+  }
+
+  static func grant(_ bucket: ByteBucket?, _ turn: Turn) -> Grant {
+    guard let bucket, !turn.isReportOnly else { return Grant(count: ReadBuffer.byteCount, retryAfterNs: 0) }
+    let reserved = bucket.reserve(upTo: ReadBuffer.byteCount, nowNs: turn.nowNs)
+    return Grant(count: reserved.granted, retryAfterNs: reserved.retryAfterNs)
+  }
+
+  /// Gives back what was granted and not read.
+  static func refund(_ granted: Int, _ received: Received, _ bucket: ByteBucket?, _ turn: Turn) {
+    var unused = granted
+    if case .bytes(let count) = received { unused -= count }
+    if unused > 0, !turn.isReportOnly { bucket?.refund(unused) }
+  }
+
+  /// Waits for tokens where the rule says so.
+  func starved(_ grant: Grant, _ turn: Turn, _ event: Event) -> Step {
+    guard turn.rule?.onLimit == .pace else { return .end(event) }
+    return wait(untilMs: turn.nowMs + max(1, min(grant.retryAfterNs / 1_000_000, 1_000)))
+  }
+
+  // MARK: - WebSocket
+
+  struct RelayEnds {
+    var client = false
+    var upstream = false
+  }
+
+  /// Bytes both ways, as they come.
+  func relay(_ turn: Turn) -> Step {
+    guard let upstream else { return .end(.relayEnded) }
+    guard upstream.flush() else { return .end(.upstreamReset) }
+    let one = move(from: client, &input, to: upstream, turn.rule?.uploadBytes, turn, .uploadLimited)
+    let other = move(from: upstream, &answer, to: client, turn.rule?.downloadBytes, turn, .downloadLimited)
+    for step in [one, other] { if case .end(.relayEnded) = step { continue } else if case .end = step { return step } }
+    if case .end = one { relayEnds.client = true }
+    if case .end = other { relayEnds.upstream = true }
+    if relayEnds.client || relayEnds.upstream {
+      if client.hasPending || upstream.hasPending { return .idle }
+      upstream.end()
+      mode = .closing
+      return .worked
+    }
+    if case .worked = one { return .worked }
+    return other
+  }
+
+  /// TLS ends both directions at once in practice: the end of one side is the end.
+  private func move(
+    from source: any PlainStream, _ early: inout Unread, to sink: any PlainStream, _ bucket: ByteBucket?, _ turn: Turn,
+    _ limited: Event
+  ) -> Step {
+    guard !sink.isFull else { return .idle }
+    let broke = Step.end(sink === client ? .clientReset : .upstreamReset)
+    if !early.isEmpty {
+      let isWritten = early.parse { sink.write($0) }
+      early.drop(.max)
+      return isWritten ? .worked : broke
+    }
+    guard source.isReadable else { return .idle }
+    let grant = Self.grant(bucket, turn)
+    guard grant.count > 0 else { return starved(grant, turn, limited) }
+    let received = buffer.read(from: source, upTo: grant.count)
+    Self.refund(grant.count, received, bucket, turn)
+    switch received {
+    case .bytes(let count): return buffer.write(0..<count, to: sink) ? .worked : broke
+    case .blocked: return .idle
+    case .ended: return .end(.relayEnded)
+    case .truncated, .failed: return .end(source === client ? .clientReset : .upstreamReset)
+    }
+  }
+}
+
+extension MessageHead {
+  /// The length that was announced need not be the one that comes out.
+  mutating func frameAsChunks() {
+    remove("content-length")
+    remove("transfer-encoding")
+    fields.append(Field(name: Array("transfer-encoding".utf8), value: Array("chunked".utf8)))
+  }
+}

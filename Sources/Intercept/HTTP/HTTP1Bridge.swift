@@ -1,0 +1,420 @@
+// HTTP/1.1 inside a tunnel: one exchange after the other, each request judged, bodies passed on as they come.
+// It relies on Wire for heads, as strictly as for plain HTTP, and on RequestJudge for the verdict.
+import Flow
+import Policy
+import Wire
+
+/// ```
+///   request:   head ---> (paced | held) ---> body ---> done ---+
+///                ^                                              |
+///                +------------------ next exchange -------------+
+///                                                               |
+///   answer:    idle ---> head (interim heads pass) ---> body ---+---> relaying (101), closing
+/// ```
+final class HTTP1Bridge: Bridge {
+  enum RequestStep {
+    case head
+    case paced(untilMs: UInt64)
+    /// A filter asked for time.
+    case held
+    /// A filter wants the whole body first.
+    case collecting
+    case body
+    case done
+  }
+
+  enum AnswerStep { case idle, head, body, done }
+  enum Mode { case exchanging, relaying, closing }
+
+  enum Step {
+    case worked
+    case idle
+    case end(Event)
+  }
+
+  static let roundsMax = 16
+  private static let interimMax = 64
+
+  let client: any PlainStream
+  let upstream: (any PlainStream)?
+  let buffer: ReadBuffer
+  var judge: RequestJudge
+  var mode = Mode.exchanging
+  var requestStep = RequestStep.head
+  var answerStep = AnswerStep.idle
+  var request = RequestHead(defaultPort: 443)
+  var response = ResponseHead()
+  /// Bytes of the client that no step has used, from the offset on; of the upstream likewise.
+  var input = Unread()
+  var answer = Unread()
+  var up = BodyPipe()
+  var down = BodyPipe()
+  var filter: (any RequestFilter)?
+  var headLength = 0
+  var headBeganMs: UInt64?
+  var pacedSinceMs: UInt64?
+  var hasAnswerBegun = false
+  var keepsConnection = false
+  var hasClientEnded = false
+  var relayEnds = RelayEnds()
+  var deadlineMs = UInt64.max
+  private var interimCount = 0
+
+  init(client: any PlainStream, upstream: (any PlainStream)?, judge: RequestJudge, buffer: ReadBuffer) {
+    self.client = client
+    self.upstream = upstream
+    self.judge = judge
+    self.buffer = buffer
+  }
+
+  func takeOutcomes() -> [Outcome] { judge.takeOutcomes() }
+
+  func advance(_ turn: Turn) -> TunnelProgress {
+    deadlineMs = .max
+    for _ in 0..<Self.roundsMax {
+      if !client.flush() { return .event(.clientReset) }
+      var step: Step
+      switch mode {
+      case .closing:
+        if client.hasPending { return .waiting }
+        client.end()
+        return .event(.relayEnded)
+      case .relaying: step = relay(turn)
+      case .exchanging:
+        if let upstream, !upstream.flush() {
+          step = upstreamBroke(turn)
+        } else {
+          step = exchange(turn)
+        }
+      }
+      switch step {
+      case .worked: continue
+      case .idle: return .waiting
+      case .end(let event): return .event(event)
+      }
+    }
+    return .again
+  }
+
+  private func exchange(_ turn: Turn) -> Step {
+    let step: Step =
+      switch requestStep {
+      case .head: readRequestHead(turn)
+      case .paced(let untilMs): turn.nowMs >= untilMs ? judgeRequest(turn) : wait(untilMs: untilMs)
+      case .held: offerAgain(turn)
+      case .collecting: collect(turn)
+      case .body: moveRequestBody(turn)
+      case .done: watchClient()
+      }
+    guard case .idle = step, mode == .exchanging else { return step }
+    return moveAnswer(turn)
+  }
+
+  func wait(untilMs: UInt64) -> Step {
+    deadlineMs = min(deadlineMs, untilMs)
+    return .idle
+  }
+
+  // MARK: - The request
+
+  private func readRequestHead(_ turn: Turn) -> Step {
+    guard !client.hasPending else { return .idle }
+    if let headBeganMs, turn.nowMs >= headBeganMs + turn.headMs {
+      return refuse(judge.refuse(.timeout, turn, detail: "The request's head did not come to its end"))
+    }
+    if input.isEmpty || request.isPartlyRead {
+      guard client.isReadable else { return headBeganMs.map { wait(untilMs: $0 + turn.headMs) } ?? .idle }
+      switch buffer.read(from: client) {
+      case .bytes(let count): buffer.withBytes(0..<count) { input.append($0) }
+      case .blocked: return .idle
+      case .ended, .truncated: return clientLeft()
+      case .failed: return .end(.clientReset)
+      }
+    }
+    if headBeganMs == nil {
+      headBeganMs = turn.nowMs
+      input.compact()
+      judge.beginRequest()
+    }
+    switch input.parse({ request.parse($0, bytesMax: turn.headBytesMax) }) {
+    case .incomplete: return .worked
+    case .malformed(let problem): return refuse(judge.refuse(.badRequest, turn, detail: "\(problem)"))
+    case .complete(let length):
+      headLength = length
+      pacedSinceMs = nil
+      return judgeRequest(turn)
+    }
+  }
+
+  /// Between two requests that is how a connection ends.
+  private func clientLeft() -> Step {
+    hasClientEnded = true
+    return .end(.relayEnded)
+  }
+
+  private func judgeRequest(_ turn: Turn) -> Step {
+    switch request.form {
+    case .origin, .asterisk: break
+    case .connect, .absolute:
+      return refuse(judge.refuse(.badRequest, turn, detail: "Inside a tunnel ask for /PATH, with Host"))
+    }
+    let judged = { (bytes: Span<UInt8>) in
+      self.judge.judge(
+        method: bytes.extracting(self.request.method), path: bytes.extracting(self.request.requestTarget),
+        named: self.request.originHost, pacedSinceMs: self.pacedSinceMs, ordinal: self.judge.ordinal,
+        turn)
+    }
+    let verdict = collected.map { judged($0.head.span) } ?? input.parse(judged)
+    switch verdict {
+    case .allow(let path):
+      judgedPath = path
+      filter = turn.rule.flatMap { turn.filter(for: $0, judge) }
+      judgedBy = turn.rule
+      return offerHead(turn)
+    case .refuse: return refuse(verdict)
+    case .pace(let untilMs):
+      pacedSinceMs = pacedSinceMs ?? turn.nowMs
+      requestStep = .paced(untilMs: untilMs)
+      return wait(untilMs: untilMs)
+    }
+  }
+
+  private var judgedPath: [UInt8]?
+  private var judgedBy: AllowRule?
+  var collected: CollectedBody?
+
+  /// Another policy may have come meanwhile: what it says of the request counts.
+  func offerAgain(_ turn: Turn) -> Step {
+    if turn.rule === judgedBy { return offerHead(turn) }
+    endFilter()
+    return judgeRequest(turn)
+  }
+
+  /// The head goes out, changed by the filter where there is one.
+  private func offerHead(_ turn: Turn) -> Step {
+    guard let upstream else { return .end(.relayEnded) }
+    var out: [UInt8] = []
+    let write = { (bytes: Span<UInt8>) in
+      self.request.writeUpstream(from: bytes, to: self.judge.target, judgedPath: self.judgedPath, into: &out)
+    }
+    if let collected { write(collected.head.span) } else { input.parse(write) }
+    var body = request.body
+    if let filter {
+      var head = MessageHead(http1: out)
+      head.body = collected?.bytes
+      switch filter.requestHead(&head, hasBody: body != .none) {
+      case .pass: break
+      case .refuse(let reason, let detail): return refuse(judge.refuse(reason, turn, detail: detail))
+      case .wait:
+        requestStep = .held
+        return .idle
+      case .collect(let bytesMax): return beginCollecting(bytesMax: bytesMax)
+      }
+      if collected != nil { return sendCollected(head) }
+      let rewritesLength = filter.changesRequestLength && body != .none
+      if rewritesLength { head.frameAsChunks() }
+      out.removeAll(keepingCapacity: true)
+      guard head.appendHTTP1(to: &out) else {
+        return refuse(judge.refuse(.badRequest, turn, detail: "A field that the gate would add is malformed"))
+      }
+      up = BodyPipe(body, writesChunks: rewritesLength || body == .chunked)
+      if rewritesLength { body = .chunked }
+    } else {
+      up = BodyPipe(body)
+    }
+    guard upstream.write(out) else { return upstreamBroke(turn) }
+    input.drop(headLength)
+    headBeganMs = nil
+    response = ResponseHead()
+    interimCount = 0
+    hasAnswerBegun = false
+    answerStep = .head
+    requestStep = body == .none ? .done : .body
+    return .worked
+  }
+
+  /// Head and body at once; the body is framed by its length.
+  private func sendCollected(_ head: MessageHead) -> Step {
+    var head = head
+    for name in ["content-length", "transfer-encoding", "expect"] as [StaticString] { head.remove(name) }
+    let body = collected?.bytes ?? []
+    head.fields.append(
+      MessageHead.Field(name: Array("content-length".utf8), value: Array("\(body.count)".utf8)))
+    var out: [UInt8] = []
+    guard head.appendHTTP1(to: &out), let upstream, upstream.write(out + body) else { return .end(.upstreamReset) }
+    collected = nil
+    headBeganMs = nil
+    response = ResponseHead()
+    interimCount = 0
+    hasAnswerBegun = false
+    answerStep = .head
+    requestStep = .done
+    return .worked
+  }
+
+  private func moveRequestBody(_ turn: Turn) -> Step {
+    guard let upstream else { return .end(.relayEnded) }
+    guard !up.hasEnded else {
+      requestStep = .done
+      return .worked
+    }
+    guard !upstream.isFull else { return .idle }
+    if let step = fillInput(turn) { return step }
+    let step = input.parse { bytes in
+      filter.map { filter in up.pass(bytes, to: upstream) { filter.requestBody(&$0, isLast: $1) } }
+        ?? up.pass(bytes, to: upstream)
+    }
+    switch step {
+    case .more: input.drop(.max)
+    case .ended(let count):
+      input.drop(count)
+      requestStep = .done
+    case .malformed:
+      _ = judge.refuse(.badRequest, turn, detail: "The framing of the body is broken")
+      return .end(.clientReset)
+    case .refused(let reason, let detail): return refuseMidway(reason, detail, turn)
+    case .sinkBroke: return upstreamBroke(turn)
+    }
+    return .worked
+  }
+
+  /// Reads on in the client's body, as far as its rate goes; nil: there is something to use.
+  func fillInput(_ turn: Turn) -> Step? {
+    guard input.isEmpty else { return nil }
+    guard client.isReadable else { return .idle }
+    let grant = Self.grant(turn.rule?.uploadBytes, turn)
+    guard grant.count > 0 else { return starved(grant, turn, .uploadLimited) }
+    let received = buffer.read(from: client, upTo: grant.count)
+    Self.refund(grant.count, received, turn.rule?.uploadBytes, turn)
+    switch received {
+    case .bytes(let count):
+      buffer.withBytes(0..<count) { input.append($0) }
+      return nil
+    case .blocked: return .idle
+    case .ended, .truncated, .failed: return .end(.clientReset)
+    }
+  }
+
+  /// A part of the body is out: the upstream must not take it for the whole.
+  private func refuseMidway(_ reason: Reason, _ detail: String?, _ turn: Turn) -> Step {
+    let verdict = judge.refuse(reason, turn, detail: detail)
+    if hasAnswerBegun { return .end(.clientReset) }
+    return refuse(verdict)
+  }
+
+  /// The request is out: what the client sends now waits, but its end is heard.
+  private func watchClient() -> Step {
+    guard client.hasPeerEnded, client.isReadable, !hasClientEnded, input.count < ReadBuffer.byteCount else {
+      return .idle
+    }
+    switch buffer.read(from: client) {
+    case .bytes(let count):
+      buffer.withBytes(0..<count) { input.append($0) }
+      return .worked
+    case .blocked: return .idle
+    case .ended, .truncated:
+      // It may wait for the answer all the same.
+      hasClientEnded = true
+      return .idle
+    case .failed: return .end(.clientReset)
+    }
+  }
+
+  // MARK: - Refusals
+
+  /// Says it, and goes on where the next request can be told from this one.
+  func refuse(_ verdict: RequestVerdict) -> Step {
+    guard case .refuse(let refused) = verdict else { return .idle }
+    var refusal = refused.refusal
+    let isHeadWhole = headLength > 0
+    let mayGoOn = isHeadWhole && request.body == .none && request.keepAlive && judge.standing == nil && refusal.mayGoOn
+    refusal.closes = !mayGoOn
+    refusal.isToHEAD = isHeadWhole && request.isHEAD
+    var reply: [UInt8] = []
+    refusal.write(into: &reply)
+    endFilter()
+    guard client.write(reply) else { return .end(.clientReset) }
+    guard mayGoOn else {
+      mode = .closing
+      return .worked
+    }
+    input.drop(headLength)
+    beginNext()
+    return .worked
+  }
+
+  func endFilter() {
+    filter?.ended()
+    filter = nil
+  }
+
+  func beginNext() {
+    endFilter()
+    headLength = 0
+    headBeganMs = nil
+    judgedPath = nil
+    collected = nil
+    requestStep = .head
+    answerStep = .idle
+    hasAnswerBegun = false
+  }
+
+  /// What an upstream that went away leaves its client with.
+  func upstreamBroke(_ turn: Turn) -> Step {
+    switch answerStep {
+    case .idle:
+      // Nothing was asked of it: the client may ask again on a new connection.
+      mode = .closing
+      return .worked
+    case .head where !hasAnswerBegun:
+      return refuse(judge.refuse(.connectFailed, turn, detail: "It sent no HTTP answer that the gate can pass on"))
+    case .head, .body, .done:
+      _ = judge.refuse(.connectFailed, turn)
+      return .end(.upstreamReset)
+    }
+  }
+
+  func mayTakeInterim() -> Bool {
+    interimCount += 1
+    return interimCount <= Self.interimMax
+  }
+}
+
+/// Bytes that have come and are not used yet.
+struct Unread {
+  private var bytes: [UInt8] = []
+  private var offset = 0
+
+  var isEmpty: Bool { offset == bytes.count }
+  var count: Int { bytes.count - offset }
+
+  mutating func append(_ more: Span<UInt8>) { bytes.append(more) }
+
+  mutating func drop(_ count: Int) {
+    offset += min(count, bytes.count - offset)
+    if offset == bytes.count {
+      bytes.removeAll(keepingCapacity: bytes.capacity <= 4096)
+      offset = 0
+    }
+  }
+
+  /// What a parser has gone over must stay where it is, so used bytes go only before a new head.
+  mutating func compact() {
+    bytes.removeFirst(offset)
+    offset = 0
+  }
+
+  func parse<R>(_ read: (Span<UInt8>) -> R) -> R { read(bytes.span.extracting(droppingFirst: offset)) }
+}
+
+extension Refusal {
+  /// Whether the connection can carry another request behind it.
+  fileprivate var mayGoOn: Bool {
+    switch reason {
+    case .methodRefused, .pathRefused, .rateLimited, .tooMany, .notAllowed, .expired, .contentRefused, .secretRefused,
+      .credentialFailed:
+      true
+    default: false
+    }
+  }
+}

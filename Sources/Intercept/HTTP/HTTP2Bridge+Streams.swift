@@ -1,0 +1,331 @@
+// One stream's way through the bridge: its head judged and passed on, its bodies, its trailers, its end.
+// It relies on HTTP2Bridge for the two sessions; nothing here blocks or calls a session's `pump`.
+import CNGHTTP2
+import Flow
+import Policy
+import Wire
+
+extension HTTP2Bridge: HTTP2Events {
+  func headCame(_ session: HTTP2Session, _ id: Int32, isRequest: Bool, endsStream: Bool) {
+    if session.isServer {
+      if isRequest { requestCame(id, endsStream: endsStream) } else { trailersCame(from: session, id) }
+    } else if let stream = byUpstream[id] {
+      if stream.hasFinalHead { trailersCame(from: session, id) } else { answerCame(stream, endsStream: endsStream) }
+    }
+  }
+
+  // MARK: - Requests
+
+  private func requestCame(_ id: Int32, endsStream: Bool) {
+    judge.beginRequest()
+    let stream = HTTP2Stream(clientID: id, ordinal: judge.ordinal)
+    byClient[id] = stream
+    stream.up.isEnded = endsStream
+    stream.isHEAD = server.block.withValue(.method) { $0.isText("HEAD") }
+    if server.block.isTooLarge {
+      return refuse(stream, judge.refuse(.badRequest, turn, detail: "head is larger than limits.head_bytes"))
+    }
+    begin(stream, server.block, endsStream: endsStream)
+  }
+
+  func begin(_ stream: HTTP2Stream, _ block: FieldBlock, endsStream: Bool) {
+    if block.withValue(.method, { $0.isText("CONNECT") }) {
+      return refuse(
+        stream, judge.refuse(.badRequest, turn, ordinal: stream.ordinal, detail: "No CONNECT inside a tunnel"))
+    }
+    let verdict = block.withValue(.method) { method in
+      block.withValue(.path) { path in
+        judge.judge(
+          method: method, path: path, named: named(block), pacedSinceMs: stream.pacedSinceMs, ordinal: stream.ordinal,
+          turn)
+      }
+    }
+    switch verdict {
+    case .refuse: refuse(stream, verdict)
+    case .pace(let untilMs):
+      stream.pacedSinceMs = stream.pacedSinceMs ?? turn.nowMs
+      wait(stream, block, endsStream: endsStream, untilMs: untilMs)
+    case .allow(let path):
+      stream.filter = turn.rule.flatMap { turn.filter(for: $0, judge) }
+      stream.judgedBy = turn.rule
+      var block = block
+      if let path { block.set(.path, path) }
+      offer(stream, block, endsStream: endsStream)
+    }
+  }
+
+  /// What the request says its target is; nil where it says two, or none.
+  private func named(_ block: FieldBlock) -> Target? {
+    guard block.count(.authority) + block.count(.host) > 0, block.count(.host) <= 1 else { return nil }
+    func target(_ kind: FieldBlock.Kind) -> Target? {
+      // An authority that cannot be read names no target.
+      block.withValue(kind) { try? Authority.parse($0, defaultPort: 443) }
+    }
+    guard block.count(.authority) > 0 else { return target(.host) }
+    let named = target(.authority)
+    return block.count(.host) == 0 || target(.host) == named ? named : nil
+  }
+
+  /// The head goes out, changed by the filter where there is one.
+  func offer(_ stream: HTTP2Stream, _ judged: FieldBlock, endsStream: Bool) {
+    var block = judged
+    if let filter = stream.filter {
+      var head = block.head
+      switch filter.requestHead(&head, hasBody: !endsStream) {
+      case .pass: break
+      case .refuse(let reason, let detail):
+        return refuse(stream, judge.refuse(reason, turn, ordinal: stream.ordinal, detail: detail))
+      // Asked again when the session gets its next turn.
+      case .wait: return wait(stream, judged, endsStream: endsStream, untilMs: turn.nowMs)
+      case .collect:
+        return refuse(
+          stream,
+          judge.refuse(
+            .badRequest, turn, ordinal: stream.ordinal,
+            detail: "Its body has to be there whole to be signed; over HTTP/2 the gate keeps none: use HTTP/1.1"))
+      }
+      if filter.changesRequestLength, !endsStream { head.remove("content-length") }
+      guard block.take(head) else {
+        return refuse(
+          stream,
+          judge.refuse(
+            .badRequest, turn, ordinal: stream.ordinal, detail: "A field that the gate would add is malformed"))
+      }
+    }
+    let authority = authorityText
+    block.drop(.host)
+    if block.count(.authority) > 0 {
+      block.set(.authority, authority)
+    } else {
+      block.append(":authority", authority, isFirst: true)
+    }
+    block.set(.scheme, Array("https".utf8))
+    block.append("via", Array("2 sluice".utf8))
+    guard let upstream, let id = upstream.request(block, hasBody: !endsStream) else {
+      return server.reset(stream.clientID, code: NGHTTP2_REFUSED_STREAM.rawValue)
+    }
+    stream.upstreamID = id
+    byUpstream[id] = stream
+  }
+
+  private var authorityText: [UInt8] {
+    var text: [UInt8] = []
+    if judge.target.port == 443 { judge.target.host.append(to: &text) } else { judge.target.append(to: &text) }
+    return text
+  }
+
+  /// Answers the stream here; what its body still brings is dropped.
+  func refuse(_ stream: HTTP2Stream, _ verdict: RequestVerdict) {
+    guard case .refuse(let refused) = verdict else { return }
+    var refusal = refused.refusal
+    refusal.isToHEAD = stream.isHEAD
+    let (status, fields, body) = refusal.message
+    var block = FieldBlock()
+    block.append(":status", Array("\(status)".utf8))
+    for field in fields { block.append(Array(field.name.utf8), Array(field.value.utf8), isSensitive: false) }
+    stream.isRefused = true
+    stream.filter = nil
+    server.giveBack(stream.up.discard(), stream.clientID)
+    if stream.upstreamID != 0, byUpstream.removeValue(forKey: stream.upstreamID) != nil {
+      upstream?.reset(stream.upstreamID, code: NGHTTP2_CANCEL.rawValue)
+    }
+    stream.down.append(body)
+    stream.down.isEnded = true
+    _ = server.respond(stream.clientID, block, hasBody: !body.isEmpty)
+    if judge.standing != nil { leave() }
+  }
+
+  // MARK: - Answers
+
+  private func answerCame(_ stream: HTTP2Stream, endsStream: Bool) {
+    guard let upstream else { return }
+    var block = upstream.block
+    block.dropOurs()
+    block.append("via", Array("2 sluice".utf8))
+    if block.isTooLarge { return answerBroke(stream) }
+    guard block.status >= 200 else {
+      stream.interimHeads += 1
+      guard stream.interimHeads <= Self.interimMax, block.status != 101 else { return answerBroke(stream) }
+      _ = server.interim(stream.clientID, block)
+      return
+    }
+    if let filter = stream.filter {
+      var head = block.head
+      if case .refuse(let reason, let detail) = filter.answerHead(&head, hasBody: !endsStream) {
+        return refuse(stream, judge.refuse(reason, turn, ordinal: stream.ordinal, detail: detail))
+      }
+      if filter.changesAnswerLength, !endsStream { head.remove("content-length") }
+      guard block.take(head) else { return answerBroke(stream) }
+    }
+    stream.hasFinalHead = true
+    stream.down.isEnded = endsStream
+    _ = server.respond(stream.clientID, block, hasBody: !endsStream)
+  }
+
+  private func answerBroke(_ stream: HTTP2Stream) {
+    refuse(
+      stream,
+      judge.refuse(
+        .connectFailed, turn, ordinal: stream.ordinal, detail: "It sent no HTTP answer that the gate can pass on"))
+  }
+
+  // MARK: - Bodies
+
+  func dataCame(_ session: HTTP2Session, _ id: Int32, _ bytes: UnsafeBufferPointer<UInt8>) {
+    guard let stream = session.isServer ? byClient[id] : byUpstream[id], !stream.isRefused else {
+      return session.giveBack(bytes.count, id)
+    }
+    if session.isServer {
+      stream.up.owe(bytes.count)
+      if let filter = stream.filter {
+        var chunk = unsafe Array(bytes)
+        if case .refuse(let reason, let detail) = filter.requestBody(&chunk, isLast: false) {
+          return refuseMidway(stream, reason, detail)
+        }
+        stream.up.append(chunk)
+      } else {
+        unsafe stream.up.append(bytes)
+      }
+      wakeUp(stream)
+    } else {
+      stream.down.owe(bytes.count)
+      if let filter = stream.filter {
+        var chunk = unsafe Array(bytes)
+        if case .refuse(let reason, let detail) = filter.answerBody(&chunk, isLast: false) {
+          return refuseMidway(stream, reason, detail)
+        }
+        stream.down.append(chunk)
+      } else {
+        unsafe stream.down.append(bytes)
+      }
+      wakeDown(stream)
+    }
+  }
+
+  func bodyEnded(_ session: HTTP2Session, _ id: Int32) {
+    guard let stream = session.isServer ? byClient[id] : byUpstream[id] else { return }
+    if stream.isRefused {
+      stream.up.isEnded = stream.up.isEnded || session.isServer
+      return
+    }
+    endBody(of: stream, isUp: session.isServer)
+  }
+
+  private func trailersCame(from session: HTTP2Session, _ id: Int32) {
+    guard let stream = session.isServer ? byClient[id] : byUpstream[id], !stream.isRefused else { return }
+    var trailers = session.block
+    if !session.isServer {
+      trailers.dropOurs()
+      if let filter = stream.filter {
+        var head = trailers.head
+        filter.answerTrailers(&head)
+        if !trailers.take(head) { return answerBroke(stream) }
+      }
+    }
+    if session.isServer { stream.up.trailers = trailers } else { stream.down.trailers = trailers }
+    endBody(of: stream, isUp: session.isServer)
+  }
+
+  private func endBody(of stream: HTTP2Stream, isUp: Bool) {
+    if let filter = stream.filter {
+      var last: [UInt8] = []
+      let verdict = isUp ? filter.requestBody(&last, isLast: true) : filter.answerBody(&last, isLast: true)
+      if case .refuse(let reason, let detail) = verdict { return refuseMidway(stream, reason, detail) }
+      if isUp { stream.up.append(last) } else { stream.down.append(last) }
+    }
+    if isUp {
+      stream.up.isEnded = true
+      wakeUp(stream)
+    } else {
+      stream.down.isEnded = true
+      wakeDown(stream)
+    }
+  }
+
+  private func refuseMidway(_ stream: HTTP2Stream, _ reason: Reason, _ detail: String?) {
+    let verdict = judge.refuse(reason, turn, ordinal: stream.ordinal, detail: detail)
+    guard stream.hasFinalHead else { return refuse(stream, verdict) }
+    // A part of the answer is out: it must not look whole.
+    stream.isRefused = true
+    server.giveBack(stream.up.discard(), stream.clientID)
+    upstream?.giveBack(stream.down.discard(), stream.upstreamID)
+    server.reset(stream.clientID, code: NGHTTP2_CANCEL.rawValue)
+  }
+
+  private func wakeUp(_ stream: HTTP2Stream) {
+    guard stream.up.isDeferred else { return }
+    stream.up.isDeferred = false
+    upstream?.resume(stream.upstreamID)
+  }
+
+  private func wakeDown(_ stream: HTTP2Stream) {
+    guard stream.down.isDeferred else { return }
+    stream.down.isDeferred = false
+    server.resume(stream.clientID)
+  }
+
+  func bodyWanted(
+    _ session: HTTP2Session, _ id: Int32, _ buffer: UnsafeMutablePointer<UInt8>, room: Int
+  ) -> BodyPiece {
+    guard let stream = session.isServer ? byClient[id] : byUpstream[id] else { return .broken }
+    if session.isServer {
+      let (taken, returned) = unsafe stream.down.take(into: buffer, room: room)
+      upstream?.giveBack(returned, stream.upstreamID)
+      let piece = piece(&stream.down, taken)
+      // RFC 9113 section 8.1: the answer is whole, and the rest of the request is not wanted.
+      if case .bytes(_, isLast: true, _) = piece, stream.isRefused, !stream.up.isEnded {
+        server.reset(id, code: NGHTTP2_NO_ERROR.rawValue)
+      }
+      return piece
+    }
+    let (taken, returned) = unsafe stream.up.take(into: buffer, room: room)
+    server.giveBack(returned, stream.clientID)
+    return piece(&stream.up, taken)
+  }
+
+  private func piece(_ body: inout HTTP2Body, _ taken: Int) -> BodyPiece {
+    if body.isEnded && body.count == 0 { return .bytes(taken, isLast: true, trailers: body.trailers) }
+    if taken > 0 { return .bytes(taken, isLast: false, trailers: nil) }
+    body.isDeferred = true
+    return .later
+  }
+
+  // MARK: - Ends
+
+  func streamClosed(_ session: HTTP2Session, _ id: Int32, code: UInt32) {
+    if session.isServer { closedByClient(id, code) } else { closedByUpstream(id, code) }
+  }
+
+  private func closedByClient(_ id: Int32, _ code: UInt32) {
+    guard let stream = byClient.removeValue(forKey: id) else { return }
+    if code == NGHTTP2_NO_ERROR.rawValue { server.bounds.completed() }
+    server.giveBack(stream.up.discard(), id)
+    upstream?.giveBack(stream.down.discard(), stream.upstreamID)
+    guard stream.upstreamID != 0, byUpstream.removeValue(forKey: stream.upstreamID) != nil else { return }
+    // RFC 9113 section 7: what the client gave up, the upstream need not go on with.
+    let passed = code == NGHTTP2_NO_ERROR.rawValue ? NGHTTP2_CANCEL.rawValue : code
+    upstream?.reset(stream.upstreamID, code: passed)
+  }
+
+  private func closedByUpstream(_ id: Int32, _ code: UInt32) {
+    guard let stream = byUpstream.removeValue(forKey: id), byClient[stream.clientID] === stream else { return }
+    server.giveBack(stream.up.discard(), stream.clientID)
+    if stream.isRefused { return }
+    guard stream.down.isEnded else {
+      // Refused by a session that is ending, or reset: the client hears the same.
+      let passed = code == NGHTTP2_NO_ERROR.rawValue ? NGHTTP2_INTERNAL_ERROR.rawValue : code
+      return server.reset(stream.clientID, code: passed)
+    }
+    // A whole answer to a request that was not wanted whole (RFC 9113 section 8.1).
+    if !stream.up.isEnded { stream.isRefused = true }
+  }
+
+  func peerLeaves(_ session: HTTP2Session) {
+    // The client opens no more streams; what it has is answered.
+    if !session.isServer { leave() }
+  }
+
+  func peerMisbehaved(_ session: HTTP2Session) {
+    if session.isServer { clientMisbehaved() } else { upstreamMisbehaved() }
+  }
+}

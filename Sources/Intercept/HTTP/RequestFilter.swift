@@ -1,0 +1,123 @@
+// Where credentials are put into requests and bodies are looked at: the places of one exchange, in order.
+// It relies on nothing of the protocol: a filter sees the same of HTTP/1.1 and HTTP/2.
+package import Policy
+package import Wire
+
+/// Makes a filter for each request that a rule lets out; nil where the rule wants none.
+package protocol FilterSource: AnyObject {
+  /// `wouldRefuse`: it goes out only because report mode refuses nothing.
+  func filter(for rule: AllowRule, target: Target, client: String, wouldRefuse: Bool) -> (any RequestFilter)?
+}
+
+package enum FilterVerdict: Sendable {
+  case pass
+  /// Refuse the request, or cut what already flows.
+  case refuse(Reason, detail: String?)
+  /// The request waits; whoever knows more has the tunnel take a turn, and the head is shown again.
+  case wait
+  /// The head can go out only when the whole body is known: it is shown again with `body` set, up to so many bytes.
+  case collect(bytesMax: Int)
+}
+
+/// One request and its answer. All calls come on the loop's thread, and none may block.
+package protocol RequestFilter: AnyObject {
+  /// The head as it is about to go out, once it has been judged. May change it. With `body` true, chunks follow.
+  func requestHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict
+  /// The next piece of the body, which may be changed. `isLast` may come with an empty chunk. `.wait` counts as `.pass`.
+  func requestBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict
+  /// The final answer's head. Interim answers (1xx) are not shown.
+  func answerHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict
+  func answerBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict
+  /// Fields behind the answer's body, where they are passed on (HTTP/2).
+  func answerTrailers(_ trailers: inout MessageHead)
+  /// Whether a body may come out longer or shorter than it went in: then its length is not announced.
+  var changesRequestLength: Bool { get }
+  var changesAnswerLength: Bool { get }
+  /// The exchange is over, in whatever way; called once.
+  func ended()
+}
+
+/// A head without the framing of its protocol. Names of fields are in lower case.
+package struct MessageHead: Sendable {
+  package struct Field: Equatable, Sendable {
+    package var name: [UInt8]
+    package var value: [UInt8]
+    /// Never to be put into a compression table (RFC 7541 section 7.1.3).
+    package var isSensitive: Bool
+
+    package init(name: [UInt8], value: [UInt8], isSensitive: Bool = false) {
+      (self.name, self.value, self.isSensitive) = (name, value, isSensitive)
+    }
+  }
+
+  /// Of a request.
+  package var method: [UInt8] = []
+  /// Path and query of a request.
+  package var path: [UInt8] = []
+  /// Of an answer.
+  package var status = 0
+  /// The whole body of a request, where a filter asked to `collect` it.
+  package var body: [UInt8]?
+  package var fields: [Field] = []
+
+  package init() {}
+
+  package subscript(_ name: StaticString) -> [UInt8]? {
+    fields.first { $0.name.span.isText(name) }?.value
+  }
+
+  package mutating func remove(_ name: StaticString) { fields.removeAll { $0.name.span.isText(name) } }
+}
+
+extension MessageHead {
+  /// Out of the head that `RequestHead.writeUpstream` or `ResponseHead.writeDownstream` wrote.
+  init(http1 bytes: [UInt8]) {
+    var lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: true).map { $0.dropLast() }
+    let first = lines.isEmpty ? [] : lines.removeFirst().split(separator: UInt8(ascii: " "), maxSplits: 2)
+    if first.count > 1, first[0].starts(with: "HTTP/".utf8) {
+      status = first[1].reduce(0) { $0 * 10 + Int($1 & 0x0f) }
+    } else if first.count > 1 {
+      (method, path) = (Array(first[0]), Array(first[1]))
+    }
+    for line in lines {
+      guard let colon = line.firstIndex(of: UInt8(ascii: ":")) else { continue }
+      let name = line[..<colon].map { $0 &- 0x41 < 26 ? $0 | 0x20 : $0 }
+      fields.append(Field(name: name, value: line[(colon + 1)...].withoutBlanks))
+    }
+  }
+
+  /// The text of HTTP/1.1. What a filter wrote is held to the grammar: no field of it makes a second one.
+  func appendHTTP1(to out: inout [UInt8]) -> Bool {
+    guard isWellFormed else { return false }
+    if status > 0 {
+      out += "HTTP/1.1 \(status) \r\n".utf8
+    } else {
+      out += method + [0x20] + path
+      out.append(" HTTP/1.1\r\n")
+    }
+    for field in fields {
+      out += field.name
+      out.append(": ")
+      out += field.value
+      out.append("\r\n")
+    }
+    out.append("\r\n")
+    return true
+  }
+
+  var isWellFormed: Bool {
+    fields.allSatisfy { field in
+      !field.name.isEmpty && field.name.allSatisfy { $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: ":") }
+        && field.value.allSatisfy { ($0 >= 0x20 && $0 != 0x7f) || $0 == 0x09 }
+    } && path.allSatisfy { $0 > 0x20 && $0 < 0x7f } && method.allSatisfy { $0 > 0x20 && $0 < 0x7f }
+  }
+}
+
+extension ArraySlice<UInt8> {
+  var withoutBlanks: [UInt8] {
+    var slice = self
+    while let first = slice.first, first == 0x20 || first == 0x09 { slice.removeFirst() }
+    while let last = slice.last, last == 0x20 || last == 0x09 { slice.removeLast() }
+    return Array(slice)
+  }
+}

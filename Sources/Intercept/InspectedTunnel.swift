@@ -1,0 +1,195 @@
+// The inside of one tunnel: TLS with the upstream, TLS with the client, and between them the requests, one by one.
+// It relies on the Gate for sockets, edges and the flow's verdict; it owns neither descriptor.
+package import Flow
+package import Policy
+package import Wire
+
+/// What inspected tunnels of one loop share.
+package final class InterceptTools {
+  let buffer = ReadBuffer()
+  var leaves = LeafCache()
+  /// nil without memory for it.
+  private(set) lazy var http2 = HTTP2Library()
+
+  package init() {}
+}
+
+/// ```
+///   upstream handshake --- verified ---> client handshake, ALPN as the upstream chose ---> bridging ---> ended
+///          |                                        ^
+///          +-- not to be trusted, or broken --------+  every request gets the one refusal
+/// ```
+package final class InspectedTunnel {
+  private enum Phase {
+    case upstreamHandshake
+    case clientHandshake
+    case bridging(any Bridge)
+    case ended
+  }
+
+  private let tools: InterceptTools
+  private let contexts: InterceptContexts
+  private let target: Target
+  private let client: String
+  private let clientFD: CInt
+  /// What the client sent before: its ClientHello, and maybe more.
+  private var early: [UInt8]
+  private var phase: Phase
+  private var upstreamStream: TLSStream?
+  private var clientStream: TLSStream?
+  private var standing: Refusal?
+  private var startedMs: UInt64
+  private var handshakeDueMs: UInt64 = .max
+
+  /// Both sockets are connected, and stay open until this is gone.
+  package init(
+    _ contexts: InterceptContexts, _ tools: InterceptTools, target: Target, client: String, clientFD: CInt,
+    upstreamFD: CInt, early: [UInt8], rule: AllowRule, nowMs: UInt64
+  ) {
+    self.contexts = contexts
+    self.tools = tools
+    self.target = target
+    self.client = client
+    self.clientFD = clientFD
+    self.early = early
+    startedMs = nowMs
+    phase = .upstreamHandshake
+    guard case .name(let name) = target.host, let tls = rule.inspection?.tls, let context = contexts.upstream(tls),
+      let stream = TLSStream(context, fd: upstreamFD), stream.ask(name, protocols: Self.offered(early).wire)
+    else {
+      phase = .ended
+      return
+    }
+    upstreamStream = stream
+  }
+
+  /// Without an upstream: the client is told why.
+  package init(
+    _ contexts: InterceptContexts, _ tools: InterceptTools, refusing refusal: Refusal, target: Target,
+    clientFD: CInt, early: [UInt8], nowMs: UInt64
+  ) {
+    self.contexts = contexts
+    self.tools = tools
+    self.target = target
+    client = refusal.client
+    self.clientFD = clientFD
+    self.early = early
+    startedMs = nowMs
+    standing = refusal
+    phase = .clientHandshake
+  }
+
+  /// What came of the upstream is told to the client in place of answers; the upstream's socket is not used again.
+  package func explain(_ refusal: Refusal, nowMs: UInt64) {
+    standing = refusal
+    upstreamStream = nil
+    startedMs = nowMs
+    phase = .clientHandshake
+  }
+
+  private static func offered(_ early: [UInt8]) -> OfferedProtocols {
+    guard case .complete(let hello) = ClientHello.parse(early.span, bytesMax: early.count) else {
+      return OfferedProtocols()
+    }
+    return hello.protocols
+  }
+
+  // MARK: - What the Gate sees
+
+  /// Plain bytes that the two sides took.
+  package var bytesUp: UInt64 { upstreamStream?.moved ?? 0 }
+  package var bytesDown: UInt64 { clientStream?.moved ?? 0 }
+
+  package var deadlineMs: UInt64 {
+    if case .bridging(let bridge) = phase { return bridge.deadlineMs }
+    return handshakeDueMs
+  }
+
+  package func takeOutcomes() -> [Outcome] {
+    if case .bridging(let bridge) = phase { return bridge.takeOutcomes() }
+    return []
+  }
+
+  /// What epoll has told of the two sockets since the last turn.
+  package func noteClient(isReadable: Bool, isWritable: Bool, hasPeerEnded: Bool) {
+    clientStream?.note(isReadable: isReadable, isWritable: isWritable, hasPeerEnded: hasPeerEnded)
+  }
+
+  package func noteUpstream(isReadable: Bool, isWritable: Bool, hasPeerEnded: Bool) {
+    upstreamStream?.note(isReadable: isReadable, isWritable: isWritable, hasPeerEnded: hasPeerEnded)
+  }
+
+  package func advance(_ turn: Turn) -> TunnelProgress {
+    while true {
+      switch phase {
+      case .ended: return .event(.gateFailed)
+      case .upstreamHandshake:
+        if let progress = shakeUpstream(turn) { return progress }
+      case .clientHandshake:
+        if let progress = shakeClient(turn) { return progress }
+      case .bridging(let bridge): return bridge.advance(turn)
+      }
+    }
+  }
+
+  // MARK: - Handshakes
+
+  private func shakeUpstream(_ turn: Turn) -> TunnelProgress? {
+    guard let upstreamStream else { return .event(.gateFailed) }
+    switch upstreamStream.handshake() {
+    case .done:
+      phase = .clientHandshake
+      startedMs = turn.nowMs
+      return nil
+    case .blocked: return wait(turn) ? .waiting : .event(.upstreamFailed("It did not finish the TLS handshake in time"))
+    case .failed(.untrusted(let why)): return .event(.upstreamUntrusted("OpenSSL says: \(why)"))
+    case .failed(.broken(let why)): return .event(.upstreamFailed("TLS with it failed: \(why)"))
+    }
+  }
+
+  private func shakeClient(_ turn: Turn) -> TunnelProgress? {
+    guard let stream = clientStream ?? beginClient(turn) else { return .event(.gateFailed) }
+    clientStream = stream
+    switch stream.handshake() {
+    case .done:
+      guard let bridge = bridge(stream, turn) else { return .event(.gateFailed) }
+      phase = .bridging(bridge)
+      return nil
+    case .blocked: return wait(turn) ? .waiting : .event(.clientReset)
+    // It does not trust the CA, as a rule: its alert is its answer.
+    case .failed: return .event(.clientReset)
+    }
+  }
+
+  private func wait(_ turn: Turn) -> Bool {
+    handshakeDueMs = startedMs + turn.headMs
+    return turn.nowMs < handshakeDueMs
+  }
+
+  private func beginClient(_ turn: Turn) -> TLSStream? {
+    let context =
+      standing != nil
+      ? contexts.serveRefused
+      : upstreamStream?.chosenProtocol == .http2 ? contexts.serveHTTP2 : contexts.serveHTTP1
+    do throws(TLSProblem) {
+      let leaf = try tools.leaves.leaf(
+        for: target.host, contexts.authority, key: contexts.leafKey, nowMs: turn.nowMs)
+      guard let stream = TLSStream(context, fd: clientFD, early: early) else { return nil }
+      early = []
+      return stream.serve(leaf, key: contexts.leafKey) ? stream : nil
+    } catch {
+      return nil
+    }
+  }
+
+  /// Both sides speak what the upstream chose; a client that only hears why it is refused chose itself.
+  private func bridge(_ stream: TLSStream, _ turn: Turn) -> (any Bridge)? {
+    handshakeDueMs = .max
+    let spoken = stream.chosenProtocol ?? .http1
+    // It offered no protocol that the upstream speaks.
+    if let upstreamStream, (upstreamStream.chosenProtocol ?? .http1) != spoken { return nil }
+    return Bridges.make(
+      spoken, client: stream, upstream: upstreamStream, target: target, clientName: client, standing: standing, tools,
+      turn)
+  }
+}

@@ -1,0 +1,35 @@
+// OpenSSL's start, and what it says of a failure.
+// It relies on COpenSSL; its error queue is a thread's own, so it is read right behind the call that failed.
+import COpenSSL
+
+/// What could not be done with a key, a certificate or a context.
+package struct TLSProblem: Error, Equatable, Sendable, CustomStringConvertible {
+  package let description: String
+
+  package init(_ description: String) { self.description = description }
+
+  /// With OpenSSL's own words behind.
+  init(_ what: String, openSSL: String?) {
+    description = openSSL.map { "\(what): \($0)" } ?? what
+  }
+}
+
+enum OpenSSL {
+  /// Whether the library is there; the first use starts it, once a process.
+  static let isReady = copenssl_start() == 1
+
+  /// The first thing in the error queue, which is emptied.
+  static func takeError() -> String? {
+    let code = ERR_get_error()
+    ERR_clear_error()
+    // SAFETY: a reason is a string literal of the library, or nil.
+    guard code != 0, let text = unsafe ERR_reason_error_string(code) else { return nil }
+    return unsafe String(cString: text)
+  }
+
+  static func verifyText(_ code: Int) -> String {
+    // SAFETY: as above.
+    guard let text = unsafe X509_verify_cert_error_string(code) else { return "error \(code)" }
+    return unsafe String(cString: text)
+  }
+}

@@ -1,0 +1,222 @@
+// One TLS connection on a nonblocking socket: handshake, read, write, and what waits to be written.
+// It relies on the loop for edges: a call that would block clears the flag, and the next edge sets it again.
+import COpenSSL
+import Glibc
+import Wire
+
+/// SAFETY: OpenSSL's object is owned here and freed in deinit; the socket is the caller's and outlives it; pointers are
+/// lent for the time of one call.
+@safe final class TLSStream: PlainStream {
+  enum Progress: Equatable {
+    case done
+    /// Wait for an edge.
+    case blocked
+    case failed(TLSFailure)
+  }
+
+  private let ssl: OpaquePointer
+  private let fd: CInt
+  private var readsEarly: Bool
+  private(set) var hasFailed = false
+  /// What epoll told; true until a call says otherwise.
+  var isReadable = true
+  var isWritable = true
+  /// The transport below has been shut down by the peer.
+  var hasPeerEnded = false
+  private var pending: [UInt8] = []
+  private var pendingOffset = 0
+  /// Plain bytes that the peer's TLS took.
+  private(set) var moved: UInt64 = 0
+
+  init?(_ context: TLSContext, fd: CInt, early: [UInt8] = []) {
+    guard let ssl = unsafe SSL_new(context.raw) else { return nil }
+    unsafe self.ssl = unsafe ssl
+    self.fd = fd
+    readsEarly = !early.isEmpty
+    let isAttached = unsafe early.withUnsafeBytes { bytes in
+      unsafe copenssl_attach(ssl, fd, bytes.baseAddress, Int32(clamping: bytes.count)) == 1
+    }
+    if !isAttached { return nil }
+  }
+
+  deinit { unsafe SSL_free(ssl) }
+
+  func note(isReadable: Bool, isWritable: Bool, hasPeerEnded: Bool) {
+    if isReadable || hasPeerEnded { self.isReadable = true }
+    if isWritable { self.isWritable = true }
+    if hasPeerEnded { self.hasPeerEnded = true }
+  }
+
+  // MARK: - Handshake
+
+  /// As a server that shows `certificate`.
+  func serve(_ certificate: Certificate, key: PrivateKey) -> Bool {
+    unsafe SSL_set_accept_state(ssl)
+    return unsafe SSL_use_certificate(ssl, certificate.raw) == 1 && SSL_use_PrivateKey(ssl, key.raw) == 1
+  }
+
+  /// As a client that asks for `name`, and takes a certificate for that very name alone.
+  func ask(_ name: HostName, protocols: [UInt8]) -> Bool {
+    unsafe SSL_set_connect_state(ssl)
+    let text = "\(name)"
+    guard unsafe copenssl_set_server_name(ssl, text) == 1, unsafe copenssl_expect_host(ssl, text) == 1 else {
+      return false
+    }
+    return unsafe protocols.isEmpty || SSL_set_alpn_protos(ssl, protocols, UInt32(protocols.count)) == 0
+  }
+
+  func handshake() -> Progress {
+    while true {
+      ERR_clear_error()
+      let result = unsafe SSL_do_handshake(ssl)
+      if result == 1 {
+        // It may have read past the handshake, in a turn that was about another socket: no edge tells of that again.
+        isReadable = true
+        return .done
+      }
+      switch unsafe SSL_get_error(ssl, result) {
+      case SSL_ERROR_WANT_READ:
+        if readOn() { continue }
+        isReadable = false
+        return .blocked
+      case SSL_ERROR_WANT_WRITE:
+        isWritable = false
+        return .blocked
+      default:
+        hasFailed = true
+        return .failed(failure())
+      }
+    }
+  }
+
+  private func failure() -> TLSFailure {
+    let code = unsafe SSL_get_verify_result(ssl)
+    if code != Int(X509_V_OK) {
+      _ = OpenSSL.takeError()
+      return .untrusted(OpenSSL.verifyText(code))
+    }
+    return .broken(OpenSSL.takeError() ?? "the connection ended inside the handshake")
+  }
+
+  /// The early bytes are used up: what follows comes from the socket.
+  private func readOn() -> Bool {
+    guard readsEarly else { return false }
+    readsEarly = false
+    return unsafe copenssl_read_socket(ssl, fd) == 1
+  }
+
+  /// What ALPN came to.
+  var chosenProtocol: ApplicationProtocol? {
+    var start: UnsafePointer<UInt8>?
+    var count: UInt32 = 0
+    unsafe SSL_get0_alpn_selected(ssl, &start, &count)
+    guard let start = unsafe start else { return nil }
+    return unsafe ApplicationProtocol(name: Array(UnsafeBufferPointer(start: start, count: Int(count))))
+  }
+
+  // MARK: - Read
+
+  func read(into buffer: UnsafeMutableRawBufferPointer) -> Received {
+    guard !hasFailed else { return .failed }
+    while true {
+      var count = 0
+      ERR_clear_error()
+      let result = unsafe SSL_read_ex(ssl, buffer.baseAddress, buffer.count, &count)
+      if result == 1 { return .bytes(count) }
+      switch unsafe SSL_get_error(ssl, result) {
+      case SSL_ERROR_WANT_READ:
+        if readOn() { continue }
+        isReadable = false
+        return .blocked
+      case SSL_ERROR_WANT_WRITE:
+        isWritable = false
+        isReadable = false
+        return .blocked
+      case SSL_ERROR_ZERO_RETURN:
+        isReadable = false
+        return .ended
+      default:
+        hasFailed = true
+        isReadable = false
+        let isTruncated = isUnexpectedEnd()
+        _ = OpenSSL.takeError()
+        return isTruncated ? .truncated : .failed
+      }
+    }
+  }
+
+  private func isUnexpectedEnd() -> Bool {
+    let code = copenssl_last_error()
+    return code & 0x7f_ffff == UInt(SSL_R_UNEXPECTED_EOF_WHILE_READING)
+  }
+
+  // MARK: - Write
+
+  var pendingCount: Int { pending.count - pendingOffset }
+
+  /// Sends, and keeps what the socket does not take. False when the connection broke.
+  func write(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    guard !hasFailed else { return false }
+    var sent = 0
+    if pending.isEmpty {
+      while sent < bytes.count {
+        guard let count = unsafe send(UnsafeRawBufferPointer(rebasing: bytes[sent...])) else { return false }
+        if count == 0 { break }
+        sent += count
+      }
+    }
+    if sent < bytes.count { unsafe pending.append(contentsOf: bytes[sent...]) }
+    return true
+  }
+
+  /// False when the connection broke.
+  func flush() -> Bool {
+    guard !hasFailed else { return false }
+    while pendingOffset < pending.count && isWritable {
+      let sent = unsafe pending.withUnsafeBytes { unsafe send(UnsafeRawBufferPointer(rebasing: $0[pendingOffset...])) }
+      guard let sent else { return false }
+      pendingOffset += sent
+    }
+    if pendingOffset == pending.count && pendingOffset > 0 {
+      pending = []
+      pendingOffset = 0
+    }
+    return true
+  }
+
+  /// How many were taken; nil when the connection broke.
+  private func send(_ bytes: UnsafeRawBufferPointer) -> Int? {
+    guard isWritable else { return 0 }
+    var count = 0
+    ERR_clear_error()
+    let result = unsafe SSL_write_ex(ssl, bytes.baseAddress, bytes.count, &count)
+    if result == 1 {
+      moved += UInt64(count)
+      return count
+    }
+    switch unsafe SSL_get_error(ssl, result) {
+    case SSL_ERROR_WANT_WRITE, SSL_ERROR_WANT_READ:
+      isWritable = false
+      return 0
+    default:
+      hasFailed = true
+      _ = OpenSSL.takeError()
+      return nil
+    }
+  }
+
+  /// Tells the peer that nothing follows.
+  func end() {
+    guard !hasFailed else { return }
+    ERR_clear_error()
+    _ = unsafe SSL_shutdown(ssl)
+    ERR_clear_error()
+  }
+}
+
+/// Why a handshake came to nothing.
+enum TLSFailure: Equatable {
+  /// The peer's certificate did not verify.
+  case untrusted(String)
+  case broken(String)
+}

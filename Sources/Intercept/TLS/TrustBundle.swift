@@ -1,0 +1,80 @@
+// What programs in a sandbox have to trust: the system's roots and the gate's CA, in the forms that they read.
+// It relies on SystemRoots; without roots of the system the gate's CA is all there is.
+import COpenSSL
+
+package struct TrustBundle: Sendable {
+  /// The gate's CA alone, in PEM form.
+  package let certificate: [UInt8]
+  /// With the system's roots.
+  package let bundle: [UInt8]
+  /// The same as a Java key store (JKS), which the JDK reads without a password.
+  package let javaStore: [UInt8]
+
+  package init(_ authority: CertificateAuthority) {
+    certificate = authority.certificatePEM
+    var all = SystemRoots.read()?.pem ?? []
+    if let last = all.last, last != UInt8(ascii: "\n") { all.append(UInt8(ascii: "\n")) }
+    all += certificate
+    bundle = all
+    javaStore = JavaStore.write(DER.certificates(pem: all))
+  }
+}
+
+private enum DER {
+  static func certificates(pem: [UInt8]) -> [[UInt8]] {
+    var found: [[UInt8]] = []
+    _ = unsafe PEM.read(pem) { memory in
+      while let certificate = unsafe PEM_read_bio_X509(memory, nil, nil, nil) {
+        defer { unsafe X509_free(certificate) }
+        let count = unsafe i2d_X509(certificate, nil)
+        guard count > 0 else { continue }
+        var bytes = [UInt8](repeating: 0, count: Int(count))
+        // SAFETY: the array has room for what the call above said that it would write.
+        unsafe bytes.withUnsafeMutableBufferPointer { buffer in
+          var start = buffer.baseAddress
+          _ = unsafe i2d_X509(certificate, &start)
+        }
+        found.append(bytes)
+      }
+      return nil
+    }
+    ERR_clear_error()
+    return found
+  }
+}
+
+/// The format of sun.security.provider.JavaKeyStore, version 2: entries that are trusted certificates, then a SHA-1 over
+/// the password, a phrase and all of it.
+private enum JavaStore {
+  private static let password = "changeit"
+
+  static func write(_ certificates: [[UInt8]]) -> [UInt8] {
+    var out: [UInt8] = []
+    append(0xfeed_feed, to: &out)
+    append(2, to: &out)
+    append(UInt32(certificates.count), to: &out)
+    for (index, certificate) in certificates.enumerated() {
+      append(2, to: &out)
+      append(text: "root\(index)", to: &out)
+      // Milliseconds since 1970, which nobody looks at.
+      append(0, to: &out)
+      append(0, to: &out)
+      append(text: "X.509", to: &out)
+      append(UInt32(certificate.count), to: &out)
+      out += certificate
+    }
+    let salted = password.utf8.flatMap { [0, $0] } + Array("Mighty Aphrodite".utf8) + out
+    var digest = [UInt8](repeating: 0, count: 20)
+    // SAFETY: SHA-1 has 20 bytes; both arrays live through the call.
+    _ = unsafe SHA1(salted, salted.count, &digest)
+    return out + digest
+  }
+
+  private static func append(_ value: UInt32, to out: inout [UInt8]) {
+    out += [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: value >> $0) }
+  }
+
+  private static func append(text: String, to out: inout [UInt8]) {
+    out += [UInt8(text.utf8.count >> 8), UInt8(text.utf8.count & 0xff)] + text.utf8
+  }
+}

@@ -1,0 +1,60 @@
+// Small files that are made once and whole: two processes that make the same one at the same time end with one of them.
+// It relies on link(2), which does not replace what is there.
+import Glibc
+
+package enum NewFile {
+  /// Makes the folder, and those above it; one that is made is for its owner alone.
+  package static func makeFolders(_ path: String) throws(SystemError) {
+    var made = path.hasPrefix("/") ? "" : "."
+    for part in path.split(separator: "/") {
+      made += "/\(part)"
+      if unsafe mkdir(made, 0o700) != 0, errno != EEXIST { throw SystemError("mkdir \(made)", code: errno) }
+    }
+  }
+
+  /// False when there is one already, which stays as it is.
+  package static func make(_ path: String, _ bytes: [UInt8], mode: UInt32) throws(SystemError) -> Bool {
+    let draft = "\(path).\(getpid())"
+    _ = unsafe unlink(draft)
+    try write(draft, bytes, mode: mode)
+    defer { _ = unsafe unlink(draft) }
+    if unsafe link(draft, path) == 0 { return true }
+    guard errno == EEXIST else { throw SystemError("link \(path)", code: errno) }
+    return false
+  }
+
+  /// In place of what is there.
+  package static func replace(_ path: String, _ bytes: [UInt8], mode: UInt32) throws(SystemError) {
+    let draft = "\(path).\(getpid())"
+    _ = unsafe unlink(draft)
+    try write(draft, bytes, mode: mode)
+    guard unsafe rename(draft, path) != 0 else { return }
+    let code = errno
+    _ = unsafe unlink(draft)
+    throw SystemError("rename \(path)", code: code)
+  }
+
+  private static func write(_ path: String, _ bytes: [UInt8], mode: UInt32) throws(SystemError) {
+    let fd = unsafe open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)
+    guard fd >= 0 else { throw SystemError("open \(path)", code: errno) }
+    let file = Descriptor(owning: fd)
+    // The mode that was asked for, whatever the umask takes away.
+    guard fchmod(file.raw, mode) == 0 else { throw SystemError("fchmod \(path)", code: errno) }
+    var left = bytes[...]
+    while !left.isEmpty {
+      // SAFETY: the slice's own memory for the time of the call.
+      let count = unsafe left.withUnsafeBytes { unsafe Glibc.write(file.raw, $0.baseAddress, $0.count) }
+      if count < 0 && errno == EINTR { continue }
+      guard count > 0 else { throw SystemError("write \(path)", code: errno) }
+      left = left.dropFirst(count)
+    }
+    guard fsync(file.raw) == 0 else { throw SystemError("fsync \(path)", code: errno) }
+  }
+
+  /// The permission bits of a file; nil when there is none.
+  package static func mode(_ path: String) -> UInt32? {
+    var status = stat()
+    guard unsafe stat(path, &status) == 0 else { return nil }
+    return status.st_mode & 0o777
+  }
+}

@@ -1,0 +1,43 @@
+// The CA that programs in the sandbox are to trust: its files, and the variables by which each tool finds them.
+// It relies on the caller for the bytes; what a tool reads beside them is its own business.
+
+package struct SandboxTrust: Equatable, Sendable {
+  static let folder = "/etc/sluice"
+  private static let certificatePath = "\(folder)/ca.pem"
+  private static let bundlePath = "\(folder)/ca-bundle.pem"
+  private static let javaPath = "\(folder)/ca.jks"
+  private static let wgetPath = "\(folder)/wgetrc"
+
+  /// The gate's CA alone; with the system's roots; the same for Java.
+  private let certificate: [UInt8]
+  private let bundle: [UInt8]
+  private let javaStore: [UInt8]
+
+  package init(certificate: [UInt8], bundle: [UInt8], javaStore: [UInt8]) {
+    (self.certificate, self.bundle, self.javaStore) = (certificate, bundle, javaStore)
+  }
+
+  var steps: [Step] {
+    [
+      .data(Self.certificatePath, certificate), .data(Self.bundlePath, bundle), .data(Self.javaPath, javaStore),
+      .file(Self.wgetPath, "ca_certificate = \(Self.bundlePath)\n"),
+    ]
+  }
+
+  /// In place of the system's roots, but for those that only add to them.
+  package static var variables: [String: String] {
+    var all = ["NODE_EXTRA_CA_CERTS": certificatePath, "DENO_CERT": certificatePath, "WGETRC": wgetPath]
+    for name in [
+      "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT", "AWS_CA_BUNDLE",
+      "CARGO_HTTP_CAINFO", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "NIX_SSL_CERT_FILE", "BUNDLE_SSL_CA_CERT",
+      "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    ] {
+      all[name] = bundlePath
+    }
+    // Its own roots are built in otherwise, and SSL_CERT_FILE is for those of the system.
+    all["UV_NATIVE_TLS"] = "true"
+    all["JAVA_TOOL_OPTIONS"] =
+      "-Djavax.net.ssl.trustStore=\(javaPath) -Djavax.net.ssl.trustStoreType=JKS -Djavax.net.ssl.trustStorePassword=changeit"
+    return all
+  }
+}

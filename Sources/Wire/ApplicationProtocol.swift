@@ -1,0 +1,46 @@
+// The protocols that the gate can speak inside TLS, by their names in ALPN (RFC 7301).
+// It relies on nothing.
+
+package enum ApplicationProtocol: UInt8, CaseIterable, Sendable {
+  case http1, http2
+
+  package var name: StaticString {
+    switch self {
+    case .http1: "http/1.1"
+    case .http2: "h2"
+    }
+  }
+
+  package init?(name: [UInt8]) {
+    switch name.count {
+    case 2 where name.span.equals("h2", at: 0..<2): self = .http2
+    case 8 where name.span.equals("http/1.1", at: 0..<8): self = .http1
+    default: return nil
+    }
+  }
+}
+
+/// What a ClientHello offers of them.
+package struct OfferedProtocols: Hashable, Sendable {
+  /// It names protocols at all; one that does not is spoken to in HTTP/1.1.
+  package internal(set) var isPresent = false
+  package internal(set) var hasHTTP1 = false
+  package internal(set) var hasHTTP2 = false
+
+  package init() {}
+
+  /// What an upstream is offered on behalf of this client: the same, as far as the gate can speak it.
+  package var wire: [UInt8] {
+    var bytes: [UInt8] = []
+    for one in [hasHTTP2 ? ApplicationProtocol.http2 : nil, hasHTTP1 || !isPresent ? .http1 : nil].compactMap({ $0 }) {
+      bytes.append(UInt8(one.name.utf8CodeUnitCount))
+      bytes.append(one.name)
+    }
+    return bytes
+  }
+
+  mutating func note(_ bytes: Span<UInt8>, _ name: Range<Int>) {
+    if bytes.equals("h2", at: name) { hasHTTP2 = true }
+    if bytes.equals("http/1.1", at: name) { hasHTTP1 = true }
+  }
+}
