@@ -419,10 +419,11 @@ def test_a_reload_holds_the_next_request_to_the_new_rule(narrow, inspecting, cer
 
 def test_a_reload_that_looks_inside_cuts_what_stands_opaque(inspecting, web, hello, certificates):
     server = web(hello, certificates.server())
-    gate = inspecting.start_gate(rules(local("allowed.test", server.port, ", protocol: tls")), more=f'tls: {{ca: "{inspecting.folder}"}}')
+    other = inspecting.rule("other.test", server.port)
+    gate = inspecting.gate(local("allowed.test", server.port, ", protocol: tls"), other)
     sock, _ = gate.connect(f"allowed.test:{server.port}")
     with certificates.client().wrap_socket(sock, server_hostname="allowed.test") as tls:
-        gate.write(rules(inspecting.rule("allowed.test", server.port)))
+        gate.write(rules(inspecting.rule("allowed.test", server.port), other))
         gate.reload()
         try:
             assert tls.recv(1) == b""
