@@ -5,7 +5,7 @@ STATIC = .build-static
 DEBIAN = .build-debian
 
 help:
-	@echo 'build test lint format clients demo demo-gate release release-check bench bench-sni bench-dns bench-run bench-views content-figures cgroups escapes fuzz sanitize clean deps'
+	@echo 'build test lint format clients demo demo-gate release release-check bench bench-sni bench-inspect bench-dns bench-run bench-views content-figures cgroups escapes fuzz sanitize clean deps'
 
 # Debian packages: libraries, and what the demo runs. The tests run more.
 deps:
@@ -59,6 +59,11 @@ bench-sni: release
 	@.ci/deps haproxy nginx-light libnginx-mod-stream sniproxy iptables gcc libc6-dev
 	python3 Benchmarks/sni.py --sluice sluice
 
+# Inspected TLS beside nginx as a reverse proxy, in a network namespace of its own: as root.
+bench-inspect: release
+	@.ci/deps nginx-light nghttp2-client iptables
+	python3 Benchmarks/inspect_tls.py --sluice sluice
+
 # Limits of a sandbox in a virtual machine of its own, since this one may have cgroup v1: no KVM, no root.
 cgroups: release
 	@.ci/deps qemu-system-x86 busybox-static cpio binutils
@@ -90,7 +95,7 @@ content-figures: release
 
 # Each fuzz target for FUZZ_SECONDS; a finding ends it with the input in a file.
 fuzz: deps
-	@set -e; for target in HTTPHead Authority ClientHello DNSQuery SOCKS5 ProxyHeader RequestPath EchoScrubber LogLine PolicyFile Content Flow; do \
+	@set -e; for target in HTTPHead Authority ClientHello DNSQuery SOCKS5 ProxyHeader RequestPath EchoScrubber LogLine PolicyFile Content Flow Bridge; do \
 	  SLUICE_FUZZ=1 $(SWIFT) build --scratch-path .build-fuzz --product Fuzz$$target; \
 	  mkdir -p results/fuzz/$$target; \
 	  .build-fuzz/debug/Fuzz$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
@@ -113,5 +118,5 @@ sanitize: deps
 clean:
 	rm -rf .build .build-* sluice results
 
-.PHONY: fuzz sanitize help deps build test clients lint format demo demo-gate release release-check bench bench-sni bench-dns bench-run \
+.PHONY: fuzz sanitize help deps build test clients lint format demo demo-gate release release-check bench bench-sni bench-inspect bench-dns bench-run \
   bench-views content-figures cgroups escapes clean

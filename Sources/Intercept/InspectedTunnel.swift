@@ -184,16 +184,12 @@ package final class InspectedTunnel {
 
   /// Both sides speak what the upstream chose; a client that only hears why it is refused chose itself.
   private func bridge(_ stream: TLSStream, _ turn: Turn) -> (any Bridge)? {
-    var judge = RequestJudge(target: target, client: client)
-    judge.standing = standing
     handshakeDueMs = .max
-    guard stream.chosenProtocol == .http2 else {
-      // It offered no protocol that the upstream speaks.
-      if upstreamStream?.chosenProtocol == .http2 { return nil }
-      return HTTP1Bridge(client: stream, upstream: upstreamStream, judge: judge, buffer: tools.buffer)
-    }
-    guard let library = tools.http2 else { return nil }
-    return HTTP2Bridge(
-      client: stream, upstream: upstreamStream, judge: judge, buffer: tools.buffer, library, turn)
+    let spoken = stream.chosenProtocol ?? .http1
+    // It offered no protocol that the upstream speaks.
+    if let upstreamStream, (upstreamStream.chosenProtocol ?? .http1) != spoken { return nil }
+    return Bridges.make(
+      spoken, client: stream, upstream: upstreamStream, target: target, clientName: client, standing: standing, tools,
+      turn)
   }
 }

@@ -21,7 +21,8 @@ import Testing
   @Test func everyLinkLeadsSomewhere() throws {
     for path in [
       "README.md", "docs/ARCHITECTURE.md", "docs/denials.md", "docs/policy.md", "docs/dns.md", "docs/threat-model.md",
-      "docs/hacking.md", "docs/transparent.md", "docs/sandbox.md", "docs/credentials.md", "docs/content.md",
+      "docs/hacking.md", "docs/transparent.md", "docs/sandbox.md", "docs/inspection.md", "docs/credentials.md",
+      "docs/content.md",
       "docs/log.md",
       "docs/policy-tools.md",
     ] {

@@ -8,7 +8,6 @@ import json
 import os
 import resource
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -479,11 +478,23 @@ def disk_space_outside_of_the_workspace():
 
 @probe
 def the_processor_without_end():
-    """A second of it, which a fifth of one core has in more than three."""
-    started, used = time.monotonic(), time.process_time()
-    while time.process_time() - used < 1 and time.monotonic() - started < 3:
-        sum(range(1000))
-    return time.process_time() - used >= 1
+    """Half a second of it in 1.2, by several at once: a fifth of one core is 0.4 at most, however the periods lie. A busy machine
+    may give less to all, so there are a few tries."""
+    for _ in range(3):
+        before, end = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]), time.monotonic() + 1.2
+        children = []
+        for _ in range(8):
+            child = os.fork()
+            if child == 0:
+                while time.monotonic() < end:
+                    sum(range(1000))
+                os._exit(0)
+            children.append(child)
+        for child in children:
+            os.waitpid(child, 0)
+        if sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before > 0.5:
+            return True
+    return False
 
 
 @probe

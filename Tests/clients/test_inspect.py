@@ -1,7 +1,9 @@
 """Inspected targets in HTTP/1.1: the gate terminates the TLS, judges each request, and vouches only for what it verified."""
 import json
 import os
+import random
 import re
+import signal
 import socket
 import ssl
 import stat
@@ -259,3 +261,203 @@ def test_a_plain_http_request_is_held_to_methods_and_paths_too(inspecting, web, 
     if status == b"403":
         assert not hasattr(server, "seen")
         assert one.logged(event="denied")["reason"] in ("method_refused", "path_refused")
+
+
+# What passes
+
+class Echo(BaseHTTPRequestHandler):
+    """Sends back what it got, chunked as it came or with its length, with a trailer."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = b""
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            while self.rfile.readline() != b"\r\n":
+                pass
+        else:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        if len(body) % 2:
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        else:
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for at in range(0, len(body), 5000):
+                piece = body[at:at + 5000]
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            self.wfile.write(b"0\r\nX-Trailer: %d\r\n\r\n" % len(body))
+
+    def log_message(self, *arguments):
+        pass
+
+
+def read_answer(file):
+    """Body and trailer of one answer."""
+    assert file.readline().startswith(b"HTTP/1.1 200"), "no 200"
+    fields = {}
+    while (line := file.readline()) != b"\r\n":
+        name, _, value = line.partition(b":")
+        fields[name.lower()] = value.strip()
+    if b"content-length" in fields:
+        return file.read(int(fields[b"content-length"])), None
+    body = b""
+    while size := int(file.readline(), 16):
+        body += file.read(size)
+        file.readline()
+    trailer = file.readline()
+    assert file.readline() == b"\r\n"
+    return body, trailer
+
+
+def test_bodies_and_trailers_pass_byte_for_byte_on_one_connection(inspecting, web, certificates):
+    server = web(Echo, certificates.server())
+    gate = inspecting.gate(inspecting.rule("allowed.test", server.port))
+    target = f"allowed.test:{server.port}"
+    seed = int(os.environ.get("SEED") or random.randrange(1 << 32))
+    print("seed", seed)
+    choose = random.Random(seed)
+    with inspecting.tunnel(gate, target) as tls, tls.makefile("rb") as file:
+        for _ in range(40):
+            body = choose.randbytes(choose.choice([0, 1, 2, 1000, 16384, 16385, 200_001, 200_002]))
+            if choose.random() < 0.5:
+                data = request(target, "POST", more=f"Content-Length: {len(body)}\r\n", close=False) + body
+            else:
+                data, at = request(target, "POST", more="Transfer-Encoding: chunked\r\n", close=False), 0
+                while at < len(body):
+                    piece = body[at:at + choose.choice([1, 100, 16384, 70_000]) if len(body) < 5000 else at + 16384]
+                    data += b"%x\r\n%s\r\n" % (len(piece), piece)
+                    at += len(piece)
+                data += b"0\r\nX-End: yes\r\n\r\n"
+            cut = choose.randrange(len(data) + 1)
+            tls.sendall(data[:cut])
+            tls.sendall(data[cut:])
+            got, trailer = read_answer(file)
+            assert got == body
+            assert trailer == (None if len(body) % 2 else b"X-Trailer: %d\r\n" % len(body))
+
+
+def test_what_an_upstream_says_bit_by_bit_is_heard_at_once(inspecting, upstream, certificates):
+    """Server-sent events: each one before the next is sent."""
+    heard = threading.Event()
+
+    def talk(stream):
+        stream.recv(65536)
+        stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        for number in range(5):
+            stream.sendall(b"data: %d\n\n" % number)
+            assert heard.wait(DEADLINE)
+            heard.clear()
+        stream.unwrap()
+
+    server = upstream(talk, certificates.server())
+    gate = inspecting.gate(inspecting.rule("allowed.test", server.port))
+    target = f"allowed.test:{server.port}"
+    with inspecting.tunnel(gate, target) as tls, tls.makefile("rb") as file:
+        tls.sendall(request(target))
+        while file.readline() != b"\r\n":
+            pass
+        for number in range(5):
+            assert file.readline() == b"data: %d\n" % number and file.readline() == b"\n"
+            heard.set()
+        assert file.read() == b""
+
+
+def test_a_body_that_was_cut_short_does_not_look_whole(inspecting, upstream, certificates):
+    """Until the end of the connection, and the end comes without a close_notify: anyone could have cut it."""
+    def talk(stream):
+        stream.recv(65536)
+        stream.sendall(b"HTTP/1.1 200 OK\r\n\r\npart")
+        os.close(stream.detach())
+
+    server = upstream(talk, certificates.server())
+    gate = inspecting.gate(inspecting.rule("allowed.test", server.port))
+    target = f"allowed.test:{server.port}"
+    with inspecting.tunnel(gate, target) as tls:
+        tls.sendall(request(target))
+        with pytest.raises((ConnectionResetError, ssl.SSLError)):
+            while tls.recv(65536):
+                pass
+    gate.logged(event="failed", reason="connect_failed")
+
+
+def test_a_websocket_passes_both_ways(inspecting, upstream, certificates):
+    def talk(stream):
+        asked = b""
+        while not asked.endswith(b"\r\n\r\n"):
+            asked += stream.recv(65536)
+        assert b"Upgrade: websocket" in asked
+        stream.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        while data := stream.recv(65536):
+            stream.sendall(data[::-1])
+
+    server = upstream(talk, certificates.server())
+    gate = inspecting.gate(inspecting.rule("allowed.test", server.port))
+    target = f"allowed.test:{server.port}"
+    with inspecting.tunnel(gate, target) as tls:
+        tls.sendall(request(target, more="Connection: Upgrade\r\nUpgrade: websocket\r\n", close=False))
+        assert tls.recv(65536).startswith(b"HTTP/1.1 101")
+        for word in (b"abc", b"\x00\xff" * 3):
+            tls.sendall(word)
+            assert tls.recv(65536) == word[::-1]
+
+
+def test_a_reload_holds_the_next_request_to_the_new_rule(narrow, inspecting, certificates):
+    with inspecting.tunnel(narrow.gate, narrow.target) as tls:
+        tls.sendall(request(narrow.target, path="/public/a", close=False))
+        assert tls.recv(65536).startswith(b"HTTP/1.1 200")
+        narrow.gate.write(rules(inspecting.rule("allowed.test", narrow.port, ', paths: ["/other"]')))
+        narrow.gate.reload()
+        tls.sendall(request(narrow.target, path="/public/a"))
+        assert b"403 Denied by egress policy: path_refused" in everything(tls)
+
+
+def test_a_reload_that_looks_inside_cuts_what_stands_opaque(inspecting, web, hello, certificates):
+    server = web(hello, certificates.server())
+    gate = inspecting.start_gate(rules(local("allowed.test", server.port, ", protocol: tls")), more=f'tls: {{ca: "{inspecting.folder}"}}')
+    sock, _ = gate.connect(f"allowed.test:{server.port}")
+    with certificates.client().wrap_socket(sock, server_hostname="allowed.test") as tls:
+        gate.write(rules(inspecting.rule("allowed.test", server.port)))
+        gate.reload()
+        try:
+            assert tls.recv(1) == b""
+        except ConnectionResetError:
+            pass
+    gate.logged(event="revoked", reason="not_allowed")
+
+
+def test_a_policy_whose_roots_are_none_never_starts_nor_replaces(inspecting, web, hello, certificates, tmp_path):
+    server = web(hello, certificates.server())
+    gate = inspecting.gate(inspecting.rule("allowed.test", server.port))
+    (tmp_path / "roots").write_text("-----BEGIN CERTIFICATE-----\nnone\n")
+    gate.write(rules(local("allowed.test", server.port, f', tls: {{roots: "{tmp_path}/roots"}}')))
+    gate.signal(signal.SIGHUP)
+    until("it says so", lambda: "the policy was not replaced" in gate.errors.read_text())
+    assert f"{tmp_path}/roots: no certificate in PEM form" in gate.errors.read_text()
+    target = f"allowed.test:{server.port}"
+    assert inspecting.ask(gate, target, request(target)).startswith(b"HTTP/1.1 200")
+
+
+# The CA's command
+
+def sluice(*arguments):
+    return subprocess.run([os.environ["SLUICE"], "ca", *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_the_ca_is_made_shown_and_exported(tmp_path):
+    folder = tmp_path / "a/b"
+    assert sluice("show", "--folder", folder).returncode == 2
+    made = sluice("init", "--folder", folder, "--permit", "corp.example")
+    assert made.returncode == 0 and len(made.stdout.strip().split(":")) == 32, made
+    again = sluice("init", "--folder", folder)
+    assert again.returncode == 2 and "--force" in again.stderr
+    shown = sluice("show", "--folder", folder)
+    assert "DNS:corp.example" in shown.stdout and made.stdout.strip() in shown.stdout
+    assert sluice("export", "--folder", folder).stdout == (folder / "ca.pem").read_text()
+    assert sluice("init", "--folder", folder, "--force").stdout != made.stdout
+    assert sluice("init", "--folder", folder, "--permit", "127.1").returncode == 64

@@ -21,7 +21,9 @@ def test_a_launch_is_not_far_beyond_a_bare_unshare():
                          capture_output=True, text=True, timeout=100)
     # 1: beyond the bar of a release.
     assert got.returncode in (0, 1), got.stderr
-    medians = json.loads(got.stdout)
-    print(medians)
-    assert medians["sluice run"] - medians["unshare"] < LOOSE_MS
-    assert medians["sluice run --no-probe"] > medians["unshare"] > 0
+    found = json.loads(got.stdout)
+    print(found)
+    # The least of them: a machine that is busy with something else makes the others longer.
+    least = {name: times["least_ms"] for name, times in found.items()}
+    assert 0 < least["unshare"] < least["sluice run --no-probe"]
+    assert least["sluice run"] - least["unshare"] < LOOSE_MS

@@ -34,7 +34,7 @@ struct BodyPipe {
   var endsWithConnection: Bool { meter.endsWithConnection }
 
   /// As it came.
-  mutating func pass(_ bytes: Span<UInt8>, to sink: TLSStream) -> Step {
+  mutating func pass(_ bytes: Span<UInt8>, to sink: any PlainStream) -> Step {
     switch meter.follow(bytes) {
     case .more: return sink.write(bytes) ? .more : .sinkBroke
     case .ended(let count): return sink.write(bytes.extracting(first: count)) ? .ended(count) : .sinkBroke
@@ -42,7 +42,7 @@ struct BodyPipe {
     }
   }
 
-  mutating func pass(_ bytes: Span<UInt8>, to sink: TLSStream, _ filter: Filter) -> Step {
+  mutating func pass(_ bytes: Span<UInt8>, to sink: any PlainStream, _ filter: Filter) -> Step {
     guard scanner != nil else {
       let progress = meter.follow(bytes)
       switch progress {
@@ -67,13 +67,13 @@ struct BodyPipe {
   }
 
   /// A body that lasts until its connection ends has done so.
-  mutating func end(to sink: TLSStream, _ filter: Filter?) -> Step? {
+  mutating func end(to sink: any PlainStream, _ filter: Filter?) -> Step? {
     meter = BodyMeter(.none)
     guard let filter else { return nil }
     return give([UInt8]().span, true, to: sink, filter)
   }
 
-  private func give(_ bytes: Span<UInt8>, _ isLast: Bool, to sink: TLSStream, _ filter: Filter) -> Step? {
+  private func give(_ bytes: Span<UInt8>, _ isLast: Bool, to sink: any PlainStream, _ filter: Filter) -> Step? {
     var chunk: [UInt8] = []
     chunk.append(bytes)
     if case .refuse(let reason, let detail) = filter(&chunk, isLast) { return .refused(reason, detail: detail) }
@@ -90,12 +90,5 @@ struct BodyPipe {
       framed = chunk
     }
     return sink.write(framed) ? nil : .sinkBroke
-  }
-}
-
-extension TLSStream {
-  func write(_ bytes: Span<UInt8>) -> Bool {
-    // SAFETY: the buffer is the span's own, and the call does not keep it.
-    unsafe bytes.withUnsafeBytes { unsafe write($0) }
   }
 }

@@ -1,12 +1,30 @@
 // What carries requests and answers between the two TLS connections of a tunnel, in one of the protocols.
 // It relies on both connections speaking the same one: see InspectedTunnel.
-import Flow
+package import Flow
+package import Wire
 
-protocol Bridge: AnyObject {
+package protocol Bridge: AnyObject {
   /// Does all that the two connections now allow.
   func advance(_ turn: Turn) -> TunnelProgress
   /// When it wants another turn without an edge.
   var deadlineMs: UInt64 { get }
   /// What is to be written down.
   func takeOutcomes() -> [Outcome]
+}
+
+package enum Bridges {
+  /// nil without memory for it. Without an upstream every request is refused with `standing`.
+  package static func make(
+    _ spoken: ApplicationProtocol, client: any PlainStream, upstream: (any PlainStream)?, target: Target,
+    clientName: String, standing: Refusal? = nil, _ tools: InterceptTools, _ turn: Turn
+  ) -> (any Bridge)? {
+    var judge = RequestJudge(target: target, client: clientName)
+    judge.standing = standing
+    switch spoken {
+    case .http1: return HTTP1Bridge(client: client, upstream: upstream, judge: judge, buffer: tools.buffer)
+    case .http2:
+      guard let library = tools.http2 else { return nil }
+      return HTTP2Bridge(client: client, upstream: upstream, judge: judge, buffer: tools.buffer, library, turn)
+    }
+  }
 }

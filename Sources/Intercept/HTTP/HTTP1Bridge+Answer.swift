@@ -129,7 +129,7 @@ extension HTTP1Bridge {
       answerStep = .done
       return .worked
     }
-    guard client.pendingCount < TLSStream.pendingBytesMax else { return .idle }
+    guard !client.isFull else { return .idle }
     let filtering = filter.map { filter in
       { (chunk: inout [UInt8], isLast: Bool) in filter.answerBody(&chunk, isLast: isLast) }
     }
@@ -212,7 +212,7 @@ extension HTTP1Bridge {
   }
 
   /// Gives back what was granted and not read.
-  static func refund(_ granted: Int, _ received: TLSStream.Received, _ bucket: ByteBucket?, _ turn: Turn) {
+  static func refund(_ granted: Int, _ received: Received, _ bucket: ByteBucket?, _ turn: Turn) {
     var unused = granted
     if case .bytes(let count) = received { unused -= count }
     if unused > 0, !turn.isReportOnly { bucket?.refund(unused) }
@@ -252,10 +252,10 @@ extension HTTP1Bridge {
 
   /// TLS ends both directions at once in practice: the end of one side is the end.
   private func move(
-    from source: TLSStream, _ early: inout Unread, to sink: TLSStream, _ bucket: ByteBucket?, _ turn: Turn,
+    from source: any PlainStream, _ early: inout Unread, to sink: any PlainStream, _ bucket: ByteBucket?, _ turn: Turn,
     _ limited: Event
   ) -> Step {
-    guard sink.pendingCount < TLSStream.pendingBytesMax else { return .idle }
+    guard !sink.isFull else { return .idle }
     let broke = Step.end(sink === client ? .clientReset : .upstreamReset)
     if !early.isEmpty {
       let isWritten = early.parse { sink.write($0) }

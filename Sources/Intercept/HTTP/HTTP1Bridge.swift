@@ -35,8 +35,8 @@ final class HTTP1Bridge: Bridge {
   static let roundsMax = 16
   private static let interimMax = 64
 
-  let client: TLSStream
-  let upstream: TLSStream?
+  let client: any PlainStream
+  let upstream: (any PlainStream)?
   let buffer: ReadBuffer
   var judge: RequestJudge
   var mode = Mode.exchanging
@@ -60,7 +60,7 @@ final class HTTP1Bridge: Bridge {
   var deadlineMs = UInt64.max
   private var interimCount = 0
 
-  init(client: TLSStream, upstream: TLSStream?, judge: RequestJudge, buffer: ReadBuffer) {
+  init(client: any PlainStream, upstream: (any PlainStream)?, judge: RequestJudge, buffer: ReadBuffer) {
     self.client = client
     self.upstream = upstream
     self.judge = judge
@@ -258,7 +258,7 @@ final class HTTP1Bridge: Bridge {
       requestStep = .done
       return .worked
     }
-    guard upstream.pendingCount < TLSStream.pendingBytesMax else { return .idle }
+    guard !upstream.isFull else { return .idle }
     if let step = fillInput(turn) { return step }
     let step = input.parse { bytes in
       filter.map { filter in up.pass(bytes, to: upstream) { filter.requestBody(&$0, isLast: $1) } }

@@ -26,7 +26,8 @@ final class HTTP2Bridge: Bridge {
   private var isClientCut = false
 
   init?(
-    client: TLSStream, upstream: TLSStream?, judge: RequestJudge, buffer: ReadBuffer, _ library: HTTP2Library,
+    client: any PlainStream, upstream: (any PlainStream)?, judge: RequestJudge, buffer: ReadBuffer,
+    _ library: HTTP2Library,
     _ turn: Turn
   ) {
     guard let server = HTTP2Session(client, isServer: true, headBytesMax: turn.headBytesMax, library) else {
@@ -80,7 +81,7 @@ final class HTTP2Bridge: Bridge {
 
   private func readClient() -> HTTP1Bridge.Step {
     let tls = server.tls
-    guard tls.isReadable, tls.pendingCount < TLSStream.pendingBytesMax else { return .idle }
+    guard tls.isReadable, !tls.isFull else { return .idle }
     let grant = HTTP1Bridge.grant(turn.rule?.uploadBytes, turn)
     guard grant.count > 0 else { return starved(grant, .uploadLimited) }
     let received = buffer.read(from: tls, upTo: grant.count)
@@ -100,7 +101,7 @@ final class HTTP2Bridge: Bridge {
 
   private func readUpstream() -> HTTP1Bridge.Step {
     guard let upstream, !isUpstreamGone, upstream.tls.isReadable,
-      upstream.tls.pendingCount < TLSStream.pendingBytesMax
+      !upstream.tls.isFull
     else { return .idle }
     let grant = HTTP1Bridge.grant(turn.rule?.downloadBytes, turn)
     guard grant.count > 0 else { return starved(grant, .downloadLimited) }

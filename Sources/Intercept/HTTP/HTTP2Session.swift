@@ -33,7 +33,7 @@ enum BodyPiece {
   static let connectionWindowBytes: Int32 = 1 << 20
   static let streamsMax: UInt32 = 100
 
-  let tls: TLSStream
+  let tls: any PlainStream
   let isServer: Bool
   let headBytesMax: Int
   weak var events: (any HTTP2Events)?
@@ -42,7 +42,7 @@ enum BodyPiece {
   private let raw: OpaquePointer
   private var out: [UInt8] = []
 
-  init?(_ tls: TLSStream, isServer: Bool, headBytesMax: Int, _ library: HTTP2Library) {
+  init?(_ tls: any PlainStream, isServer: Bool, headBytesMax: Int, _ library: HTTP2Library) {
     self.tls = tls
     self.isServer = isServer
     self.headBytesMax = headBytesMax
@@ -84,7 +84,7 @@ enum BodyPiece {
   /// Frames that wait, as far as the TLS below takes them.
   func pump() -> Pumped {
     var hasSent = false
-    while tls.pendingCount < TLSStream.pendingBytesMax {
+    while !tls.isFull {
       var start: UnsafePointer<UInt8>?
       let count = unsafe nghttp2_session_mem_send(raw, &start)
       if count < 0 { return .broke }

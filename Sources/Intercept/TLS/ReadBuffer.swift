@@ -12,7 +12,7 @@ import Wire
 
   deinit { unsafe memory.deallocate() }
 
-  func read(from stream: TLSStream, upTo count: Int = byteCount) -> TLSStream.Received {
+  func read(from stream: any PlainStream, upTo count: Int = byteCount) -> Received {
     unsafe stream.read(into: UnsafeMutableRawBufferPointer(rebasing: memory[..<min(count, Self.byteCount)]))
   }
 
@@ -24,7 +24,7 @@ import Wire
   func bytes(_ range: Range<Int>) -> [UInt8] { unsafe Array(memory[range]) }
 
   /// False when the connection broke.
-  func write(_ range: Range<Int>, to stream: TLSStream) -> Bool {
+  func write(_ range: Range<Int>, to stream: any PlainStream) -> Bool {
     unsafe stream.write(UnsafeRawBufferPointer(rebasing: memory[range]))
   }
 }

@@ -6,26 +6,13 @@ import Wire
 
 /// SAFETY: OpenSSL's object is owned here and freed in deinit; the socket is the caller's and outlives it; pointers are
 /// lent for the time of one call.
-@safe package final class TLSStream {
+@safe final class TLSStream: PlainStream {
   enum Progress: Equatable {
     case done
     /// Wait for an edge.
     case blocked
     case failed(TLSFailure)
   }
-
-  enum Received: Equatable {
-    case bytes(Int)
-    case blocked
-    /// The peer said that nothing follows.
-    case ended
-    /// Its connection ended without that: what came may not be all.
-    case truncated
-    case failed
-  }
-
-  /// Above this, nothing more is read for this side.
-  static let pendingBytesMax = 64 * 1024
 
   private let ssl: OpaquePointer
   private let fd: CInt
@@ -82,7 +69,11 @@ import Wire
     while true {
       ERR_clear_error()
       let result = unsafe SSL_do_handshake(ssl)
-      if result == 1 { return .done }
+      if result == 1 {
+        // It may have read past the handshake, in a turn that was about another socket: no edge tells of that again.
+        isReadable = true
+        return .done
+      }
       switch unsafe SSL_get_error(ssl, result) {
       case SSL_ERROR_WANT_READ:
         if readOn() { continue }
@@ -161,7 +152,6 @@ import Wire
 
   // MARK: - Write
 
-  var hasPending: Bool { !pending.isEmpty }
   var pendingCount: Int { pending.count - pendingOffset }
 
   /// Sends, and keeps what the socket does not take. False when the connection broke.
@@ -177,10 +167,6 @@ import Wire
     }
     if sent < bytes.count { unsafe pending.append(contentsOf: bytes[sent...]) }
     return true
-  }
-
-  func write(_ bytes: [UInt8]) -> Bool {
-    unsafe bytes.withUnsafeBytes { unsafe write($0) }
   }
 
   /// False when the connection broke.

@@ -1,0 +1,42 @@
+// One side of a tunnel as the bridges see it: plain bytes in and out, whatever is below.
+// It relies on whoever implements it to keep what the peer does not take yet, and to tell when that is too much.
+import Wire
+
+package protocol PlainStream: AnyObject {
+  /// May have bytes; true until a read says that there are none.
+  var isReadable: Bool { get }
+  /// The transport below has been shut down by the peer.
+  var hasPeerEnded: Bool { get }
+  /// What was written and not taken.
+  var pendingCount: Int { get }
+  func read(into buffer: UnsafeMutableRawBufferPointer) -> Received
+  /// False when the connection broke, as below.
+  func write(_ bytes: UnsafeRawBufferPointer) -> Bool
+  func flush() -> Bool
+  /// Tells the peer that nothing follows.
+  func end()
+}
+
+package enum Received: Equatable {
+  case bytes(Int)
+  case blocked
+  /// The peer said that nothing follows.
+  case ended
+  /// Its connection ended without that: what came may not be all.
+  case truncated
+  case failed
+}
+
+extension PlainStream {
+  var hasPending: Bool { pendingCount > 0 }
+
+  /// The peer takes too little: nothing more is read for it.
+  var isFull: Bool { pendingCount >= 64 * 1024 }
+
+  func write(_ bytes: [UInt8]) -> Bool { unsafe bytes.withUnsafeBytes { unsafe write($0) } }
+
+  func write(_ bytes: Span<UInt8>) -> Bool {
+    // SAFETY: the buffer is the span's own, and the call does not keep it.
+    unsafe bytes.withUnsafeBytes { unsafe write($0) }
+  }
+}

@@ -1,0 +1,181 @@
+// Heads as filters see them, the bounds of an HTTP/2 session, and the verdict on one request.
+
+import CNGHTTP2
+import Flow
+import Policy
+import Testing
+import Wire
+
+@testable import Intercept
+
+@Suite struct MessageTests {
+  private static func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
+
+  @Test func aHeadOfHTTP1GoesThroughAFilterUnchanged() throws {
+    let head = MessageHead(
+      http1: Self.bytes("POST /a?b HTTP/1.1\r\nHost: x.test\r\nX-Empty:\r\nCookie: a=b; c\r\n\r\n"))
+    #expect(head.method == Self.bytes("POST") && head.path == Self.bytes("/a?b"))
+    #expect(head["cookie"] == Self.bytes("a=b; c") && head["x-empty"] == [])
+    var out: [UInt8] = []
+    #expect(head.appendHTTP1(to: &out))
+    #expect(out == Self.bytes("POST /a?b HTTP/1.1\r\nhost: x.test\r\nx-empty: \r\ncookie: a=b; c\r\n\r\n"))
+  }
+
+  @Test func anAnswersStatusIsRead() {
+    #expect(MessageHead(http1: Self.bytes("HTTP/1.1 204 No Content\r\nVia: 1.1 sluice\r\n\r\n")).status == 204)
+  }
+
+  @Test(arguments: [
+    ("x", "a\r\nY: b"), ("x", "a\u{0}"), ("x y", "a"), ("", "a"), ("x:", "a"), ("x", "a\n"),
+  ])
+  func noFieldOfAFilterMakesASecondOne(_ name: String, _ value: String) {
+    var head = MessageHead(http1: Self.bytes("GET / HTTP/1.1\r\n\r\n"))
+    head.fields.append(MessageHead.Field(name: Self.bytes(name), value: Self.bytes(value)))
+    var out: [UInt8] = []
+    #expect(!head.appendHTTP1(to: &out) && out.isEmpty)
+    var block = FieldBlock()
+    let isTaken = block.take(head)
+    #expect(!isTaken)
+  }
+
+  @Test func aBlockKeepsItsOrderAndItsSecrets() {
+    var block = FieldBlock()
+    block.append(":method", Self.bytes("GET"))
+    block.append(":path", Self.bytes("/"))
+    block.append(Self.bytes("authorization"), Self.bytes("secret"), isSensitive: true)
+    block.append(Self.bytes("proxy-authorization"), Self.bytes("never"), isSensitive: false)
+    block.set(.path, Self.bytes("/judged"))
+    block.append(":authority", Self.bytes("x.test"), isFirst: true)
+    let head = block.head
+    #expect(head.path == Self.bytes("/judged"))
+    #expect(head.fields == [.init(name: Self.bytes("authorization"), value: Self.bytes("secret"), isSensitive: true)])
+    #expect(block.withFields { _, count in count } == 4)
+  }
+
+  private static func frame(_ type: nghttp2_frame_type, length: Int = 0, flags: UInt8 = 0) -> nghttp2_frame_hd {
+    nghttp2_frame_hd(length: length, stream_id: 1, type: UInt8(type.rawValue), flags: flags, reserved: 0)
+  }
+
+  @Test(arguments: [NGHTTP2_PING, NGHTTP2_SETTINGS, NGHTTP2_PRIORITY, NGHTTP2_DATA])
+  func framesThatCarryNothingAreBounded(_ type: nghttp2_frame_type) {
+    var bounds = HTTP2Bounds()
+    var allowed = 0
+    while allowed < 10_000, bounds.allow(Self.frame(type)) { allowed += 1 }
+    #expect((500..<1_001).contains(allowed))
+  }
+
+  @Test func aSessionThatWorksIsNotBounded() {
+    var bounds = HTTP2Bounds()
+    for _ in 0..<10_000 {
+      let head = bounds.allow(Self.frame(NGHTTP2_HEADERS))
+      let body = bounds.allow(Self.frame(NGHTTP2_DATA, length: 100))
+      let ping = bounds.allow(Self.frame(NGHTTP2_PING))
+      bounds.completed()
+      let reset = bounds.allow(Self.frame(NGHTTP2_RST_STREAM))
+      #expect(head && body && ping && reset)
+    }
+  }
+
+  @Test func resetsWithoutUseAreBounded() {
+    var bounds = HTTP2Bounds()
+    var allowed = 0
+    while allowed < 10_000, bounds.allow(Self.frame(NGHTTP2_HEADERS)), bounds.allow(Self.frame(NGHTTP2_RST_STREAM)) {
+      allowed += 1
+    }
+    #expect(allowed == 200)
+  }
+}
+
+@Suite struct JudgeTests {
+  private static let target = Target(host: .name(try! HostName("api.example")), port: 443)
+
+  private static func rule(
+    _ limit: (inout RateLimit) -> Void = { _ in }
+  ) throws -> AllowRule {
+    let line = SourceLine(file: "test", line: 1)
+    var spec = AllowSpec(line: line, pattern: .exact(target.host), ports: .all)
+    var inspection = Inspection()
+    inspection.methods = [Array("GET".utf8)]
+    spec.inspection = inspection
+    var limits = RateLimit(line: line, pattern: .any, ports: .all)
+    limit(&limits)
+    return AllowRule(spec, limit: limits, usage: RuleUsage())
+  }
+
+  private static func judge(
+    _ method: String, named: Target? = target, _ judge: inout RequestJudge, _ turn: Turn, pacedSinceMs: UInt64? = nil
+  ) -> RequestVerdict {
+    let (method, path) = (Array(method.utf8), Array("/".utf8))
+    judge.beginRequest()
+    return judge.judge(
+      method: method.span, path: path.span, named: named, pacedSinceMs: pacedSinceMs, ordinal: judge.ordinal, turn)
+  }
+
+  private static func turn(_ rule: AllowRule?, nowMs: UInt64 = 1000) -> Turn {
+    Turn(nowMs: nowMs, nowNs: nowMs * 1_000_000, rule: rule, headBytesMax: 16_384, headMs: 10_000)
+  }
+
+  private static func reason(_ verdict: RequestVerdict) -> Reason? {
+    if case .refuse(let refused) = verdict { refused.refusal.reason } else { nil }
+  }
+
+  @Test func eachRefusalHasItsReasonAndItsLine() throws {
+    var judge = RequestJudge(target: Self.target, client: "a")
+    let turn = Self.turn(try Self.rule())
+    #expect(Self.reason(Self.judge("GET", &judge, turn)) == nil)
+    #expect(Self.reason(Self.judge("POST", &judge, turn)) == .methodRefused)
+    #expect(Self.reason(Self.judge("GET", named: nil, &judge, turn)) == .sniMismatch)
+    var draining = turn
+    draining.isDraining = true
+    #expect(Self.reason(Self.judge("GET", &judge, draining)) == .shutdown)
+    var unwritable = turn
+    unwritable.isLogUnwritable = true
+    #expect(Self.reason(Self.judge("GET", &judge, unwritable)) == .logUnwritable)
+    #expect(Self.reason(Self.judge("GET", &judge, Self.turn(nil))) == .notAllowed)
+    let outcomes = judge.takeOutcomes()
+    #expect(outcomes.map(\.reason) == [.methodRefused, .sniMismatch, .shutdown, .logUnwritable, .notAllowed])
+    #expect(outcomes.map(\.ordinal) == [2, 3, 4, 5, 6])
+    #expect(judge.takeOutcomes().isEmpty)
+  }
+
+  @Test func reportModeNotesAndLetsOut() throws {
+    var judge = RequestJudge(target: Self.target, client: "a")
+    var turn = Self.turn(try Self.rule())
+    turn.isReportOnly = true
+    #expect(Self.reason(Self.judge("POST", &judge, turn)) == nil)
+    #expect(judge.takeOutcomes().map(\.wouldDeny) == [true])
+  }
+
+  @Test func aRequestCostsATokenAndARefusalNone() throws {
+    var judge = RequestJudge(target: Self.target, client: "a")
+    let rule = try Self.rule { ($0.requestsPerMinute, $0.burst) = (60, 1) }
+    let turn = Self.turn(rule)
+    #expect(Self.reason(Self.judge("POST", &judge, turn)) == .methodRefused)
+    #expect(Self.reason(Self.judge("GET", &judge, turn)) == nil)
+    let verdict = Self.judge("GET", &judge, turn)
+    guard case .refuse(let refused) = verdict else { return #expect(Bool(false), "it was let out") }
+    #expect(refused.refusal.reason == .rateLimited && refused.refusal.retryAfterSeconds == 2)
+    #expect(refused.outcome.bucket == BucketLevel(tokens: 0, capacity: 1, perMinute: 60))
+  }
+
+  @Test func paceWaitsForAMinuteAtMost() throws {
+    var judge = RequestJudge(target: Self.target, client: "a")
+    let rule = try Self.rule { ($0.requestsPerMinute, $0.burst, $0.onLimit) = (60, 1, .pace) }
+    #expect(Self.reason(Self.judge("GET", &judge, Self.turn(rule))) == nil)
+    guard case .pace(let untilMs) = Self.judge("GET", &judge, Self.turn(rule)) else {
+      return #expect(Bool(false), "it does not wait")
+    }
+    #expect(untilMs == 2001)
+    let late = Self.judge("GET", &judge, Self.turn(rule, nowMs: 100_000), pacedSinceMs: nil)
+    #expect(Self.reason(late) == nil)
+    #expect(
+      Self.reason(Self.judge("GET", &judge, Self.turn(rule, nowMs: 100_000), pacedSinceMs: 30_000)) == .rateLimited)
+  }
+
+  @Test func whatStandsRefusedIsRefusedInOneWay() {
+    var judge = RequestJudge(target: Self.target, client: "a")
+    judge.standing = Refusal(.upstreamUntrusted, target: Self.target, client: "a")
+    #expect(Self.reason(Self.judge("GET", &judge, Self.turn(nil))) == .upstreamUntrusted)
+    #expect(judge.takeOutcomes().isEmpty)
+  }
+}
