@@ -22,7 +22,7 @@ AXES = {  # h2load's arguments; what is counted; how many
     "h1 keep-alive": (["--h1", "-c", "32", "-m", "1"], "request", 20000),
     "h2": (["-c", "32", "-m", "10"], "request", 40000),
     "h2, 16 KiB": (["-c", "32", "-m", "10"], "request", 20000),
-    "new session": (["--h1", "-m", "1", "-r", "200"], "session", 2000),
+    "new session": (["--h1", "-m", "1"], "session", 2000),
 }
 
 
@@ -75,7 +75,7 @@ PROXIES = {"sluice": sluice, "nginx": nginx}
 
 def load(core, folder, axis, address, count):
     arguments, kind, _ = AXES[axis]
-    many = ["-c", str(count)] if kind == "session" else []
+    many = ["-c", count, "-r", min(200, count)] if kind == "session" else []
     path = "large" if "KiB" in axis else "small"
     process = start(["h2load", *arguments, *many, "-n", count, f"--connect-to={address}:443", f"https://{NAME}/{path}"], core, folder,
                     "h2load", stdout=subprocess.PIPE)

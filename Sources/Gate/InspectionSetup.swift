@@ -25,8 +25,7 @@ package enum InspectionSetup {
       return PolicyInForce(policy: policy, intercept: nil, explainsDenials: false)
     }
     do throws(TLSProblem) {
-      let authority = try folder(policy).loadOrMake()
-      let contexts = try InterceptContexts(policy, authority: authority, keeping: old)
+      let contexts = try InterceptContexts(policy, folder: folder(policy), keeping: old)
       return PolicyInForce(policy: policy, intercept: contexts, explainsDenials: explains)
     } catch {
       throw .cannotInspect("\(error)")

@@ -4,6 +4,7 @@ package import Policy
 
 package final class InterceptContexts: Sendable {
   let authority: CertificateAuthority
+  private let folder: String
   let leafKey: PrivateKey
   let serveHTTP1: TLSContext
   let serveHTTP2: TLSContext
@@ -13,14 +14,11 @@ package final class InterceptContexts: Sendable {
 
   /// What `old` has is kept: tickets that clients hold, contexts of rules that have not changed.
   package init(
-    _ policy: Policy, authority: CertificateAuthority, keeping old: InterceptContexts? = nil
+    _ policy: Policy, folder: AuthorityFolder, keeping old: InterceptContexts? = nil
   ) throws(TLSProblem) {
-    // The same CA read anew is no new one: the leaves that loops have stay good.
-    if let old, old.authority.fingerprint == authority.fingerprint {
-      self.authority = old.authority
-    } else {
-      self.authority = authority
-    }
+    self.folder = folder.path
+    // A reload reads no CA anew: the gate may have given up the right to, and leaves that loops have stay good.
+    if let old, old.folder == folder.path { authority = old.authority } else { authority = try folder.loadOrMake() }
     if let old {
       leafKey = old.leafKey
       serveHTTP1 = old.serveHTTP1

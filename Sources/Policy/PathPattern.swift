@@ -53,47 +53,44 @@ package struct PathPattern: Hashable, Sendable, CustomStringConvertible {
 
   package func matches(_ path: RequestPath) -> Bool {
     let names = path.bytes.dropFirst().split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
-    // The usual backtracking: only the last `**` is ever gone back to, so the time is the product of both lengths.
-    var (segment, name) = (0, 0)
-    var retry: (segment: Int, name: Int)?
-    while name < names.count {
-      if segment < segments.count, case .any = segments[segment] {
-        retry = (segment + 1, name)
-        segment += 1
-      } else if segment < segments.count, case .glob(let glob) = segments[segment],
-        Self.matches(names[name], glob)
-      {
-        segment += 1
-        name += 1
-      } else if let last = retry {
-        retry = (last.segment, last.name + 1)
-        (segment, name) = (last.segment, last.name + 1)
-      } else {
-        return false
-      }
+    return Self.matches(segments.count, names.count) {
+      segments[$0] == .any
+    } same: { segment, name in
+      guard case .glob(let glob) = segments[segment] else { return false }
+      return Self.matches(Array(names[name]), glob)
     }
-    return segments[segment...].allSatisfy { $0 == .any }
   }
 
-  private static func matches(_ name: ArraySlice<UInt8>, _ glob: [UInt8]) -> Bool {
+  private static func matches(_ name: [UInt8], _ glob: [UInt8]) -> Bool {
     if glob == [star] { return !name.isEmpty }
-    let name = Array(name)
-    var (at, index) = (0, 0)
-    var retry: (at: Int, index: Int)?
-    while index < name.count {
-      if at < glob.count, glob[at] == star {
-        retry = (at + 1, index)
-        at += 1
-      } else if at < glob.count, glob[at] == name[index] {
-        at += 1
-        index += 1
+    return matches(glob.count, name.count) {
+      glob[$0] == star
+    } same: {
+      glob[$0] == name[$1]
+    }
+  }
+
+  /// Whether a pattern of so many parts, of which some stand for any number, covers so many parts of a text. The usual
+  /// backtracking: only the last such part is ever gone back to, so the time is the product of both lengths.
+  private static func matches(
+    _ parts: Int, _ count: Int, isAny: (Int) -> Bool, same: (_ part: Int, _ place: Int) -> Bool
+  ) -> Bool {
+    var (part, place) = (0, 0)
+    var retry: (part: Int, place: Int)?
+    while place < count {
+      if part < parts, isAny(part) {
+        retry = (part + 1, place)
+        part += 1
+      } else if part < parts, same(part, place) {
+        part += 1
+        place += 1
       } else if let last = retry {
-        retry = (last.at, last.index + 1)
-        (at, index) = (last.at, last.index + 1)
+        retry = (last.part, last.place + 1)
+        (part, place) = (last.part, last.place + 1)
       } else {
         return false
       }
     }
-    return glob[at...].allSatisfy { $0 == star }
+    return (part..<parts).allSatisfy(isAny)
   }
 }

@@ -321,6 +321,19 @@ def test_a_failed_program_lets_nothing_out_and_its_output_is_told_to_nobody(api,
     assert says in gate.errors.read_text() and SECRET not in gate.errors.read_text()
 
 
+def test_a_program_that_comes_with_a_reload_is_not_started_by_a_gate_that_has_confined_itself(api, inspecting, tmp_path):
+    ran = tmp_path / "ran"
+    gate = api.start_gate(f"{command(tmp_path, f'echo {SECRET}')}, {BEARER}")
+    assert ask(api, inspecting)[1] == b"welcome"
+    other = command(tmp_path, f"touch {ran}; echo {SECRET}").replace("arg", "other")
+    gate.policy_file.write_text(gate.policy_file.read_text().replace(command(tmp_path, f"touch {ran}; echo {SECRET}"), other))
+    gate.reload()
+    head, _ = ask(api, inspecting)
+    assert head.startswith(b"HTTP/1.1 503 Service Unavailable: credential_failed"), head
+    assert "starts no program that its policy did not name then; restart it" in gate.errors.read_text()
+    assert not ran.exists()
+
+
 def test_a_variable_of_the_gate_is_a_source(api, inspecting):
     api.start_gate(f"env: THE_KEY, {BEARER}", env={"THE_KEY": SECRET})
     assert ask(api, inspecting)[1] == b"welcome"

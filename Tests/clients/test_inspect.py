@@ -419,10 +419,11 @@ def test_a_reload_holds_the_next_request_to_the_new_rule(narrow, inspecting, cer
 
 def test_a_reload_that_looks_inside_cuts_what_stands_opaque(inspecting, web, hello, certificates):
     server = web(hello, certificates.server())
-    gate = inspecting.start_gate(rules(local("allowed.test", server.port, ", protocol: tls")), more=f'tls: {{ca: "{inspecting.folder}"}}')
+    other = inspecting.rule("other.test", server.port)
+    gate = inspecting.gate(local("allowed.test", server.port, ", protocol: tls"), other)
     sock, _ = gate.connect(f"allowed.test:{server.port}")
     with certificates.client().wrap_socket(sock, server_hostname="allowed.test") as tls:
-        gate.write(rules(inspecting.rule("allowed.test", server.port)))
+        gate.write(rules(inspecting.rule("allowed.test", server.port), other))
         gate.reload()
         try:
             assert tls.recv(1) == b""
@@ -431,14 +432,16 @@ def test_a_reload_that_looks_inside_cuts_what_stands_opaque(inspecting, web, hel
     gate.logged(event="revoked", reason="not_allowed")
 
 
-def test_a_policy_whose_roots_are_none_never_starts_nor_replaces(inspecting, web, hello, certificates, tmp_path):
+def test_a_policy_whose_roots_are_none_never_starts_nor_replaces(inspecting, web, hello, certificates):
     server = web(hello, certificates.server())
     gate = inspecting.gate(inspecting.rule("allowed.test", server.port))
-    (tmp_path / "roots").write_text("-----BEGIN CERTIFICATE-----\nnone\n")
-    gate.write(rules(local("allowed.test", server.port, f', tls: {{roots: "{tmp_path}/roots"}}')))
+    # Where the gate has read from at its start: it may open nothing else by now.
+    roots = certificates.ca.with_name("none.pem")
+    roots.write_text("-----BEGIN CERTIFICATE-----\nnone\n")
+    gate.write(rules(local("allowed.test", server.port, f', tls: {{roots: "{roots}"}}')))
     gate.signal(signal.SIGHUP)
     until("it says so", lambda: "the policy was not replaced" in gate.errors.read_text())
-    assert f"{tmp_path}/roots: no certificate in PEM form" in gate.errors.read_text()
+    assert f"{roots}: no certificate in PEM form" in gate.errors.read_text()
     target = f"allowed.test:{server.port}"
     assert inspecting.ask(gate, target, request(target)).startswith(b"HTTP/1.1 200")
 
