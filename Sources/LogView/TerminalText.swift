@@ -48,8 +48,9 @@ package enum TerminalText {
       if index > start { out.append(line.extracting(start..<index)) }
       guard index < line.count else { return }
       if line[index] < 0x80 {
-        // A tab between two values is the only control byte that JSON has room for in a line.
-        out += line[index] == 0x09 ? " ".utf8 : escape(UInt16(line[index])).utf8
+        // Tabs and returns between two values are the only control bytes that JSON has room for in a line.
+        let isBlank = line[index] == 0x09 || line[index] == 0x0d
+        out += isBlank ? " ".utf8 : escape(UInt16(line[index])).utf8
         index += 1
         continue
       }
