@@ -67,7 +67,7 @@ let package = Package(
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "Gate", "LogView", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "Content", "YAML",
+        "Flow", "Gate", "LogView", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "Content", "YAML",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: product),
