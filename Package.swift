@@ -70,8 +70,8 @@ let package = Package(
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "Gate", "Intercept", "LogView", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "Content",
-        "YAML",
+        "Flow", "Gate", "Intercept", "LogView", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel",
+        "Content", "YAML",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: product),

@@ -7,40 +7,55 @@ package struct LineText: Sendable {
 
   package init(isColoured: Bool) { self.isColoured = isColoured }
 
+  /// Written straight into the buffer: a String for each column was half the cost of a line.
   package func append(_ line: borrowing LogLine, to out: inout [UInt8]) {
-    let event = shown(.event, line)
-    out += TerminalText.column(time(line), 23).utf8
-    out += "  \(colour(line))\(TerminalText.column(event, 8))\(isColoured ? "\u{1b}[0m" : "")".utf8
-    out += "  \(TerminalText.column(shown(.client, line), 10))".utf8
-    out += "  \(TerminalText.column(shown(.via, line), 7))".utf8
-    out += "  \(TerminalText.column(target(line), 36, cutsFront: true))".utf8
-    var reason = shown(.reason, line)
-    if line.flag(.wouldDeny) { reason = "would deny: \(reason)" }
-    out += "  \(TerminalText.column(reason, 15))".utf8
+    column(23, &out) { appendTime(line, &$0) }
+    if isColoured { out += colour(line).utf8 }
+    column(8, &out) { append(.event, line, &$0) }
+    if isColoured { out += "\u{1b}[0m".utf8 }
+    column(10, &out) { append(.client, line, &$0) }
+    column(7, &out) { append(.via, line, &$0) }
+    column(36, cutsFront: true, &out) { bytes in
+      append(.host, line, &bytes)
+      if let port = line.port { bytes += ":\(port)".utf8 }
+    }
+    column(15, &out) { bytes in
+      if line.flag(.wouldDeny) { bytes += "would deny: ".utf8 }
+      append(.reason, line, &bytes)
+    }
     appendDetails(line, to: &out)
     while out.last == UInt8(ascii: " ") { out.removeLast() }
     out.append(UInt8(ascii: "\n"))
   }
 
-  private func shown(_ field: LogField, _ line: borrowing LogLine) -> String {
-    line.bytes(field).map { TerminalText.safe($0) } ?? ""
+  /// What `body` appends, cut or padded to the width, and two blanks. Of a host the end counts, so its front is cut.
+  private func column(_ width: Int, cutsFront: Bool = false, _ out: inout [UInt8], _ body: (inout [UInt8]) -> Void) {
+    let start = out.count
+    body(&out)
+    let excess = out.count - start - width
+    if excess > 0, cutsFront {
+      out.removeSubrange(start..<(start + excess))
+      out[start] = UInt8(ascii: "~")
+    } else if excess > 0 {
+      out.removeLast(excess)
+      out[out.count - 1] = UInt8(ascii: "~")
+    }
+    while out.count < start + width + 2 { out.append(UInt8(ascii: " ")) }
   }
 
-  private func time(_ line: borrowing LogLine) -> String {
-    guard let timeMs = line.timeMs else { return "-" }
-    var text: [UInt8] = []
-    Timestamp.append(unixMilliseconds: timeMs, to: &text)
-    text[10] = UInt8(ascii: " ")
-    return String(decoding: text.dropLast(), as: UTF8.self)
+  private func append(_ field: LogField, _ line: borrowing LogLine, _ out: inout [UInt8]) {
+    if let bytes = line.bytes(field) { TerminalText.append(bytes, to: &out) }
   }
 
-  private func target(_ line: borrowing LogLine) -> String {
-    let host = shown(.host, line)
-    return line.port.map { "\(host):\($0)" } ?? host
+  private func appendTime(_ line: borrowing LogLine, _ out: inout [UInt8]) {
+    guard let timeMs = line.timeMs else { return out.append(UInt8(ascii: "-")) }
+    let start = out.count
+    Timestamp.append(unixMilliseconds: timeMs, to: &out)
+    out[start + 10] = UInt8(ascii: " ")
+    out.removeLast()
   }
 
   private func colour(_ line: borrowing LogLine) -> String {
-    guard isColoured else { return "" }
     if line.flag(.wouldDeny) { return "\u{1b}[36m" }
     return switch line.event {
     case .denied: "\u{1b}[31m"
@@ -53,22 +68,29 @@ package struct LineText: Sendable {
   }
 
   private func appendDetails(_ line: borrowing LogLine, to out: inout [UInt8]) {
-    var details: [String] = []
     if let up = line.number(.bytesUp), let down = line.number(.bytesDown) {
-      details.append("up=\(Amount.bytes(up)) down=\(Amount.bytes(down))")
+      out += "up=\(Amount.bytes(up)) down=\(Amount.bytes(down)) ".utf8
     }
-    if let ms = line.number(.durationMs) { details.append("took=\(Amount.milliseconds(ms))") }
+    if let ms = line.number(.durationMs) { out += "took=\(Amount.milliseconds(ms)) ".utf8 }
     if let tokens = line.number(.tokens), let capacity = line.number(.capacity) {
-      details.append("tokens=\(tokens)/\(capacity) per_minute=\(line.number(.perMinute) ?? 0)")
+      out += "tokens=\(tokens)/\(capacity) per_minute=\(line.number(.perMinute) ?? 0) ".utf8
     }
-    for field in [LogField.address, .sni, .rule, .id] where line.has(field) {
-      details.append("\(field.name)=\(shown(field, line))")
-    }
-    if line.event == .policy { details.append("policy=\(shown(.policy, line))") }
+    for field in [LogField.address, .sni, .rule, .id] { appendDetail(field, line, &out) }
+    if line.event == .policy { appendDetail(.policy, line, &out) }
     for other in line.others.prefix(8) {
-      details.append("\(TerminalText.safe(other.name))=\(TerminalText.safe(other.json.prefix(200)))")
+      TerminalText.append(other.name.prefix(64), to: &out)
+      out.append(UInt8(ascii: "="))
+      TerminalText.append(other.json.prefix(200), to: &out)
+      out.append(UInt8(ascii: " "))
     }
-    out += "  \(details.joined(separator: " "))".utf8
+  }
+
+  private func appendDetail(_ field: LogField, _ line: borrowing LogLine, _ out: inout [UInt8]) {
+    guard let bytes = line.bytes(field) else { return }
+    out += LogField.names[field.rawValue]
+    out.append(UInt8(ascii: "="))
+    TerminalText.append(bytes.prefix(300), to: &out)
+    out.append(UInt8(ascii: " "))
   }
 }
 

@@ -78,7 +78,10 @@ package struct LogTail {
     if let there = FileStamp(path: path), let last = (next.last ?? file).stamp, !there.isSameFile(as: last) {
       // Files that were put aside unwritten: the first of them gives way.
       if next.count == Self.nextMax { next.removeFirst() }
-      next.append(try GrowingFile(path: path))
+      do throws(SystemError) { next.append(try GrowingFile(path: path)) } catch {
+        // One that is gone again is looked for at the next turn.
+        if FileStamp(path: path) != nil { throw error }
+      }
     }
     guard next.contains(where: { ($0.stamp?.size ?? 0) > 0 }) else { return false }
     // The gate may have written to the old file between its end and this look at the new one.

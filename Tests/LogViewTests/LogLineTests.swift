@@ -146,6 +146,12 @@ func read(_ bytes: [UInt8]) -> LogLine? {
       columns.last == 0x0a && columns.dropLast().allSatisfy { (0x20..<0x7f).contains($0) } && columns.count < 2000)
   }
 
+  @Test func blanksBetweenValuesStayBlanks() {
+    var out: [UInt8] = []
+    TerminalText.appendJSON(Array("{\t\"event\":\r\"x\"}\r".utf8).span, to: &out)
+    #expect(String(decoding: out, as: UTF8.self) == "{ \"event\": \"x\"} ")
+  }
+
   @Test func columnsAreCut() {
     #expect(TerminalText.column("abcdef", 4) == "abc~" && TerminalText.column("abcdef", 4, cutsFront: true) == "~def")
     #expect(TerminalText.column("ab", 4) == "ab  " && TerminalText.column("ab", 4, alignsRight: true) == "  ab")

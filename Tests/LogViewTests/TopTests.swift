@@ -41,6 +41,13 @@ private let limited =
     #expect(tally.bucket(tally.rows[0], nowMs: tally.lastMs)?.tokens == 29)
   }
 
+  @Test func aLimitOfProcessesHasNoTarget() throws {
+    var tally = Tally()
+    tally.add(try line(0, #""event":"limited","client":"agent","policy":"00","limit":"memory.max""#))
+    #expect(tally.reasons == ["memory.max": 1])
+    #expect(TopScreen(tally, TopState(), nowMs: tally.lastMs).text(source: "log").contains("memory.max"))
+  }
+
   @Test func aPolicyGivesLimitsFromTheStart() throws {
     let text = "network_policy: {allow: [api.example.com:443], rate_limits: [{host: \"*\", requests_per_minute: 6}]}"
     var tally = Tally(policy: PolicyFile.parse(bytes: Array(text.utf8), name: "p").policy)

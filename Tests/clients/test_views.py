@@ -136,6 +136,12 @@ def test_log_says_error_with_status_2(options, wrong, tmp_path):
     assert wrong in sluice("log", *more, *options, status=2).stderr
 
 
+@pytest.mark.parametrize("option, word, known", [("--event", "deny", "denied"), ("--reason", "denied", "not_allowed")])
+def test_log_says_that_a_word_is_none_of_the_log(option, word, known, tmp_path):
+    got = sluice("log", "--log", some(tmp_path), option, word, status=1).stderr
+    assert f"{option} {word}: no {option[2:]} of this version; known: " in got and known in got
+
+
 def test_log_finds_the_file(tmp_path):
     home = plain_environment() | {"HOME": str(tmp_path)}
     home.pop("XDG_STATE_HOME", None)

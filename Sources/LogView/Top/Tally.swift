@@ -109,8 +109,14 @@ package struct Tally: Sendable {
     line.bytes(field).map { TerminalText.safe($0.prefix(textBytesMax)) } ?? "-"
   }
 
+  /// Of a sandbox's processes: such a line has no target and no reason.
+  private static func limit(_ line: borrowing LogLine) -> String? {
+    let limit = line.others.first { $0.name.elementsEqual("limit".utf8) }
+    return limit.map { TerminalText.safe($0.json.filter { $0 != UInt8(ascii: "\"") }.prefix(textBytesMax)) }
+  }
+
   private mutating func noteRefusal(_ line: borrowing LogLine, _ index: Int, _ timeMs: Int64, _ isNote: Bool) {
-    let reason = line.has(.reason) ? Self.short(line, .reason) : "-"
+    let reason = line.has(.reason) ? Self.short(line, .reason) : Self.limit(line) ?? "-"
     rows[index].lastReason = reason
     let counted = isNote ? "would deny: \(reason)" : reason
     if reasons[counted] != nil || reasons.count < Self.reasonsMax { reasons[counted, default: 0] += 1 }

@@ -1,6 +1,7 @@
 // `sluice log`: the lines of the log that are asked for, in columns for a reader, as they stand for a program.
 // It relies on LogView for reading and for what may reach a terminal; nothing but the log file is read.
 import ArgumentParser
+import Flow
 import Gate
 import Kernel
 import LogView
@@ -62,6 +63,10 @@ struct LogCommand: ParsableCommand {
     let known = Reason.allCases.map(\.rawValue)
     for word in reason where !known.contains(word) {
       Messages.warn("--reason \(word): no reason of this version; known: \(known.joined(separator: ", "))")
+    }
+    let events = LogEvent.allCases.map(\.rawValue)
+    for word in event where !events.contains(word) {
+      Messages.warn("--event \(word): no event of this version; known: \(events.joined(separator: ", "))")
     }
     if let since { filter.sinceMs = try Self.sinceMs(since) }
     return filter
