@@ -34,7 +34,8 @@ class Inspecting:
         context = context or self.trust()
         if protocols:
             context.set_alpn_protocols(list(protocols))
-        return context.wrap_socket(sock, server_hostname=target.rpartition(":")[0])
+        # An end without a close_notify is an error, and no end.
+        return context.wrap_socket(sock, server_hostname=target.rpartition(":")[0], suppress_ragged_eofs=False)
 
     def ask(self, gate, target, request):
         """What comes back to raw bytes inside the TLS, until it ends."""
