@@ -1,7 +1,6 @@
 """`sluice run --gate`: sandboxes that a running gate serves, as root and as a user without any rights."""
 import concurrent.futures
 import os
-import re
 import signal
 import subprocess
 
