@@ -30,6 +30,14 @@ def test_the_policy_of_the_readme_loads(tmp_path):
     assert run(os.environ["SLUICE"], "check", "--policy", str(policy)).returncode == 0
 
 
+def test_the_inspected_policy_of_the_readme_loads(tmp_path):
+    block = (ROOT / "README.md").read_text().split("## Hold the keys")[1].split("Such a target")[0]
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("\n".join(line[4:] for line in block.splitlines()))
+    got = run(os.environ["SLUICE"], "check", "--policy", str(policy), "api.github.com:443")
+    assert got.returncode == 0 and "github" in got.stdout, got
+
+
 def test_every_make_verb_of_the_documents_exists():
     made = (ROOT / "Makefile").read_text()
     for name in ("README.md", "docs/hacking.md"):
