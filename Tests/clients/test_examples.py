@@ -118,10 +118,7 @@ def host(world, user_place):
     return user_place
 
 
-def options(host):
-    certificate = f"{host.folder}/ca.pem"
-    named = [word for name in ("GIT_SSL_CAINFO", "CURL_CA_BUNDLE", "PIP_CERT", "SSL_CERT_FILE") for word in ("--env", f"{name}={certificate}")]
-    return ["--limits", "best-effort", "--read-only", certificate, *named]
+OPTIONS = ("--limits", "best-effort")
 
 
 def start(host, example, *command):
@@ -133,7 +130,9 @@ def start(host, example, *command):
         if path.name != "policy.yaml":
             shutil.copy(path, host.workspace)
     return host.world.run(host.world.gate, *host.prefix, *command, check=False, cwd=host.workspace,
-                          env=host.environment({"SLUICE": str(host.sluice), "XDG_STATE_HOME": str(host.state)}))
+                          env=host.environment({"SLUICE": str(host.sluice), "XDG_STATE_HOME": str(host.state),
+                                                # The roots of this internet: what the sandbox trusts is these and the gate's CA.
+                                                "SSL_CERT_FILE": f"{host.folder}/ca.pem"}))
 
 
 def log_of(host, name="sandbox"):
@@ -142,7 +141,7 @@ def log_of(host, name="sandbox"):
 
 
 def test_the_coding_agent(host):
-    got = start(host, "coding-agent", host.sluice, "run", "--policy", host.folder / "coding-agent/policy.yaml", *options(host), "--", "./agent")
+    got = start(host, "coding-agent", host.sluice, "run", "--policy", host.folder / "coding-agent/policy.yaml", *OPTIONS, "--", "./agent")
     assert got.returncode == 0, got.stderr
     assert got.stdout.startswith("hello from the model\n") and "\npushed\n" in got.stdout and got.stdout.endswith("paste.example: refused\n"), got
     pushed = subprocess.run(["git", "--git-dir", host.world.content / "repo.git", "log", "--format=%an %s", "main"], capture_output=True, text=True)
@@ -153,15 +152,15 @@ def test_the_coding_agent(host):
 
 
 def test_the_python_tool(host):
-    got = start(host, "python-tool", host.sluice, "run", "--policy", host.folder / "python-tool/policy.yaml", *options(host), "--", "./tool")
+    got = start(host, "python-tool", host.sluice, "run", "--policy", host.folder / "python-tool/policy.yaml", *OPTIONS, "--", "./tool")
     assert got.returncode == 0, got.stderr
-    assert got.stdout.startswith("thing 1\nhello from the model\ntelemetry.example: Tunnel connection failed: 403 Denied by egress policy"), got
+    assert got.stdout.startswith("thing 1\nhello from the model\ntelemetry.example: Denied by egress policy"), got
     log_of(host).logged(event="denied", host="telemetry.example", reason="not_allowed")
     assert "telemetry.example" not in host.world.names_asked()
 
 
 def test_two_agents(host):
-    got = start(host, "two-agents", host.folder / "two-agents/run", *options(host))
+    got = start(host, "two-agents", host.folder / "two-agents/run", *OPTIONS)
     model, git = "https://api.model.example/hello", "https://git.example/repo.git/HEAD"
     assert sorted(got.stdout.splitlines()) == sorted([f"reader: {model}", f"reader: refused {git}", f"writer: refused {model}", f"writer: {git}"]), got
     for name, allowed, refused in (("reader", "api.model.example", "git.example"), ("writer", "git.example", "api.model.example")):

@@ -68,7 +68,7 @@ print(urllib.request.urlopen(sys.argv[1] + "/hello", timeout=20, context=ssl.cre
 git config --global user.name agent && git config --global user.email agent@git.test
 git clone -q "$1/repo.git" ~/one && cd ~/one && head -c 300000 /dev/urandom > file && git add file && git commit -qm file &&
 git push -q origin HEAD:main && git clone -q "$1/repo.git" ~/two && cmp ~/one/file ~/two/file && echo 'hello from upstream'""", True),
-    "pip": ("""python3 -m venv ~/venv && ~/venv/bin/pip --isolated install -q --disable-pip-version-check --retries 0 --cert ca.pem ${HTTPS_PROXY:+--proxy "$HTTPS_PROXY"} \\
+    "pip": ("""python3 -m venv ~/venv && REQUESTS_CA_BUNDLE=ca.pem ~/venv/bin/pip --isolated install -q --disable-pip-version-check --retries 0 --cert ca.pem ${HTTPS_PROXY:+--proxy "$HTTPS_PROXY"} \\
   --index-url "$1/simple/" thing && ~/venv/bin/python -c 'import thing; print("hello from upstream" if thing.value == 1 else thing)' """, True),
     "make and a C program": ('make -s HOST=$2 PORT=$3 fetch', False),
 }

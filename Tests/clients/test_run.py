@@ -369,6 +369,12 @@ def test_a_ping_is_not_answered(user_place):
 
 # MARK: the file system and the environment
 
+# Where the gate's CA is, for each tool.
+TRUST = {"SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT", "AWS_CA_BUNDLE", "CARGO_HTTP_CAINFO",
+         "DENO_CERT", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "NIX_SSL_CERT_FILE", "BUNDLE_SSL_CA_CERT", "UV_NATIVE_TLS",
+         "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", "WGETRC", "JAVA_TOOL_OPTIONS"}
+
+
 def test_nothing_of_the_callers_is_visible_but_the_workspace(place):
     (place.home / "key").write_text("secret")
     os.chmod(place.home, 0o777)
@@ -376,7 +382,7 @@ def test_nothing_of_the_callers_is_visible_but_the_workspace(place):
     assert got.stdout.startswith("work\n") and "secret" not in got.stdout and "key" not in got.stdout, got
     names = {line.partition("=")[0] for line in got.stdout.splitlines() if "=" in line}
     assert names <= {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY",
-                     "no_proxy", "NODE_USE_ENV_PROXY", "SLUICE", "LANG", "LC_ALL", "LC_CTYPE", "TERM", "TZ", "PWD", "OLDPWD", "SHLVL", "_"}, names
+                     "no_proxy", "NODE_USE_ENV_PROXY", "SLUICE", "LANG", "LC_ALL", "LC_CTYPE", "TERM", "TZ", "PWD", "OLDPWD", "SHLVL", "_"} | TRUST, names
 
 
 def test_a_policy_in_the_workspace_cannot_be_changed_from_inside(place):
