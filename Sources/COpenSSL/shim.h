@@ -108,6 +108,22 @@ static inline int copenssl_random_serial(X509 *certificate) {
   return done;
 }
 
+// The next certificate of a PEM text as it stands there, in DER; NULL where there is none, or no PEM.
+static inline unsigned char *copenssl_next_certificate(BIO *memory, long *count) {
+  char *name = NULL, *header = NULL;
+  unsigned char *bytes = NULL;
+  while (PEM_read_bio(memory, &name, &header, &bytes, count) == 1) {
+    int is_certificate = strcmp(name, PEM_STRING_X509) == 0;
+    OPENSSL_free(name);
+    OPENSSL_free(header);
+    if (is_certificate) return bytes;
+    OPENSSL_free(bytes);
+  }
+  return NULL;
+}
+
+static inline void copenssl_free(void *bytes) { OPENSSL_free(bytes); }
+
 static inline EVP_PKEY *copenssl_new_key(void) { return EVP_EC_gen("P-256"); }
 
 static inline long copenssl_memory_bytes(BIO *memory, char **start) { return BIO_get_mem_data(memory, start); }

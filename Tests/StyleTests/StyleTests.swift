@@ -47,7 +47,7 @@ import Testing
     "Intercept/TLS/CertificateAuthority.swift": "objects that live through the call",
     "Intercept/TLS/TLSContext.swift": "owned by its class, set up in init alone",
     "Intercept/TLS/TLSStream.swift": "OpenSSL's object is owned by its class; bytes for the time of a call",
-    "Intercept/TLS/TrustBundle.swift": "an array with the room that the library asked for",
+    "Intercept/TLS/TrustBundle.swift": "memory of the library, copied and freed",
     "Intercept/TLS/ReadBuffer.swift": "owned by its class; ranges are checked",
     "Intercept/HTTP/PlainStream.swift": "a span's own bytes for the time of a call",
     "Intercept/Credentials/Secret.swift": "pages owned by its class, written in init alone",
