@@ -1,5 +1,5 @@
 // Names that say something about a target: well-known ones that others imitate, and ways around a gate.
-// It relies on being short: collected by hand from what each provider's documentation calls its hosts; not complete.
+// It relies on being short: written by hand from what is generally known of these services, and checked against no list.
 
 enum KnownHosts {
   enum Kind {
