@@ -321,6 +321,7 @@ def test_a_failed_program_lets_nothing_out_and_its_output_is_told_to_nobody(api,
     assert says in gate.errors.read_text() and SECRET not in gate.errors.read_text()
 
 
+@pytest.mark.confined
 def test_a_program_that_comes_with_a_reload_is_not_started_by_a_gate_that_has_confined_itself(api, inspecting, tmp_path):
     ran = tmp_path / "ran"
     gate = api.start_gate(f"{command(tmp_path, f'echo {SECRET}')}, {BEARER}")
