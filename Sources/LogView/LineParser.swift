@@ -175,16 +175,9 @@ struct LineParser {
     guard index < line.count else { return false }
     let byte = line[index]
     index += 1
-    switch byte {
-    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): out.append(byte)
-    case UInt8(ascii: "b"): out.append(0x08)
-    case UInt8(ascii: "f"): out.append(0x0c)
-    case UInt8(ascii: "n"): out.append(0x0a)
-    case UInt8(ascii: "r"): out.append(0x0d)
-    case UInt8(ascii: "t"): out.append(0x09)
-    case UInt8(ascii: "u"): return readUnicodeEscape(line, &out)
-    default: return false
-    }
+    if byte == UInt8(ascii: "u") { return readUnicodeEscape(line, &out) }
+    guard let meant = JSONText.unescaped(byte) else { return false }
+    out.append(meant)
     return true
   }
 

@@ -85,6 +85,19 @@ package enum JSONText {
     }
   }
 
+  /// What a backslash and this byte stand for, `u` aside (RFC 8259 section 7); nil for what is no escape.
+  package static func unescaped(_ byte: UInt8) -> UInt8? {
+    switch byte {
+    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): byte
+    case UInt8(ascii: "b"): 0x08
+    case UInt8(ascii: "f"): 0x0c
+    case UInt8(ascii: "n"): .lineFeed
+    case UInt8(ascii: "r"): .carriageReturn
+    case UInt8(ascii: "t"): .tab
+    default: nil
+    }
+  }
+
   private static func appendUnicodeEscape(_ value: UInt32, to out: inout [UInt8]) {
     out.append("\\u")
     for shift in stride(from: 12, through: 0, by: -4) { out.append(hexDigit(UInt8(value >> UInt32(shift) & 0xf))) }

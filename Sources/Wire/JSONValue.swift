@@ -196,16 +196,9 @@ private struct JSONReader {
   private mutating func escape(into out: inout [UInt8]) throws(JSONProblem) {
     guard let byte = next else { throw problem("it ends within a text") }
     index += 1
-    switch byte {
-    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): out.append(byte)
-    case UInt8(ascii: "b"): out.append(0x08)
-    case UInt8(ascii: "f"): out.append(0x0c)
-    case UInt8(ascii: "n"): out.append(0x0a)
-    case UInt8(ascii: "r"): out.append(0x0d)
-    case UInt8(ascii: "t"): out.append(0x09)
-    case UInt8(ascii: "u"): try scalar(into: &out)
-    default: throw problem("an unknown escape")
-    }
+    if byte == UInt8(ascii: "u") { return try scalar(into: &out) }
+    guard let meant = JSONText.unescaped(byte) else { throw problem("an unknown escape") }
+    out.append(meant)
   }
 
   /// One scalar, of two escapes where it is beyond 16 bits (RFC 8259 section 7).

@@ -162,16 +162,9 @@ private struct SecretJSONReader {
   private mutating func escape(_ text: inout [UInt8]) -> Bool {
     guard let byte = next else { return false }
     index += 1
-    switch byte {
-    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): text.append(byte)
-    case UInt8(ascii: "b"): text.append(0x08)
-    case UInt8(ascii: "f"): text.append(0x0c)
-    case UInt8(ascii: "n"): text.append(0x0a)
-    case UInt8(ascii: "r"): text.append(0x0d)
-    case UInt8(ascii: "t"): text.append(0x09)
-    case UInt8(ascii: "u"): return unicode(&text)
-    default: return false
-    }
+    if byte == UInt8(ascii: "u") { return unicode(&text) }
+    guard let meant = JSONText.unescaped(byte) else { return false }
+    text.append(meant)
     return true
   }
 
