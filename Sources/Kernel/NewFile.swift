@@ -12,10 +12,14 @@ package enum NewFile {
     }
   }
 
+  /// Nobody else's, be it another thread, or a process of that number in another pid namespace.
+  private static func draft(of path: String) -> String {
+    "\(path).\(getpid())-\(String(UInt64.random(in: .min ... .max), radix: 16))"
+  }
+
   /// False when there is one already, which stays as it is.
   package static func make(_ path: String, _ bytes: [UInt8], mode: UInt32) throws(SystemError) -> Bool {
-    let draft = "\(path).\(getpid())"
-    _ = unsafe unlink(draft)
+    let draft = draft(of: path)
     try write(draft, bytes, mode: mode)
     defer { _ = unsafe unlink(draft) }
     if unsafe link(draft, path) == 0 { return true }
@@ -25,8 +29,7 @@ package enum NewFile {
 
   /// In place of what is there.
   package static func replace(_ path: String, _ bytes: [UInt8], mode: UInt32) throws(SystemError) {
-    let draft = "\(path).\(getpid())"
-    _ = unsafe unlink(draft)
+    let draft = draft(of: path)
     try write(draft, bytes, mode: mode)
     guard unsafe rename(draft, path) != 0 else { return }
     let code = errno
