@@ -21,6 +21,7 @@ const REASONS = {
 };
 
 const $ = (id) => document.getElementById(id);
+const narrow = matchMedia('(max-width: 44rem)');
 const count = (number) => number.toLocaleString('en-US');
 
 // What a page is: whose figures, over which time, live or not.
@@ -83,19 +84,38 @@ function empty(parent, isEmpty, text) {
 /** What a list leaves out. */
 function more(parent, text) {
   const line = parent.querySelector(':scope > .more') || make('p', { class: 'more' });
-  if (!text) return line.remove();
+  if (!text || (parent.allButton && parent.allButton.parentNode && !parent.showsAll)) return line.remove();
   say(line, text);
-  if (line.parentNode !== parent || line.nextSibling) parent.append(line);
+  if (line.parentNode !== parent) parent.append(line);
+}
+
+/** The first items of a list, and a button for the others; `redraw` when it is pressed. */
+function some(parent, items, most) {
+  const first = narrow.matches ? Math.ceil(most / 2) : most;
+  const button = parent.querySelector(':scope > .all') || make('button', { type: 'button', class: 'all', 'aria-expanded': 'false' });
+  if (!parent.allButton) {
+    parent.allButton = button;
+    button.addEventListener('click', () => {
+      parent.showsAll = !parent.showsAll;
+      if (view.figures) draw(view.figures);
+    });
+  }
+  if (items.length <= first) parent.allButton.remove();
+  else if (parent.allButton.parentNode !== parent) parent.append(parent.allButton);
+  set(parent.allButton, 'aria-expanded', String(Boolean(parent.showsAll)));
+  say(parent.allButton, parent.showsAll ? `Show ${first}` : `Show all ${items.length}`);
+  return parent.showsAll ? items : items.slice(0, first);
 }
 
 /** A table whose columns are {title, kind, text(item)} or {title, kind, create(), update(cell, item)}. */
-function table(parent, label, columns, items, keyOf) {
+function table(parent, label, columns, all, keyOf, first = 8) {
+  const items = some(parent, all, first);
   let body = parent.querySelector(':scope > table > tbody');
   if (!body) {
     const heads = columns.map((column) => make('th', { scope: 'col', role: 'columnheader', class: column.kind || '' }, column.title));
     body = make('tbody', { role: 'rowgroup' });
     const head = make('thead', { role: 'rowgroup' }, make('tr', { role: 'row' }, ...heads));
-    parent.prepend(make('table', { role: 'table', 'aria-label': label }, head, body));
+    parent.prepend(make('table', { role: 'table', 'aria-label': label, class: parent.id }, head, body));
   }
   keep(body, items, keyOf, () => make('tr', { role: 'row' }, ...columns.map((column) => {
     const cell = make('td', { role: 'cell', class: column.kind || '', 'data-label': column.title });
@@ -262,7 +282,7 @@ function drawBuckets(figures) {
     ? 'No rule with a limit has been used yet.'
     : 'No limit was reached yet, so the log tells of none. Start sluice dashboard with --policy FILE to see all of them from the start.')) return;
   table(parent, 'Limits', [
-    { title: 'Client', text: (one) => one.client },
+    { title: 'Client', kind: 'who', text: (one) => one.client },
     { title: 'Hosts', kind: 'host', text: (one) => hosts(one), under: (one) => one.rule },
     { title: 'Tokens left', create: makeBar, update: drawBar },
     { title: 'Last minute', kind: 'number', text: (one) => `${count(one.last_minute)} of ${count(one.per_minute)}` },
@@ -315,7 +335,11 @@ function drawRefused(figures) {
   const { shown, more: rest, forgotten } = figures.refused;
   if (empty(parent, shown.length === 0, 'Nothing was refused. When a client asks for what no rule allows, it stands here with the rule to add.')) return;
   const list = parent.querySelector(':scope > ul') || parent.insertBefore(make('ul', { class: 'refusals' }), parent.firstChild);
-  keep(list, shown, (one) => JSON.stringify([one.client, one.target]), makeRefusal, drawRefusal);
+  const isFirst = list.children.length === 0;
+  keep(list, some(parent, shown, 6), (one) => one.target, makeRefusal, drawRefusal);
+  // One that is open shows what the others hold.
+  const open = isFirst && list.querySelector('details:not([hidden])');
+  if (open) open.open = true;
   const left = [];
   if (rest) left.push(`and ${count(rest)} more targets`);
   if (forgotten) left.push(`${count(forgotten)} refusals of targets that were seldom asked for are counted above alone`);
@@ -342,7 +366,9 @@ function drawRefusal(node, one) {
   say(parts.unit, one.count === 1 ? 'time' : 'times');
   say(parts.target, one.target);
   const reasons = one.reasons.map(({ reason, count: number }) => (one.reasons.length > 1 ? `${reasonText(reason)} (${count(number)})` : reasonText(reason)));
-  say(parts.why, `${one.client}, last ${moment(one.last_ms)}. ${reasons.join('; ')}.`);
+  const rest = one.client_count - one.clients.length;
+  const who = one.clients.join(', ') + (rest > 0 ? ` and ${count(rest)} more` : '');
+  say(parts.why, `${who}; last ${moment(one.last_ms)}. ${reasons.join('; ')}.`);
   const notes = one.warnings.map((text) => ['warning', `Look twice: ${text}.`]).concat(one.notes.map((text) => ['why', `${text}.`]));
   keep(parts.notes, notes, (note) => note.join(' '), (note) => make('p', { class: note[0] }, note[1]), () => {});
   parts.details.hidden = one.yaml === '';
@@ -368,7 +394,7 @@ function drawRows(figures) {
   const parent = $('rows');
   if (empty(parent, figures.rows.shown.length === 0, 'No client has asked for anything yet. Point one at the gate, or start one with sluice run.')) return;
   table(parent, 'Clients and hosts', [
-    { title: 'Client', text: (one) => one.client },
+    { title: 'Client', kind: 'who', text: (one) => one.client },
     { title: 'Host', kind: 'host', text: (one) => one.host },
     { title: 'Last minute', kind: 'number', text: (one) => count(one.last_minute) },
     { title: 'Let out', kind: 'number', text: (one) => count(one.ended) },
@@ -388,7 +414,7 @@ function drawSeen(id, label, list, columns, nothing) {
   table(parent, label, columns.concat([
     { title: 'Times', kind: 'number', text: (one) => count(one.count) },
     { title: 'Last', kind: 'number time', text: (one) => moment(one.last_ms) },
-  ]), list.shown, (one) => JSON.stringify(Object.entries(one).filter(([key]) => key !== 'count' && key !== 'last_ms')));
+  ]), list.shown, (one) => JSON.stringify(Object.entries(one).filter(([key]) => key !== 'count' && key !== 'last_ms')), 6);
   const left = list.more + list.beyond;
   more(parent, left ? `and ${count(left)} more` : '');
 }
@@ -407,7 +433,7 @@ function drawReasons(figures) {
     { title: 'Event', kind: 'word', tone: (one) => one.event, text: (one) => one.event.replace('_', ' ') },
     { title: 'Reason', text: (one) => one.reason, under: (one) => REASONS[one.reason] || '' },
     { title: 'Lines', kind: 'number', text: (one) => count(one.number) },
-  ], list.slice(0, 40), (one) => `${one.event} ${one.reason}`);
+  ], list.slice(0, 40), (one) => `${one.event} ${one.reason}`, 6);
 }
 
 function drawEvents(figures) {
@@ -417,11 +443,11 @@ function drawEvents(figures) {
   table(parent, 'Latest', [
     { title: 'Time', kind: 'time', text: (one) => moment(one.time_ms) },
     { title: 'Event', kind: 'word', tone: (one) => (one.would_deny ? 'would_deny' : one.event), text: (one) => (one.would_deny ? 'would deny' : one.event) },
-    { title: 'Client', text: (one) => (one.event === 'policy' ? '' : one.client) },
+    { title: 'Client', kind: 'who', text: (one) => (one.event === 'policy' ? '' : one.client) },
     { title: 'Target', kind: 'host', text: (one) => one.target },
     { title: 'Reason', text: (one) => one.reason },
     { title: 'Rule', text: (one) => one.rule },
-  ], figures.events, () => number++);
+  ], figures.events, () => number++, 12);
 }
 
 // MARK: all of it
@@ -612,6 +638,7 @@ function begin() {
   $('client').addEventListener('change', (event) => choose({ client: event.target.value }));
   $('spans').addEventListener('change', (event) => choose({ span: event.target.value, isChosen: true }));
   $('pause').addEventListener('click', pause);
+  narrow.addEventListener('change', () => { if (view.figures) draw(view.figures); });
   window.addEventListener('hashchange', () => { readAddress(); show(); listen(); });
   setInterval(() => { if (Date.now() - view.heardMs > SILENCE_MS) { lost(); listen(); } }, RETRY_MS);
   readAddress();

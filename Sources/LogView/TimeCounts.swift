@@ -162,13 +162,14 @@ struct TimeFrame: Sendable {
   let nowMs: Int64
   let axis: WholeCounts.Axis
 
-  init(_ span: TimeSpan, nowMs: Int64, firstMs: Int64) {
+  /// The whole of a log ends with its last line, also when that is long ago.
+  init(_ span: TimeSpan, nowMs: Int64, firstMs: Int64, lastMs: Int64) {
     self.span = span
     self.nowMs = nowMs
     switch span {
     case .tenMinutes: axis = Self.axis(.tenMinutes, nowMs)
     case .twoHours: axis = Self.axis(.twoHours, nowMs)
-    case .whole: axis = WholeCounts.Axis(fromMs: min(firstMs, nowMs), toMs: nowMs)
+    case .whole: axis = WholeCounts.Axis(fromMs: min(firstMs, lastMs), toMs: lastMs)
     }
   }
 

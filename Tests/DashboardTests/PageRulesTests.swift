@@ -38,7 +38,7 @@ extension PageAnswer {
       try ask(get("/events?client=a%20b%26c&span=2h")) == .events(FiguresChoice(client: "a b&c", span: .twoHours)))
   }
 
-  @Test(arguments: [
+  private static let hosts: [(String, String, Int)] = [
     ("127.0.0.1", "127.0.0.1:9797", 200), ("127.0.0.1", "localhost:9797", 200), ("127.0.0.1", "localhost:1234", 200),
     ("127.0.0.1", "LOCALHOST", 200), ("127.0.0.1", "127.0.0.1", 200), ("127.0.0.1", "[::1]:9797", 200),
     ("::1", "[::1]:9797", 200),
@@ -49,12 +49,14 @@ extension PageAnswer {
     ("0.0.0.0", "10.0.0.2:9797", 200), ("0.0.0.0", "evil.example:9797", 421),
     // Another spelling of loopback is no host at all.
     ("127.0.0.1", "0x7f.1:9797", 400), ("127.0.0.1", "2130706433", 400), ("127.0.0.1", "", 400),
-  ])
+  ]
+
+  @Test(arguments: hosts)
   func onlyItsOwnAddress(_ address: String, _ host: String, _ status: Int) throws {
     #expect(try ask(get("/figures", host: host), at: address).status == status)
   }
 
-  @Test(arguments: [
+  private static let requests: [(String, Int)] = [
     (get("/nothing"), 404), (get("/page.css/.."), 404), (get("//"), 404), (get("/figures?span=1h"), 400),
     (get("/figures?client=%zz"), 400), (get("/figures?client=%0a"), 400), (get("/figures?client=%ff"), 400),
     (get("/figures?other=1"), 400), (get("/figures?"), 200), (get("/figures?client="), 200),
@@ -66,7 +68,9 @@ extension PageAnswer {
     (get("/figures", more: "Sec-Fetch-Site: same-origin\n"), 200), (get("/figures", more: "Sec-Fetch-Site: none\n"), 200),
     (get("/figures", more: "Sec-Fetch-Site: cross-site\n"), 403), (get("/events", more: "sec-fetch-site: same-site\n"), 403),
     (get("/page.js", more: "Sec-Fetch-Site: cross-site\n"), 403), (get("/", more: "Sec-Fetch-Site: cross-site\n"), 200),
-  ])
+  ]
+
+  @Test(arguments: requests)
   func refuses(_ request: String, _ status: Int) throws {
     #expect(try ask(request).status == status)
   }

@@ -54,21 +54,23 @@ struct RefusedTargets: Sendable {
     return entry
   }
 
-  /// Most refusals first; of two, the later one.
-  func most(where isWanted: (Key) -> Bool) -> [Entry] {
-    entries.values.filter { isWanted($0.key) }.sorted(by: Self.isBefore)
-  }
-
-  private static func isBefore(_ one: Entry, _ other: Entry) -> Bool {
-    if one.count != other.count { return one.count > other.count }
-    if one.lastMs != other.lastMs { return one.lastMs > other.lastMs }
-    return (one.key.client, one.key.target) < (other.key.client, other.key.target)
-  }
-
   private mutating func trim() {
-    for entry in most(where: { _ in true }).dropFirst(Self.max) {
+    let sorted = entries.values.sorted { ($0.count, $0.lastMs) > ($1.count, $1.lastMs) }
+    for entry in sorted.dropFirst(Self.max) {
       entries[entry.key] = nil
       forgotten += entry.count
+    }
+  }
+
+  /// By target, over one client or all: most refusals first; of two, the later one.
+  func most(for client: String?) -> [RefusedTarget] {
+    var merged: [String: RefusedTarget] = [:]
+    for entry in entries.values where client == nil || client == entry.key.client {
+      merged[entry.key.target, default: RefusedTarget(entry)].add(entry)
+    }
+    return merged.values.sorted { one, other in
+      if one.count != other.count { return one.count > other.count }
+      return (other.lastMs, one.text) < (one.lastMs, other.text)
     }
   }
 }
@@ -84,43 +86,71 @@ extension RefusedTargets.Entry {
   }
 }
 
+/// One target, for all that were refused it.
+struct RefusedTarget: Sendable {
+  let text: String
+  let target: Target?
+  let name: HostName?
+  private(set) var count = 0
+  private(set) var lastMs: Int64 = 0
+  private(set) var reasons: [String: Int] = [:]
+  private(set) var clients: [String: Traffic.Facts] = [:]
+
+  fileprivate init(_ entry: RefusedTargets.Entry) {
+    (text, target, name) = (entry.key.target, entry.target, entry.name)
+  }
+
+  fileprivate mutating func add(_ entry: RefusedTargets.Entry) {
+    count += entry.count
+    lastMs = max(lastMs, entry.lastMs)
+    reasons.merge(entry.reasons, uniquingKeysWith: +)
+    clients[entry.key.client] = entry.facts
+  }
+}
+
 /// What would let a refused target out: rules to paste, what to look at first, or why no rule is proposed.
 struct Advice: Sendable {
-  var yaml = ""
-  var warnings: [String] = []
-  var notes: [String] = []
+  private(set) var yaml = ""
+  private(set) var warnings: [String] = []
+  private(set) var notes: [String] = []
 
-  /// For each entry one. `names` are all that were refused: many below one parent are a sign.
-  static func of(_ entries: [RefusedTargets.Entry], names: [HostName], policy: Policy?, nowMs: Int64) -> [Advice] {
-    var options = ProposalOptions()
-    options.base = policy
+  private static let notesMax = 2
+
+  /// For each target one. `names` are all that were refused: many below one parent are a sign.
+  static func of(_ targets: [RefusedTarget], names: [HostName], policy: Policy?, nowMs: Int64) -> [Advice] {
     let suspicion = Suspicion(trusted: Proposal.trusted(policy), seen: names)
-    return entries.map { entry in
-      guard let target = entry.target else { return withoutPort(entry) }
-      var targets: [Traffic.Key: Traffic.Facts] = [:]
-      targets[Traffic.Key(client: entry.key.client, target: target)] = entry.facts
-      let proposal = Proposal(Traffic(targets), options, nowUnix: nowMs / 1000, suspicion)
-      return Advice(proposal, of: entry)
+    return targets.map { refused in
+      guard let target = refused.target else { return withoutPort(refused) }
+      var traffic: [Traffic.Key: Traffic.Facts] = [:]
+      for (client, facts) in refused.clients { traffic[Traffic.Key(client: client, target: target)] = facts }
+      func proposal(_ base: Policy?) -> Proposal {
+        var options = ProposalOptions()
+        options.base = base
+        return Proposal(Traffic(traffic), options, nowUnix: nowMs / 1000, suspicion)
+      }
+      // A rate that was too low belongs to a rule that the policy has: only its limit is proposed.
+      let isOnlyLimited = refused.reasons.keys.allSatisfy {
+        $0 == Reason.rateLimited.rawValue || $0 == Reason.tooMany.rawValue
+      }
+      let first = proposal(policy)
+      return Advice(first, isOnlyLimited && policy != nil ? proposal(nil) : first, refused, isOnlyLimited)
     }
   }
 
   private init() {}
 
-  private init(_ proposal: Proposal, of entry: RefusedTargets.Entry) {
-    let told = entry.key.target + ": "
-    notes = proposal.notes.filter { !$0.hasSuffix(" was not used in this log") }.map {
-      $0.hasPrefix(told) ? String($0.dropFirst(told.utf8.count)) : $0
-    }
-    guard let rule = proposal.rules.first else { return }
-    warnings = rule.warnings
-    let isOnlyLimited = Set(entry.reasons.keys).isSubset(of: [Reason.rateLimited.rawValue, Reason.tooMany.rawValue])
-    yaml = proposal.fragment(rule, withRule: !isOnlyLimited)
+  private init(_ told: Proposal, _ ruled: Proposal, _ refused: RefusedTarget, _ isOnlyLimited: Bool) {
+    let front = refused.text + ": "
+    notes = told.notes.filter { $0.hasPrefix(front) }.prefix(Self.notesMax).map { String($0.dropFirst(front.count)) }
+    guard let rule = ruled.rules.first else { return }
+    if !isOnlyLimited { warnings = rule.warnings }
+    yaml = ruled.fragment(rule, withRule: !isOnlyLimited)
   }
 
-  private static func withoutPort(_ entry: RefusedTargets.Entry) -> Advice {
+  private static func withoutPort(_ refused: RefusedTarget) -> Advice {
     var advice = Advice()
     advice.notes = [
-      entry.name == nil
+      refused.name == nil
         ? "the log names no target that a rule could name"
         : "asked for by DNS alone, so no port is known; a rule is HOST:PORT"
     ]

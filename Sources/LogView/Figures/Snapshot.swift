@@ -7,6 +7,7 @@ package struct Snapshot {
   private static let bucketsMax = 30
   private static let refusedMax = 25
   private static let rowsMax = 50
+  private static let clientsMax = 5
   private static let usesMax = 50
 
   private let figures: Figures
@@ -19,7 +20,8 @@ package struct Snapshot {
     self.figures = figures
     self.client = client
     self.nowMs = nowMs
-    frame = TimeFrame(span, nowMs: nowMs, firstMs: figures.firstMs ?? nowMs)
+    frame = TimeFrame(
+      span, nowMs: nowMs, firstMs: figures.firstMs ?? nowMs, lastMs: figures.firstMs == nil ? nowMs : figures.lastMs)
   }
 
   package var members: [JSONMember] {
@@ -131,12 +133,14 @@ package struct Snapshot {
   // MARK: - Tables
 
   private var refused: JSONValue {
-    let all = figures.refused.most { isWanted($0.client) }
+    let all = figures.refused.most(for: client)
     let shown = all.prefix(Self.refusedMax)
     let advice = Advice.of(Array(shown), names: all.compactMap(\.name), policy: figures.policy, nowMs: nowMs)
     let values = zip(shown, advice).map { entry, advice in
       JSONValue.object([
-        JSONMember("client", .text(entry.key.client)), JSONMember("target", .text(entry.key.target)),
+        JSONMember("target", .text(entry.text)),
+        JSONMember("clients", .list(entry.clients.keys.sorted().prefix(Self.clientsMax).map { .text($0) })),
+        JSONMember("client_count", .number(entry.clients.count)),
         JSONMember("count", .number(entry.count)), JSONMember("last_ms", .number(Int(entry.lastMs))),
         JSONMember(
           "reasons",
