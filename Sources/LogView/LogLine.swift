@@ -155,6 +155,21 @@ package struct LogLine: Sendable {
 package enum LogEventKind: String, CaseIterable, Sendable {
   case denied, limited, closed, failed, revoked, policy, credential, flagged, other
 
+  /// Its place among all cases.
+  var place: Int {
+    switch self {
+    case .denied: 0
+    case .limited: 1
+    case .closed: 2
+    case .failed: 3
+    case .revoked: 4
+    case .policy: 5
+    case .credential: 6
+    case .flagged: 7
+    case .other: 8
+    }
+  }
+
   init(_ text: ArraySlice<UInt8>) {
     self =
       switch text.count {

@@ -16,19 +16,33 @@ struct RecentCounts: Sendable {
   private let shape: Shape
   private var counts: [UInt32] = []
   private var newest: Int64 = .min
+  /// Where the newest step begins, and its place.
+  private var newestMs: Int64 = 0
+  private var newestSlot = 0
 
   init(_ shape: Shape) { self.shape = shape }
 
   mutating func add(_ timeMs: Int64) {
+    // Nearly every line of a log falls into the step of the one before.
+    if timeMs >= newestMs, timeMs < newestMs + shape.stepMs, !counts.isEmpty {
+      counts[newestSlot] &+= 1
+      return
+    }
+    addElsewhere(timeMs)
+  }
+
+  private mutating func addElsewhere(_ timeMs: Int64) {
     let step = timeMs.floorDivided(by: shape.stepMs)
     let length = Int64(shape.steps)
     if counts.isEmpty {
       counts = [UInt32](repeating: 0, count: shape.steps)
-      newest = step
+      newest = step - 1
     }
     if step > newest {
       for passed in 1...min(length, step - newest) { counts[slot(newest + passed)] = 0 }
       newest = step
+      newestMs = step * shape.stepMs
+      newestSlot = slot(step)
     }
     if step > newest - length { counts[slot(step)] &+= 1 }
   }
@@ -83,8 +97,19 @@ struct WholeCounts: Sendable {
 
   private var axis = Axis(fromMs: 0, toMs: 0)
   private var counts: [UInt32] = []
+  /// Where the last step begins.
+  private var lastMs: Int64 = 0
 
   mutating func add(_ timeMs: Int64) {
+    if timeMs >= lastMs, timeMs < lastMs + axis.stepMs, !counts.isEmpty {
+      counts[counts.count - 1] &+= 1
+      return
+    }
+    addElsewhere(timeMs)
+    lastMs = (axis.first + Int64(counts.count - 1)) * axis.stepMs
+  }
+
+  private mutating func addElsewhere(_ timeMs: Int64) {
     if counts.isEmpty {
       axis = Axis(fromMs: timeMs, toMs: timeMs)
       counts = [0]

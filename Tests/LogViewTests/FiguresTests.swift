@@ -182,13 +182,16 @@ extension JSONValue {
       figures.add(try line(Int64(number), "flagged", text + #","finding":"f\#(number)""#))
     }
     let json = snapshot(figures)
-    #expect(figures.clients.count == Figures.clientsMax && figures.bucketCourses.count == Figures.coursesMax)
+    #expect(figures.clientNames.count == Figures.clientsMax && figures.bucketCourses.count == Figures.coursesMax)
     #expect(figures.tally.rows.count == Tally.rowsMax && figures.refused.forgotten > 0)
     #expect(figures.all.events.count <= 2 * Figures.eventsMax)
     for name in ["rows", "refused", "credentials", "flagged", "buckets"] {
       #expect(json.shown(name).count <= 50 && (json[name]?["more"]?.asNumber ?? 0) > 0)
     }
     #expect(json["totals"]?["limited"]?["all"] == .number(12_000))
+    // A client keeps its figures when its hosts have no rows any more.
+    for number in 0..<100 { figures.add(try line(0, "denied", evil.replacing("evil", with: "x\(number)").replacing("agent", with: "c0"))) }
+    #expect(snapshot(figures, client: "c0")["totals"]?["denied"]?["all"] == .number(100))
     #expect(json.line.count < 300_000)
   }
 

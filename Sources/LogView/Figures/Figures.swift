@@ -32,7 +32,7 @@ package struct Figures: Sendable {
   /// What one client did, or all of them.
   struct Share: Sendable {
     var totals = Totals()
-    var courses: [Course: TimeSeries] = [:]
+    var courses = [TimeSeries](repeating: TimeSeries(), count: Course.allCases.count)
     /// The newest last; up to twice as many as are shown.
     var events: [Event] = []
   }
@@ -40,6 +40,18 @@ package struct Figures: Sendable {
   /// What the timeline shows, one line each.
   enum Course: String, CaseIterable, Sendable {
     case ended, refused, wouldDeny = "would_deny", limited, failed, revoked, flagged
+
+    var place: Int {
+      switch self {
+      case .ended: 0
+      case .refused: 1
+      case .wouldDeny: 2
+      case .limited: 3
+      case .failed: 4
+      case .revoked: 5
+      case .flagged: 6
+      }
+    }
   }
 
   struct Event: Sendable {
@@ -55,7 +67,10 @@ package struct Figures: Sendable {
   let policy: Policy?
   private(set) var tally: Tally
   private(set) var all = Share()
-  private(set) var clients: [String: Share] = [:]
+  private var shares: [Share] = []
+  private var shareIndexes: [String: Int] = [:]
+  /// The client's share for each row of the tally: a line of a known row costs no look-up. Negative: none.
+  private var sharesOfRows: [Int] = []
   private(set) var refused = RefusedTargets()
   private(set) var credentials = CountTable<CredentialKey>(max: seldomMax)
   private(set) var flagged = CountTable<FlaggedKey>(max: seldomMax)
@@ -78,17 +93,18 @@ package struct Figures: Sendable {
 
   package mutating func add(_ line: borrowing LogLine) {
     let row = tally.add(line)
+    // The last row is for all that found no place: it has no client of its own.
+    let ownRow = row.flatMap { $0 < Tally.rowsMax - 1 ? $0 : nil }
     let timeMs = line.timeMs ?? tally.lastMs
     if firstMs == nil { firstMs = timeMs }
     let event = line.event
-    let client = row.map { tally.rows[$0].key.client } ?? Tally.short(line, .client)
+    let client = ownRow.map { tally.rows[$0].key.client } ?? Tally.short(line, .client)
     let reason = line.has(.reason) ? Tally.short(line, .reason) : nil
     let course = Self.course(line, event)
     let notable = Self.isNotable(event) ? Self.event(line, event, client, reason, timeMs) : nil
     all.add(line, event, reason, course, notable, timeMs)
-    if clients[client] != nil || clients.count < Self.clientsMax, line.has(.client) {
-      clients[client, default: Share()].add(line, event, reason, course, notable, timeMs)
-    }
+    let share = share(line, client, ownRow)
+    if share >= 0 { shares[share].add(line, event, reason, course, notable, timeMs) }
     switch event {
     case .credential: addCredential(line, client, timeMs)
     case .flagged: addFlagged(line, client, reason, timeMs)
@@ -96,19 +112,43 @@ package struct Figures: Sendable {
     default: break
     }
     if line.isRefusal { addRefusal(line, client, reason, timeMs) }
-    if let row { addCourse(line, row, timeMs) }
+    if let row { addCourse(line, client, row, timeMs) }
   }
 
+  var clientNames: some Collection<String> { shareIndexes.keys }
+
+  func share(of client: String) -> Share { shareIndexes[client].map { shares[$0] } ?? Share() }
+
   // MARK: - Parts
+
+  private mutating func share(_ line: borrowing LogLine, _ client: String, _ row: Int?) -> Int {
+    if let row, row < sharesOfRows.count { return sharesOfRows[row] }
+    let share = line.has(.client) ? shareIndexes[client] ?? addShare(client) : -1
+    if let row {
+      // Rows come one at a time, each with its first line.
+      precondition(row == sharesOfRows.count, "a row of the tally that was told of")
+      sharesOfRows.append(share)
+    }
+    return share
+  }
+
+  private mutating func addShare(_ client: String) -> Int {
+    guard shares.count < Self.clientsMax else { return -1 }
+    shares.append(Share())
+    shareIndexes[client] = shares.count - 1
+    return shares.count - 1
+  }
 
   private mutating func addRefusal(_ line: borrowing LogLine, _ client: String, _ reason: String?, _ timeMs: Int64) {
     if let limit = Tally.limit(line) { return limits.add(LimitKey(client: client, limit: limit), timeMs) }
     if line.has(.host) { refused.add(line, client: client, reason: reason ?? "-", timeMs) }
   }
 
-  private mutating func addCourse(_ line: borrowing LogLine, _ row: Int, _ timeMs: Int64) {
+  private mutating func addCourse(
+    _ line: borrowing LogLine, _ client: String, _ row: Int, _ timeMs: Int64
+  ) {
     if line.event == .limited, limitedRows.count < Tally.rowsMax { limitedRows.insert(row) }
-    if line.event == .closed, limitedRows.contains(row) { refused.addLetOut(line, client: tally.rows[row].key.client) }
+    if line.event == .closed, limitedRows.contains(row) { refused.addLetOut(line, client: client) }
     guard let bucket = tally.rows[row].bucket, !line.flag(.wouldDeny) else { return }
     guard bucketCourses[bucket] != nil || bucketCourses.count < Self.coursesMax else { return }
     bucketCourses[bucket, default: TimeSeries()].add(max(line.startMs ?? timeMs, firstMs ?? timeMs))
@@ -178,7 +218,7 @@ extension Figures.Share {
     _ notable: Figures.Event?, _ timeMs: Int64
   ) {
     totals.add(line, event, reason: reason)
-    if let course { courses[course, default: TimeSeries()].add(timeMs) }
+    if let course { courses[course.place].add(timeMs) }
     guard let notable else { return }
     // Dropped in one go, so that a line costs no move of all others.
     if events.count == 2 * Figures.eventsMax { events.removeFirst(Figures.eventsMax) }

@@ -55,11 +55,10 @@ struct RefusedTargets: Sendable {
   }
 
   private mutating func trim() {
-    let sorted = entries.values.sorted { ($0.count, $0.lastMs) > ($1.count, $1.lastMs) }
-    for entry in sorted.dropFirst(Self.max) {
-      entries[entry.key] = nil
-      forgotten += entry.count
-    }
+    let ranks = entries.values.map { ($0.count, $0.lastMs) }.sorted(by: >)
+    let bar = ranks[Self.max]
+    for entry in entries.values where (entry.count, entry.lastMs) <= bar { forgotten += entry.count }
+    entries = entries.filter { ($0.value.count, $0.value.lastMs) > bar }
   }
 
   /// By target, over one client or all: most refusals first; of two, the later one.

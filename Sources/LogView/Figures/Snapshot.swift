@@ -25,13 +25,13 @@ package struct Snapshot {
   }
 
   package var members: [JSONMember] {
-    let share = client.map { figures.clients[$0] ?? Figures.Share() } ?? figures.all
+    let share = client.map { figures.share(of: $0) } ?? figures.all
     return [
       JSONMember("v", .number(1)), JSONMember("client", client.map { .text($0) } ?? .null),
       JSONMember("span", .text(frame.span.rawValue)), JSONMember("first_ms", time(figures.firstMs)),
       JSONMember("last_ms", time(figures.firstMs.map { _ in figures.lastMs })),
       JSONMember("policy", .text(figures.policyHash)), JSONMember("has_policy", .bool(figures.policy != nil)),
-      JSONMember("clients", .list(figures.clients.keys.sorted().map { .text($0) })),
+      JSONMember("clients", .list(figures.clientNames.sorted().map { .text($0) })),
       JSONMember("totals", totals(share.totals)), JSONMember("timeline", timeline(share)),
       JSONMember("buckets", buckets), JSONMember("refused", refused), JSONMember("rows", rows),
       JSONMember("credentials", credentials), JSONMember("flagged", flagged), JSONMember("limits", limits),
@@ -52,7 +52,7 @@ package struct Snapshot {
   // MARK: - Totals and courses
 
   private func totals(_ totals: Totals) -> JSONValue {
-    let events = LogEventKind.allCases.map { JSONMember($0.rawValue, Self.reasons(totals.byEvent[$0])) }
+    let events = LogEventKind.allCases.map { JSONMember($0.rawValue, Self.reasons(totals[$0])) }
     return .object(
       [
         JSONMember("lines", .number(totals.lines)), JSONMember("tunnels", .number(totals.tunnels)),
@@ -63,17 +63,17 @@ package struct Snapshot {
       ] + events)
   }
 
-  private static func reasons(_ reasons: Totals.Reasons?) -> JSONValue {
-    let named = (reasons?.byName ?? [:]).sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+  private static func reasons(_ reasons: Totals.Reasons) -> JSONValue {
+    let named = reasons.byName.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
     // A hostile log may name a reason `all`: the first one counts.
     let members = named.filter { $0.key != "all" }.map { JSONMember($0.key, .number($0.value)) }
-    return .object([JSONMember("all", .number(reasons?.all ?? 0))] + members)
+    return .object([JSONMember("all", .number(reasons.all))] + members)
   }
 
   private func timeline(_ share: Figures.Share) -> JSONValue {
     let courses = Figures.Course.allCases.map { course in
       JSONValue.object([
-        JSONMember("name", .text(course.rawValue)), JSONMember("values", values(share.courses[course])),
+        JSONMember("name", .text(course.rawValue)), JSONMember("values", values(share.courses[course.place])),
       ])
     }
     return .object([

@@ -16,7 +16,7 @@ struct Totals: Sendable {
   }
 
   private(set) var lines = 0
-  private(set) var byEvent = [LogEventKind: Reasons]()
+  private var byEvent = [Reasons](repeating: Reasons(), count: LogEventKind.allCases.count)
   /// What report mode let out and enforce would have refused: its end has another line.
   private(set) var wouldDeny = Reasons()
   private(set) var bytesUp: UInt64 = 0
@@ -29,7 +29,7 @@ struct Totals: Sendable {
   mutating func add(_ line: borrowing LogLine, _ event: LogEventKind, reason: String?) {
     lines += 1
     if line.flag(.wouldDeny) { return wouldDeny.add(reason) }
-    byEvent[event, default: Reasons()].add(reason)
+    byEvent[event.place].add(reason)
     bytesUp = bytesUp &+ (line.number(.bytesUp) ?? 0)
     bytesDown = bytesDown &+ (line.number(.bytesDown) ?? 0)
     guard event == .closed || event == .revoked else { return }
@@ -42,7 +42,7 @@ struct Totals: Sendable {
     }
   }
 
-  func count(_ event: LogEventKind) -> Int { byEvent[event]?.all ?? 0 }
+  subscript(event: LogEventKind) -> Reasons { byEvent[event.place] }
 }
 
 /// Things that are the same, counted: the first ones that came, up to a bound; the rest as one number.
