@@ -72,7 +72,8 @@ let package = Package(
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "Flow", "Gate", "Intercept", "LogView", "Dashboard", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel",
+        "Flow", "Gate", "Intercept", "LogView", "Dashboard", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire",
+        "Kernel",
         "Content", "YAML",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],

@@ -10,9 +10,11 @@ package enum Report {
       "default-src 'none'; script-src '\(source(js, sha256))'; style-src '\(source(css, sha256))'; base-uri 'none'; "
       + "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     var page = PageFile.html.bytes
-    page.replace(#"<meta name="report">"#, with: Array(#"<meta http-equiv="Content-Security-Policy" content="\#(policy)">"#.utf8))
+    page.replace(
+      #"<meta name="report">"#, with: Array(#"<meta http-equiv="Content-Security-Policy" content="\#(policy)">"#.utf8))
     page.replace(#"<link rel="icon" href="icon.svg">"#, with: [])
-    page.replace(#"<link rel="stylesheet" href="page.css">"#, with: Array("<style>".utf8) + css + Array("</style>".utf8))
+    page.replace(
+      #"<link rel="stylesheet" href="page.css">"#, with: Array("<style>".utf8) + css + Array("</style>".utf8))
     page.replace(
       #"<script src="page.js"></script>"#,
       with: Array(#"<script type="application/json" id="report">"#.utf8) + data(members, madeMs)

@@ -65,8 +65,10 @@ extension PageAnswer {
     (get("http://127.0.0.1:9797/"), 400), ("CONNECT 127.0.0.1:9797 HTTP/1.1\nHost: 127.0.0.1:9797\n\n", 400),
     ("OPTIONS * HTTP/1.1\nHost: 127.0.0.1:9797\n\n", 400), ("GET / HTTP/1.1\n\n", 400),
     // From the page itself, or typed; a link on another site may lead to the page, and to nothing else.
-    (get("/figures", more: "Sec-Fetch-Site: same-origin\n"), 200), (get("/figures", more: "Sec-Fetch-Site: none\n"), 200),
-    (get("/figures", more: "Sec-Fetch-Site: cross-site\n"), 403), (get("/events", more: "sec-fetch-site: same-site\n"), 403),
+    (get("/figures", more: "Sec-Fetch-Site: same-origin\n"), 200),
+    (get("/figures", more: "Sec-Fetch-Site: none\n"), 200),
+    (get("/figures", more: "Sec-Fetch-Site: cross-site\n"), 403),
+    (get("/events", more: "sec-fetch-site: same-site\n"), 403),
     (get("/page.js", more: "Sec-Fetch-Site: cross-site\n"), 403), (get("/", more: "Sec-Fetch-Site: cross-site\n"), 200),
   ]
 

@@ -20,7 +20,8 @@ import Testing
     "Content": ["Wire", "YAML", "CContent", "CZlib", "CBrotli", "CZstd"],
     "Sandbox": ["Kernel", "CLinux", "CSandbox"],
     "sluice": [
-      "Gate", "Intercept", "LogView", "Dashboard", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "Flow",
+      "Gate", "Intercept", "LogView", "Dashboard", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel",
+      "Flow",
       "Content", "YAML",
       "ArgumentParser",
     ],

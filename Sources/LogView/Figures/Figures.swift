@@ -232,7 +232,9 @@ extension LogLine {
     guard let other = others.first(where: { $0.name.elementsEqual(name.utf8) }) else { return nil }
     var bytes = other.json
     // What is no text, or one of half surrogates, is shown as it stands.
-    do throws(JSONProblem) { bytes = Array((try JSONValue.parse(bytes).asText ?? "").utf8) } catch { bytes = other.json }
+    do throws(JSONProblem) { bytes = Array((try JSONValue.parse(bytes).asText ?? "").utf8) } catch {
+      bytes = other.json
+    }
     return TerminalText.safe((bytes.isEmpty ? other.json : bytes).prefix(Tally.textBytesMax))
   }
 }

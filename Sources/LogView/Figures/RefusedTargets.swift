@@ -20,6 +20,8 @@ struct RefusedTargets: Sendable {
     /// nil: the line named nothing that a rule can name.
     var target: Target?
     var name: HostName?
+    /// The highest limit that refused it; none is 0.
+    var perMinute = 0
     var facts = Traffic.Facts()
   }
 
@@ -80,6 +82,7 @@ extension RefusedTargets.Entry {
   ) {
     count += 1
     lastMs = timeMs
+    perMinute = max(perMinute, line.number(.perMinute).flatMap { UInt32(exactly: $0) }.map(Int.init) ?? 0)
     if reasons[reason] != nil || reasons.count < reasonsMax { reasons[reason, default: 0] += 1 }
     facts.add(line)
   }
@@ -93,6 +96,7 @@ struct RefusedTarget: Sendable {
   private(set) var count = 0
   private(set) var lastMs: Int64 = 0
   private(set) var reasons: [String: Int] = [:]
+  private(set) var perMinute = 0
   private(set) var clients: [String: Traffic.Facts] = [:]
 
   fileprivate init(_ entry: RefusedTargets.Entry) {
@@ -102,6 +106,7 @@ struct RefusedTarget: Sendable {
   fileprivate mutating func add(_ entry: RefusedTargets.Entry) {
     count += entry.count
     lastMs = max(lastMs, entry.lastMs)
+    perMinute = max(perMinute, entry.perMinute)
     reasons.merge(entry.reasons, uniquingKeysWith: +)
     clients[entry.key.client] = entry.facts
   }
@@ -122,28 +127,33 @@ struct Advice: Sendable {
       guard let target = refused.target else { return withoutPort(refused) }
       var traffic: [Traffic.Key: Traffic.Facts] = [:]
       for (client, facts) in refused.clients { traffic[Traffic.Key(client: client, target: target)] = facts }
-      func proposal(_ base: Policy?) -> Proposal {
-        var options = ProposalOptions()
-        options.base = base
-        return Proposal(Traffic(traffic), options, nowUnix: nowMs / 1000, suspicion)
-      }
-      // A rate that was too low belongs to a rule that the policy has: only its limit is proposed.
+      // A rate that was too low belongs to a rule that is there: only its limit is proposed.
       let isOnlyLimited = refused.reasons.keys.allSatisfy {
         $0 == Reason.rateLimited.rawValue || $0 == Reason.tooMany.rawValue
       }
-      let first = proposal(policy)
-      return Advice(first, isOnlyLimited && policy != nil ? proposal(nil) : first, refused, isOnlyLimited)
+      var options = ProposalOptions()
+      options.base = isOnlyLimited ? nil : policy
+      let proposal = Proposal(Traffic(traffic), options, nowUnix: nowMs / 1000, suspicion)
+      return isOnlyLimited ? Advice(raising: proposal, refused) : Advice(proposal, refused)
     }
   }
 
   private init() {}
 
-  private init(_ told: Proposal, _ ruled: Proposal, _ refused: RefusedTarget, _ isOnlyLimited: Bool) {
+  private init(_ proposal: Proposal, _ refused: RefusedTarget) {
     let front = refused.text + ": "
-    notes = told.notes.filter { $0.hasPrefix(front) }.prefix(Self.notesMax).map { String($0.dropFirst(front.count)) }
-    guard let rule = ruled.rules.first else { return }
-    if !isOnlyLimited { warnings = rule.warnings }
-    yaml = ruled.fragment(rule, withRule: !isOnlyLimited)
+    notes = proposal.notes.filter { $0.hasPrefix(front) }.prefix(Self.notesMax).map { String($0.dropFirst(front.count)) }
+    guard let rule = proposal.rules.first else { return }
+    warnings = rule.warnings
+    yaml = proposal.fragment(rule, withRule: true)
+  }
+
+  /// What was let out before the first refusal was not counted: the rate is no lower than what the limit allows for.
+  private init(raising proposal: Proposal, _ refused: RefusedTarget) {
+    guard var rule = proposal.rules.first else { return }
+    if refused.perMinute > 0 { notes = ["its limit is \(refused.perMinute) a minute"] }
+    rule.peak = max(rule.peak, refused.perMinute)
+    yaml = proposal.fragment(rule, withRule: false)
   }
 
   private static func withoutPort(_ refused: RefusedTarget) -> Advice {

@@ -243,7 +243,8 @@ extension Proposal {
     if live { out.append("  rate_limits:") }
     for rule in rules {
       out.append(
-        (isLive(rule) ? "    " : "    # ") + limit(of: rule) + "  # at most \(rule.peak) in a minute, times \(options.headroom)")
+        (isLive(rule) ? "    " : "    # ") + limit(of: rule)
+          + "  # at most \(rule.peak) in a minute, times \(options.headroom)")
     }
     for note in notes { out.append("# \(TerminalText.safe(note.utf8))") }
     return out.joined(separator: "\n") + "\n"
