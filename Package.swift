@@ -112,7 +112,7 @@ let package = Package(
         fuzzTarget("ProxyHeader", ["Wire"]),
         fuzzTarget("RequestPath", ["Wire", "Policy"]),
         fuzzTarget("EchoScrubber", ["Intercept"]),
-        fuzzTarget("LogLine", ["LogView"]),
+        fuzzTarget("LogLine", ["LogView", "Wire"]),
         fuzzTarget("PolicyFile", ["PolicyFile", "Policy", "Wire"]),
         fuzzTarget("Bridge", ["Intercept", "BridgeSimulation", "PolicyFile", "Policy", "Wire"]),
         fuzzTarget("Content", ["Content"]),

@@ -2,6 +2,7 @@
 
 import FuzzDriver
 import LogView
+import Wire
 
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
@@ -24,6 +25,13 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   tally.add(line)
   let screen = TopScreen(tally, TopState(), nowMs: tally.lastMs)
   precondition(screen.text(source: "").utf8.allSatisfy { $0 == 0x0a || (0x20..<0x7f).contains($0) }, "not printable")
+  var figures = Figures()
+  figures.add(line)
+  for span in TimeSpan.allCases {
+    let snapshot = Snapshot(figures, client: nil, span: span, nowMs: figures.lastMs)
+    precondition(
+      JSONValue.object(snapshot.members).line.dropLast().allSatisfy { (0x20..<0x7f).contains($0) }, "not printable")
+  }
   var traffic = Traffic()
   traffic.add(line)
   let proposal = Proposal(traffic, ProposalOptions(), nowUnix: 0)

@@ -177,7 +177,7 @@ def hostile(tmp_path):
     return log
 
 
-@pytest.mark.parametrize("command", [["log", "--human"], ["learn"], ["learn", "--with-warned", "--wildcards"], ["top"]])
+@pytest.mark.parametrize("command", [["log", "--human"], ["learn"], ["learn", "--with-warned", "--wildcards"], ["top"], ["dashboard", "--once", "--json"]])
 def test_a_hostile_log_shows_harmlessly(command, tmp_path):
     got = subprocess.run([os.environ["SLUICE"], *command, "--log", hostile(tmp_path)], capture_output=True, timeout=100)
     assert got.returncode in (0, 1), got.stderr
@@ -458,7 +458,7 @@ def test_a_hostile_log_in_top_on_a_terminal(tmp_path):
 
 
 @pytest.mark.figures
-@pytest.mark.parametrize("command", [["log", "--human"], ["learn"], ["top"]])
+@pytest.mark.parametrize("command", [["log", "--human"], ["learn"], ["top"], ["dashboard", "--once"]])
 def test_memory_of_a_large_log(command, tmp_path):
     """Every host is another one, as a log is at its worst."""
     log = tmp_path / "large"
