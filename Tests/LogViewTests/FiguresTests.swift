@@ -130,12 +130,12 @@ extension JSONValue {
       figures.add(try line(0, "credential", api + #","credential":"github","place":"header Authorization""#))
     }
     figures.add(try line(1, "credential", api + #","credential":"github","scrubbed":true"#))
-    figures.add(try line(2, "flagged", api + #","finding":"instructions","score":9"#))
+    figures.add(try line(2, "flagged", api + #","finding":"instructions","what":"a","count":9"#))
     figures.add(try line(3, "limited", #""client":"agent","policy":"00","limit":"memory.max""#))
     let json = snapshot(figures)
     let uses = json.shown("credentials")
     #expect(uses.count == 2 && uses[0]["scrubbed"] == .bool(true) && uses[1]["count"] == .number(2))
-    #expect(json.shown("flagged")[0]["finding"] == .text("finding: instructions, score: 9"))
+    #expect(json.shown("flagged")[0]["finding"] == .text("instructions, what: a"))
     #expect(json.shown("limits")[0]["limit"] == .text("memory.max") && json.shown("refused").isEmpty)
     #expect(json["totals"]?["closed"]?["all"] == .number(0))
   }

@@ -71,7 +71,8 @@ def one(chance, at):
         more = {"credential": "forge", "place": "header Authorization"} if chance.random() < 0.9 else {"credential": "forge", "scrubbed": True}
         return "credential", rest | more
     if kind < 0.996:
-        return "flagged", rest | {"host": "docs.library.example", "port": 443, "finding": "instructions", "pattern": chance.choice(["ignore-previous", "new-system-prompt"])}
+        return "flagged", rest | {"host": "docs.library.example", "port": 443, "finding": "instructions", "what": chance.choice(["ignore-previous", "new-system-prompt"]),
+                                  "place": "answer", "count": 1}
     if kind < 0.998:
         return "limited", {"client": chance.choice(["researcher", "coder"]), "limit": chance.choice(["memory.max", "pids.max"])}
     if kind < 0.999:

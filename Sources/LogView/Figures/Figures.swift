@@ -98,21 +98,22 @@ package struct Figures: Sendable {
     let timeMs = line.timeMs ?? tally.lastMs
     if firstMs == nil { firstMs = timeMs }
     let event = line.event
-    let client = ownRow.map { tally.rows[$0].key.client } ?? Tally.short(line, .client)
+    let key = tally.ownKey(row, line)
+    let client = key.client
     let reason = line.has(.reason) ? Tally.short(line, .reason) : nil
     let course = Self.course(line, event)
-    let notable = Self.isNotable(event) ? Self.event(line, event, client, reason, timeMs) : nil
+    let notable = Self.isNotable(event) ? Self.event(line, event, key, reason, timeMs) : nil
     all.add(line, event, reason, course, notable, timeMs)
     let share = share(line, client, ownRow)
     if share >= 0 { shares[share].add(line, event, reason, course, notable, timeMs) }
     switch event {
-    case .credential: addCredential(line, client, timeMs)
-    case .flagged: addFlagged(line, client, reason, timeMs)
+    case .credential: addCredential(line, key, timeMs)
+    case .flagged: addFlagged(line, key, reason, timeMs)
     case .policy: policyHash = Tally.short(line, .policy)
     default: break
     }
-    if line.isRefusal { addRefusal(line, client, reason, timeMs) }
-    if let row { addCourse(line, client, row, timeMs) }
+    if line.isRefusal { addRefusal(line, key, reason, timeMs) }
+    if let row { addCourse(line, key, row, timeMs) }
   }
 
   var clientNames: some Collection<String> { shareIndexes.keys }
@@ -139,30 +140,31 @@ package struct Figures: Sendable {
     return shares.count - 1
   }
 
-  private mutating func addRefusal(_ line: borrowing LogLine, _ client: String, _ reason: String?, _ timeMs: Int64) {
-    if let limit = Tally.limit(line) { return limits.add(LimitKey(client: client, limit: limit), timeMs) }
-    if line.has(.host) { refused.add(line, client: client, reason: reason ?? "-", timeMs) }
+  private mutating func addRefusal(_ line: borrowing LogLine, _ key: Tally.Key, _ reason: String?, _ timeMs: Int64) {
+    if let limit = Tally.limit(line) { return limits.add(LimitKey(client: key.client, limit: limit), timeMs) }
+    if line.has(.host) { refused.add(line, key, reason: reason ?? "-", timeMs) }
   }
 
   private mutating func addCourse(
-    _ line: borrowing LogLine, _ client: String, _ row: Int, _ timeMs: Int64
+    _ line: borrowing LogLine, _ key: Tally.Key, _ row: Int, _ timeMs: Int64
   ) {
     if line.event == .limited, limitedRows.count < Tally.rowsMax { limitedRows.insert(row) }
-    if line.event == .closed, limitedRows.contains(row) { refused.addLetOut(line, client: client) }
+    if line.event == .closed, limitedRows.contains(row) { refused.addLetOut(line, key) }
     guard let bucket = tally.rows[row].bucket, !line.flag(.wouldDeny) else { return }
     guard bucketCourses[bucket] != nil || bucketCourses.count < Self.coursesMax else { return }
     bucketCourses[bucket, default: TimeSeries()].add(max(line.startMs ?? timeMs, firstMs ?? timeMs))
   }
 
-  private mutating func addCredential(_ line: borrowing LogLine, _ client: String, _ timeMs: Int64) {
-    let key = CredentialKey(
-      client: client, credential: line.otherText("credential") ?? "-", target: Self.target(line),
+  private mutating func addCredential(_ line: borrowing LogLine, _ key: Tally.Key, _ timeMs: Int64) {
+    let use = CredentialKey(
+      client: key.client, credential: line.otherText("credential") ?? "-", target: Self.target(line, key.host),
       place: line.otherText("place") ?? "", isScrubbed: line.otherText("scrubbed") == "true")
-    credentials.add(key, timeMs)
+    credentials.add(use, timeMs)
   }
 
-  private mutating func addFlagged(_ line: borrowing LogLine, _ client: String, _ reason: String?, _ timeMs: Int64) {
-    flagged.add(FlaggedKey(client: client, target: Self.target(line), finding: Self.finding(line, reason)), timeMs)
+  private mutating func addFlagged(_ line: borrowing LogLine, _ key: Tally.Key, _ reason: String?, _ timeMs: Int64) {
+    flagged.add(
+      FlaggedKey(client: key.client, target: Self.target(line, key.host), finding: Self.finding(line, reason)), timeMs)
   }
 
   private static let findingMax = 300
@@ -172,14 +174,15 @@ package struct Figures: Sendable {
     var parts = reason.map { [$0] } ?? []
     for other in line.others.prefix(8) {
       let name = TerminalText.safe(other.name.prefix(64))
-      if let text = line.otherText(name) { parts.append("\(name): \(text)") }
+      // How often one line saw it tells no finding from another.
+      guard name != "count", let text = line.otherText(name) else { continue }
+      parts.append(name == "finding" ? text : "\(name): \(text)")
     }
     return String(parts.joined(separator: ", ").prefix(findingMax))
   }
 
-  static func target(_ line: borrowing LogLine) -> String {
-    let host = Tally.short(line, .host)
-    return line.port.map { "\(host):\($0)" } ?? host
+  private static func target(_ line: borrowing LogLine, _ host: String) -> String {
+    line.port.map { "\(host):\($0)" } ?? host
   }
 
   private static func course(_ line: borrowing LogLine, _ event: LogEventKind) -> Course? {
@@ -203,11 +206,11 @@ package struct Figures: Sendable {
   }
 
   private static func event(
-    _ line: borrowing LogLine, _ kind: LogEventKind, _ client: String, _ reason: String?, _ timeMs: Int64
+    _ line: borrowing LogLine, _ kind: LogEventKind, _ key: Tally.Key, _ reason: String?, _ timeMs: Int64
   ) -> Event {
     Event(
-      timeMs: timeMs, kind: kind, isOnlyNoted: line.flag(.wouldDeny), client: client,
-      target: kind == .policy ? "" : target(line), reason: reason ?? Tally.limit(line) ?? "",
+      timeMs: timeMs, kind: kind, isOnlyNoted: line.flag(.wouldDeny), client: key.client,
+      target: kind == .policy ? "" : target(line, key.host), reason: reason ?? Tally.limit(line) ?? "",
       rule: kind == .policy ? Tally.short(line, .policy) : line.has(.rule) ? Tally.short(line, .rule) : "")
   }
 }

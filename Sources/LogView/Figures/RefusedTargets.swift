@@ -32,8 +32,8 @@ struct RefusedTargets: Sendable {
   /// Refusals of targets that gave way to others.
   private(set) var forgotten = 0
 
-  mutating func add(_ line: borrowing LogLine, client: String, reason: String, _ timeMs: Int64) {
-    let key = Key(client: client, host: Tally.short(line, .host), port: line.port)
+  mutating func add(_ line: borrowing LogLine, _ of: Tally.Key, reason: String, _ timeMs: Int64) {
+    let key = Key(client: of.client, host: of.host, port: line.port)
     if entries[key] == nil {
       if entries.count == Self.max * 2 { trim() }
       entries[key] = Self.entry(key, line)
@@ -43,8 +43,8 @@ struct RefusedTargets: Sendable {
   }
 
   /// What the same target is let out between two refusals tells how fast it is asked for.
-  mutating func addLetOut(_ line: borrowing LogLine, client: String) {
-    let key = Key(client: client, host: Tally.short(line, .host), port: line.port)
+  mutating func addLetOut(_ line: borrowing LogLine, _ of: Tally.Key) {
+    let key = Key(client: of.client, host: of.host, port: line.port)
     if let index = entries.index(forKey: key) { entries.values[index].facts.add(line) }
   }
 

@@ -117,6 +117,12 @@ package struct Tally: Sendable {
     return rows.count - 1
   }
 
+  /// Client and host of a line, as a terminal may show them: the row has them, but for the row that many share.
+  func ownKey(_ index: Int?, _ line: borrowing LogLine) -> Key {
+    if let index, index < Self.rowsMax - 1 { return rows[index].key }
+    return Key(client: Self.short(line, .client), host: Self.short(line, .host))
+  }
+
   /// As a terminal may show it, and no longer than a name can be.
   static func short(_ line: borrowing LogLine, _ field: LogField) -> String {
     line.bytes(field).map { TerminalText.safe($0.prefix(textBytesMax)) } ?? "-"
@@ -133,11 +139,11 @@ package struct Tally: Sendable {
     rows[index].lastReason = reason
     let counted = isNote ? "would deny: \(reason)" : reason
     if reasons[counted] != nil || reasons.count < Self.reasonsMax { reasons[counted, default: 0] += 1 }
-    let host = Self.short(line, .host)
+    let key = ownKey(index, line)
     if latest.count == Self.latestMax { latest.removeFirst() }
     latest.append(
       Refusal(
-        timeMs: timeMs, client: Self.short(line, .client), target: line.port.map { "\(host):\($0)" } ?? host,
+        timeMs: timeMs, client: key.client, target: line.port.map { "\(key.host):\($0)" } ?? key.host,
         reason: reason, isOnlyNoted: isNote))
   }
 
