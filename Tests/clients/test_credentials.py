@@ -143,6 +143,16 @@ def test_another_key_in_its_place_is_refused(api, inspecting):
     gate.logged(event="flagged", reason="secret_refused")
 
 
+def test_a_placeholder_that_is_not_where_the_policy_puts_the_key_is_told_of(api, inspecting):
+    """Else the upstream says that the key is wrong, and nobody knows why."""
+    gate = api.start_gate(f'{api.file}, header: "x-api-key: ${{token}}", placeholder: {PLACEHOLDER}')
+    head, body = ask(api, inspecting, more=f"Authorization: Bearer {PLACEHOLDER}\r\n")
+    assert head.startswith(b"HTTP/1.1 403 Denied by egress policy: secret_refused"), head
+    assert "not where its value goes (header x-api-key)" in json.loads(body)["message"]
+    assert not api.asked
+    gate.logged(event="flagged", reason="secret_refused")
+
+
 def strays(target):
     pair = base64.b64encode(f"me:{PLACEHOLDER}".encode()).decode()
     yield request(target, more=f"Authorization: Bearer {PLACEHOLDER}\r\n")
