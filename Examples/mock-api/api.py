@@ -7,7 +7,7 @@ WORDS = ["The", " gate", " holds", " the", " key", "."]
 
 def answer(keys, method, path, fields, body):
     """Status, content type, and the pieces of the body. `keys` are those of `openai` and `anthropic`; names of `fields` are in lower case."""
-    name = "anthropic" if "x-api-key" in fields else "openai"
+    name = "anthropic" if path == "/v1/messages" else "openai"
     sent = fields.get("x-api-key") or fields.get("authorization", "").removeprefix("Bearer ")
     if sent != keys[name]:
         return whole(401, {"type": "error", "error": {"type": "authentication_error", "message": "Incorrect API key provided."}})

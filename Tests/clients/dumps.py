@@ -1,0 +1,56 @@
+"""What the processes of a sandbox hold, as root sees them from outside while they live: environment, arguments, memory."""
+import base64
+import os
+import re
+from urllib.parse import quote
+
+# Nothing of these is the program's, and they cannot be read so.
+KERNELS = ("[vvar]", "[vvar_vclock]", "[vsyscall]")
+
+
+def inside(place):
+    """The processes of the sandbox: those in another process namespace than ours."""
+    ours = os.readlink("/proc/self/ns/pid")
+    return [pid for pid in place.processes() if os.readlink(f"/proc/{pid}/ns/pid") != ours]
+
+
+def memory(pid):
+    """All that a process has in memory that can be read, its environment and its arguments."""
+    for name in ("environ", "cmdline"):
+        yield open(f"/proc/{pid}/{name}", "rb").read()
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as mem:
+        for line in maps:
+            start, end, access = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+)", line).groups()
+            if not access.startswith("r") or line.rstrip().endswith(KERNELS):
+                continue
+            mem.seek(int(start, 16))
+            try:
+                yield mem.read(int(end, 16) - int(start, 16))
+            except OSError:
+                pass
+
+
+def forms(secret):
+    """The secret, the part of it behind its prefix, and both as programs write bytes down."""
+    for text in (secret.encode(), secret.encode()[8:]):
+        yield "plain", text
+        yield "UTF-16", text.decode().encode("utf-16-le")
+        yield "percent", quote(text, safe="").encode()
+        yield "hex", text.hex().encode()
+        yield "HEX", text.hex().upper().encode()
+        for front in range(3):
+            # Less what the bytes in front and behind have a part in.
+            for name, encode in (("base64", base64.b64encode), ("base64url", base64.urlsafe_b64encode)):
+                encoded = encode(b"\0" * front + text).rstrip(b"=")
+                yield f"{name} {front}", encoded[4 if front else 0:-1]
+
+
+def found(place, *secrets):
+    """Process, secret and form of each secret that a process of the sandbox holds."""
+    hits, pids = set(), inside(place)
+    assert len(pids) >= 2, "the command, and the sandbox's first process"
+    for pid in pids:
+        dump = b"\n".join(memory(pid))
+        assert len(dump) > 1 << 18, (pid, len(dump))
+        hits |= {(pid, secret, name) for secret in secrets for name, text in forms(secret) if text in dump}
+    return hits
