@@ -1,6 +1,8 @@
+import shutil
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -187,6 +189,17 @@ def small_disk(tmp_path):
         pytest.skip("mounting a tmpfs needs root")
     yield SmallDisk(place)
     subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture(scope="session")
+def packages():
+    """The tests' own Python packages, where each user may read them: for programs in a sandbox."""
+    folder = Path(tempfile.mkdtemp(prefix="sluice-packages-", dir="/var/tmp"))
+    shutil.copytree(Path(pytest.__file__).parents[1], folder / "packages", symlinks=True,
+                    ignore=shutil.ignore_patterns("pip", "setuptools", "pygments", "_pytest"))
+    folder.chmod(0o755)
+    yield folder / "packages"
+    shutil.rmtree(folder)
 
 
 def started_by(*who):

@@ -54,3 +54,17 @@ def found(place, *secrets):
         assert len(dump) > 1 << 18, (pid, len(dump))
         hits |= {(pid, secret, name) for secret in secrets for name, text in forms(secret) if text in dump}
     return hits
+
+
+def files(place, *secrets):
+    """The same for the files that the sandbox's processes can write, wherever they are mounted."""
+    hits = set()
+    for pid in inside(place):
+        root = f"/proc/{pid}/root"
+        for top in ("/home/agent", "/tmp", "/var/tmp", "/run", "/dev/shm", str(place.workspace)):
+            for folder, _, names in os.walk(root + top):
+                for path in (os.path.join(folder, name) for name in names):
+                    if os.path.isfile(path) and not os.path.islink(path):
+                        data = open(path, "rb").read()
+                        hits |= {(path, secret, name) for secret in secrets for name, text in forms(secret) if text in data}
+    return hits

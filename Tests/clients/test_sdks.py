@@ -1,10 +1,8 @@
 """The Python SDKs of OpenAI and Anthropic in `sluice run`, with placeholder keys: they work, and no process inside holds a key."""
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -101,17 +99,6 @@ class Site:
         fields = {name.decode(): value.decode() for name, value in fields.items()}
         status, kind, pieces = self.answer(fields[":method"], fields[":path"], fields, body)
         served.stream(stream, [(":status", str(status)), ("content-type", kind)], pieces)
-
-
-@pytest.fixture(scope="module")
-def packages():
-    """What the agent imports, where each user may read it."""
-    folder = Path(tempfile.mkdtemp(prefix="sluice-packages-", dir="/var/tmp"))
-    shutil.copytree(Path(pytest.__file__).parents[1], folder / "packages", symlinks=True,
-                    ignore=shutil.ignore_patterns("botocore", "boto3", "pip", "setuptools", "pygments", "_pytest"))
-    folder.chmod(0o755)
-    yield folder / "packages"
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["root", "user"])
