@@ -90,6 +90,33 @@ def certificates(tmp_path_factory):
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
+@pytest.fixture(scope="session")
+def bad_certificates(tmp_path_factory, certificates):
+    """Server contexts that no client should take for allowed.test, by what is wrong with them."""
+    folder = tmp_path_factory.mktemp("bad")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+    def context(name, certificate, key):
+        found[name] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        found[name].load_cert_chain(certificate, key)
+
+    found = {}
+    (folder / "key").touch()
+    key, ca_key = folder / "key", certificates.ca.with_name("ca.key")
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", folder / "self", "-subj", "/CN=allowed.test",
+            "-days", "2", "-addext", "subjectAltName=DNS:allowed.test")
+    context("self-signed certificate", folder / "self", key)
+    for name, days, alternative in (("certificate has expired", "-1", "allowed.test"), ("hostname mismatch", "2", "other.test")):
+        openssl("req", "-new", "-key", key, "-out", folder / "request", "-subj", "/CN=allowed.test")
+        (folder / "extensions").write_text(f"subjectAltName=DNS:{alternative}\n")
+        openssl("x509", "-req", "-in", folder / "request", "-CA", certificates.ca, "-CAkey", ca_key, "-CAcreateserial",
+                "-out", folder / "cert", "-days", days, "-extfile", folder / "extensions")
+        context(name, folder / "cert", key)
+    return found
+
+
 @pytest.fixture
 def web():
     """Starts an HTTP(S) server out of a handler class; it counts connections."""
