@@ -76,25 +76,28 @@ struct TokenEndpoint {
     }
     var body = try body(Array(answer[length...]), head)
     defer { Secret.wipe(&body) }
-    let value = SecretJSON(parsing: body)
+    let value = try? JSONOutline(of: body)  // What stands there is told to nobody.
     guard head.status == 200 else {
-      let code = value?["error"]?.text.map { String(decoding: $0, as: UTF8.self) } ?? ""
+      let code = value?["error"]?.text(in: body).map { String(decoding: $0, as: UTF8.self) } ?? ""
       let known = Self.errorCodes.contains(code) ? " (\(code))" : ""
       throw CredentialProblem("\(grant.endpoint) answered \(head.status)\(known)")
     }
-    guard let value, var token = value["access_token"]?.text else {
+    guard let value, var token = value["access_token"]?.text(in: body) else {
       throw CredentialProblem("\(grant.endpoint) answered without an `access_token`")
     }
     var lifetimeMs = Self.unstatedLifetimeMs
     if let stated = value["expires_in"] {
       // Some send the number as a text.
-      let seconds = stated.wholeNumber ?? stated.text.flatMap { UInt64(String(decoding: $0, as: UTF8.self)) }
+      let seconds =
+        stated.wholeNumber(in: body) ?? stated.text(in: body).flatMap { UInt64(String(decoding: $0, as: UTF8.self)) }
       guard let seconds else { throw CredentialProblem("\(grant.endpoint) answered an `expires_in` that is no number") }
       lifetimeMs = min(seconds, 10 * 365 * 86_400) * 1000
     }
     var fetched = FetchedCredential(
       value: CredentialValue(secret: try CredentialText.secret(&token, placement)), lifetimeMs: lifetimeMs)
-    if var refresh = value["refresh_token"]?.text, !refresh.isEmpty { fetched.refreshToken = Secret(taking: &refresh) }
+    if var refresh = value["refresh_token"]?.text(in: body), !refresh.isEmpty {
+      fetched.refreshToken = Secret(taking: &refresh)
+    }
     return fetched
   }
 
