@@ -30,6 +30,23 @@ def memory(pid):
                 pass
 
 
+def places(pid, text):
+    """For each time that the text stands in a process's memory, the kernel's flags of the pages (proc_pid_smaps(5))."""
+    flags, region = [], None
+    with open(f"/proc/{pid}/smaps") as maps, open(f"/proc/{pid}/mem", "rb") as mem:
+        for line in maps:
+            if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) r", line):
+                region = [int(one, 16) for one in found.groups()]
+            elif region and line.startswith("VmFlags:"):
+                try:
+                    mem.seek(region[0])
+                    flags += [line.split()[1:]] * mem.read(region[1] - region[0]).count(text)
+                except (OSError, OverflowError):
+                    pass
+                region = None
+    return flags
+
+
 def forms(secret):
     """The secret, the part of it behind its prefix, and both as programs write bytes down."""
     for text in (secret.encode(), secret.encode()[8:]):

@@ -1,6 +1,7 @@
 """Credentials: the gate puts a key in where its host is proved, takes echoes of it out, and lets it go nowhere else."""
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -11,10 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, quote, urlsplit
 
+import botocore.exceptions
 import httpx
 import pytest
 from hyperframe.frame import HeadersFrame
 
+import dumps
 from gate import DEADLINE, get, local, rules, until
 from http2 import Raw, Server
 from inspection import Inspecting, everything, request
@@ -492,7 +495,7 @@ def aws(inspecting, web, certificates, tmp_path):
             endpoint_url=f"https://allowed.test:{server.port}", verify=str(inspecting.ca),
             config=Config(proxies={"https": gate.url}, retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}))
 
-    server.client, server.gate = client, gate
+    server.client, server.gate, server.secret = client, gate, secret
     return server
 
 
@@ -504,6 +507,26 @@ def test_boto3_works_with_a_key_that_it_does_not_have(aws):
     assert [good for *_, good in aws.asked] == [True] * 3
     assert all("PLACEHOLDER" not in str(fields) for _, fields, *_ in aws.asked)
     assert aws.gate.logged(event="credential")["place"] == "sigv4"
+
+
+def test_a_key_that_signs_stands_in_memory_that_is_never_dumped_and_is_gone_once_it_was_rotated(aws):
+    """Such a key is sent nowhere, so no copy of it has to be made: not where it was read, nor where it was searched for."""
+    s3, pid, rotated = aws.client("s3"), aws.gate.process.pid, "rotated/secret+access/key987654321"
+    s3.get_object(Bucket="bucket", Key="k")
+    places = dumps.places(pid, KEYS[1].encode())
+    assert places and all("dd" in flags for flags in places), places
+    new = aws.secret.with_name("new")
+    new.write_text(aws.secret.read_text().replace(KEYS[1], rotated))
+    os.replace(new, aws.secret)
+
+    def is_signed_by_the_new_one():
+        with contextlib.suppress(botocore.exceptions.ClientError):
+            s3.get_object(Bucket="bucket", Key="k")
+        return not aws.asked[-1][3]
+
+    until("the new key signs", is_signed_by_the_new_one)
+    until("the old key is gone", lambda: not dumps.places(pid, KEYS[1].encode()))
+    assert dumps.places(pid, rotated.encode())
 
 
 def test_a_body_that_is_signed_reaches_the_upstream_as_it_was(aws, inspecting):

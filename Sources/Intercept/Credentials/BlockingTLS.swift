@@ -64,6 +64,8 @@ import Wire
     }
     guard result == SSL_ERROR_NONE else { throw CredentialProblem("\(name): \(failure())") }
     var answer: [UInt8] = []
+    // What outgrows its memory leaves a copy behind.
+    answer.reserveCapacity(bytesMax + 16 * 1024)
     var chunk = [UInt8](repeating: 0, count: 16 * 1024)
     defer { Secret.wipe(&chunk) }
     while answer.count <= bytesMax {
