@@ -4,8 +4,12 @@ import os
 import re
 from urllib.parse import quote
 
+from gate import MORE
+
 # Nothing of these is the program's, and they cannot be read so.
 KERNELS = ("[vvar]", "[vvar_vclock]", "[vsyscall]")
+# Beyond it is the shadow that a sanitizer keeps of all memory.
+SIZE_MAX = 1 << 32
 
 
 def inside(place):
@@ -23,9 +27,13 @@ def memory(pid):
             start, end, access = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+)", line).groups()
             if not access.startswith("r") or line.rstrip().endswith(KERNELS):
                 continue
+            size = int(end, 16) - int(start, 16)
+            if size > SIZE_MAX:
+                assert MORE, f"process {pid} has {size} bytes in one piece, which cannot be searched"
+                continue
             mem.seek(int(start, 16))
             try:
-                yield mem.read(int(end, 16) - int(start, 16))
+                yield mem.read(size)
             except OSError:
                 pass
 
@@ -48,18 +56,17 @@ def places(pid, text):
 
 
 def forms(secret):
-    """The secret, the part of it behind its prefix, and both as programs write bytes down."""
-    for text in (secret.encode(), secret.encode()[8:]):
-        yield "plain", text
-        yield "UTF-16", text.decode().encode("utf-16-le")
-        yield "percent", quote(text, safe="").encode()
-        yield "hex", text.hex().encode()
-        yield "HEX", text.hex().upper().encode()
-        for front in range(3):
-            # Less what the bytes in front and behind have a part in.
-            for name, encode in (("base64", base64.b64encode), ("base64url", base64.urlsafe_b64encode)):
-                encoded = encode(b"\0" * front + text).rstrip(b"=")
-                yield f"{name} {front}", encoded[4 if front else 0:-1]
+    """The secret as programs write bytes down, less the prefix that keys of a kind share: so a part of it is found too."""
+    text = secret.encode()[8:]
+    yield "plain", text
+    yield "UTF-16", text.decode().encode("utf-16-le")
+    yield "percent", quote(text, safe="").encode()
+    yield "hex", text.hex().encode()
+    yield "HEX", text.hex().upper().encode()
+    for front in range(3):
+        # Less what the bytes in front and behind have a part in.
+        for name, encode in (("base64", base64.b64encode), ("base64url", base64.urlsafe_b64encode)):
+            yield f"{name} {front}", encode(b"\0" * front + text).rstrip(b"=")[4 if front else 0:-1]
 
 
 def found(place, *secrets):
@@ -79,7 +86,9 @@ def files(place, *secrets):
     for pid in inside(place):
         root = f"/proc/{pid}/root"
         for top in ("/home/agent", "/tmp", "/var/tmp", "/run", "/dev/shm", str(place.workspace)):
-            for folder, _, names in os.walk(root + top):
+            for folder, folders, names in os.walk(root + top):
+                # What is shown read-only was there before.
+                folders[:] = [name for name in folders if not os.statvfs(os.path.join(folder, name)).f_flag & os.ST_RDONLY]
                 for path in (os.path.join(folder, name) for name in names):
                     if os.path.isfile(path) and not os.path.islink(path):
                         data = open(path, "rb").read()

@@ -509,6 +509,7 @@ def test_boto3_works_with_a_key_that_it_does_not_have(aws):
     assert aws.gate.logged(event="credential")["place"] == "sigv4"
 
 
+@pytest.mark.figures
 def test_a_key_that_signs_stands_in_memory_that_is_never_dumped_and_is_gone_once_it_was_rotated(aws):
     """Such a key is sent nowhere, so no copy of it has to be made: not where it was read, nor where it was searched for."""
     s3, pid, rotated = aws.client("s3"), aws.gate.process.pid, "rotated/secret+access/key987654321"
