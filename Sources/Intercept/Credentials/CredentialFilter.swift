@@ -86,7 +86,7 @@ package final class CredentialFilter: RequestFilter {
       switch CredentialPlacement(credential: credential, value: value).put(into: &head) {
       case .placed: askForPlainAnswer(&head)
       case .absent:
-        guard placeholders.find(in: head.texts, except: nil) != nil else { return .pass }
+        guard placeholders.find(in: head.texts) != nil else { return .pass }
         // The upstream would refuse it, and nobody would know why.
         return .refuse(
           .secretRefused,
