@@ -112,7 +112,7 @@ struct Pair: ~Copyable {
     turns.stopsWhen = { new.deadlines > 0 }
     loop.run(turns)
     #expect(old.events.isEmpty && new.events.isEmpty)
-    #expect(!loop.isCurrent(slot) && loop.isCurrent(next))
+    #expect(loop.source(at: slot) == nil && loop.source(at: next) != nil)
   }
 
   @Test func mailAndAgainWakeTheLoop() throws {
