@@ -181,6 +181,10 @@ def table(names, samples):
         for key, title in keys.items():
             middles = {name: statistics.median(one[key] for one in by_name[name]) for name in names}
             base = middles.get("nginx", 0)
+            if key == "cpu_us":
+                for name in names:
+                    s=sorted(one[key] for one in by_name[name]); r=sorted(a[key]/b[key] for a,b in zip(by_name[name], by_name["nginx"]))
+                    print(hello, name, "min %.2f q1 %.2f med %.2f" % (s[0], s[len(s)//4], statistics.median(s)), "paired med %.3f q1 %.3f" % (statistics.median(r), r[len(r)//4]))
             rows.append([f"sni, {hello} bytes: {title}"] +
                         [f"{middles[name]:,.1f}" + (f" {middles[name] / base:6.2f}x" if base else "") for name in names])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

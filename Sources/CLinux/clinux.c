@@ -135,6 +135,8 @@ static void set(int fd, int level, int option, int value) { setsockopt(fd, level
 // None of these can fail on a TCP socket in a way that matters. Sockets that a listener accepts inherit TCP_NODELAY.
 static void set_no_delay(int fd) { set(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
 
+void clinux_send_at_once(int fd) { set_no_delay(fd); }
+
 void clinux_keep_alive(int fd, int idle_seconds) {
   set(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_seconds);
   set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -212,7 +214,6 @@ int clinux_connect(const struct clinux_address *address, const char **stage) {
   *stage = "socket";
   int fd = socket(any.plain.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
-  set_no_delay(fd);
   *stage = "connect";
   // EINTR leaves the attempt under way, as EINPROGRESS does (connect(2)).
   if (syscall(SYS_connect, fd, &any.plain, size) == 0 || errno == EINPROGRESS || errno == EINTR) return fd;

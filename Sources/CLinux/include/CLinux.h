@@ -41,8 +41,10 @@ int clinux_listen(const struct clinux_address *address, int reuse_port, int tran
 int clinux_bind_datagrams(const struct clinux_address *address, int reuse_port, const char **stage);
 int clinux_accept(int fd, struct clinux_address *peer);
 void clinux_close(int fd);
+// Without TCP_NODELAY.
 int clinux_connect(const struct clinux_address *address, const char **stage);
 int clinux_local_address(int fd, struct clinux_address *address);
+void clinux_send_at_once(int fd);
 int clinux_peer_address(int fd, struct clinux_address *address);
 int clinux_original_destination(int fd, uint32_t family, struct clinux_address *address);
 int clinux_pending_error(int fd);
