@@ -85,7 +85,13 @@ package final class CredentialFilter: RequestFilter {
     } else {
       switch CredentialPlacement(credential: credential, value: value).put(into: &head) {
       case .placed: askForPlainAnswer(&head)
-      case .absent: return .pass
+      case .absent:
+        guard placeholders.find(in: head.texts) != nil else { return .pass }
+        // The upstream would refuse it, and nobody would know why.
+        return .refuse(
+          .secretRefused,
+          detail: "The request carries the placeholder of credential \(credential.name), but not where its value goes"
+            + " (\(credential.placement.place)); have the policy name the place that the client uses")
       case .foreign:
         return .refuse(
           .secretRefused,

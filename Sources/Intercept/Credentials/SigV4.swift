@@ -149,7 +149,10 @@ struct SigV4 {
   // MARK: - Hashes
 
   private func signingKey(_ secret: Secret, _ date: [UInt8]) -> [UInt8] {
-    var first = Array("AWS4".utf8) + secret.copy
+    var first: [UInt8] = []
+    first.reserveCapacity(4 + secret.count)
+    first += "AWS4".utf8
+    secret.withBytes { first.append($0) }
     defer { Secret.wipe(&first) }
     var key = Self.hmac(first, Array(date.prefix(8)))
     for part in [region, service, "aws4_request"] { key = Self.hmac(key, Array(part.utf8)) }
