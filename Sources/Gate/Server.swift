@@ -299,10 +299,11 @@ package final class Server {
     readHosts()
     shared.credentials.take(policy, hosts: hosts, gate: gateAddresses())
     recordPolicy()
-    Messages.say("policy \(policy.hash) is in force")
-    for line in change.lines.prefix(Self.changesShownMax) { Messages.say("  \(line)") }
     var result = Reloaded(policy: new, change: change, messages: messages)
+    // Who waits for these words may rely on them: they are said when each loop has the policy.
     survey { answers in
+      Messages.say("policy \(new.hash) is in force")
+      for line in change.lines.prefix(Self.changesShownMax) { Messages.say("  \(line)") }
       for case .replaced(let cut) in answers.bodies { result.cut += cut }
       if result.cut > 0 { Messages.say("tunnels that policy \(new.hash) refuses: \(result.cut) were cut") }
       finish(result)
