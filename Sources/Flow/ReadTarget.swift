@@ -77,6 +77,7 @@ extension Flow {
     // The policy may have been replaced since the last request.
     identifySource(conditions)
     startedMs = conditions.nowMs
+    startedNs = conditions.nowNs
     deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.headMs
   }
 

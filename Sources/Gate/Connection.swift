@@ -38,6 +38,9 @@ struct Connection: ~Copyable {
   /// When the tunnel is old enough to be worth TCP keep-alive: most end before, and never pay for its timers.
   var keepAliveAtMs = UInt64.max
   var nameToken: UInt64 = 0
+  /// When the step that `stage` says began.
+  var stepNs: UInt64 = 0
+  var stage = Stage.reading
   var lingeredBytes = 0
 
   enum Phase: UInt8 {
