@@ -3,6 +3,7 @@
 import ArgumentParser
 import Gate
 import Kernel
+import LogView
 import Wire
 
 struct MetricsCommand: ParsableCommand {
@@ -19,7 +20,11 @@ struct MetricsCommand: ParsableCommand {
   func run() throws {
     let answer = try options.demand(.command("metrics"))
     guard !options.json else { return }
-    do throws(SystemError) { try StandardPipes.write(Array((answer["metrics"]?.asText ?? "").utf8)) } catch {
+    let text = Array((answer["metrics"]?.asText ?? "").utf8)
+    // A file's name may hold anything, and stands in a label.
+    let lines = text.split(separator: UInt8(ascii: "\n")).map { TerminalText.safe($0) + "\n" }
+    let shown = StandardOutput.isTerminal ? Array(lines.joined().utf8) : text
+    do throws(SystemError) { try StandardPipes.write(shown) } catch {
       Messages.say("\(error)")
       throw ExitCode(2)
     }

@@ -61,7 +61,7 @@ struct Status: ParsableCommand {
     for event in events {
       for member in status[event]?.members ?? [] {
         let count = member.value.asNumber ?? 0
-        if member.name == "all" { all += count } else { reasons.append("\(member.name) \(count)") }
+        if member.name == "all" { all += count } else { reasons.append("\(Text.plain(member.name)) \(count)") }
       }
     }
     return reasons.isEmpty ? "\(all)" : "\(all): \(reasons.joined(separator: ", "))"
