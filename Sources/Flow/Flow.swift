@@ -69,7 +69,6 @@ package struct Flow: ~Copyable {
   /// The address that is connected to.
   package internal(set) var address: IPAddress?
   /// When this request (or tunnel) began, and when the flow wants to be asked again.
-  package internal(set) var startedMs: UInt64
   package internal(set) var startedNs: UInt64
   package internal(set) var deadlineMs: UInt64
   /// Counts the requests of one connection.
@@ -104,7 +103,6 @@ package struct Flow: ~Copyable {
     self.opening = opening
     client = conditions.policy.fallback
     needsCredentials = false
-    startedMs = conditions.nowMs
     startedNs = conditions.nowNs
     deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.headMs
     bench = Bench()

@@ -55,7 +55,8 @@ extension Connection {
 
   mutating func facts() -> AuditFacts {
     AuditFacts(
-      id: id, bytesUp: up.moved, bytesDown: down.moved, durationMs: worker.conditions.nowMs &- flow.startedMs)
+      id: id, bytesUp: up.moved, bytesDown: down.moved,
+      durationMs: (worker.conditions.nowNs &- flow.startedNs) / 1_000_000)
   }
 
   mutating func authenticate() -> Action? {

@@ -10,15 +10,15 @@ extension Connection {
   }
 
   mutating func resolutionBegins() {
-    if stage == .reading { stepEnded(.read, sinceNs: flow.startedNs) }
+    if stage == .reading { ended(.read) }
     begins(.resolving)
   }
 
   /// The first attempt, or a further one.
   mutating func attemptBegins() {
     switch stage {
-    case .reading: stepEnded(.read, sinceNs: flow.startedNs)
-    case .resolving: stepEnded(.resolve, sinceNs: stepNs)
+    case .reading: ended(.read)
+    case .resolving: ended(.resolve, sinceMicroseconds: stepMicroseconds)
     // Another upstream is dialled in place of one that was gone: the first step counts.
     case .standing, .open: break
     case .connecting: return
@@ -27,7 +27,7 @@ extension Connection {
   }
 
   mutating func connectionStands() {
-    if stage == .connecting { stepEnded(.connect, sinceNs: stepNs) }
+    if stage == .connecting { ended(.connect, sinceMicroseconds: stepMicroseconds) }
     begins(.standing)
   }
 
@@ -35,8 +35,8 @@ extension Connection {
   mutating func requestOpens() {
     if stage == .open { return }
     // The upstream of the last request serves this one too.
-    if stage == .reading { stepEnded(.read, sinceNs: flow.startedNs) }
-    stepEnded(.open, sinceNs: flow.startedNs)
+    if stage == .reading { ended(.read) }
+    ended(.open)
     stage = .open
   }
 
@@ -50,13 +50,16 @@ extension Connection {
     worker.audit.count { $0.countTunnel(kind) }
   }
 
+  private var ageNs: UInt64 { worker.conditions.nowNs &- flow.startedNs }
+
   private mutating func begins(_ next: Stage) {
     stage = next
-    stepNs = worker.conditions.nowNs
+    stepMicroseconds = UInt32(clamping: ageNs / 1_000)
   }
 
-  private func stepEnded(_ step: StepTimes.Step, sinceNs: UInt64) {
-    let ns = worker.conditions.nowNs &- sinceNs
-    worker.audit.count { $0.steps.note(step, ns: ns) }
+  private func ended(_ step: StepTimes.Step, sinceMicroseconds start: UInt32 = 0) {
+    let ns = ageNs
+    let spentNs = ns - min(ns, UInt64(start) * 1_000)
+    worker.audit.count { $0.steps.note(step, ns: spentNs) }
   }
 }

@@ -33,14 +33,14 @@ struct Connection: ~Copyable {
   var filters: TunnelFilters?
   var phase = Phase.open
   var isTunnel = false
+  var stage = Stage.reading
+  /// When the step that it says began, counted from the request's beginning: small, as the object is one size of malloc's.
+  var stepMicroseconds: UInt32 = 0
   var armedMs = UInt64.max
   var pacedUntilMs = UInt64.max
   /// When the tunnel is old enough to be worth TCP keep-alive: most end before, and never pay for its timers.
   var keepAliveAtMs = UInt64.max
   var nameToken: UInt64 = 0
-  /// When the step that `stage` says began.
-  var stepNs: UInt64 = 0
-  var stage = Stage.reading
   var lingeredBytes = 0
 
   enum Phase: UInt8 {
