@@ -50,15 +50,14 @@ extension Connection {
     worker.audit.count { $0.countTunnel(kind) }
   }
 
-  private var ageNs: UInt64 { worker.conditions.nowNs &- flow.startedNs }
-
   private mutating func begins(_ next: Stage) {
     stage = next
-    stepMicroseconds = UInt32(clamping: ageNs / 1_000)
+    stepMicroseconds = UInt32(clamping: (worker.conditions.nowNs &- flow.startedNs) / 1_000)
   }
 
-  private func ended(_ step: StepTimes.Step, sinceMicroseconds start: UInt32 = 0) {
-    let ns = ageNs
+  /// Mutating, as `facts` is: a connection that is only looked at is copied for the call.
+  private mutating func ended(_ step: StepTimes.Step, sinceMicroseconds start: UInt32 = 0) {
+    let ns = worker.conditions.nowNs &- flow.startedNs
     let spentNs = ns - min(ns, UInt64(start) * 1_000)
     worker.audit.count { $0.steps.note(step, ns: spentNs) }
   }

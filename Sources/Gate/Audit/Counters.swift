@@ -36,7 +36,7 @@ package enum TunnelKind: Int, CaseIterable, Sendable {
 
 package struct Counters: Sendable, Equatable {
   private static let columns = Reason.allCases.count + 1
-  private static let vias = CountedVia.allCases.count
+  private static let vias = 6
 
   /// By event, and within it by reason; the last column is for lines without one.
   private var lines = [UInt64](repeating: 0, count: LogEvent.allCases.count * Counters.columns)

@@ -14,9 +14,11 @@ package struct StepTimes: Sendable, Equatable {
   }
 
   /// 64 microseconds, and each bound twice the one before: the last is 67 seconds.
-  package static let boundsMicroseconds = (0..<21).map { UInt64(64) << UInt64($0) }
+  package static let boundsMicroseconds = (0..<boundCount).map { UInt64(64) << UInt64($0) }
+  /// A number that stands in the code: one that is computed at its first use costs a call at each.
+  private static let boundCount = 21
   /// The last one of each step is for what took longer than any bound.
-  private static let columns = boundsMicroseconds.count + 1
+  private static var columns: Int { boundCount + 1 }
 
   private var counts = [UInt64](repeating: 0, count: Step.allCases.count * StepTimes.columns)
   private var sumsNs = [UInt64](repeating: 0, count: Step.allCases.count)
