@@ -13,6 +13,7 @@ extension Connection {
       return flow.handle(.gateFailed, worker.conditions)
     }
     tunnelOpens()
+    Socket.sendAtOnce(upstream.fd)
     inspected = InspectedTunnel(
       contexts, worker.interceptTools, target: target, client: flow.client.name, clientFD: client.fd,
       upstreamFD: upstream.fd, early: early, rule: rule, nowMs: worker.conditions.nowMs)
