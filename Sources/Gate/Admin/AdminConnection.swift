@@ -72,6 +72,13 @@ final class AdminConnection: Source {
     refuse(text)
   }
 
+  /// An answer that is no line of JSON, and nothing more.
+  func endHTTP(_ bytes: [UInt8]) {
+    isClosing = true
+    if !isClosed { output += bytes }
+    finish()
+  }
+
   func close() {
     guard !isClosed else { return }
     isClosed = true
