@@ -72,6 +72,12 @@ final class AdminConnection: Source {
     refuse(text)
   }
 
+  /// No turn of the loop follows: what was answered goes now, as far as the other end takes it.
+  func closeAtEnd() {
+    if !isClosed { _ = flush() }
+    close()
+  }
+
   func close() {
     guard !isClosed else { return }
     isClosed = true

@@ -31,7 +31,7 @@ final class AdminDesk: Source {
   var sandboxNames: [String] { sandboxes.names }
 
   func close() {
-    for connection in Array(connections.values) { connection.close() }
+    for connection in Array(connections.values) { connection.closeAtEnd() }
     loop.release(slot)
     listener.remove()
   }
