@@ -79,6 +79,14 @@ package protocol LoopDelegate: AnyObject {
     clinux_epoll_add_edges(epoll.raw, fd, key(slot, tag)) == 0
   }
 
+  /// Of reading alone, edges or levels: a listener that other loops watch too.
+  package func watchShared(_ fd: CInt, _ slot: Slot, tag: UInt8, edges: Bool) -> Bool {
+    clinux_epoll_add_shared(epoll.raw, fd, key(slot, tag), edges ? 1 : 0) == 0
+  }
+
+  /// Before it is closed: a socket that another process or loop holds open too would go on with its events.
+  package func unwatch(_ fd: CInt) { _ = clinux_epoll_remove(epoll.raw, fd) }
+
   /// Levels, as libraries with descriptors of their own want it. Nothing wanted: no longer watched.
   package func watchLevels(_ fd: CInt, _ slot: Slot, tag: UInt8, readable: Bool, writable: Bool, isNew: Bool) -> Bool {
     if !readable && !writable { return clinux_epoll_remove(epoll.raw, fd) == 0 }
