@@ -16,7 +16,7 @@ struct CACommand: ParsableCommand {
     @Option(
       help: ArgumentHelp(
         "The folder of the CA, as `tls: {ca: …}` of the policy names it. Default: ~/.config/sluice/ca.",
-        valueName: "dir"))
+        valueName: "dir"), completion: .directory)
     var folder: String?
 
     func open() throws -> AuthorityFolder {

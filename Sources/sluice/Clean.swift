@@ -45,13 +45,14 @@ struct Clean: ParsableCommand {
   var secrets = SecretMode.block
 
   @Option(
-    help: ArgumentHelp("More patterns, in the form that docs/content.md describes. May repeat.", valueName: "file"))
+    help: ArgumentHelp("More patterns, in the form that docs/content.md describes. May repeat.", valueName: "file"),
+    completion: .file())
   var patterns: [String] = []
 
   @Option(
     help: ArgumentHelp(
       "A file that holds a secret to look for, in plain, base64, hex and percent encoding. May repeat.",
-      valueName: "file"))
+      valueName: "file"), completion: .file())
   var secretFile: [String] = []
 
   @Option(help: ArgumentHelp("Flag a text whose patterns weigh this much together.", valueName: "weight"))

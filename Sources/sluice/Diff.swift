@@ -15,8 +15,8 @@ struct DiffCommand: ParsableCommand {
       Exit status: 0 the same, 1 different, 2 an error.
       """)
 
-  @Argument(help: "The policy file as it was.") var old: String
-  @Argument(help: "The policy file as it will be.") var new: String
+  @Argument(help: "The policy file as it was.", completion: .policy) var old: String
+  @Argument(help: "The policy file as it will be.", completion: .policy) var new: String
   @Flag(help: "One JSON object a line.") var json = false
 
   func run() throws {

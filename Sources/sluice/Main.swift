@@ -12,6 +12,6 @@ struct Sluice: ParsableCommand {
     subcommands: [
       Serve.self, Run.self, Check.self, RedirectCommand.self, CACommand.self, Doctor.self, Clean.self, DiffCommand.self,
       TestCommand.self, LogCommand.self, Learn.self, Top.self, Status.self, Tunnels.self, Close.self, Reload.self,
-      Drain.self,
+      Drain.self, Completions.self,
     ])
 }

@@ -58,7 +58,7 @@ struct RedirectCommand: ParsableCommand {
     help: ArgumentHelp(
       "The user the gate runs as, by number or name. Never caught, and refused as --uid.",
       discussion: "Needed for --namespace and --cgroup when the gate itself runs in there. Default: for --uid, you.",
-      valueName: "uid"))
+      valueName: "uid"), completion: .users)
   var gateUID: String?
 
   @Option(
@@ -123,13 +123,21 @@ struct RedirectCommand: ParsableCommand {
 }
 
 struct WhoseTraffic: ParsableArguments {
-  @Option(help: ArgumentHelp("What comes in by a bridge or veth of this machine.", valueName: "name"))
+  @Option(
+    help: ArgumentHelp("What comes in by a bridge or veth of this machine.", valueName: "name"),
+    completion: .shellCommand("ls /sys/class/net"))
   var interface: String?
-  @Option(help: ArgumentHelp("What is sent inside a network namespace, by its name or path.", valueName: "name|path"))
+  @Option(
+    help: ArgumentHelp("What is sent inside a network namespace, by its name or path.", valueName: "name|path"),
+    completion: .shellCommand("ls /run/netns 2>/dev/null"))
   var namespace: String?
-  @Option(help: ArgumentHelp("What processes of a user send, by number or name.", valueName: "uid"))
+  @Option(
+    help: ArgumentHelp("What processes of a user send, by number or name.", valueName: "uid"),
+    completion: .users)
   var uid: String?
-  @Option(help: ArgumentHelp("What processes of a cgroup v2, and of those under it, send.", valueName: "path"))
+  @Option(
+    help: ArgumentHelp("What processes of a cgroup v2, and of those under it, send.", valueName: "path"),
+    completion: .directory)
   var cgroup: String?
 
   func selector() throws(RedirectProblem) -> Selector {

@@ -23,8 +23,8 @@ struct TestCommand: ParsableCommand {
       Exit status: 0 all hold, 1 one fails, 2 an error.
       """)
 
-  @Argument(help: "The policy file.") var policy: String
-  @Argument(help: "The file of cases (YAML).") var cases: String
+  @Argument(help: "The policy file.", completion: .policy) var policy: String
+  @Argument(help: "The file of cases (YAML).", completion: .policy) var cases: String
   @Flag(help: "One JSON object a line, for each case.") var json = false
 
   private static let bytesMax = 16 << 20

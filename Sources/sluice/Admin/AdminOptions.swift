@@ -7,8 +7,14 @@ import Policy
 import Wire
 
 struct AdminOptions: ParsableArguments {
-  @Option(help: "The gate's admin socket. Default: `listen.admin` of --policy, else $SLUICE_ADMIN.") var socket: String?
-  @Option(help: "The gate's policy file, for its `listen.admin`.") var policy: String?
+  @Option(
+    help: ArgumentHelp(
+      "The gate's admin socket. Default: `listen.admin` of --policy, else $SLUICE_ADMIN.", valueName: "path"),
+    completion: .file())
+  var socket: String?
+  @Option(
+    help: ArgumentHelp("The gate's policy file, for its `listen.admin`.", valueName: "file"), completion: .policy)
+  var policy: String?
   @Flag(help: "The gate's answer as it is: JSON, one object a line.") var json = false
 
   func ask(_ request: JSONValue, each: (JSONValue) -> Void = { _ in }) throws -> JSONValue {

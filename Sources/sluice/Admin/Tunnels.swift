@@ -13,7 +13,7 @@ struct Tunnels: ParsableCommand {
       """)
 
   @OptionGroup var options: AdminOptions
-  @Option(help: "At most so many, up to 10000.") var limit = 1_000
+  @Option(help: ArgumentHelp("At most so many, up to 10000.", valueName: "number")) var limit = 1_000
 
   func validate() throws {
     guard (1...AdminRequest.tunnelsMax).contains(limit) else {
@@ -55,7 +55,10 @@ struct Close: ParsableCommand {
       """)
 
   @OptionGroup var options: AdminOptions
-  @Argument(help: "The tunnel's number.") var id: String
+  @Argument(
+    help: "The tunnel's number.",
+    completion: .shellCommand("sluice tunnels 2>/dev/null | awk 'NR > 1 {print $1}'"))
+  var id: String
 
   func validate() throws {
     if AdminRequest.id(id) == nil { throw ValidationError("ID is a number such as 1f or 1f-2; got \(id).") }

@@ -20,13 +20,18 @@ struct Learn: ParsableCommand {
       """)
 
   @OptionGroup var choice: LogChoice
-  @Option(help: ArgumentHelp("Only what this policy does not let out yet.", valueName: "policy")) var diff: String?
-  @Option(help: "Only what this client did. May repeat.") var client: [String] = []
-  @Option(help: "Only lines since then: 90s, 30m, 1h, 2d, or an RFC 3339 time.") var since: String?
+  @Option(
+    help: ArgumentHelp("Only what this policy does not let out yet.", valueName: "policy"), completion: .policy)
+  var diff: String?
+  @Option(help: ArgumentHelp("Only what this client did. May repeat.", valueName: "name")) var client: [String] = []
+  @Option(help: ArgumentHelp("Only lines since then: 90s, 30m, 1h, 2d, or an RFC 3339 time.", valueName: "time"))
+  var since: String?
   @Flag(help: "One wildcard for three or more names below one parent.") var wildcards = false
   @Flag(name: .customLong("with-warned"), help: "Rules that carry a WARNING are not commented out.")
   var withWarned = false
-  @Option(help: "A rate is so many times the busiest minute. At least 2: two halves of a minute make one.")
+  @Option(
+    help: ArgumentHelp(
+      "A rate is this many times what the busiest minute saw, 2 to 100.", valueName: "times"))
   var headroom = 2
 
   func run() throws {

@@ -16,10 +16,12 @@ struct Top: ParsableCommand {
       """)
 
   @OptionGroup var choice: LogChoice
-  @Option(help: "The policy file, for its limits and its `log.file`.") var policy: String?
+  @Option(
+    help: ArgumentHelp("The policy file, for its limits and its `log.file`.", valueName: "file"), completion: .policy)
+  var policy: String?
   @Flag(help: "Print the table once, also on a terminal.") var once = false
-  @Option(help: "requests, refused, up, down or host.") var sort = TopSort.requests
-  @Option(help: "Only rows whose client or host holds this text.") var filter = ""
+  @Option(help: ArgumentHelp("The column to sort by.", valueName: "column")) var sort = TopSort.requests
+  @Option(help: ArgumentHelp("Only rows whose client or host holds this text.", valueName: "text")) var filter = ""
 
   func run() throws {
     let loaded = try policy.map { path in
