@@ -33,8 +33,8 @@ struct CACommand: ParsableCommand {
       commandName: "init", abstract: "Make the CA; the gate does so itself at its first use.",
       discussion: """
         With --permit, the CA can vouch for these names and those below them alone
-        (name constraints, RFC 5280): who steals its key can be nobody else. Such a
-        CA cannot explain refusals of other names inside TLS.
+        (name constraints, RFC 5280): who steals its key can be nobody else. Such a CA
+        cannot explain refusals of other names inside TLS.
         """)
 
     @OptionGroup var place: Place

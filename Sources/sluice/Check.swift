@@ -11,9 +11,12 @@ struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Validate a policy file, and explain its verdict on targets.",
     discussion: """
-      Prints every problem as file:line:column. With targets, prints one verdict a line: the rule with its line,
-      the bucket, and which addresses may be dialled. No name is looked up and no token is taken.
-      Exit status: 0 the file is right and every target is allowed, 1 a target is refused, 2 an error.
+      Prints every problem as file:line:column. With targets, prints one verdict a
+      line: the rule with its line, the bucket, and which addresses may be dialled.
+      No name is looked up and no token is taken.
+
+      Exit status: 0 the file is right and every target is allowed, 1 a target is
+      refused, 2 an error.
       """)
 
   @Option(

@@ -12,7 +12,8 @@ struct Completions: ParsableCommand {
         sluice completions zsh > ~/.zfunc/_sluice
         sluice completions fish > ~/.config/fish/completions/sluice.fish
 
-      For zsh the folder must be in its fpath before compinit runs: fpath+=~/.zfunc in ~/.zshrc.
+      For zsh the folder must be in its fpath before compinit runs: fpath+=~/.zfunc
+      in ~/.zshrc.
       """)
 
   @Argument(help: "The shell.") var shell: Shell
@@ -32,5 +33,6 @@ struct Completions: ParsableCommand {
 
 extension CompletionKind {
   static var policy: CompletionKind { .file(extensions: ["yaml", "yml"]) }
-  static var users: CompletionKind { .shellCommand("getent passwd | cut -d: -f1") }
+  /// Without a colon, which ends the word in zsh.
+  static var users: CompletionKind { .shellCommand("getent passwd | sed 's/[^a-zA-Z0-9_.-].*//'") }
 }

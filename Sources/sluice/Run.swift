@@ -11,9 +11,9 @@ struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Run a command in a sandbox whose only way out is the gate.",
     discussion: """
-      The command sees the workspace (read-write), a read-only system, an empty
-      home and /tmp of its own, and a network in which every address is the gate.
-      No root, no daemon. Without --policy everything is denied.
+      The command sees the workspace (read-write), a read-only system, an empty home
+      and /tmp of its own, and a network in which every address is the gate. No
+      root, no daemon. Without --policy everything is denied.
 
         sluice run --policy agent.yaml -- bash
 
@@ -47,7 +47,7 @@ struct Run: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "A variable of yours that it may see, or one with a value. May repeat.", valueName: "name[=value]"),
-    completion: .shellCommand("env | sed -n 's/^\\([A-Za-z_][A-Za-z0-9_]*\\)=.*/\\1/p'"))
+    completion: .shellCommand("env | sed 's/=.*//'"))
   var env: [String] = []
   @Option(
     help: ArgumentHelp(

@@ -17,8 +17,8 @@ struct Serve: ParsableCommand {
         export HTTPS_PROXY=http://127.0.0.1:3128 HTTP_PROXY=http://127.0.0.1:3128
 
       Without --policy everything is denied. SIGHUP reloads the policy and reopens
-      the log. SIGTERM drains: no new connections, what stands has
-      `timeouts.drain` to finish; a second one ends that wait.
+      the log. SIGTERM drains: no new connections, what stands has `timeouts.drain`
+      to finish; a second one ends that wait.
 
       Once it listens, the gate gives up what it does not need: capabilities, files
       beyond the folders of its policy and log, and system calls.

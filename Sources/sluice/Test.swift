@@ -18,8 +18,10 @@ struct TestCommand: ParsableCommand {
         - {target: example.com:443, client: builder, expect: not_allowed}
         - {target: db.corp.example:5432, address: 10.20.0.7, expect: allow}
 
-      `expect` is allow, not_allowed, denied_by_rule, expired, or with `address` address_refused. Prints one line for
-      each case that fails. A policy in `mode: report` is judged as enforce would.
+      `expect` is allow, not_allowed, denied_by_rule, expired, or with `address`
+      address_refused. Prints one line for each case that fails. A policy in `mode:
+      report` is judged as enforce would.
+
       Exit status: 0 all hold, 1 one fails, 2 an error.
       """)
 

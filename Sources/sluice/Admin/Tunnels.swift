@@ -8,7 +8,9 @@ struct Tunnels: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "List what a running gate lets out at this moment.",
     discussion: """
-      The oldest first. `opening` is one that still looks for its upstream or whose first bytes are waited for.
+      The oldest first. `opening` is one that still looks for its upstream or whose
+      first bytes are waited for.
+
       Exit status: 0, or 2 when the gate could not be asked.
       """)
 
@@ -50,14 +52,17 @@ struct Close: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Cut one tunnel of a running gate.",
     discussion: """
-      ID is what `sluice tunnels` shows. Both ends see a reset; the log line is `revoked`, with the reason `shutdown`.
-      Exit status: 0 it was cut; 1 there is no such tunnel (any more); 2 the gate could not be asked.
+      ID is what `sluice tunnels` shows. Both ends see a reset; the log line is
+      `revoked`, with the reason `shutdown`.
+
+      Exit status: 0 it was cut; 1 there is no such tunnel (any more); 2 the gate
+      could not be asked.
       """)
 
   @OptionGroup var options: AdminOptions
   @Argument(
     help: "The tunnel's number.",
-    completion: .shellCommand("sluice tunnels 2>/dev/null | awk 'NR > 1 {print $1}'"))
+    completion: .shellCommand("sluice tunnels 2>/dev/null | sed '1d; s/ .*//'"))
   var id: String
 
   func validate() throws {

@@ -10,9 +10,12 @@ struct Learn: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Propose a policy from a log.",
     discussion: """
-      Reads what went out, what was refused, and what `mode: report` let out. Prints a policy with a rule and a rate
-      for each target, and in comments what was seen. Targets that look like others, raw addresses, resolvers over HTTPS,
-      tunnelling services and names that may carry data are commented out, with a WARNING.
+      Reads what went out, what was refused, and what `mode: report` let out. Prints
+      a policy with a rule and a rate for each target, and in comments what was
+      seen. Targets that look like others, raw addresses, resolvers over HTTPS,
+      tunnelling services and names that may carry data are commented out, with a
+      WARNING.
+
       Exit status: 0 a rule is proposed, 1 none is, 2 an error.
 
         sluice learn --log run.jsonl > agent.yaml

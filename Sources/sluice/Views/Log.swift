@@ -13,8 +13,10 @@ struct LogCommand: ParsableCommand {
     commandName: "log",
     abstract: "Show the log: filtered, followed, in columns on a terminal.",
     discussion: """
-      On a terminal, columns; otherwise the JSON lines as they stand. Values of one option are alternatives, and
-      a line must match every option. With --follow it goes on with what is written, also after a rotation.
+      On a terminal, columns; otherwise the JSON lines as they stand. Values of one
+      option are alternatives, and a line must match every option. With --follow it
+      goes on with what is written, also after a rotation.
+
       Exit status: 0 a line matched, 1 none did, 2 an error.
 
         sluice log --since 1h --event denied --event limited

@@ -10,9 +10,11 @@ struct Top: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Watch the log: per client and host, rates, refusals, bytes.",
     discussion: """
-      Keys: q quits, s sorts by another column, / filters by client or host, p pauses, j and k scroll. Reads nothing but the
-      log file, also while it is rotated. Levels of buckets are estimates between the lines that tell them; with --policy
-      limits are known from the start. Not on a terminal, or with --once, it prints the table once and ends.
+      Keys: q quits, s sorts by another column, / filters by client or host, p
+      pauses, j and k scroll. Reads nothing but the log file, also while it is
+      rotated. Levels of buckets are estimates between the lines that tell them;
+      with --policy limits are known from the start. Not on a terminal, or with
+      --once, it prints the table once and ends.
       """)
 
   @OptionGroup var choice: LogChoice
