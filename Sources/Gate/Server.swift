@@ -352,6 +352,9 @@ package final class Server {
   private func prepare(_ new: Policy, _ say: (String) -> Void) -> PolicyInForce? {
     do throws(ServerError) { return try InspectionSetup.prepare(new, options, keeping: inForce.intercept) } catch {
       say("\(error)")
+      if inForce.intercept == nil {
+        say("a gate that has confined itself cannot get what its first inspected rule needs: restart it")
+      }
       return nil
     }
   }
