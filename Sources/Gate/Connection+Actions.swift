@@ -168,7 +168,7 @@ extension Connection {
     case .nothing: return
     case .failed(let code): tell(.attemptFailed(code: code))
     case .connected(let dialled, let peer):
-      upstream = Side(fd: upstreamSocket.fd)
+      upstream = Side(fd: upstreamSocket.fd, haste: .atFirstSend)
       // A server that speaks first may have done so: no further edge tells of what this one told.
       upstream.note(readiness)
       keepAliveAtMs = worker.conditions.nowMs + Self.keepAliveMs

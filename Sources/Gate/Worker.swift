@@ -77,8 +77,6 @@ final class Worker: LoopDelegate {
   private var listeners: [Listener] = []
   /// nil where no DNS is served.
   private var desk: NameDesk?
-  /// By slot index: it keeps the sessions alive, and is how a reload reaches them.
-  private var sessions: ContiguousArray<Session?> = []
   private var sessionCount = 0
   private(set) var isStopping = false
 
@@ -156,10 +154,6 @@ final class Worker: LoopDelegate {
       shared.closed()
       return
     }
-    if slot.index >= sessions.count {
-      sessions.append(contentsOf: repeatElement(nil, count: slot.index + 1 - sessions.count))
-    }
-    sessions[slot.index] = session
     sessionCount += 1
     if door == .transparent { session.tellFromOutside(.accepted) }
     loop.again(slot)
@@ -189,7 +183,6 @@ final class Worker: LoopDelegate {
   }
 
   func ended(_ slot: Slot) {
-    sessions[slot.index] = nil
     loop.release(slot)
     sessionCount -= 1
     shared.closed()
@@ -197,9 +190,9 @@ final class Worker: LoopDelegate {
   }
 
   /// Those that stand at this moment: one that ends meanwhile is among them still, and hears nothing more.
-  var liveSessions: [Session] { sessions.compactMap { $0 } }
+  var liveSessions: [Session] { loop.sources.compactMap { $0 as? Session } }
 
-  private func session(at slot: Slot) -> Session? { loop.isCurrent(slot) ? sessions[slot.index] : nil }
+  private func session(at slot: Slot) -> Session? { loop.source(at: slot) as? Session }
 
   func record(_ outcome: Outcome, of flow: borrowing Flow, _ facts: AuditFacts) {
     audit.record(outcome, of: flow, facts, policy: conditions.policy, wallMs: loop.wallMs)
@@ -288,20 +281,20 @@ final class Worker: LoopDelegate {
     desk?.close()
     conditions.isDraining = true
     isStopping = true
-    for session in sessions { session?.closeIfQuiet() }
+    for session in liveSessions { session.closeIfQuiet() }
     if sessionCount == 0 { loop.stop() }
   }
 
   private func stop() {
     tellAll(.drainEnded)
-    for session in sessions { session?.closeNow() }
+    for session in liveSessions { session.closeNow() }
     desk?.close()
     audit.flush()
     loop.stop()
   }
 
   private func tellAll(_ event: Event) {
-    for session in sessions { session?.tellFromOutside(event) }
+    for session in liveSessions { session.tellFromOutside(event) }
   }
 }
 
