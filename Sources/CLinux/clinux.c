@@ -197,6 +197,11 @@ int clinux_bind_datagrams(const struct clinux_address *address, int reuse_port, 
   return -code;
 }
 
+int clinux_adopt(int fd) {
+  int flags = fcntl(fd, F_GETFL);
+  return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+}
+
 int clinux_adopt_listener(int fd, int datagram) {
   struct clinux_address address;
   int result = clinux_local_address(fd, &address);
@@ -209,8 +214,7 @@ int clinux_adopt_listener(int fd, int datagram) {
   if (!datagram) set_no_delay(fd);
   else if (address.family == 6) set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
   else set(fd, IPPROTO_IP, IP_PKTINFO, 1);
-  int flags = fcntl(fd, F_GETFL);
-  return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+  return clinux_adopt(fd);
 }
 
 // accept(2), connect(2), recv(2), send(2) and close(2) are cancellation points: in a process with threads glibc pays two

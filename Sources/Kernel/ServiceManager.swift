@@ -66,7 +66,7 @@ package enum HandedSockets {
     switch socket.kind {
     case .stream: result = clinux_adopt_listener(socket.raw, 0)
     case .datagram: result = clinux_adopt_listener(socket.raw, 1)
-    case .local, .other: result = clinux_set_nonblocking(socket.raw)
+    case .local, .other: result = clinux_adopt(socket.raw)
     }
     if result < 0 { throw SystemError("taking over a socket", code: -result) }
   }

@@ -2,6 +2,7 @@
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -138,6 +139,20 @@ def test_an_admin_socket_that_is_handed_in_stays(handed, gate, tmp_path):
     assert subprocess.run([SLUICE, "drain", "--socket", path], capture_output=True).returncode == 0
     until("it ended", lambda: one.process.poll() is not None)
     assert os.path.exists(path)
+
+
+def test_programs_that_the_gate_starts_get_none_of_them(handed, gate, tmp_path):
+    path = str(tmp_path / "admin.sock")
+    port = handed.add("connect")
+    names_port = handed.add("dns")
+    handed.add("dns", socket.SOCK_DGRAM, ("127.0.0.1", names_port))
+    handed.add("admin", address=path, family=socket.AF_UNIX)
+    one = handed.start(gate, rules("allowed.test:443"), flags=[*at(port), *at(names_port, "dns"), "--listen-admin", path])
+    until("all are taken", lambda: "(admin)" in one.errors.read_text())
+    for fd in range(3, 7):
+        assert os.readlink(f"/proc/{one.process.pid}/fd/{fd}").startswith("socket:")
+        flags = int(re.search(r"flags:\s+(\d+)", open(f"/proc/{one.process.pid}/fdinfo/{fd}").read()).group(1), 8)
+        assert flags & os.O_CLOEXEC and flags & os.O_NONBLOCK, fd
 
 
 def test_ipv6(handed, gate):

@@ -119,7 +119,9 @@ int clinux_is_listener(int fd, int datagram);
 int clinux_set_nonblocking(int fd);
 
 // Listeners that another process made, and what it wants to be told.
-// Gives it what this process's own have. -EAFNOSUPPORT: it listens on all IPv6 addresses, and takes IPv4 there.
+// It does not block, and no other program gets it.
+int clinux_adopt(int fd);
+// And of TCP or UDP, gives it what this process's own have. -EAFNOSUPPORT: it listens on all IPv6 addresses, and takes IPv4 there.
 int clinux_adopt_listener(int fd, int datagram);
 int clinux_duplicate(int fd);
 // The path of a unix stream socket that listens, and its length, or -errno; `path` has room for CLINUX_LOCAL_PATH_MAX + 1.
