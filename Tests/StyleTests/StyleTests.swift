@@ -45,6 +45,7 @@ import Testing
     "Kernel/Mailbox.swift": "eight bytes of a local",
     "Kernel/SharedAppendFile.swift": "an array's bytes for the time of a call",
     "Kernel/Process.swift": "a retained box handed to a thread, and locals for the time of a call",
+    "Kernel/ServiceManager.swift": "a C string for the time of a call",
     "Kernel/NewFile.swift": "paths and a slice's bytes for the time of a call",
     "Intercept/TLS/OpenSSL.swift": "string literals of the library",
     "Intercept/TLS/Certificate.swift": "each object is owned by one class, and never changed once made",
