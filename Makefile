@@ -81,7 +81,7 @@ boot: deb
 
 # What users get is what is measured: the static binary.
 bench: release
-	@.ci/deps squid tinyproxy haproxy gcc libc6-dev
+	@.ci/deps squid-openssl tinyproxy haproxy gcc libc6-dev
 	python3 Benchmarks/run.py --sluice sluice
 
 # Redirected TLS beside nginx, HAProxy and sniproxy, in a network namespace of its own: as root.
@@ -89,9 +89,10 @@ bench-sni: release
 	@.ci/deps haproxy nginx-light libnginx-mod-stream sniproxy iptables gcc libc6-dev
 	python3 Benchmarks/sni.py --sluice sluice
 
-# Inspected TLS beside nginx as a reverse proxy, in a network namespace of its own: as root.
+# Inspected TLS beside nginx as a reverse proxy, squid and mitmproxy, in a network namespace of its own: as root.
 bench-inspect: release
-	@.ci/deps nginx-light nghttp2-client iptables
+	@.ci/deps nginx-light nghttp2-client iptables squid-openssl
+	[ -x .venv/bench/bin/mitmdump ] || { python3 -m venv --clear .venv/bench && .venv/bench/bin/pip install -q --disable-pip-version-check mitmproxy; }
 	python3 Benchmarks/inspect_tls.py --sluice sluice
 
 # Limits of a sandbox in a virtual machine of its own, since this one may have cgroup v1: no KVM, no root.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Measures inspected TLS: Sluice beside nginx as a reverse proxy that terminates TLS and speaks TLS to its upstream.
-It relies on root, h2load and nginx: everything runs in a network and mount namespace that is gone with it. The client of both
-is h2load, and their upstream a second nginx; nginx as a proxy speaks HTTP/1.1 to its upstream, Sluice what the client speaks.
+"""Measures inspected TLS: Sluice beside nginx as a reverse proxy that terminates TLS, squid with ssl_bump, and mitmproxy.
+It relies on root, h2load and nginx: everything runs in a network and mount namespace that is gone with it. The client of all
+is h2load, and their upstream a second nginx; nginx as a proxy and squid speak HTTP/1.1 to it, the others what the client speaks.
 """
 import argparse
 import os
@@ -70,7 +70,51 @@ limits: {{connections: 20000}}
     return [options.sluice, "serve", "--policy", folder / "policy.yaml", "--workers", "1"]
 
 
-PROXIES = {"sluice": sluice, "nginx": nginx}
+def squid(options, folder, port):
+    """As a transparent proxy: it makes certificates too, and connects to where the client went, past the redirection."""
+    database = folder / "certificates"
+    must("/usr/lib/squid/security_file_certgen", "-c", "-s", str(database), "-M", "4MB")
+    (folder.parent / "both").write_text((folder.parent / "key").read_text() + (folder.parent / "cert").read_text())
+    for path in [folder.parent, folder, database, *database.rglob("*")]:
+        shutil.chown(path, SQUID_USER)
+    (folder / "squid.conf").write_text(f"""http_port 127.0.0.1:{port + 100}
+https_port 127.0.0.1:{port} intercept ssl-bump tls-cert={folder.parent}/both generate-host-certificates=on dynamic_cert_mem_cache_size=4MB
+sslcrtd_program /usr/lib/squid/security_file_certgen -s {database} -M 4MB
+sslcrtd_children 1
+ssl_bump bump all
+tls_outgoing_options cafile={folder.parent}/cert
+acl small urlpath_regex ^/(small|large)$
+acl get method GET
+acl connect method CONNECT
+http_access allow connect
+http_access allow get small
+http_access deny all
+cache deny all
+pid_filename {folder}/squid.pid
+access_log stdio:{folder}/log
+cache_log {folder}/cache.log
+coredump_dir {folder}
+cache_effective_user {SQUID_USER}
+hosts_file /etc/hosts
+pinger_enable off
+max_filedescriptors 20000
+shutdown_lifetime 0 seconds
+""")
+    return [PROGRAMS["squid"], "-N", "-f", folder / "squid.conf"]
+
+
+def mitmproxy(options, folder, port):
+    return [PROGRAMS["mitmproxy"], "-q", "--mode", f"reverse:https://{NAME}:443@{port}", "--listen-host", "127.0.0.1", "--set",
+            f"confdir={folder}", "--set", f"ssl_verify_upstream_trusted_ca={folder.parent}/cert", "--set", "flow_detail=0"]
+
+
+PROXIES = {"sluice": sluice, "nginx": nginx, "squid": squid, "mitmproxy": mitmproxy}
+SQUID_USER = "proxy"
+PROGRAMS = {"nginx": shutil.which("nginx", path=SEARCH), "squid": shutil.which("squid", path=SEARCH),
+            "mitmproxy": next(map(str, (HERE.parent / ".venv/bench/bin").glob("mitmdump")), None)}
+WITHOUT_H2 = {"squid"}
+# The share of the counts that a slow one is given.
+SHARE = {"mitmproxy": 0.05, "squid": 0.5}
 
 
 def load(core, folder, axis, address, count):
@@ -98,10 +142,14 @@ def measure(options, folder):
     isolate(folder)
     certificates(folder)
     (folder / "large").write_bytes(b"x" * 16384)
-    names = options.proxies.split(",")
+    names = [name for name in options.proxies.split(",") if name == "sluice" or PROGRAMS[name]]
     ports = {name: 8440 + index for index, name in enumerate(PROXIES)}
     for index, name in enumerate(PROXIES):
-        redirect(f"198.51.100.{10 + index}", ports[name])
+        address = f"198.51.100.{10 + index}"
+        if name == "squid":
+            must("iptables", "-t", "nat", "-A", "OUTPUT", "-d", address, "-p", "tcp", "--dport", "443", "-m", "owner", "--uid-owner",
+                 SQUID_USER, "-j", "DNAT", "--to-destination", "127.0.0.1:443")
+        redirect(address, ports[name])
     samples = {}
     for number in range(options.rounds):
         place = folder / str(number)
@@ -113,9 +161,11 @@ def measure(options, folder):
                 own.mkdir()
                 running[name] = start(PROXIES[name](options, own, ports[name]), cores[1], own, name)
                 await_port(running[name], ports[name], name)
-            for axis, (_, kind, count) in AXES.items():
-                count = max(32, int(count * options.scale))
+            for axis in AXES:
                 for name in names[number % len(names):] + names[:number % len(names)]:
+                    if name in WITHOUT_H2 and axis.startswith("h2"):
+                        continue
+                    count = max(64, int(AXES[axis][2] * options.scale * SHARE.get(name, 1)))
                     address = f"198.51.100.{10 + list(PROXIES).index(name)}"
                     print(f"round {number + 1} of {options.rounds}: {axis}, {name}", file=sys.stderr, flush=True)
                     load(cores[0], folder, axis, address, 64)
@@ -134,10 +184,11 @@ def table(names, samples):
     rows = [["", *names]]
     for axis, by_name in samples.items():
         for index, title in ((0, f"CPU us a {AXES[axis][1]}"), (1, f"{AXES[axis][1]}s/s")):
-            middles = {name: statistics.median(one[index] for one in by_name[name]) for name in names}
+            middles = {name: statistics.median(one[index] for one in taken) for name, taken in by_name.items()}
             base = middles.get("nginx", 0)
             rows.append([f"{axis}: {title}"] + [
-                f"{middles[name]:,.1f}" + (f" {middles[name] / base:6.2f}x" if base else "") for name in names])
+                (f"{middles[name]:,.1f}" + (f" {middles[name] / base:6.2f}x" if base else "")) if name in middles else "-"
+                for name in names])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(text.rjust(width) if i else text.ljust(width)
                                for i, (text, width) in enumerate(zip(row, widths))) for row in rows)
