@@ -130,7 +130,7 @@ content-figures: release
 
 # Each fuzz target for FUZZ_SECONDS; a finding ends it with the input in a file.
 fuzz: deps
-	@set -e; for target in HTTPHead Authority ClientHello DNSQuery SOCKS5 ProxyHeader RequestPath EchoScrubber LogLine PolicyFile Content Flow Bridge; do \
+	@set -e; for target in HTTPHead Authority ClientHello DNSQuery SOCKS5 ProxyHeader RequestPath EchoScrubber LogLine PolicyFile Content ContentFilter Flow Bridge; do \
 	  SLUICE_FUZZ=1 $(SWIFT) build --scratch-path .build-fuzz --product Fuzz$$target; \
 	  mkdir -p results/fuzz/$$target; \
 	  .build-fuzz/debug/Fuzz$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \

@@ -839,6 +839,42 @@ void clinux_raise_open_files(void) {
   setrlimit(RLIMIT_NOFILE, &files);
 }
 
+uint64_t clinux_open_files_max(void) {
+  struct rlimit files;
+  return getrlimit(RLIMIT_NOFILE, &files) < 0 ? 0 : files.rlim_cur;
+}
+
+uint64_t clinux_cpu_ns(void) {
+  struct timespec used;
+  if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) < 0) return 0;
+  return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
+int clinux_open_memory_figures(void) {
+  int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  return fd < 0 ? -errno : fd;
+}
+
+int clinux_open_descriptor_folder(void) {
+  int fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  return fd < 0 ? -errno : fd;
+}
+
+uint64_t clinux_resident_bytes(int memory_figures) {
+  char text[128];
+  unsigned long long pages = 0;
+  ssize_t count = pread(memory_figures, text, sizeof text - 1, 0);
+  if (count <= 0) return 0;
+  text[count] = 0;
+  return sscanf(text, "%*u %llu", &pages) == 1 ? pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+/* Since Linux 6.2 the size of that folder is the number of its entries; before, it is 0. */
+uint64_t clinux_descriptor_count(int descriptor_folder) {
+  struct stat folder;
+  return fstat(descriptor_folder, &folder) < 0 || folder.st_size < 0 ? 0 : (uint64_t)folder.st_size;
+}
+
 const char *clinux_error_name(int code, char *text, size_t count) {
   return strerror_r(code, text, count);
 }

@@ -27,6 +27,8 @@ package struct ServeOptions: Sendable {
   package var logFile: String?
   /// In place of `listen.admin`.
   package var adminPath: String?
+  /// In place of `listen.metrics`.
+  package var metrics: ListenAddress?
   /// Where the policy does not say: whether clients trust the gate's CA, and so can be told inside TLS why they are refused.
   package var explainsDenials: Bool
   /// What a service manager has bound.
@@ -34,12 +36,13 @@ package struct ServeOptions: Sendable {
 
   package init(
     workers: Int? = nil, listen: [Door: [ListenAddress]] = [:], logFile: String? = nil, adminPath: String? = nil,
-    explainsDenials: Bool = false, handed: [HandedSocket] = []
+    metrics: ListenAddress? = nil, explainsDenials: Bool = false, handed: [HandedSocket] = []
   ) {
     self.workers = workers
     self.listen = listen
     self.logFile = logFile
     self.adminPath = adminPath
+    self.metrics = metrics
     self.explainsDenials = explainsDenials
     self.handed = handed
   }
@@ -49,6 +52,7 @@ package enum ServerError: Error, CustomStringConvertible {
   case noPolicy
   case cannotListen(Door, ListenAddress, SystemError)
   case cannotListenForAdmin(LocalSocketProblem)
+  case cannotListenForMetrics(ListenAddress, SystemError)
   case handed(String)
   case cannotOpenLog(String, SystemError)
   case cannotInspect(String)
@@ -62,6 +66,8 @@ package enum ServerError: Error, CustomStringConvertible {
       "cannot listen on \(address): \(error). Choose another address with --listen-\(door) or `listen: {\(door): …}`"
     case .cannotListenForAdmin(let problem):
       "cannot open the admin socket \(problem). Name a path in a folder of this user's with --listen-admin or `listen: {admin: …}`"
+    case .cannotListenForMetrics(let address, let error):
+      "cannot listen on \(address): \(error). Choose another address with --listen-metrics or `listen: {metrics: …}`"
     case .handed(let why): "a socket that was handed in cannot be used: \(why)"
     case .cannotOpenLog(let path, let error):
       "cannot open the log \(path): \(error). Name a file that this user may write in `log: {file: …}`"
@@ -93,11 +99,16 @@ package final class Server {
   let shared: Shared
   let workers: Int
   let startedMs = Clock.monotonicMs()
+  let startedWallMs = Clock.wallMs()
+  var reloads = ReloadCounts(loadedWallMs: Clock.wallMs())
+  /// nil where /proc does not tell.
+  let figures: ProcessFigures?
   /// What the paths that it was given are relative to.
   let startFolder = Machine.currentFolder()
   /// What `run` waits in; nil for a gate that somebody else looks after.
   private(set) var main: MainLoop?
   private(set) var admin: AdminDesk?
+  private(set) var metricsDesk: MetricsDesk?
   private(set) var isDraining = false
   private let running = RunningWorkers()
   private var hostsFile: FileStamp?
@@ -111,6 +122,8 @@ package final class Server {
     self.options = options
     self.policy = policy
     inForce = try InspectionSetup.prepare(policy, options, keeping: nil)
+    // Where /proc is not there, these figures are left out.
+    figures = try? ProcessFigures()
     workers = options.workers ?? Machine.cores()
     let logFile = options.logFile ?? policy.settings.log.file
     do {
@@ -143,7 +156,13 @@ package final class Server {
       options.handed, listen: { options.listen[$0] ?? policy.settings.listen[$0] }, adminPath: adminPath)
     let sockets = try bindListeners(handed)
     if let path = adminPath { admin = try AdminDesk(self, at: path, handed: handed.admin?.raw, main) }
-    defer { admin?.close() }
+    if let address = options.metrics ?? policy.settings.listen.metrics {
+      metricsDesk = try MetricsDesk(self, at: address, main.loop)
+    }
+    defer {
+      admin?.close()
+      metricsDesk?.close()
+    }
     try whenBound()
     try start(sockets)
     announce()
@@ -272,14 +291,16 @@ package final class Server {
   private func announce() {
     var places = listening.map { "\($0.address) (\($0.door))" }.joined(separator: ", ")
     if let path = admin?.path { places += "\(places.isEmpty ? "" : ", ")\(path) (admin)" }
+    if let address = metricsDesk?.address { places += "\(places.isEmpty ? "" : ", ")\(address) (metrics)" }
     let from = "policy \(policy.hash)"
     Messages.say("listening on \(places), \(workers) worker\(workers == 1 ? "" : "s"), \(from)")
     tellManager("READY=1\nSTATUS=\(from) is in force")
   }
 
   private func gateAddresses() -> GateAddresses {
-    GateAddresses(
-      listeners: listening.map { ($0.address.ip, $0.address.port) }, interfaces: InterfaceAddresses.list().map(\.ip))
+    let addresses = listening.map(\.address) + (metricsDesk.map { [$0.address] } ?? [])
+    return GateAddresses(
+      listeners: addresses.map { ($0.ip, $0.port) }, interfaces: InterfaceAddresses.list().map(\.ip))
   }
 
   private func recordPolicy() {
@@ -309,13 +330,11 @@ package final class Server {
     }
     if let error = shared.log.reopen() { say("warning: the log stays where it was: \(error)") }
     guard let read = source.load(replacing: policy, say) else {
-      Messages.warn("the policy was not replaced; \(policy.hash) stays in force")
-      return finish(Reloaded(policy: policy, messages: messages))
+      return finish(keptPolicy(messages))
     }
     let new = read.serving(sandboxes: admin?.sandboxNames ?? [], inheriting: policy)
     guard let newInForce = prepare(new, say) else {
-      Messages.warn("the policy was not replaced; \(policy.hash) stays in force")
-      return finish(Reloaded(policy: policy, messages: messages))
+      return finish(keptPolicy(messages))
     }
     for word in Self.takenUpLater(policy.settings, new.settings) {
       say("warning: changes of \(word) take effect at the next start")
@@ -323,21 +342,29 @@ package final class Server {
     shared.syntheticNames.note(ttlSeconds: new.settings.dns.ttlSeconds)
     let change = ReloadSummary(from: policy, to: new)
     policy = new
+    reloads.note(isApplied: true, wallMs: Clock.wallMs())
     inForce = newInForce
     readHosts()
     shared.credentials.take(policy, hosts: hosts, gate: gateAddresses())
     recordPolicy()
-    Messages.say("policy \(policy.hash) is in force")
-    tellManager("STATUS=policy \(policy.hash) is in force")
-    for line in change.lines.prefix(Self.changesShownMax) { Messages.say("  \(line)") }
     var result = Reloaded(policy: new, change: change, messages: messages)
+    // Who waits for these words may rely on them: they are said when each loop has the policy.
     survey { answers in
+      Messages.say("policy \(new.hash) is in force")
+      self.tellManager("STATUS=policy \(new.hash) is in force")
+      for line in change.lines.prefix(Self.changesShownMax) { Messages.say("  \(line)") }
       for case .replaced(let cut) in answers.bodies { result.cut += cut }
       if result.cut > 0 { Messages.say("tunnels that policy \(new.hash) refuses: \(result.cut) were cut") }
       finish(result)
     } asking: { [hosts] token in
       .policy(newInForce, gateAddresses(), hosts, token: token)
     }
+  }
+
+  private func keptPolicy(_ messages: [String]) -> Reloaded {
+    Messages.warn("the policy was not replaced; \(policy.hash) stays in force")
+    reloads.note(isApplied: false, wallMs: Clock.wallMs())
+    return Reloaded(policy: policy, messages: messages)
   }
 
   private static func takenUpLater(_ old: Settings, _ new: Settings) -> [String] {

@@ -47,6 +47,12 @@ package protocol LoopDelegate: AnyObject {
   /// The clocks, read once a turn.
   package private(set) var nowNs: UInt64
   package private(set) var wallMs: Int64
+  /// How much of its time it has waited, and in how many turns: what is left is work.
+  package private(set) var idleNs: UInt64 = 0
+  package private(set) var turns: UInt64 = 0
+  package let startedNs: UInt64
+  /// When the wait of this turn began; 0 where it does not wait.
+  private var waitBeganNs: UInt64 = 0
   package var nowMs: UInt64 { nowNs / 1_000_000 }
 
   package init() throws(SystemError) {
@@ -54,6 +60,7 @@ package protocol LoopDelegate: AnyObject {
     guard fd >= 0 else { throw SystemError("epoll_create1", code: -fd) }
     epoll = Descriptor(owning: fd)
     nowNs = clinux_monotonic_ns()
+    startedNs = nowNs
     wallMs = clinux_wall_ms()
     slots = SlotTable(nowMs: clinux_monotonic_ns() / 1_000_000)
     unsafe events = .allocate(capacity: Self.eventsMax)
@@ -134,6 +141,8 @@ package protocol LoopDelegate: AnyObject {
     // Only a bug can make epoll_wait fail: EINTR is none, and the arguments are ours.
     precondition(count >= 0, "epoll_wait failed: errno \(-count)")
     readClocks()
+    turns &+= 1
+    if waitBeganNs > 0 { idleNs &+= nowNs &- waitBeganNs }
     delegate.turnBegan()
     var hasMail = false
     for index in 0..<Int(count) {
@@ -147,8 +156,10 @@ package protocol LoopDelegate: AnyObject {
   }
 
   private func timeoutMs(_ waitMsMax: UInt64) -> CInt {
+    waitBeganNs = 0
     if slots.hasQueued { return 0 }
-    let waitMs = slots.waitMs(nowMs: clinux_monotonic_ns() / 1_000_000) ?? .max
+    waitBeganNs = clinux_monotonic_ns()
+    let waitMs = slots.waitMs(nowMs: waitBeganNs / 1_000_000) ?? .max
     let shorter = min(waitMs, waitMsMax)
     return shorter == .max ? -1 : CInt(clamping: shorter)
   }

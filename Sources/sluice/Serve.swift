@@ -56,6 +56,10 @@ struct Serve: ParsableCommand {
       "The unix socket for `sluice status` and the like, in place of `listen.admin`.", valueName: "path"),
     completion: .file())
   var listenAdmin: String?
+  @Option(
+    name: .customLong("listen-metrics"),
+    help: "ADDRESS:PORT that Prometheus asks for /metrics, in place of `listen.metrics`.")
+  var listenMetrics: String?
   @Flag(
     name: .customLong("no-self-sandbox"),
     help: "The gate keeps every right of its user: for debuggers, or where its own files must move about.")
@@ -71,13 +75,15 @@ struct Serve: ParsableCommand {
   func run() throws {
     var listen: [Door: [ListenAddress]] = [:]
     for (door, texts) in [(Door.connect, listenConnect), (.transparent, listenTransparent), (.dns, listenDNS)] {
-      for text in texts { listen[door, default: []].append(try Self.address(text, door)) }
+      for text in texts { listen[door, default: []].append(try Self.address(text, door.rawValue)) }
     }
+    let metrics = try listenMetrics.map { try Self.address($0, "metrics") }
     let source = FilePolicySource(path: policy)
     do {
       let handed = try Self.handedSockets()
       let server = try Server(
-        source, ServeOptions(workers: workers, listen: listen, adminPath: listenAdmin, handed: handed))
+        source,
+        ServeOptions(workers: workers, listen: listen, adminPath: listenAdmin, metrics: metrics, handed: handed))
       let status = try server.run { () throws(ServerError) in
         if noSelfSandbox { return SelfConfinement.sayOff() }
         try server.keepPrograms()
@@ -94,9 +100,9 @@ struct Serve: ParsableCommand {
     do throws(HandedProblem) { return try HandedSockets.take() } catch { throw .handed("\(error)") }
   }
 
-  private static func address(_ text: String, _ door: Door) throws -> ListenAddress {
+  private static func address(_ text: String, _ what: String) throws -> ListenAddress {
     guard let address = ListenAddress(text) else {
-      throw ValidationError("--listen-\(door) takes ADDRESS:PORT, such as 127.0.0.1:3128 or [::1]:3128; got \(text).")
+      throw ValidationError("--listen-\(what) takes ADDRESS:PORT, such as 127.0.0.1:3128 or [::1]:3128; got \(text).")
     }
     return address
   }

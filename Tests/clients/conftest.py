@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from admin import Admin  # noqa: E402
 from gate import Gate, Names, Upstream  # noqa: E402
 from packets import Packets  # noqa: E402
 from sandbox import Place  # noqa: E402
@@ -40,6 +41,14 @@ def gate(tmp_path, names):
     yield start
     for one in started:
         one.stop()
+
+
+@pytest.fixture
+def admin(gate, tmp_path):
+    def make(policy, **more):
+        path = tmp_path / "admin.sock"
+        return Admin(gate(policy, flags=("--listen-admin", path, *more.pop("flags", ())), **more), path)
+    return make
 
 
 @pytest.fixture

@@ -153,6 +153,13 @@ int clinux_thread_start(void *(*body)(void *), void *argument);
 void clinux_thread_name(const char *name);
 int clinux_interfaces(struct clinux_address *addresses, int count_max);
 void clinux_raise_open_files(void);
+uint64_t clinux_open_files_max(void);
+/* Of the process; 0 where the kernel does not tell. The two descriptors outlive a view of /proc. */
+uint64_t clinux_cpu_ns(void);
+int clinux_open_memory_figures(void);
+int clinux_open_descriptor_folder(void);
+uint64_t clinux_resident_bytes(int memory_figures);
+uint64_t clinux_descriptor_count(int descriptor_folder);
 const char *clinux_error_name(int code, char *text, size_t count);
 
 #endif
