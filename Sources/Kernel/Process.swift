@@ -149,13 +149,16 @@ package enum FileBytes {
     _ = Descriptor(owning: fd)
   }
 
+  /// A read of 4 MiB fails for files of /proc/sys (ENOMEM).
+  private static let readBytesMax = 1 << 20
+
   /// The whole of a small file; nil when it cannot be read or is larger.
   package static func read(_ path: String, bytesMax: Int) -> [UInt8]? {
     let fd = unsafe clinux_open_read(path)
     guard fd >= 0 else { return nil }
     let descriptor = Descriptor(owning: fd)
     let bytes = unsafe fill(room: bytesMax + 1) { buffer, _ in
-      unsafe clinux_read(descriptor.raw, buffer.baseAddress, buffer.count)
+      unsafe clinux_read(descriptor.raw, buffer.baseAddress, min(buffer.count, readBytesMax))
     }
     return bytes.flatMap { $0.count > bytesMax ? nil : $0 }
   }
