@@ -112,10 +112,11 @@ final class Worker: LoopDelegate {
     let desk = bound.door == .dns ? desk ?? NameDesk(worker: self) : nil
     if let desk { self.desk = desk }
     if bound.transport == .datagram {
-      try desk?.serveDatagrams(socket, sandbox: bound.sandbox)
+      try desk?.serveDatagrams(socket, sandbox: bound.sandbox, isShared: bound.isShared)
       return
     }
-    let listener = Listener(socket: socket, door: bound.door, sandbox: bound.sandbox, worker: self)
+    let listener = Listener(
+      socket: socket, door: bound.door, sandbox: bound.sandbox, isShared: bound.isShared, worker: self)
     try listener.begin()
     listeners.append(listener)
   }

@@ -24,7 +24,7 @@ struct SettingsSections {
   }
 
   private func readListen(_ node: YAMLNode, _ listen: inout Settings.Listen) {
-    let known = Door.allCases.map(\.rawValue) + ["proxy_protocol", "admin"]
+    let known = Door.allCases.map(\.rawValue) + ["proxy_protocol", "admin", "metrics"]
     guard let fields = Fields(node, of: "listen", known: known, findings) else { return }
     listen.connect = []
     for door in Door.allCases { listen[door] = readListeners(door, fields) }
@@ -33,6 +33,7 @@ struct SettingsSections {
       findings.problem(node.mark, "`listen` names no listener; write listen: {connect: 127.0.0.1:3128}")
     }
     listen.admin = readAdmin(fields)
+    listen.metrics = readMetrics(fields)
     checkOverlaps(listen, fields)
     listen.proxyProtocol = networks("proxy_protocol", fields, example: "[10.0.0.5]")
   }
@@ -52,6 +53,15 @@ struct SettingsSections {
       return nil
     }
     return path
+  }
+
+  private func readMetrics(_ fields: Fields) -> ListenAddress? {
+    guard let node = fields.node("metrics"), let address = listener(node) else { return nil }
+    if address.address.kind == .unspecified {
+      findings.warn(
+        node.mark, "\(address) shows the metrics to every network; name the address that Prometheus comes in on")
+    }
+    return address
   }
 
   private func readListeners(_ door: Door, _ fields: Fields) -> [ListenAddress] {
@@ -85,6 +95,10 @@ struct SettingsSections {
         }
         seen[address] = door
       }
+    }
+    if let metrics = listen.metrics, metrics.port != 0, let other = seen[metrics] {
+      findings.problem(
+        fields.mark(of: "metrics"), "\(metrics) stands in `\(other.rawValue)` too; give each its own port")
     }
   }
 
