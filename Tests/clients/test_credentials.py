@@ -38,7 +38,9 @@ class API(BaseHTTPRequestHandler):
 
     def do_GET(self):
         length = int(self.headers.get("Content-Length", 0))
-        body = self.rfile.read(length)
+        self.respond(self.rfile.read(length))
+
+    def respond(self, body):
         self.server.asked.append((self.path, self.headers, body))
         said = self.server.answer(self)
         status, fields, text = said if isinstance(said, tuple) else (200, {}, said)
@@ -46,7 +48,8 @@ class API(BaseHTTPRequestHandler):
         for name, value in fields.items():
             self.send_header(name, value)
         if isinstance(text, bytes):
-            self.send_header("Content-Length", str(len(text)))
+            if status not in (204, 304):
+                self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             self.wfile.write(text)
         else:

@@ -5,7 +5,6 @@ import json
 import threading
 import time
 import zlib
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import brotli
@@ -13,6 +12,7 @@ import httpx
 import pytest
 import zstandard
 
+import test_credentials
 from gate import DEADLINE, local, until
 from http2 import Server
 from inspection import Inspecting, request
@@ -36,7 +36,7 @@ def inspecting(gate, tmp_path, certificates):
     return Inspecting(gate, tmp_path, certificates)
 
 
-class API(BaseHTTPRequestHandler):
+class API(test_credentials.API):
     """Takes bodies in chunks too, and counts whole requests alone."""
 
     def do_GET(self):
@@ -51,33 +51,9 @@ class API(BaseHTTPRequestHandler):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if len(body) < int(self.headers.get("Content-Length", 0)):
                 return
-        self.answer(body)
+        self.respond(body)
 
-    def answer(self, body):
-        self.server.asked.append((self.path, self.headers, body))
-        said = self.server.answer(self)
-        status, fields, text = said if isinstance(said, tuple) else (200, {}, said)
-        self.send_response(status)
-        for name, value in fields.items():
-            self.send_header(name, value)
-        if isinstance(text, bytes):
-            if status not in (204, 304):
-                self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-            return
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        for part in text:
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
-            self.wfile.flush()
-        self.wfile.write(b"0\r\n\r\n")
-
-    protocol_version = "HTTP/1.1"
     do_HEAD = do_POST = do_PUT = do_GET
-
-    def log_message(self, *arguments):
-        pass
 
 
 class Site:
