@@ -19,7 +19,7 @@ extension Connection {
     switch stage {
     case .reading: ended(.read)
     case .resolving: ended(.resolve, sinceMicroseconds: stepMicroseconds)
-    // Another upstream is dialled in place of one that was gone: the first step counts.
+    // Another upstream is dialled in place of one that was gone.
     case .standing, .open: break
     case .connecting: return
     }

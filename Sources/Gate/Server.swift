@@ -101,8 +101,8 @@ package final class Server {
   let startedMs = Clock.monotonicMs()
   let startedWallMs = Clock.wallMs()
   var reloads = ReloadCounts(loadedWallMs: Clock.wallMs())
-  /// nil where /proc does not tell.
-  let figures: ProcessFigures?
+  /// nil where /proc does not tell, and where nobody asks.
+  private(set) var figures: ProcessFigures?
   /// What the paths that it was given are relative to.
   let startFolder = Machine.currentFolder()
   /// What `run` waits in; nil for a gate that somebody else looks after.
@@ -122,8 +122,6 @@ package final class Server {
     self.options = options
     self.policy = policy
     inForce = try InspectionSetup.prepare(policy, options, keeping: nil)
-    // Where /proc is not there, these figures are left out.
-    figures = try? ProcessFigures()
     workers = options.workers ?? Machine.cores()
     let logFile = options.logFile ?? policy.settings.log.file
     do {
@@ -155,6 +153,8 @@ package final class Server {
     let handed = try HandedListeners(
       options.handed, listen: { options.listen[$0] ?? policy.settings.listen[$0] }, adminPath: adminPath)
     let sockets = try bindListeners(handed)
+    // Where /proc is not there, these figures are left out.
+    figures = try? ProcessFigures()
     if let path = adminPath { admin = try AdminDesk(self, at: path, handed: handed.admin?.raw, main) }
     if let address = options.metrics ?? policy.settings.listen.metrics {
       metricsDesk = try MetricsDesk(self, at: address, main.loop)

@@ -13,6 +13,15 @@ import Testing
     return folder
   }
 
+  /// A file that is a pipe, and its end for reading.
+  private func pipe(in folder: URL) throws -> (SharedAppendFile, CInt) {
+    let path = folder.appending(path: "fifo").path
+    #expect(mkfifo(path, 0o600) == 0)
+    let reader = open(path, O_RDONLY | O_NONBLOCK)
+    try #require(reader >= 0)
+    return (try SharedAppendFile(path: path), reader)
+  }
+
   @Test func linesOfManyThreadsSurviveRotation() throws {
     let folder = try temporaryFolder()
     defer { try? FileManager.default.removeItem(at: folder) }
@@ -46,12 +55,8 @@ import Testing
   @Test func aSlowReaderOfAPipeLosesNothing() throws {
     let folder = try temporaryFolder()
     defer { try? FileManager.default.removeItem(at: folder) }
-    let path = folder.appending(path: "fifo").path
-    #expect(mkfifo(path, 0o600) == 0)
-    let reader = open(path, O_RDONLY | O_NONBLOCK)
-    try #require(reader >= 0)
+    let (file, reader) = try pipe(in: folder)
     defer { close(reader) }
-    let file = try SharedAppendFile(path: path)
     let line = Array((String(repeating: "x", count: 999) + "\n").utf8)
     for _ in 0..<200 {
       var lines = line
@@ -78,12 +83,8 @@ import Testing
   @Test func whatWaitsIsCountedAndItsOldestLineTimed() throws {
     let folder = try temporaryFolder()
     defer { try? FileManager.default.removeItem(at: folder) }
-    let path = folder.appending(path: "fifo").path
-    #expect(mkfifo(path, 0o600) == 0)
-    let reader = open(path, O_RDONLY | O_NONBLOCK)
-    try #require(reader >= 0)
+    let (file, reader) = try pipe(in: folder)
     defer { close(reader) }
-    let file = try SharedAppendFile(path: path)
     #expect(file.backlog() == SharedAppendFile.Backlog())
     let line = Array((String(repeating: "x", count: 999) + "\n").utf8)
     for _ in 0..<300 {
