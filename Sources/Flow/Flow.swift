@@ -178,6 +178,12 @@ package struct Flow: ~Copyable {
     return bench?.takeAll() ?? EarlyBytes()
   }
 
+  /// The request that was judged and all that came behind it, and the path that goes out.
+  package mutating func takeJudgedRequest() -> (bytes: [UInt8], path: [UInt8]?) {
+    defer { bench = nil }
+    return bench?.takeJudgedRequest() ?? ([], nil)
+  }
+
   // MARK: - The one function that moves it
 
   package mutating func handle(_ event: Event, _ conditions: borrowing Conditions) -> Action {

@@ -11,12 +11,15 @@ package struct BoundSocket: Sendable {
   package let raw: CInt
   /// The sandbox that it was made in: all that comes by it is that client's.
   let sandbox: String?
+  /// Other workers have the same one, under numbers of their own.
+  let isShared: Bool
 
-  package init(door: Door, transport: Transport, raw: CInt, sandbox: String? = nil) {
+  package init(door: Door, transport: Transport, raw: CInt, sandbox: String? = nil, isShared: Bool = false) {
     self.door = door
     self.transport = transport
     self.raw = raw
     self.sandbox = sandbox
+    self.isShared = isShared
   }
 
   /// A port that is free for streams may be taken for datagrams: how often the kernel is asked for another.

@@ -33,6 +33,7 @@ extension Connection {
       case .relay(let isUp, let isDown): next = openRelay(up: isUp, down: isDown)
       case .intercept: next = openInspected()
       case .explain: next = explain()
+      case .inspectExchange: next = inspectExchange()
       case .sendRequest(let body): next = sendRequest(body)
       case .sendInterim:
         down.hold(flow.takeToClient())

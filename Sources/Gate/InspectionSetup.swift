@@ -1,5 +1,6 @@
 // What a policy needs before its tunnels can be looked into: the CA, and the TLS settings of its upstreams.
 // It relies on Intercept; all of it is done on the main thread, before the policy is in force.
+import Content
 package import Intercept
 package import Policy
 
@@ -21,12 +22,14 @@ package enum InspectionSetup {
     _ policy: Policy, _ options: ServeOptions, keeping old: InterceptContexts?
   ) throws(ServerError) -> PolicyInForce {
     let explains = explainsDenials(policy, byDefault: options.explainsDenials)
+    let content: ContentPlans
+    do throws(PatternProblems) { content = try ContentPlans(policy) } catch { throw .cannotInspect("\(error)") }
     guard explains || !policy.inspectedTLS.isEmpty else {
-      return PolicyInForce(policy: policy, intercept: nil, explainsDenials: false)
+      return PolicyInForce(policy: policy, intercept: nil, content: content, explainsDenials: false)
     }
     do throws(TLSProblem) {
       let contexts = try InterceptContexts(policy, folder: folder(policy), keeping: old)
-      return PolicyInForce(policy: policy, intercept: contexts, explainsDenials: explains)
+      return PolicyInForce(policy: policy, intercept: contexts, content: content, explainsDenials: explains)
     } catch {
       throw .cannotInspect("\(error)")
     }

@@ -31,10 +31,12 @@ package struct ServeOptions: Sendable {
   package var metrics: ListenAddress?
   /// Where the policy does not say: whether clients trust the gate's CA, and so can be told inside TLS why they are refused.
   package var explainsDenials: Bool
+  /// What a service manager has bound.
+  package var handed: [HandedSocket]
 
   package init(
     workers: Int? = nil, listen: [Door: [ListenAddress]] = [:], logFile: String? = nil, adminPath: String? = nil,
-    metrics: ListenAddress? = nil, explainsDenials: Bool = false
+    metrics: ListenAddress? = nil, explainsDenials: Bool = false, handed: [HandedSocket] = []
   ) {
     self.workers = workers
     self.listen = listen
@@ -42,6 +44,7 @@ package struct ServeOptions: Sendable {
     self.adminPath = adminPath
     self.metrics = metrics
     self.explainsDenials = explainsDenials
+    self.handed = handed
   }
 }
 
@@ -50,6 +53,7 @@ package enum ServerError: Error, CustomStringConvertible {
   case cannotListen(Door, ListenAddress, SystemError)
   case cannotListenForAdmin(LocalSocketProblem)
   case cannotListenForMetrics(ListenAddress, SystemError)
+  case handed(String)
   case cannotOpenLog(String, SystemError)
   case cannotInspect(String)
   case cannotStart(SystemError)
@@ -64,6 +68,7 @@ package enum ServerError: Error, CustomStringConvertible {
       "cannot open the admin socket \(problem). Name a path in a folder of this user's with --listen-admin or `listen: {admin: …}`"
     case .cannotListenForMetrics(let address, let error):
       "cannot listen on \(address): \(error). Choose another address with --listen-metrics or `listen: {metrics: …}`"
+    case .handed(let why): "a socket that was handed in cannot be used: \(why)"
     case .cannotOpenLog(let path, let error):
       "cannot open the log \(path): \(error). Name a file that this user may write in `log: {file: …}`"
     case .cannotInspect(let why): "cannot inspect what the policy wants inspected: \(why)"
@@ -109,6 +114,7 @@ package final class Server {
   private var hostsFile: FileStamp?
   private var hosts = HostsTable.empty
   private var saidUnwritable = false
+  private var notices: ServiceNotices?
 
   package init(_ source: any PolicySource, _ options: ServeOptions) throws(ServerError) {
     guard let policy = source.load(replacing: nil) else { throw .noPolicy }
@@ -143,10 +149,13 @@ package final class Server {
     do throws(SystemError) { main = try MainLoop(shared) } catch { throw .cannotStart(error) }
     self.main = main
     ResourceLimits.raiseOpenFiles()
-    let sockets = try bindListeners()
+    openNotices()
+    let handed = try HandedListeners(
+      options.handed, listen: { options.listen[$0] ?? policy.settings.listen[$0] }, adminPath: adminPath)
+    let sockets = try bindListeners(handed)
     // Where /proc is not there, these figures are left out.
     figures = try? ProcessFigures()
-    if let path = adminPath { admin = try AdminDesk(self, at: path, main) }
+    if let path = adminPath { admin = try AdminDesk(self, at: path, handed: handed.admin?.raw, main) }
     if let address = options.metrics ?? policy.settings.listen.metrics {
       metricsDesk = try MetricsDesk(self, at: address, main.loop)
     }
@@ -211,23 +220,41 @@ package final class Server {
 
   // MARK: - Start
 
-  /// One socket a worker and address (SO_REUSEPORT); the kernel spreads the connections.
-  private func bindListeners() throws(ServerError) -> [[BoundSocket]] {
+  /// One socket a worker and address (SO_REUSEPORT), and the kernel spreads the connections; or those that were handed in.
+  private func bindListeners(_ handed: HandedListeners) throws(ServerError) -> [[BoundSocket]] {
     var sockets = [[BoundSocket]](repeating: [], count: workers)
     for door in Door.allCases {
       for address in options.listen[door] ?? policy.settings.listen[door] {
-        var bound = SocketAddress(address.address, port: address.port)
-        for worker in 0..<workers {
-          do throws(SystemError) {
-            for socket in try BoundSocket.open(door, &bound, reusePort: workers > 1) { sockets[worker].append(socket) }
-          } catch {
-            throw .cannotListen(door, address, error)
-          }
+        do throws(SystemError) {
+          let (mine, bound) = try bind(door, address, handed)
+          for worker in 0..<workers { sockets[worker] += mine[worker] }
+          listening.append((door, bound))
+        } catch {
+          throw .cannotListen(door, address, error)
         }
-        listening.append((door, bound))
       }
     }
     return sockets
+  }
+
+  private func bind(
+    _ door: Door, _ address: ListenAddress, _ handed: HandedListeners
+  ) throws(SystemError) -> ([[BoundSocket]], SocketAddress) {
+    var bound = SocketAddress(address.address, port: address.port)
+    if let sockets = try handed.sockets(door, address, workers: workers) { return (sockets, bound) }
+    var sockets: [[BoundSocket]] = []
+    for _ in 0..<workers { sockets.append(try BoundSocket.open(door, &bound, reusePort: workers > 1)) }
+    return (sockets, bound)
+  }
+
+  private func openNotices() {
+    do throws(SystemError) { notices = try ServiceNotices.open() } catch {
+      Messages.warn("the service manager cannot be told how things stand: \(error)")
+    }
+  }
+
+  private func tellManager(_ text: String) {
+    notices?.tell(text)
   }
 
   private func start(_ sockets: [[BoundSocket]]) throws(ServerError) {
@@ -267,6 +294,7 @@ package final class Server {
     if let address = metricsDesk?.address { places += "\(places.isEmpty ? "" : ", ")\(address) (metrics)" }
     let from = "policy \(policy.hash)"
     Messages.say("listening on \(places), \(workers) worker\(workers == 1 ? "" : "s"), \(from)")
+    tellManager("READY=1\nSTATUS=\(from) is in force")
   }
 
   private func gateAddresses() -> GateAddresses {
@@ -319,10 +347,12 @@ package final class Server {
     readHosts()
     shared.credentials.take(policy, hosts: hosts, gate: gateAddresses())
     recordPolicy()
-    Messages.say("policy \(policy.hash) is in force")
-    for line in change.lines.prefix(Self.changesShownMax) { Messages.say("  \(line)") }
     var result = Reloaded(policy: new, change: change, messages: messages)
+    // Who waits for these words may rely on them: they are said when each loop has the policy.
     survey { answers in
+      Messages.say("policy \(new.hash) is in force")
+      self.tellManager("STATUS=policy \(new.hash) is in force")
+      for line in change.lines.prefix(Self.changesShownMax) { Messages.say("  \(line)") }
       for case .replaced(let cut) in answers.bodies { result.cut += cut }
       if result.cut > 0 { Messages.say("tunnels that policy \(new.hash) refuses: \(result.cut) were cut") }
       finish(result)
@@ -349,6 +379,9 @@ package final class Server {
   private func prepare(_ new: Policy, _ say: (String) -> Void) -> PolicyInForce? {
     do throws(ServerError) { return try InspectionSetup.prepare(new, options, keeping: inForce.intercept) } catch {
       say("\(error)")
+      if inForce.intercept == nil {
+        say("a gate that has confined itself cannot get what its first inspected rule needs: restart it")
+      }
       return nil
     }
   }
@@ -396,6 +429,7 @@ package final class Server {
   private func drain(_ main: MainLoop) {
     let dueMs = Clock.monotonicMs() + policy.settings.timeouts.drainMs
     Messages.say("draining \(shared.liveConnections) connections")
+    tellManager("STOPPING=1\nSTATUS=draining")
     tellAll(.drain)
     while running.count > 0 && Clock.monotonicMs() < dueMs {
       if main.wait(msMax: 20) == .terminate { break }

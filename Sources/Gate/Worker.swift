@@ -27,6 +27,7 @@ package struct PolicyInForce: Sendable {
   let policy: Policy
   /// nil where nothing is inspected and no denial explained.
   let intercept: InterceptContexts?
+  let content: ContentPlans
   let explainsDenials: Bool
 }
 
@@ -40,6 +41,7 @@ package final class Shared: Sendable {
   let passwords: PasswordVerifier
   let syntheticNames: SyntheticNames
   let credentials: GateCredentials
+  let pages = PagePool()
   private let connections = Atomic<Int>(0)
   private let nextId = Atomic<UInt64>(1)
 
@@ -70,6 +72,7 @@ final class Worker: LoopDelegate {
   let shared: Shared
   let interceptTools = InterceptTools()
   private(set) var intercept: InterceptContexts?
+  private var content: ContentPlans
   let audit: AuditLog
   private let mailbox: Mailbox<WorkerMessage>
   /// SAFETY of `@exclusivity(unchecked)`: it is changed at the beginning of a turn and by mail, when no flow looks at it.
@@ -88,6 +91,7 @@ final class Worker: LoopDelegate {
     self.index = index
     self.shared = shared
     intercept = inForce.intercept
+    content = inForce.content
     mailbox = shared.mailboxes[index]
     loop = try Loop()
     names = try Names(loop: loop, settings: policy.settings, hosts: hosts)
@@ -108,10 +112,11 @@ final class Worker: LoopDelegate {
     let desk = bound.door == .dns ? desk ?? NameDesk(worker: self) : nil
     if let desk { self.desk = desk }
     if bound.transport == .datagram {
-      try desk?.serveDatagrams(socket, sandbox: bound.sandbox)
+      try desk?.serveDatagrams(socket, sandbox: bound.sandbox, isShared: bound.isShared)
       return
     }
-    let listener = Listener(socket: socket, door: bound.door, sandbox: bound.sandbox, worker: self)
+    let listener = Listener(
+      socket: socket, door: bound.door, sandbox: bound.sandbox, isShared: bound.isShared, worker: self)
     try listener.begin()
     listeners.append(listener)
   }
@@ -201,11 +206,17 @@ final class Worker: LoopDelegate {
     audit.record(use, of: flow, id: id, policy: conditions.policy, wallMs: loop.wallMs)
   }
 
+  func record(_ report: ContentReport, of flow: borrowing Flow, id: UInt64) {
+    audit.record(report, of: flow, id: id, policy: conditions.policy, wallMs: loop.wallMs)
+  }
+
   /// For the requests of one tunnel: those that it has, until there is another policy.
   func filters(for slot: Slot, keeping old: TunnelFilters?) -> TunnelFilters? {
     if let old, old.isOf(conditions.policy) { return old }
     let mailbox = mailbox
-    return TunnelFilters(conditions.policy, shared.credentials.store, keeping: old) { mailbox.post(.wake(slot)) }
+    return TunnelFilters(conditions.policy, content, shared.credentials.store, shared.pages, keeping: old) {
+      mailbox.post(.wake(slot))
+    }
   }
 
   func record(_ outcome: NameOutcome, client: Client) {
@@ -255,6 +266,7 @@ final class Worker: LoopDelegate {
     conditions.policy = policy
     conditions.explainsDenials = inForce.explainsDenials
     intercept = inForce.intercept
+    content = inForce.content
     conditions.gate = gate
     names.replaceHosts(hosts)
     desk?.failWaiting()

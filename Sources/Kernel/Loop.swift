@@ -89,6 +89,14 @@ package protocol LoopDelegate: AnyObject {
     clinux_epoll_add_edges(epoll.raw, fd, key(slot, tag)) == 0
   }
 
+  /// Of reading alone, edges or levels: a listener that other loops watch too.
+  package func watchShared(_ fd: CInt, _ slot: Slot, tag: UInt8, edges: Bool) -> Bool {
+    clinux_epoll_add_shared(epoll.raw, fd, key(slot, tag), edges ? 1 : 0) == 0
+  }
+
+  /// Before it is closed: a socket that another process or loop holds open too would go on with its events.
+  package func unwatch(_ fd: CInt) { _ = clinux_epoll_remove(epoll.raw, fd) }
+
   /// Edges of what there is to read. Most sockets take all that they are sent, and never pay for the edges of writing.
   package func watchReadingEdges(_ fd: CInt, _ slot: Slot, tag: UInt8) -> Bool {
     clinux_epoll_add_reading_edges(epoll.raw, fd, key(slot, tag)) == 0

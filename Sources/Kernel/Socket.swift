@@ -136,6 +136,11 @@ package enum Socket {
   /// The close that follows sends a reset: what was cut must not look complete.
   package static func abort(_ fd: CInt) { _ = clinux_reset_on_close(fd) }
 
+  package static func receive(_ fd: CInt, into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
+    // SAFETY: the buffer is the caller's, and no more than its size is asked for.
+    Transfer(reading: unsafe clinux_receive(fd, buffer.baseAddress, buffer.count))
+  }
+
   package static func send(_ fd: CInt, _ bytes: Span<UInt8>) -> Transfer {
     // SAFETY: the buffer is the span's own, and the call does not keep it.
     let sent = unsafe bytes.withUnsafeBufferPointer { unsafe clinux_send(fd, $0.baseAddress, $0.count) }

@@ -172,6 +172,11 @@ extension IPAddress {
 }
 
 extension Policy {
+  /// What is said of content, by each rule; some of it may be the same.
+  package var contentPolicies: [ContentPolicy] {
+    (clients + [fallback]).flatMap { $0.network.allow }.compactMap(\.inspection?.content).filter { !$0.checksNothing }
+  }
+
   /// How the upstreams of inspected rules are spoken to, each kind once; empty where no rule is inspected.
   package var inspectedTLS: Set<UpstreamTLS> {
     var found: Set<UpstreamTLS> = []

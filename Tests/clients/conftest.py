@@ -72,7 +72,7 @@ class Certificates:
         self.ca, self.key, self.cert = folder / "ca.pem", folder / "key.pem", folder / "cert.pem"
         ca_key, request, extensions = folder / "ca.key", folder / "request", folder / "extensions"
         extensions.write_text("subjectAltName=DNS:allowed.test,DNS:refused.test,DNS:git.test,DNS:*.wild.test,"
-                              "DNS:api.model.example,DNS:git.example,DNS:index.example\n")
+                              "DNS:api.model.example,DNS:git.example,DNS:index.example,DNS:example.com\n")
 
         def openssl(*arguments):
             subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)

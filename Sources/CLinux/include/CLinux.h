@@ -31,6 +31,8 @@ int clinux_epoll_add_edges(int epoll, int fd, uint64_t key);
 int clinux_epoll_add_reading_edges(int epoll, int fd, uint64_t key);
 int clinux_epoll_all_edges(int epoll, int fd, uint64_t key);
 int clinux_epoll_add_readable(int epoll, int fd, uint64_t key);
+// Of a socket that other loops watch too: of these, few are woken by what comes.
+int clinux_epoll_add_shared(int epoll, int fd, uint64_t key, int edges);
 int clinux_epoll_interest(int epoll, int fd, uint64_t key, int readable, int writable, int is_new);
 int clinux_epoll_remove(int epoll, int fd);
 int clinux_epoll_wait(int epoll, struct clinux_event *events, int count_max, int timeout_ms);
@@ -115,6 +117,17 @@ long clinux_receive_descriptors(int fd, void *bytes, size_t count, int *fds, int
 // Of IPv4 or IPv6: a TCP socket that listens, or a UDP socket.
 int clinux_is_listener(int fd, int datagram);
 int clinux_set_nonblocking(int fd);
+
+// Listeners that another process made, and what it wants to be told.
+// It does not block, and no other program gets it.
+int clinux_adopt(int fd);
+// And of TCP or UDP, gives it what this process's own have. -EAFNOSUPPORT: it listens on all IPv6 addresses, and takes IPv4 there.
+int clinux_adopt_listener(int fd, int datagram);
+int clinux_duplicate(int fd);
+// The path of a unix stream socket that listens, and its length, or -errno; `path` has room for CLINUX_LOCAL_PATH_MAX + 1.
+int clinux_local_listener_path(int fd, char *path);
+// A datagram socket to a path, or to an abstract name when it begins with @.
+int clinux_local_datagrams_to(const char *path);
 
 // Children
 int clinux_memory_file(const char *name);

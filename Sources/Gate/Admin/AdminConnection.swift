@@ -79,6 +79,12 @@ final class AdminConnection: Source {
     finish()
   }
 
+  /// No turn of the loop follows: what was answered goes now, as far as the other end takes it.
+  func closeAtEnd() {
+    if !isClosed { _ = flush() }
+    close()
+  }
+
   func close() {
     guard !isClosed else { return }
     isClosed = true

@@ -16,11 +16,18 @@ final class AdminDesk: Source {
   private var connections: [Int: AdminConnection] = [:]
   private let sandboxes: Sandboxes
 
-  init(_ server: Server, at path: String, _ main: MainLoop) throws(ServerError) {
+  /// `handed` is the socket at that path, where somebody else has bound it.
+  init(_ server: Server, at path: String, handed: CInt?, _ main: MainLoop) throws(ServerError) {
     self.server = server
     loop = main.loop
     sandboxes = Sandboxes(server, main.survey)
-    do throws(LocalSocketProblem) { listener = try LocalListener(at: path) } catch {
+    do throws(LocalSocketProblem) {
+      if let handed {
+        listener = LocalListener(adopting: handed, at: path)
+      } else {
+        listener = try LocalListener(at: path)
+      }
+    } catch {
       throw .cannotListenForAdmin(error)
     }
     slot = loop.register(self)
@@ -31,7 +38,7 @@ final class AdminDesk: Source {
   var sandboxNames: [String] { sandboxes.names }
 
   func close() {
-    for connection in Array(connections.values) { connection.close() }
+    for connection in Array(connections.values) { connection.closeAtEnd() }
     loop.release(slot)
     listener.remove()
   }

@@ -103,6 +103,23 @@ package final class AuditLog {
     }
   }
 
+  /// What the checks of content found in a request or an answer, or could not look into.
+  func record(_ report: ContentReport, of flow: borrowing Flow, id: UInt64, policy: Policy, wallMs: Int64) {
+    counters.count(.flagged, nil, wouldDeny: report.wouldDeny)
+    lines.append(.flagged, sequence.take(), wallMs) { line in
+      line.flowNumber(id, report.ordinal)
+      line.field(flow.client.logField)
+      if let target = flow.target { line.target(target, flow.via) }
+      if let rule = flow.rule?.line { line.field(rule.logField) }
+      line.field(policy.logField)
+      line.word(#","finding":""#, report.finding)
+      line.text(#","what":"#, report.what)
+      line.text(#","place":"#, report.place)
+      line.number(#","count":"#, UInt64(report.count))
+      if report.wouldDeny { line.field(#","would_deny":true"#) }
+    }
+  }
+
   /// A DNS query: one line each, and no port in it.
   func record(_ outcome: NameOutcome, client: String, policy: Policy, wallMs: Int64) {
     counters.count(outcome.event, outcome.reason, via: .dns, wouldDeny: outcome.wouldDeny)

@@ -8,7 +8,8 @@ struct Status: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Show the state of a running gate.",
     discussion: """
-      Exit status: 0 it serves; 1 it drains, or its log cannot be written; 2 it could not be asked.
+      Exit status: 0 it serves; 1 it drains, or its log cannot be written; 2 it
+      could not be asked.
       """)
 
   @OptionGroup var options: AdminOptions
