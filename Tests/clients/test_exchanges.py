@@ -197,3 +197,27 @@ def test_report_mode_leaves_one_line_of_what_enforce_would_refuse(gate, upstream
     sock.close()
     one.logged(event="closed", host="any.test")
     assert [line["reason"] for line in one.lines() if line.get("would_deny")] == ["not_allowed"]
+
+
+def test_a_chunked_answer_behind_a_long_one_comes_whole(gate, upstream):
+    """What a connection has streamed by splice(2) does not change how much one read of the next body may bring."""
+    long, piece = 1_000_000, b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
+
+    def talk(stream):
+        for text in (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % long + b"y" * long,
+                     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + piece * 20 + b"0\r\n\r\n") * 5:
+            stream.recv(65536)
+            stream.sendall(text)
+
+    site = upstream(talk)
+    target = f"long.test:{site.port}"
+    one = gate(rules(local("long.test", site.port)))
+    with one.dial() as sock:
+        for _ in range(5):
+            sock.sendall(get(target))
+            assert len(answer(sock).partition(b"\r\n\r\n")[2]) == long
+            sock.sendall(get(target))
+            data = b""
+            while not data.endswith(b"\r\n0\r\n\r\n"):
+                data += sock.recv(65536)
+            assert data.endswith(piece * 20 + b"0\r\n\r\n")
