@@ -138,8 +138,11 @@ extension Connection {
     down.hold(flow.takeToClient())
     phase = .flushingAnswer
     flushAnswer()
-    guard phase == .open, flow.hasInput else { return nil }
-    return flow.handle(.clientSent, worker.conditions)
+    guard phase == .open else { return nil }
+    if flow.hasInput { return flow.handle(.clientSent, worker.conditions) }
+    // A body was read to its last byte and no further: the next request may stand behind it, and no edge tells of it.
+    if client.isReadable { worker.loop.again(slot) }
+    return nil
   }
 
   /// No further request is read before the last answer has gone: else answers could pile up without bound.
