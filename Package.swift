@@ -108,6 +108,7 @@ let package = Package(
         fuzzTarget("ProxyHeader", ["Wire"]),
         fuzzTarget("RequestPath", ["Wire", "Policy"]),
         fuzzTarget("EchoScrubber", ["Intercept"]),
+        fuzzTarget("InnerRequest", ["Intercept", "Wire"]),
         fuzzTarget("LogLine", ["LogView"]),
         fuzzTarget("PolicyFile", ["PolicyFile", "Policy", "Wire"]),
         fuzzTarget("Bridge", ["Intercept", "BridgeSimulation", "PolicyFile", "Policy", "Wire"]),

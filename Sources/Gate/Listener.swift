@@ -14,14 +14,19 @@ final class Listener: Source {
   private var socket: Descriptor?
   private let fd: CInt
   private let door: Door
+  /// Of one that speaks TLS: the address by which the policy in force knows what it shows.
+  private let identity: ListenAddress?
   let sandbox: String?
   private var slot = Slot.none
   private var isResting = false
   private var saidExhausted = false
 
-  init(socket: consuming Descriptor, door: Door, sandbox: String?, worker: Worker) {
+  init(
+    socket: consuming Descriptor, door: Door, identity: ListenAddress?, sandbox: String?, worker: Worker
+  ) {
     fd = socket.raw
     self.door = door
+    self.identity = identity
     self.sandbox = sandbox
     self.socket = .some(socket)
     self.worker = worker
@@ -55,7 +60,11 @@ final class Listener: Source {
       switch Socket.accept(fd) {
       case .connection(let descriptor, let peer):
         saidExhausted = false
-        worker.accepted(descriptor, from: peer, at: door, sandbox)
+        if let identity {
+          if let tls = worker.listenerTLS(identity) { worker.accepted(descriptor, from: peer, tls) }
+        } else {
+          worker.accepted(descriptor, from: peer, at: door, sandbox)
+        }
       case .wouldBlock: return
       case .aborted: continue
       case .exhausted(let error):

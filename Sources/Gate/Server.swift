@@ -48,6 +48,7 @@ package enum ServerError: Error, CustomStringConvertible {
   case cannotListenForAdmin(LocalSocketProblem)
   case cannotOpenLog(String, SystemError)
   case cannotInspect(String)
+  case cannotServeTLS(ListenAddress, String)
   case cannotStart(SystemError)
   case cannotConfine(SystemError)
 
@@ -60,6 +61,7 @@ package enum ServerError: Error, CustomStringConvertible {
       "cannot open the admin socket \(problem). Name a path in a folder of this user's with --listen-admin or `listen: {admin: …}`"
     case .cannotOpenLog(let path, let error):
       "cannot open the log \(path): \(error). Name a file that this user may write in `log: {file: …}`"
+    case .cannotServeTLS(let address, let why): "cannot speak TLS on \(address): \(why)"
     case .cannotInspect(let why): "cannot inspect what the policy wants inspected: \(why)"
     case .cannotStart(let error): "cannot start: \(error)"
     case .cannotConfine(let error):
@@ -84,7 +86,7 @@ package final class Server {
   /// With the sandboxes that are served.
   var policy: Policy
   private var inForce: PolicyInForce
-  private(set) var listening: [(door: Door, address: SocketAddress)] = []
+  private(set) var listening: [Listening] = []
   let shared: Shared
   let workers: Int
   let startedMs = Clock.monotonicMs()
@@ -198,14 +200,16 @@ package final class Server {
     for door in Door.allCases {
       for address in options.listen[door] ?? policy.settings.listen[door] {
         var bound = SocketAddress(address.address, port: address.port)
+        let speaksTLS = options.listen[door] == nil && door == .connect && inForce.listeners[address] != nil
+        let identity = speaksTLS ? address : nil
         for worker in 0..<workers {
           do throws(SystemError) {
-            for socket in try BoundSocket.open(door, &bound, reusePort: workers > 1) { sockets[worker].append(socket) }
+            sockets[worker] += try BoundSocket.open(door, &bound, identity: identity, reusePort: workers > 1)
           } catch {
             throw .cannotListen(door, address, error)
           }
         }
-        listening.append((door, bound))
+        listening.append(Listening(door: door, address: bound, speaksTLS: speaksTLS))
       }
     }
     return sockets
@@ -243,7 +247,8 @@ package final class Server {
   }
 
   private func announce() {
-    var places = listening.map { "\($0.address) (\($0.door))" }.joined(separator: ", ")
+    var places = listening.map { "\($0.address) (\($0.door)\($0.speaksTLS ? " over TLS" : ""))" }.joined(
+      separator: ", ")
     if let path = admin?.path { places += "\(places.isEmpty ? "" : ", ")\(path) (admin)" }
     let from = "policy \(policy.hash)"
     Messages.say("listening on \(places), \(workers) worker\(workers == 1 ? "" : "s"), \(from)")
@@ -313,7 +318,9 @@ package final class Server {
 
   private static func takenUpLater(_ old: Settings, _ new: Settings) -> [String] {
     var words: [String] = []
-    if new.listen != old.listen || new.log.file != old.log.file { words.append("`listen` and `log.file`") }
+    if new.listen.places != old.listen.places || new.log.file != old.log.file {
+      words.append("`listen` and `log.file`")
+    }
     if new.dns.networks != old.dns.networks || new.limits.syntheticNames != old.limits.syntheticNames {
       words.append("`dns.networks` and `limits.synthetic_names`")
     }
@@ -321,7 +328,7 @@ package final class Server {
   }
 
   private func prepare(_ new: Policy, _ say: (String) -> Void) -> PolicyInForce? {
-    do throws(ServerError) { return try InspectionSetup.prepare(new, options, keeping: inForce.intercept) } catch {
+    do throws(ServerError) { return try InspectionSetup.prepare(new, options, keeping: inForce) } catch {
       say("\(error)")
       return nil
     }

@@ -93,6 +93,14 @@ package enum Socket {
     return Descriptor(owning: fd)
   }
 
+  /// Two ends of a stream that never leaves this process; the caller owns both.
+  package static func pair() throws(SystemError) -> (near: CInt, far: CInt) {
+    var ends: [CInt] = [-1, -1]
+    let result = unsafe clinux_socket_pair(&ends)
+    guard result == 0 else { throw SystemError("socketpair", code: -result) }
+    return (ends[0], ends[1])
+  }
+
   /// SAFETY: the C side sets the stage to a string literal, which lives for ever.
   private static func name(_ stage: UnsafePointer<CChar>?) -> String {
     guard let stage = unsafe stage else { return "socket" }
@@ -131,6 +139,14 @@ package enum Socket {
 
   /// The close that follows sends a reset: what was cut must not look complete.
   package static func abort(_ fd: CInt) { _ = clinux_reset_on_close(fd) }
+
+  package static func receive(_ fd: CInt, into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
+    Transfer(reading: unsafe clinux_receive(fd, buffer.baseAddress, buffer.count))
+  }
+
+  package static func send(_ fd: CInt, _ bytes: UnsafeRawBufferPointer) -> Transfer {
+    Transfer(writing: unsafe clinux_send(fd, bytes.baseAddress, bytes.count))
+  }
 
   package static func send(_ fd: CInt, _ bytes: Span<UInt8>) -> Transfer {
     // SAFETY: the buffer is the span's own, and the call does not keep it.

@@ -38,6 +38,8 @@ int clinux_listen(const struct clinux_address *address, int reuse_port, int tran
 int clinux_bind_datagrams(const struct clinux_address *address, int reuse_port, const char **stage);
 int clinux_accept(int fd, struct clinux_address *peer);
 int clinux_connect(const struct clinux_address *address, const char **stage);
+// Two connected stream sockets of this process alone.
+int clinux_socket_pair(int ends[2]);
 int clinux_local_address(int fd, struct clinux_address *address);
 int clinux_peer_address(int fd, struct clinux_address *address);
 int clinux_original_destination(int fd, uint32_t family, struct clinux_address *address);
