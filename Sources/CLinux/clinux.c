@@ -92,6 +92,15 @@ int clinux_epoll_add_edges(int epoll, int fd, uint64_t key) {
   return add(epoll, fd, key, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 }
 
+int clinux_epoll_add_reading_edges(int epoll, int fd, uint64_t key) {
+  return add(epoll, fd, key, EPOLLIN | EPOLLRDHUP | EPOLLET);
+}
+
+int clinux_epoll_all_edges(int epoll, int fd, uint64_t key) {
+  struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u64 = key};
+  return epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) < 0 ? -errno : 0;
+}
+
 int clinux_epoll_add_readable(int epoll, int fd, uint64_t key) { return add(epoll, fd, key, EPOLLIN); }
 
 int clinux_epoll_interest(int epoll, int fd, uint64_t key, int readable, int writable, int is_new) {
@@ -125,6 +134,8 @@ static void set(int fd, int level, int option, int value) { setsockopt(fd, level
 
 // None of these can fail on a TCP socket in a way that matters. Sockets that a listener accepts inherit TCP_NODELAY.
 static void set_no_delay(int fd) { set(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
+
+void clinux_send_at_once(int fd) { set_no_delay(fd); }
 
 void clinux_keep_alive(int fd, int idle_seconds) {
   set(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_seconds);
@@ -182,15 +193,20 @@ int clinux_bind_datagrams(const struct clinux_address *address, int reuse_port, 
   return -code;
 }
 
+// accept(2), connect(2), recv(2), send(2) and close(2) are cancellation points: in a process with threads glibc pays two
+// atomic operations a call for that, which was 2 % of a round trip. No thread of ours is ever cancelled, so these calls
+// go straight to the kernel.
 int clinux_accept(int fd, struct clinux_address *peer) {
   union any_address any;
   socklen_t size = sizeof any;
-  int accepted = accept4(fd, &any.plain, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  int accepted = (int)syscall(SYS_accept4, fd, &any.plain, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (accepted < 0) return -errno;
   if (decode(&any.plain, peer) == 0) return accepted;
   close(accepted);
   return -ECONNABORTED;
 }
+
+void clinux_close(int fd) { syscall(SYS_close, fd); }
 
 int clinux_connect(const struct clinux_address *address, const char **stage) {
   union any_address any;
@@ -198,12 +214,11 @@ int clinux_connect(const struct clinux_address *address, const char **stage) {
   *stage = "socket";
   int fd = socket(any.plain.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
-  set_no_delay(fd);
   *stage = "connect";
   // EINTR leaves the attempt under way, as EINPROGRESS does (connect(2)).
-  if (connect(fd, &any.plain, size) == 0 || errno == EINPROGRESS || errno == EINTR) return fd;
+  if (syscall(SYS_connect, fd, &any.plain, size) == 0 || errno == EINPROGRESS || errno == EINTR) return fd;
   int code = errno;
-  close(fd);
+  clinux_close(fd);
   return -code;
 }
 
@@ -246,8 +261,6 @@ int clinux_reset_on_close(int fd) {
   return setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) < 0 ? -errno : 0;
 }
 
-// recv(3) and send(3) are cancellation points: in a process with threads glibc pays two atomic operations a call for
-// that, which here was 2 % of a round trip. No thread of ours is ever cancelled, so the calls go straight to the kernel.
 long clinux_receive(int fd, void *bytes, size_t count) {
   long received;
   do received = syscall(SYS_recvfrom, fd, bytes, count, 0, NULL, NULL);

@@ -138,11 +138,10 @@ extension Connection {
     down.hold(flow.takeToClient())
     phase = .flushingAnswer
     flushAnswer()
-    guard phase == .open else { return nil }
-    if flow.hasInput { return flow.handle(.clientSent, worker.conditions) }
-    // A body was read to its last byte and no further: the next request may stand behind it, and no edge tells of it.
+    // What was read last was not all that there was: the next request, or the rest of it, and no edge tells of it again.
     if client.isReadable { worker.loop.again(slot) }
-    return nil
+    guard phase == .open, flow.hasInput else { return nil }
+    return flow.handle(.clientSent, worker.conditions)
   }
 
   /// No further request is read before the last answer has gone: else answers could pile up without bound.
@@ -171,7 +170,7 @@ extension Connection {
     case .nothing: return
     case .failed(let code): tell(.attemptFailed(code: code))
     case .connected(let dialled, let peer):
-      upstream = Side(fd: upstreamSocket.fd)
+      upstream = Side(fd: upstreamSocket.fd, haste: .atFirstSend)
       // A server that speaks first may have done so: no further edge tells of what this one told.
       upstream.note(readiness)
       keepAliveAtMs = worker.conditions.nowMs + Self.keepAliveMs

@@ -58,9 +58,16 @@ extension Connection {
     slot = .none
   }
 
-  // MARK: - The deadline
+  // MARK: - What comes next
 
-  mutating func armDeadline() {
+  /// Before each return to the loop: what is waited for is asked for.
+  mutating func awaitNext() {
+    if !client.isWritable && !hearsClientWritable && phase != .closed {
+      hearsClientWritable = true
+      guard worker.loop.watchWritingEdgesToo(client.fd, slot, tag: Self.clientTag) else {
+        return phase == .farewell ? close(cut: true) : tell(.clientReset)
+      }
+    }
     guard phase == .open || phase == .flushingAnswer else { return }
     let dueMs = min(flow.deadlineMs, pacedUntilMs, keepAliveAtMs)
     arm(atMs: inspected.map { min(dueMs, $0.deadlineMs) } ?? dueMs)

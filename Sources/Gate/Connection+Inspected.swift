@@ -12,6 +12,7 @@ extension Connection {
     guard let contexts = worker.intercept, let target = flow.target, let rule = flow.rule else {
       return flow.handle(.gateFailed, worker.conditions)
     }
+    Socket.sendAtOnce(upstream.fd)
     inspected = InspectedTunnel(
       contexts, worker.interceptTools, target: target, client: flow.client.name, clientFD: client.fd,
       upstreamFD: upstream.fd, early: early, rule: rule, nowMs: worker.conditions.nowMs)

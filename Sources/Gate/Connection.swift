@@ -32,6 +32,8 @@ struct Connection: ~Copyable {
   var inspected: InspectedTunnel?
   var filters: TunnelFilters?
   var phase = Phase.open
+  /// Whether epoll tells when the client can take more: asked for when it first could not.
+  var hearsClientWritable = false
   var isTunnel = false
   var armedMs = UInt64.max
   var pacedUntilMs = UInt64.max
@@ -63,10 +65,10 @@ struct Connection: ~Copyable {
   /// Watches its socket; false when the kernel refused.
   mutating func begin(_ slot: Slot) -> Bool {
     self.slot = slot
-    guard worker.loop.watchEdges(client.fd, slot, tag: Self.clientTag) else { return false }
+    guard worker.loop.watchReadingEdges(client.fd, slot, tag: Self.clientTag) else { return false }
     // A client's first bytes often come with its connection: they are looked for before epoll says so.
     client.isReadable = true
-    armDeadline()
+    awaitNext()
     return true
   }
 
@@ -102,13 +104,13 @@ struct Connection: ~Copyable {
     if let inspected, worker.conditions.nowMs >= inspected.deadlineMs { advance() }
     if worker.conditions.nowMs >= keepAliveAtMs { keepAlive() }
     if phase == .open || phase == .flushingAnswer, worker.conditions.nowMs >= flow.deadlineMs { tell(.deadlinePassed) }
-    armDeadline()
+    awaitNext()
   }
 
   mutating func resolved(_ answer: NameAnswer, token: UInt64) {
     guard phase == .open, token == nameToken else { return }
     tell(.answered(answer))
-    armDeadline()
+    awaitNext()
   }
 
   /// It counts for the very password that was asked about: after a reload the connection may be on to another request.
@@ -124,7 +126,7 @@ struct Connection: ~Copyable {
   mutating func tellFromOutside(_ event: Event) {
     guard phase == .open || phase == .flushingAnswer else { return }
     tell(event)
-    armDeadline()
+    awaitNext()
   }
 
   /// A drain waits for what is under way, not for a client that may ask no more.
@@ -142,7 +144,7 @@ struct Connection: ~Copyable {
     switch phase {
     case .closed: return
     case .lingering: return linger()
-    case .farewell: return sayFarewell()
+    case .farewell: sayFarewell()
     case .flushingAnswer:
       flushAnswer()
       // Requests that came in the meantime stand in the flow's input.
@@ -152,7 +154,7 @@ struct Connection: ~Copyable {
     if phase == .open && flow.state.wantsClientBytes && client.isReadable { readClient() }
     if phase == .open && upstream.isReadable, case .exchanging = flow.state { readAnswer() }
     if phase == .open { inspected == nil ? relay() : moveInspected() }
-    armDeadline()
+    awaitNext()
   }
 
   mutating func readClient() {

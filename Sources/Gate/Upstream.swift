@@ -4,7 +4,7 @@ import Kernel
 import Wire
 
 /// The upstream socket of one session, and the attempts that race for that place (RFC 8305).
-struct Upstream {
+struct Upstream: ~Copyable {
   enum Started {
     case underWay
     case failed(code: CInt)
@@ -19,37 +19,46 @@ struct Upstream {
     case nothing
   }
 
-  private final class Attempt {
+  private struct Attempt: ~Copyable {
     let socket: Descriptor
     let tag: UInt8
     let address: IPAddress
+  }
 
-    init(socket: consuming Descriptor, tag: UInt8, address: IPAddress) {
-      self.socket = socket
-      self.tag = tag
-      self.address = address
+  /// An array holds what can be copied.
+  private final class Boxed {
+    let tag: UInt8
+    var attempt: Attempt?
+
+    init(_ attempt: consuming Attempt) {
+      tag = attempt.tag
+      self.attempt = consume attempt
     }
   }
 
-  /// The first one races alone, as a rule.
+  /// The first one races alone, as a rule: it needs no allocation.
   private var attempt: Attempt?
-  private var others: [Attempt] = []
-  private var standing: Attempt?
+  private var attemptTag = Upstream.noTag
+  private var others: [Boxed] = []
+  private var standing: Descriptor?
+  private var standingTag = Upstream.noTag
   private var lastTag: UInt8 = 0
+  private(set) var fd: CInt = -1
 
-  var isStanding: Bool { standing != nil }
-  var fd: CInt { standing?.socket.raw ?? -1 }
+  /// Zero is the client's tag.
+  private static let noTag: UInt8 = 0
 
-  func isStanding(_ tag: UInt8) -> Bool { standing?.tag == tag }
+  var isStanding: Bool { fd >= 0 }
+
+  func isStanding(_ tag: UInt8) -> Bool { standingTag == tag }
 
   mutating func start(_ address: IPAddress, port: UInt16, _ loop: Loop, _ slot: Slot) -> Started {
     do {
       let socket = try Socket.connect(to: SocketAddress(address, port: port))
-      // Zero is the client's tag; with 255 attempts a session, a stale event cannot meet a new socket of its tag.
+      // With 255 attempts a session, a stale event cannot meet a new socket of its tag.
       lastTag = lastTag == .max ? 1 : lastTag + 1
       guard loop.watchEdges(socket.raw, slot, tag: lastTag) else { return .exhausted }
-      let attempt = Attempt(socket: socket, tag: lastTag, address: address)
-      keep(attempt)
+      keep(Attempt(socket: socket, tag: lastTag, address: address))
       return .underWay
     } catch {
       // A machine without IPv6 has no source address for it: of IPv4, it says that no port is left.
@@ -63,8 +72,11 @@ struct Upstream {
     guard let attempt = take(tag) else { return .nothing }
     if let peer = Socket.peerAddress(attempt.socket.raw) {
       giveUpAttempts()
-      standing = attempt
-      return .connected(dialled: attempt.address, peer: peer.ip)
+      let address = attempt.address
+      standingTag = tag
+      fd = attempt.socket.raw
+      standing = .some(attempt.socket)
+      return .connected(dialled: address, peer: peer.ip)
     }
     let code = Socket.pendingError(attempt.socket.raw)
     if code != 0 { return .failed(code: code) }
@@ -72,24 +84,36 @@ struct Upstream {
     return .nothing
   }
 
-  private mutating func keep(_ attempt: Attempt) {
-    if self.attempt == nil { self.attempt = attempt } else { others.append(attempt) }
+  private mutating func keep(_ attempt: consuming Attempt) {
+    if attemptTag == Self.noTag {
+      attemptTag = attempt.tag
+      self.attempt = consume attempt
+    } else {
+      others.append(Boxed(attempt))
+    }
   }
 
   private mutating func take(_ tag: UInt8) -> Attempt? {
-    if attempt?.tag == tag { return attempt.take() }
-    return others.firstIndex { $0.tag == tag }.map { others.remove(at: $0) }
+    if attemptTag == tag {
+      attemptTag = Self.noTag
+      return attempt.take()
+    }
+    guard let place = others.firstIndex(where: { $0.tag == tag }) else { return nil }
+    return others.remove(at: place).attempt.take()
   }
 
   private mutating func giveUpAttempts() {
     attempt = nil
+    attemptTag = Self.noTag
     if !others.isEmpty { others = [] }
   }
 
   /// Closes what stands and what is under way.
   mutating func close(cut: Bool) {
-    if cut, let standing { Socket.abort(standing.socket.raw) }
+    if cut, isStanding { Socket.abort(fd) }
     standing = nil
+    standingTag = Self.noTag
+    fd = -1
     giveUpAttempts()
   }
 }

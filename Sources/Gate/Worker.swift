@@ -82,8 +82,6 @@ final class Worker: LoopDelegate {
   private var listeners: [Listener] = []
   /// nil where no DNS is served.
   private var desk: NameDesk?
-  /// By slot index: it keeps the sessions alive, and is how a reload reaches them.
-  private var sessions: ContiguousArray<Session?> = []
   private var sessionCount = 0
   private(set) var isStopping = false
 
@@ -174,10 +172,6 @@ final class Worker: LoopDelegate {
   func begin(_ socket: consuming Descriptor, _ flow: consuming Flow, lease: NameLease?, id: UInt64) -> Slot? {
     let session = Session(worker: self, id: id, socket: socket, flow: flow, lease: lease)
     guard let slot = session.begin() else { return nil }
-    if slot.index >= sessions.count {
-      sessions.append(contentsOf: repeatElement(nil, count: slot.index + 1 - sessions.count))
-    }
-    sessions[slot.index] = session
     sessionCount += 1
     loop.again(slot)
     return slot
@@ -225,7 +219,6 @@ final class Worker: LoopDelegate {
   }
 
   func ended(_ slot: Slot, isCut: Bool) {
-    sessions[slot.index] = nil
     loop.release(slot)
     sessionCount -= 1
     shared.closed()
@@ -236,9 +229,9 @@ final class Worker: LoopDelegate {
   func stopIfDone() { if isStopping && sessionCount == 0 && fronts.isEmpty { loop.stop() } }
 
   /// Those that stand at this moment: one that ends meanwhile is among them still, and hears nothing more.
-  var liveSessions: [Session] { sessions.compactMap { $0 } }
+  var liveSessions: [Session] { loop.sources.compactMap { $0 as? Session } }
 
-  func session(at slot: Slot) -> Session? { loop.isCurrent(slot) ? sessions[slot.index] : nil }
+  func session(at slot: Slot) -> Session? { loop.source(at: slot) as? Session }
 
   func record(_ outcome: Outcome, of flow: borrowing Flow, _ facts: AuditFacts) {
     audit.record(outcome, of: flow, facts, policy: conditions.policy, wallMs: loop.wallMs)
@@ -333,14 +326,14 @@ final class Worker: LoopDelegate {
     desk?.close()
     conditions.isDraining = true
     isStopping = true
-    for session in sessions { session?.closeIfQuiet() }
+    for session in liveSessions { session.closeIfQuiet() }
     fronts.drain()
     stopIfDone()
   }
 
   private func stop() {
     tellAll(.drainEnded)
-    for session in sessions { session?.closeNow() }
+    for session in liveSessions { session.closeNow() }
     fronts.closeAll()
     desk?.close()
     audit.flush()
@@ -348,7 +341,7 @@ final class Worker: LoopDelegate {
   }
 
   private func tellAll(_ event: Event) {
-    for session in sessions { session?.tellFromOutside(event) }
+    for session in liveSessions { session.tellFromOutside(event) }
   }
 }
 

@@ -19,7 +19,7 @@ package struct Descriptor: ~Copyable {
   }
 
   // EINTR and EIO of close(2) leave nothing to do: on Linux the descriptor is gone either way.
-  deinit { _ = Glibc.close(raw) }
+  deinit { clinux_close(raw) }
 }
 
 /// A failed system call: which one, and errno.

@@ -63,10 +63,13 @@ package protocol LoopDelegate: AnyObject {
 
   // MARK: - Slots
 
+  /// It is kept alive until its slot is released.
   package func register(_ source: any Source) -> Slot { slots.register(source) }
   /// Events that the kernel still has for the slot's sockets fall out by their generation.
   package func release(_ slot: Slot) { _ = slots.release(slot) }
-  package func isCurrent(_ slot: Slot) -> Bool { slots.isCurrent(slot) }
+  /// nil when its holder has left.
+  package func source(at slot: Slot) -> (any Source)? { slots.source(index: slot.index, generation: slot.generation) }
+  package var sources: [any Source] { slots.sources }
 
   // MARK: - What a source asks for
 
@@ -77,6 +80,16 @@ package protocol LoopDelegate: AnyObject {
   /// Edges of both directions, for as long as the descriptor lives. False when the kernel refused.
   package func watchEdges(_ fd: CInt, _ slot: Slot, tag: UInt8) -> Bool {
     clinux_epoll_add_edges(epoll.raw, fd, key(slot, tag)) == 0
+  }
+
+  /// Edges of what there is to read. Most sockets take all that they are sent, and never pay for the edges of writing.
+  package func watchReadingEdges(_ fd: CInt, _ slot: Slot, tag: UInt8) -> Bool {
+    clinux_epoll_add_reading_edges(epoll.raw, fd, key(slot, tag)) == 0
+  }
+
+  /// From then on edges of both directions: what is so at this moment is told again.
+  package func watchWritingEdgesToo(_ fd: CInt, _ slot: Slot, tag: UInt8) -> Bool {
+    clinux_epoll_all_edges(epoll.raw, fd, key(slot, tag)) == 0
   }
 
   /// Levels, as libraries with descriptors of their own want it. Nothing wanted: no longer watched.

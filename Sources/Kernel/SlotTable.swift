@@ -57,9 +57,11 @@ struct SlotTable {
 
   /// nil for a place that its holder has left.
   func source(index: Int, generation: UInt32) -> (any Source)? {
-    guard index < entries.count, entries[index].generation == generation else { return nil }
+    guard entries.indices.contains(index), entries[index].generation == generation else { return nil }
     return entries[index].source
   }
+
+  var sources: [any Source] { entries.compactMap(\.source) }
 
   // MARK: - Deadlines
 

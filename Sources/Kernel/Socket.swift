@@ -85,6 +85,7 @@ package enum Socket {
   }
 
   /// Begins a connection; that the socket becomes writable tells that it stands or failed.
+  /// Its first bytes go out at once; before any that follow, see `sendAtOnce`.
   package static func connect(to address: SocketAddress) throws(SystemError) -> Descriptor {
     var plain = address.plain
     var stage: UnsafePointer<CChar>?
@@ -100,6 +101,9 @@ package enum Socket {
     guard result == 0 else { throw SystemError("socketpair", code: -result) }
     return (ends[0], ends[1])
   }
+
+  /// From now on no bytes wait for others to be acknowledged (TCP_NODELAY).
+  package static func sendAtOnce(_ fd: CInt) { clinux_send_at_once(fd) }
 
   /// SAFETY: the C side sets the stage to a string literal, which lives for ever.
   private static func name(_ stage: UnsafePointer<CChar>?) -> String {

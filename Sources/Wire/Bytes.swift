@@ -16,6 +16,12 @@ extension Array where Element == UInt8 {
     // Sound: a string literal is immortal; `utf8Start` traps for the one form that has no memory (a lone scalar).
     unsafe append(contentsOf: UnsafeBufferPointer(start: literal.utf8Start, count: literal.utf8CodeUnitCount))
   }
+
+  /// One call of the hasher, in place of one a byte.
+  package func feed(_ hasher: inout Hasher) {
+    // Sound: the buffer is the array's own, and ends with the closure.
+    unsafe withUnsafeBytes { unsafe hasher.combine(bytes: $0) }
+  }
 }
 
 extension Span where Element == UInt8 {

@@ -6,6 +6,8 @@
 package struct HostName: Hashable, Sendable, CustomStringConvertible {
   package let bytes: [UInt8]
 
+  package func hash(into hasher: inout Hasher) { bytes.feed(&hasher) }
+
   package init(parsing text: Span<UInt8>) throws(HostNameProblem) {
     var end = text.count
     if end > 0, text[end - 1] == UInt8(ascii: ".") { end -= 1 }

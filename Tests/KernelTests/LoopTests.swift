@@ -112,7 +112,25 @@ struct Pair: ~Copyable {
     turns.stopsWhen = { new.deadlines > 0 }
     loop.run(turns)
     #expect(old.events.isEmpty && new.events.isEmpty)
-    #expect(!loop.isCurrent(slot) && loop.isCurrent(next))
+    #expect(loop.source(at: slot) == nil && loop.source(at: next) != nil)
+  }
+
+  @Test func writingEdgesComeWhenTheyAreAskedFor() throws {
+    let loop = try Loop()
+    let pair = try Pair()
+    let source = Recorder()
+    let slot = loop.register(source)
+    #expect(loop.watchReadingEdges(pair.server.raw, slot, tag: 7))
+    let turns = Turns(loop)
+    loop.setDeadline(slot, atMs: loop.nowMs + 30)
+    turns.stopsWhen = { source.deadlines > 0 }
+    loop.run(turns)
+    #expect(source.events.isEmpty, "it may be written to, and nobody asked")
+    #expect(loop.watchWritingEdgesToo(pair.server.raw, slot, tag: 7))
+    turns.stopsWhen = { !source.events.isEmpty }
+    loop.run(turns)
+    #expect(source.events.map(\.1) == [7])
+    #expect(source.events.allSatisfy { $0.0.isWritable && !$0.0.isReadable })
   }
 
   @Test func mailAndAgainWakeTheLoop() throws {

@@ -31,6 +31,7 @@ import Testing
     "Wire/Bytes.swift": "pointers are used inside the expression that obtains them",
     "Wire/ChunkedScanner.swift": "a literal's own bytes, for the time of a closure",
     "Flow/Bench.swift": "one flow has it, and the access to that is checked; nothing in it calls out",
+    "Gate/Session.swift": "one call at a time is let in, and a second stops the process",
     "Gate/Worker.swift": "the conditions change between events alone",
     "Kernel/Descriptor.swift": "one buffer for strerror_r, for the time of a closure",
     "Kernel/LocalSocket.swift": "C strings, arrays and locals for the time of a call",

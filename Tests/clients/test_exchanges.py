@@ -244,6 +244,6 @@ def test_a_request_right_behind_a_long_body_is_answered(gate, upstream):
     one = gate(rules(local("behind.test", site.port)))
     for size in (16_384, 100_000, 1_000_000):
         with one.dial() as sock:
-            sock.sendall(post(target, b"x" * size) + post(target, b"y"))
-            for _ in range(2):
+            sock.sendall(post(target, b"x" * size) + post(target, b"y") + post(target, b"z" * size))
+            for _ in range(3):
                 assert answer(sock).startswith(b"HTTP/1.1 200 ")

@@ -331,6 +331,23 @@ def test_a_rapid_reset_ends_the_session(serving, raw):
     assert len(site.seen) < 1000
 
 
+@pytest.mark.parametrize("when", ["at the head", "behind the end"])
+def test_resets_of_streams_that_were_answered_are_no_flood(serving, raw, when):
+    """curl resets a stream when it has all that it wants of it."""
+    site = serving()
+    http = raw(site)
+    for stream in range(1, 1001, 2):
+        http.send(http.head(stream, []))
+        if when == "at the head":
+            http.until(HeadersFrame, stream)
+        else:
+            assert http.answer(stream)[0] == 200
+        http.send(RstStreamFrame(stream, error_code=8).serialize())
+    http.send(http.head(1001, []))
+    assert http.answer(1001)[0] == 200
+    assert not [line for line in site.gate.lines() if line["event"] == "denied"]
+
+
 def test_a_continuation_flood_ends_the_session(serving, raw):
     site = serving()
     http = raw(site)

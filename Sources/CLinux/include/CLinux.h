@@ -27,6 +27,9 @@ enum {
 };
 int clinux_epoll_create(void);
 int clinux_epoll_add_edges(int epoll, int fd, uint64_t key);
+// Edges of reading alone, and of both directions from then on.
+int clinux_epoll_add_reading_edges(int epoll, int fd, uint64_t key);
+int clinux_epoll_all_edges(int epoll, int fd, uint64_t key);
 int clinux_epoll_add_readable(int epoll, int fd, uint64_t key);
 int clinux_epoll_interest(int epoll, int fd, uint64_t key, int readable, int writable, int is_new);
 int clinux_epoll_remove(int epoll, int fd);
@@ -37,10 +40,13 @@ int clinux_listen(const struct clinux_address *address, int reuse_port, int tran
                   const char **stage);
 int clinux_bind_datagrams(const struct clinux_address *address, int reuse_port, const char **stage);
 int clinux_accept(int fd, struct clinux_address *peer);
+void clinux_close(int fd);
+// Without TCP_NODELAY.
 int clinux_connect(const struct clinux_address *address, const char **stage);
 // Two connected stream sockets of this process alone.
 int clinux_socket_pair(int ends[2]);
 int clinux_local_address(int fd, struct clinux_address *address);
+void clinux_send_at_once(int fd);
 int clinux_peer_address(int fd, struct clinux_address *address);
 int clinux_original_destination(int fd, uint32_t family, struct clinux_address *address);
 int clinux_pending_error(int fd);

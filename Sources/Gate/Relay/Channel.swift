@@ -12,8 +12,23 @@ struct Side {
   var isWritable = true
   /// The peer has shut down its sending side: a short read does not mean that nothing follows.
   var hasPeerEnded = false
+  var haste = Haste.set
   /// A shutdown failed: what it has sent may still be read, and then nothing follows.
   var isGone = false
+
+  /// TCP_NODELAY: a small segment waits for the one before it to be acknowledged, a first one never does. An upstream that
+  /// is sent one thing alone, as many are, is spared the call.
+  enum Haste { case atFirstSend, beforeTheNext, set }
+
+  mutating func willSend() {
+    switch haste {
+    case .set: return
+    case .atFirstSend: haste = .beforeTheNext
+    case .beforeTheNext:
+      haste = .set
+      Socket.sendAtOnce(fd)
+    }
+  }
 
   /// What it comes to that nothing can be read now.
   var dry: PumpEnd { isGone ? .sourceReset : .blocked }
@@ -109,6 +124,7 @@ extension Channel {
       if !sink.isWritable { return .blocked }
       if let bucket, let end = pay(bucket) { return end }
       let count = held.count - heldOffset - (bucket == nil ? 0 : unpaid)
+      sink.willSend()
       let sent = held.withSpan(from: heldOffset, count: count) { Socket.send(sink.fd, $0) }
       switch sent {
       case .bytes(let sent):
@@ -213,6 +229,7 @@ extension Channel {
     case .malformed: return .malformed
     }
     if passed == 0 { return nil }
+    sink.willSend()
     switch tools.scratch.send(to: sink.fd, 0..<passed) {
     case .bytes(let sent):
       moved += UInt64(sent)
@@ -271,6 +288,7 @@ extension Channel {
     guard let pipe else { return nil }
     while pipe.filled > 0 {
       if !sink.isWritable { return .blocked }
+      sink.willSend()
       switch pipe.drain(to: sink.fd, more: false) {
       case .bytes(let count): moved += UInt64(count)
       case .wouldBlock: sink.isWritable = false

@@ -42,6 +42,7 @@ import Wire
     for address in addresses {
       do throws(SystemError) {
         let socket = try Socket.connect(to: address)
+        Socket.sendAtOnce(socket.raw)
         guard wait(socket.raw, POLLOUT, dueMs) else { throw SystemError("connect", code: ETIMEDOUT) }
         let code = Socket.pendingError(socket.raw)
         if code == 0 { return socket }

@@ -284,7 +284,7 @@ extension HTTP2Front: HTTP2Events {
     session.giveBack(stream.owed, id)
     quietSinceMs = turn.nowMs
     let isWhole = code == NGHTTP2_NO_ERROR.rawValue
-    if isWhole { session.bounds.completed() }
+    if isWhole || stream.hasFinalHead { session.bounds.completed() }
     guard let leg = stream.leg else { return }
     if isWhole && leg.pendingCount > 0 && leg.ending == nil {
       parting.append(leg)

@@ -1,0 +1,29 @@
+// TCP_NODELAY of an upstream: off for a first send, which never waits, and on before a second.
+import Glibc
+import Kernel
+import Testing
+import Wire
+
+@testable import Gate
+
+@Suite struct SideTests {
+  @Test func aSecondSendWaitsForNoAcknowledgement() throws {
+    let anyPort = SocketAddress(IPAddress.v4(0x7f00_0001), port: 0)
+    let listener = try Socket.listen(on: anyPort, reusePort: false, backlog: 4)
+    let address = try #require(Socket.localAddress(listener.raw))
+    let socket = try Socket.connect(to: address)
+    var side = Side(fd: socket.raw, haste: .atFirstSend)
+    side.willSend()
+    #expect(noDelay(socket.raw) == 0)
+    side.willSend()
+    #expect(noDelay(socket.raw) == 1)
+    #expect(side.haste == .set)
+  }
+
+  private func noDelay(_ fd: CInt) -> CInt {
+    var value: CInt = -1
+    var size = socklen_t(MemoryLayout<CInt>.size)
+    _ = getsockopt(fd, CInt(IPPROTO_TCP), TCP_NODELAY, &value, &size)
+    return value
+  }
+}
