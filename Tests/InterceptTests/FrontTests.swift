@@ -45,6 +45,7 @@ import Wire
     ("CONNECT", "a.example:443 HTTP/1.1"), ("CONNECT", "a.example:443\r\nX: y"), ("CONNECT", ""),
     ("GET /", "a.example"),
     ("", "a.example"), ("CONNECT", "a\u{0}"), ("CONNECT", "a\u{7f}"), ("GET", "ä.example"),
+    ("GET", "a/b"), ("CONNECT", "a?b"),
   ])
   func whatCannotStandInAHeadIsTurnedAway(_ method: String, _ authority: String) {
     #expect(Self.text([(":method", method), (":scheme", "http"), (":authority", authority), (":path", "/")]) == nil)

@@ -60,6 +60,8 @@ class Way:
             tunnel, head = self.gate.connect(self.target)
             assert head.startswith(b"HTTP/1.1 200")
             tunnel.settimeout(None)
+            for one in (client, tunnel):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for one, other in ((client, tunnel), (tunnel, client)):
                 threading.Thread(target=self.carry, args=(one, other), daemon=True).start()
 

@@ -31,11 +31,12 @@ package struct InnerRequest {
   static func make(_ block: FieldBlock, endsStream: Bool) -> Result<InnerRequest, Problem> {
     let method = block.value(.method) ?? []
     let authority = block.value(.authority) ?? block.value(.host) ?? []
-    // nghttp2 has looked at these too: a space in one of them would make two words of it.
+    // nghttp2 has looked at these too: a space in one of them would make two words of it, and a slash in an authority
+    // another host.
     let words = [method, authority, block.value(.path) ?? [], block.value(.scheme) ?? []]
-    guard !method.isEmpty, !authority.isEmpty, words.allSatisfy({ $0.allSatisfy { 0x21...0x7e ~= $0 } }) else {
-      return .failure(.unspeakable)
-    }
+    guard !method.isEmpty, !authority.isEmpty, words.allSatisfy({ $0.allSatisfy { 0x21...0x7e ~= $0 } }),
+      !authority.contains(where: { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") || $0 == UInt8(ascii: "#") })
+    else { return .failure(.unspeakable) }
     var request = InnerRequest(block)
     request.bytes.reserveCapacity(block.listBytes + 128)
     if method.span.isText("CONNECT") {
