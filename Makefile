@@ -5,7 +5,7 @@ STATIC = .build-static
 DEBIAN = .build-debian
 
 help:
-	@echo 'build test lint format clients volume demo demo-gate release release-check bench bench-sni bench-inspect bench-dns bench-run bench-views content-figures cgroups escapes fuzz sanitize clean deps'
+	@echo 'build test lint format clients volume demo demo-gate release release-check bench bench-sni bench-inspect bench-dns bench-run bench-views screenshots content-figures cgroups escapes fuzz sanitize clean deps'
 
 # Debian packages: libraries, and what the demo runs. The tests run more.
 deps:
@@ -93,6 +93,11 @@ bench-dns: release
 bench-views: release
 	python3 Benchmarks/views.py --sluice sluice
 
+# Pictures of the dashboard for docs/, of a log out of a seed.
+screenshots: build
+	@.ci/deps tests pngquant
+	Tests/clients/run screenshots.py
+
 # What the content checks find in the corpus, tuned and held-out, and what a 100 KiB answer costs.
 content-figures: release
 	@.ci/deps valgrind
@@ -124,4 +129,4 @@ clean:
 	rm -rf .build .build-* sluice results
 
 .PHONY: fuzz sanitize help deps build test clients volume lint format demo demo-gate release release-check bench bench-sni bench-inspect bench-dns bench-run \
-  bench-views content-figures cgroups escapes clean
+  bench-views screenshots content-figures cgroups escapes clean

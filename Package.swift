@@ -66,11 +66,14 @@ let package = Package(
     .target(name: "CContent", dependencies: ["CGumbo"], exclude: ["patterns.yaml"]),
     module("Content", ["Wire", "YAML", "CContent", "CZlib", "CBrotli", "CZstd"]),
     module("LogView", ["Kernel", "Wire", "Policy"]),
+    .target(name: "CDashboard", exclude: ["page.html", "page.css", "page.js", "icon.svg"]),
+    module("Dashboard", ["Kernel", "Wire", "Policy", "LogView", "CDashboard"]),
     module("Sandbox", ["Kernel", "CLinux", "CSandbox"]),
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "Flow", "Gate", "Intercept", "LogView", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel",
+        "Flow", "Gate", "Intercept", "LogView", "Dashboard", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire",
+        "Kernel",
         "Content", "YAML",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
@@ -91,6 +94,7 @@ let package = Package(
     tests("Gate", ["Gate", "Kernel", "Flow", "Policy", "Wire"]),
     tests("Content", ["Content"]),
     tests("LogView", ["LogView", "PolicyFile", "Policy", "Kernel", "Wire"]),
+    tests("Dashboard", ["Dashboard", "LogView", "Policy", "Kernel", "Wire"]),
     tests("Redirect", ["Redirect"], exclude: ["golden"]),
     .target(name: "ConfinedTrials", dependencies: ["CSandbox"], path: "Tests/ConfinedTrials"),
     tests("Sandbox", ["Sandbox", "CSandbox", "ConfinedTrials", "Kernel"]),

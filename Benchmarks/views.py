@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """Time and memory of the views of a log: a million lines, and again with a new host on each of them."""
 import argparse
+import contextlib
 import json
 import os
 import random
+import re
 import subprocess
 import tempfile
 import time
+import urllib.request
 from datetime import datetime, timezone
 
-VIEWS = (["log", "--human"], ["log", "--event", "limited"], ["learn"], ["top", "--once"])
+VIEWS = (["log", "--human"], ["log", "--event", "limited"], ["learn"], ["top", "--once"], ["dashboard", "--once"])
 
 
 def write(path, lines, hosts):
@@ -39,35 +42,72 @@ def measure(command):
     return time.monotonic() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
-def follow(sluice, folder, rate=20_000, seconds=5):
-    """How long after a line was written it is there, at worst, while the log is rotated each second."""
-    log, out, text = os.path.join(folder, "followed"), os.path.join(folder, "out"), os.path.join(folder, "text")
-    write(text, rate // 20, 200)
-    with open(text, "rb") as file:
-        batch = file.read()
-    file = open(log, "ab", buffering=0)
+@contextlib.contextmanager
+def follower(sluice, log, out):
+    """`sluice log --follow`; how many bytes it has written."""
     with open(out, "wb") as nothing:
         process = subprocess.Popen([sluice, "log", "--follow", "--log", log], stdout=nothing)
-    file.write(batch)
-    while os.path.getsize(out) < len(batch):
-        time.sleep(0.01)
-    written, worst, started = len(batch), 0.0, time.monotonic()
-    for turn in range(20 * seconds):
-        if turn % 20 == 10:
-            os.rename(log, f"{log}.{turn}")
-            file = open(log, "ab", buffering=0)
-        at = time.monotonic()
-        file.write(batch)
-        written += len(batch)
-        while os.path.getsize(out) < written:
-            time.sleep(0.002)
-        worst = max(worst, time.monotonic() - at)
-        time.sleep(max(0, started + (turn + 1) / 20 - time.monotonic()))
-    took = time.monotonic() - started
+    yield process, lambda: os.path.getsize(out)
     process.terminate()
     process.wait()
-    assert os.path.getsize(out) == written, "a line was lost or came twice"
+
+
+@contextlib.contextmanager
+def dashboard(sluice, log):
+    """`sluice dashboard`; how many lines its figures are of."""
+    process = subprocess.Popen([sluice, "dashboard", "--log", log, "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True)
+    url = re.search(r"http://\S+", process.stderr.readline()).group(0)
+    open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+    def lines():
+        with open_url(f"{url}figures?span=all") as answer:
+            return json.load(answer)["log"]["lines"]
+
+    yield process, lines
+    process.terminate()
+    process.wait()
+    process.stderr.close()
+
+
+def resident_mib(process):
+    return int(re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{process.pid}/status").read()).group(1)) / 1024
+
+
+def follow(log, batch, unit, begin, rate, seconds=5):
+    """How long after a line was written it is there, at worst, while the log is rotated each second."""
+    file = open(log, "ab", buffering=0)
+    with begin as (process, seen):
+        file.write(batch)
+        while seen() < unit:
+            time.sleep(0.01)
+        written, worst, started = unit, 0.0, time.monotonic()
+        for turn in range(20 * seconds):
+            if turn % 20 == 10:
+                os.rename(log, f"{log}.{turn}")
+                file = open(log, "ab", buffering=0)
+            at = time.monotonic()
+            file.write(batch)
+            written += unit
+            while seen() < written:
+                time.sleep(0.002)
+            worst = max(worst, time.monotonic() - at)
+            time.sleep(max(0, started + (turn + 1) / 20 - time.monotonic()))
+        took = time.monotonic() - started
+        assert seen() == written, "a line was lost or came twice"
     return rate * seconds / took, worst
+
+
+def load(sluice, log, lines):
+    """Until the page has all of a log, and how long it was without an answer at worst meanwhile."""
+    started, worst = time.monotonic(), 0.0
+    with dashboard(sluice, log) as (process, seen):
+        while True:
+            at = time.monotonic()
+            count = seen()
+            worst = max(worst, time.monotonic() - at)
+            if count == lines:
+                return time.monotonic() - started, worst, resident_mib(process)
+            time.sleep(0.05)
 
 
 def main():
@@ -83,8 +123,18 @@ def main():
             for view in VIEWS:
                 wall, cpu, memory = measure([options.sluice, *view, "--log", log])
                 print(f"  {' '.join(view):24} {wall:6.2f} s  {cpu:6.2f} s of CPU  {memory:6.0f} MiB")
-        rate, worst = follow(options.sluice, folder)
-        print(f"followed over 5 rotations: {rate:.0f} lines a second, the latest one there {worst * 1000:.0f} ms after it was written")
+            took, silent, memory = load(options.sluice, log, options.lines)
+            print(f"  dashboard, served        {took:6.2f} s until it has all; an answer took {silent * 1000:.0f} ms at most meanwhile; {memory:.0f} MiB")
+        rate, text = 20_000, os.path.join(folder, "text")
+        write(text, rate // 20, 200)
+        with open(text, "rb") as file:
+            batch = file.read()
+        for name, unit, begin in (("log", len(batch), lambda log: follower(options.sluice, log, os.path.join(folder, "out"))),
+                                  ("dashboard", rate // 20, lambda log: dashboard(options.sluice, log))):
+            log = os.path.join(folder, f"followed-{name}")
+            open(log, "wb").close()
+            got, worst = follow(log, batch, unit, begin(log), rate)
+            print(f"{name} followed over 5 rotations: {got:.0f} lines a second, the latest one there {worst * 1000:.0f} ms after it was written")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,9 @@ static inline int copenssl_show_chain(SSL_CTX *context, BIO *memory) {
   return done;
 }
 
+// What was read is wiped where OpenSSL decrypted it.
+static inline void copenssl_wipe_plaintext(SSL *ssl) { SSL_set_options(ssl, SSL_OP_CLEANSE_PLAINTEXT); }
+
 static inline int copenssl_set_server_name(SSL *ssl, const char *name) {
   return (int)SSL_set_tlsext_host_name(ssl, (char *)name);
 }

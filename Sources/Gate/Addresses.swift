@@ -1,9 +1,9 @@
 // Addresses as the kernel has them and as Wire has them: the same numbers, two types, since Kernel knows no Wire.
-import Kernel
-import Wire
+package import Kernel
+package import Wire
 
 extension SocketAddress {
-  init(_ address: IPAddress, port: UInt16) {
+  package init(_ address: IPAddress, port: UInt16) {
     switch address {
     case .v4(let value): self.init(SocketAddress.Address.v4(value), port: port)
     case .v6(let high, let low): self.init(SocketAddress.Address.v6(high: high, low: low), port: port)

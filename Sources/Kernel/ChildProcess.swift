@@ -97,18 +97,9 @@ package struct ChildProcess: Sendable {
   }
 
   private static func read(_ file: borrowing Descriptor) -> [UInt8] {
-    var bytes: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 16 * 1024)
-    while bytes.count < bytesMax {
-      let offset = UInt64(bytes.count)
-      // SAFETY: the chunk lives through the call and has room for its count.
-      let count = unsafe chunk.withUnsafeMutableBytes {
-        unsafe clinux_read_at(file.raw, $0.baseAddress, $0.count, offset)
-      }
-      if count <= 0 { break }
-      bytes += chunk.prefix(count)
-    }
-    return bytes
+    unsafe FileBytes.fill(room: bytesMax) { buffer, offset in
+      unsafe clinux_read_at(file.raw, buffer.baseAddress, buffer.count, UInt64(offset))
+    } ?? []
   }
 }
 

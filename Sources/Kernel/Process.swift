@@ -153,16 +153,29 @@ package enum FileBytes {
     let fd = unsafe clinux_open_read(path)
     guard fd >= 0 else { return nil }
     let descriptor = Descriptor(owning: fd)
-    var bytes: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 64 * 1024)
-    while bytes.count <= bytesMax {
-      // SAFETY: the chunk lives through the call and has room for its count.
-      let count = unsafe chunk.withUnsafeMutableBytes { unsafe clinux_read(descriptor.raw, $0.baseAddress, $0.count) }
-      if count == 0 { return bytes }
-      if count < 0 { return nil }
-      bytes += chunk.prefix(count)
+    let bytes = unsafe fill(room: bytesMax + 1) { buffer, _ in
+      unsafe clinux_read(descriptor.raw, buffer.baseAddress, buffer.count)
     }
-    return nil
+    return bytes.flatMap { $0.count > bytesMax ? nil : $0 }
+  }
+
+  /// Reads into one piece of memory, which the kernel gives as it is filled: what is read may be a secret, and a buffer that grew
+  /// would leave copies of it. `more` is given room, and how much was read before; nil when it fails.
+  static func fill(room: Int, _ more: (UnsafeMutableRawBufferPointer, Int) -> Int) -> [UInt8]? {
+    var hasFailed = false
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: room) { buffer, count in
+      while count < buffer.count {
+        // SAFETY: the rest of the array's own room, for the time of the call.
+        let got = unsafe more(
+          UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[count...]), count)
+        if got <= 0 {
+          hasFailed = got < 0
+          return
+        }
+        count += got
+      }
+    }
+    return hasFailed ? nil : bytes
   }
 }
 

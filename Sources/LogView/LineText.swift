@@ -63,7 +63,8 @@ package struct LineText: Sendable {
     case .failed: "\u{1b}[35m"
     case .closed: "\u{1b}[32m"
     case .policy: "\u{1b}[34m"
-    case .other: "\u{1b}[1m"
+    case .flagged: "\u{1b}[35m"
+    case .credential, .other: "\u{1b}[1m"
     }
   }
 

@@ -107,6 +107,12 @@ package struct LogLine: Sendable {
 
   package var event: LogEventKind { LogEventKind(bytes(.event) ?? []) }
 
+  /// Whether something was not let out. What is flagged with a reason was; without one it went on, marked.
+  package var isRefusal: Bool {
+    let event = event
+    return event == .denied || event == .limited || event == .flagged && has(.reason)
+  }
+
   package var port: UInt16? { number(.port).flatMap { UInt16(exactly: $0) } }
 
   /// The host as the gate writes it: nil when there is none, or it is nothing that a gate would have written.
@@ -146,8 +152,23 @@ package struct LogLine: Sendable {
 }
 
 /// The log's `event`; a line of a later version may have another.
-package enum LogEventKind: Equatable, Sendable {
-  case denied, limited, closed, failed, revoked, policy, other
+package enum LogEventKind: String, CaseIterable, Sendable {
+  case denied, limited, closed, failed, revoked, policy, credential, flagged, other
+
+  /// Its place among all cases.
+  var place: Int {
+    switch self {
+    case .denied: 0
+    case .limited: 1
+    case .closed: 2
+    case .failed: 3
+    case .revoked: 4
+    case .policy: 5
+    case .credential: 6
+    case .flagged: 7
+    case .other: 8
+    }
+  }
 
   init(_ text: ArraySlice<UInt8>) {
     self =
@@ -158,9 +179,9 @@ package enum LogEventKind: Equatable, Sendable {
       case 6 where text.elementsEqual("policy".utf8): .policy
       case 7 where text.elementsEqual("limited".utf8): .limited
       case 7 where text.elementsEqual("revoked".utf8): .revoked
+      case 7 where text.elementsEqual("flagged".utf8): .flagged
+      case 10 where text.elementsEqual("credential".utf8): .credential
       default: .other
       }
   }
-
-  package var isRefusal: Bool { self == .denied || self == .limited }
 }

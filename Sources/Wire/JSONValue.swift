@@ -1,5 +1,5 @@
 // A JSON text as a value, and back: requests and replies of the admin socket, one a line.
-// It relies on RFC 8259, and is stricter: whole numbers of 64 bits alone, no name twice, a bounded depth.
+// It relies on JSONOutline for the reading, and is stricter than RFC 8259: whole numbers of 64 bits alone.
 
 package indirect enum JSONValue: Equatable, Sendable {
   case null
@@ -62,164 +62,39 @@ package struct JSONMember: Equatable, Sendable {
   package init(_ name: String, _ value: JSONValue) { (self.name, self.value) = (name, value) }
 }
 
-package struct JSONProblem: Error, Equatable, CustomStringConvertible {
-  /// Counted from zero.
-  package let offset: Int
-  package let text: String
-
-  package var description: String { "byte \(offset): \(text)" }
-}
-
 extension JSONValue {
   /// All of the text is one value.
   package static func parse(_ bytes: [UInt8]) throws(JSONProblem) -> JSONValue {
-    var reader = JSONReader(bytes: bytes)
-    let value = try reader.value(depth: 0)
-    reader.skipSpaces()
-    guard reader.isAtEnd else { throw reader.problem("more than one value") }
-    return value
-  }
-}
-
-private struct JSONReader {
-  private static let depthMax = 16
-
-  let bytes: [UInt8]
-  private var index = 0
-
-  init(bytes: [UInt8]) { self.bytes = bytes }
-
-  var isAtEnd: Bool { index == bytes.count }
-  private var next: UInt8? { index < bytes.count ? bytes[index] : nil }
-
-  func problem(_ text: String) -> JSONProblem { JSONProblem(offset: index, text: text) }
-
-  mutating func skipSpaces() {
-    while let byte = next, byte == 0x20 || byte == 0x09 || byte == 0x0a || byte == 0x0d { index += 1 }
+    try JSONValue(JSONOutline(of: bytes), in: bytes)
   }
 
-  private mutating func take(_ byte: UInt8) -> Bool {
-    guard next == byte else { return false }
-    index += 1
-    return true
-  }
-
-  mutating func value(depth: Int) throws(JSONProblem) -> JSONValue {
-    guard depth < Self.depthMax else { throw problem("nested too deep") }
-    skipSpaces()
-    guard let first = next else { throw problem("it ends where a value should stand") }
-    switch first {
-    case UInt8(ascii: "{"): return try object(depth: depth)
-    case UInt8(ascii: "["): return try list(depth: depth)
-    case UInt8(ascii: "\""): return .text(try text())
-    case UInt8(ascii: "t"): return try word("true", .bool(true))
-    case UInt8(ascii: "f"): return try word("false", .bool(false))
-    case UInt8(ascii: "n"): return try word("null", .null)
-    case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return try number()
-    default: throw problem("no value begins like this")
-    }
-  }
-
-  private mutating func object(depth: Int) throws(JSONProblem) -> JSONValue {
-    index += 1
-    var members: [JSONMember] = []
-    skipSpaces()
-    if take(UInt8(ascii: "}")) { return .object([]) }
-    while true {
-      skipSpaces()
-      guard next == UInt8(ascii: "\"") else { throw problem("a member begins with its name in quotes") }
-      let name = try text()
-      if members.contains(where: { $0.name == name }) { throw problem("a name stands twice") }
-      skipSpaces()
-      guard take(UInt8(ascii: ":")) else { throw problem("a colon follows the name") }
-      members.append(JSONMember(name, try value(depth: depth + 1)))
-      skipSpaces()
-      if take(UInt8(ascii: "}")) { return .object(members) }
-      guard take(UInt8(ascii: ",")) else { throw problem("a comma or a closing brace follows") }
-    }
-  }
-
-  private mutating func list(depth: Int) throws(JSONProblem) -> JSONValue {
-    index += 1
-    var values: [JSONValue] = []
-    skipSpaces()
-    if take(UInt8(ascii: "]")) { return .list([]) }
-    while true {
-      values.append(try value(depth: depth + 1))
-      skipSpaces()
-      if take(UInt8(ascii: "]")) { return .list(values) }
-      guard take(UInt8(ascii: ",")) else { throw problem("a comma or a closing bracket follows") }
-    }
-  }
-
-  private mutating func word(_ text: StaticString, _ value: JSONValue) throws(JSONProblem) -> JSONValue {
-    var wanted: [UInt8] = []
-    wanted.append(text)
-    guard bytes[index...].starts(with: wanted) else { throw problem("no value begins like this") }
-    index += wanted.count
-    return value
-  }
-
-  private mutating func number() throws(JSONProblem) -> JSONValue {
-    let start = index
-    _ = take(UInt8(ascii: "-"))
-    let first = index
-    while let byte = next, byte.isDigit { index += 1 }
-    let digits = bytes[first..<index]
-    guard !digits.isEmpty, digits.count == 1 || digits.first != UInt8(ascii: "0") else { throw problem("no number") }
-    if let byte = next, byte == UInt8(ascii: ".") || byte | 0x20 == UInt8(ascii: "e") {
-      throw problem("whole numbers alone")
-    }
-    guard let value = Int(String(decoding: bytes[start..<index], as: UTF8.self)) else {
-      throw problem("a number beyond 64 bits")
-    }
-    return .number(value)
-  }
-
-  private mutating func text() throws(JSONProblem) -> String {
-    index += 1
-    var out: [UInt8] = []
-    while let byte = next {
-      index += 1
-      switch byte {
-      case UInt8(ascii: "\""):
-        guard let text = String(validating: out, as: UTF8.self) else { throw problem("no UTF-8") }
-        return text
-      case UInt8(ascii: "\\"): try escape(into: &out)
-      case 0..<0x20: throw problem("a control character in a text; write it as \\u")
-      default: out.append(byte)
+  private init(_ outline: JSONOutline, in bytes: [UInt8]) throws(JSONProblem) {
+    switch outline {
+    case .null: self = .null
+    case .bool(let bool): self = .bool(bool)
+    case .number(let range): self = .number(try Self.whole(bytes, range))
+    case .text: self = .text(String(decoding: outline.text(in: bytes) ?? [], as: UTF8.self))
+    case .list(let list):
+      var values: [JSONValue] = []
+      for value in list { values.append(try JSONValue(value, in: bytes)) }
+      self = .list(values)
+    case .object(let members):
+      var read: [JSONMember] = []
+      for member in members {
+        read.append(
+          JSONMember(String(decoding: member.name, as: UTF8.self), try JSONValue(member.value, in: bytes)))
       }
+      self = .object(read)
     }
-    throw problem("it ends within a text")
   }
 
-  private mutating func escape(into out: inout [UInt8]) throws(JSONProblem) {
-    guard let byte = next else { throw problem("it ends within a text") }
-    index += 1
-    if byte == UInt8(ascii: "u") { return try scalar(into: &out) }
-    guard let meant = JSONText.unescaped(byte) else { throw problem("an unknown escape") }
-    out.append(meant)
-  }
-
-  /// One scalar, of two escapes where it is beyond 16 bits (RFC 8259 section 7).
-  private mutating func scalar(into out: inout [UInt8]) throws(JSONProblem) {
-    var value = try fourDigits()
-    if (0xd800..<0xdc00).contains(value) {
-      guard take(UInt8(ascii: "\\")), take(UInt8(ascii: "u")) else { throw problem("half of a surrogate pair") }
-      let low = try fourDigits()
-      guard (0xdc00..<0xe000).contains(low) else { throw problem("half of a surrogate pair") }
-      value = 0x10000 + (value - 0xd800) << 10 + (low - 0xdc00)
+  private static func whole(_ bytes: [UInt8], _ range: Range<Int>) throws(JSONProblem) -> Int {
+    let text = bytes[range]
+    guard text.allSatisfy({ $0.isDigit || $0 == UInt8(ascii: "-") }) else {
+      throw JSONProblem(offset: range.lowerBound, text: "whole numbers alone")
     }
-    guard let scalar = Unicode.Scalar(value) else { throw problem("half of a surrogate pair") }
-    out += Array(String(Character(scalar)).utf8)
-  }
-
-  private mutating func fourDigits() throws(JSONProblem) -> UInt32 {
-    var value: UInt32 = 0
-    for _ in 0..<4 {
-      guard let digit = next?.hexValue else { throw problem("\\u takes four hexadecimal digits") }
-      value = value << 4 | UInt32(digit)
-      index += 1
+    guard let value = Int(String(decoding: text, as: UTF8.self)) else {
+      throw JSONProblem(offset: range.lowerBound, text: "a number beyond 64 bits")
     }
     return value
   }

@@ -80,6 +80,12 @@ package struct RequestHead: Sendable {
   /// HTTP/1.0 cannot expect it (RFC 9110 section 10.1.1).
   package var expectsContinue: Bool { summary.expectsContinue && minorVersion == 1 }
 
+  /// The value of the first field of this name, which is given in lower case.
+  package func field(_ name: StaticString, in bytes: Span<UInt8>) -> Range<Int>? {
+    for index in 0..<lines.count where bytes.matches(name, at: lines[index].name) { return lines[index].value }
+    return nil
+  }
+
   package var hasProxyAuthorization: Bool { summary.proxyAuthorization != nil }
 
   /// User and password out of `Proxy-Authorization: Basic …` (RFC 7617), or nil.

@@ -11,7 +11,8 @@ struct Sluice: ParsableCommand {
     version: Version.text,
     subcommands: [
       Serve.self, Run.self, Check.self, RedirectCommand.self, CACommand.self, Doctor.self, Clean.self, DiffCommand.self,
-      TestCommand.self, LogCommand.self, Learn.self, Top.self, Status.self, Tunnels.self, Close.self, Reload.self,
+      TestCommand.self, LogCommand.self, Learn.self, Top.self, DashboardCommand.self, Status.self, Tunnels.self,
+      Close.self, Reload.self,
       Drain.self,
     ])
 }

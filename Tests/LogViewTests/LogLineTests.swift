@@ -69,7 +69,7 @@ func read(_ bytes: [UInt8]) -> LogLine? {
   @Test func unknownFieldsAreKeptAside() throws {
     let line = try #require(
       read(#"{ "event" : "flagged", "later":{"a":[1,-2.5e3,null]}, "seq":-1, "host":["x"], "n":"q\n" }"#))
-    #expect(line.event == .other && line.text(.event) == "flagged")
+    #expect(line.event == .flagged && line.text(.event) == "flagged")
     #expect(line.others.map { String(decoding: $0.name, as: UTF8.self) } == ["later", "n"])
     #expect(String(decoding: line.others[0].json, as: UTF8.self) == #"{"a":[1,-2.5e3,null]}"#)
     #expect(!line.has(.seq) && !line.has(.host))

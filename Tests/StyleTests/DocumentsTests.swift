@@ -24,6 +24,7 @@ import Testing
       "docs/hacking.md", "docs/transparent.md", "docs/sandbox.md", "docs/inspection.md", "docs/credentials.md",
       "docs/admin.md", "docs/content.md",
       "docs/log.md", "docs/tls-listener.md",
+      "docs/dashboard.md",
       "docs/policy-tools.md",
     ] {
       let text = try Repository.file(path).lines.joined(separator: "\n")

@@ -15,11 +15,13 @@ import Testing
     "YAML": ["Wire", "CYAML"],
     "PolicyFile": ["Policy", "Wire", "YAML"],
     "LogView": ["Kernel", "Wire", "Policy"],
+    "Dashboard": ["Kernel", "Wire", "Policy", "LogView", "CDashboard"],
     "Redirect": ["Wire"],
     "Content": ["Wire", "YAML", "CContent", "CZlib", "CBrotli", "CZstd"],
     "Sandbox": ["Kernel", "CLinux", "CSandbox"],
     "sluice": [
-      "Gate", "Intercept", "LogView", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel", "Flow",
+      "Gate", "Intercept", "LogView", "Dashboard", "PolicyFile", "Policy", "Redirect", "Sandbox", "Wire", "Kernel",
+      "Flow",
       "Content", "YAML",
       "ArgumentParser",
     ],
@@ -56,6 +58,7 @@ import Testing
     "Intercept/Front/HTTP2Front.swift": "bytes lent for the time of a call",
     "Intercept/Credentials/Secret.swift": "pages owned by its class, written in init alone",
     "Intercept/Credentials/BlockingTLS.swift": "OpenSSL's object is owned by its class; arrays for the time of a call",
+    "Intercept/Credentials/Digest.swift": "arrays for the time of a call, a digest of 32 bytes",
     "Intercept/Credentials/SigV4.swift": "arrays for the time of a call, a digest of 32 bytes",
     "Intercept/HTTP/FieldBlock.swift": "bytes that nghttp2 lends for a call, and an array lent to it for one",
     "Intercept/HTTP/HTTP2Session.swift": "nghttp2 calls back only inside calls of the session's owner",
@@ -80,6 +83,7 @@ import Testing
     "Content/HTML/Page.swift":
       "the tree and the text it points into are owned by one class; nodes do not leave its closure",
     "Content/Instructions/PatternSet.swift": "a constant array of C, as long as the function beside it says",
+    "Dashboard/PageFile.swift": "constant arrays of C, as long as the functions beside them say",
     "YAML/YAMLDocument.swift": "libyaml's parser is owned by one class",
   ]
 

@@ -1,6 +1,8 @@
+import shutil
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -86,6 +88,33 @@ class Certificates:
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory):
     return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def bad_certificates(tmp_path_factory, certificates):
+    """Server contexts that no client should take for allowed.test, by what is wrong with them."""
+    folder = tmp_path_factory.mktemp("bad")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+    def context(name, certificate, key):
+        found[name] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        found[name].load_cert_chain(certificate, key)
+
+    found = {}
+    (folder / "key").touch()
+    key, ca_key = folder / "key", certificates.ca.with_name("ca.key")
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", folder / "self", "-subj", "/CN=allowed.test",
+            "-days", "2", "-addext", "subjectAltName=DNS:allowed.test")
+    context("self-signed certificate", folder / "self", key)
+    for name, days, alternative in (("certificate has expired", "-1", "allowed.test"), ("hostname mismatch", "2", "other.test")):
+        openssl("req", "-new", "-key", key, "-out", folder / "request", "-subj", "/CN=allowed.test")
+        (folder / "extensions").write_text(f"subjectAltName=DNS:{alternative}\n")
+        openssl("x509", "-req", "-in", folder / "request", "-CA", certificates.ca, "-CAkey", ca_key, "-CAcreateserial",
+                "-out", folder / "cert", "-days", days, "-extfile", folder / "extensions")
+        context(name, folder / "cert", key)
+    return found
 
 
 @pytest.fixture
@@ -187,6 +216,19 @@ def small_disk(tmp_path):
         pytest.skip("mounting a tmpfs needs root")
     yield SmallDisk(place)
     subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture(scope="session")
+def packages():
+    """The tests' own Python packages, where each user may read them: for programs in a sandbox."""
+    here = Path(pytest.__file__).parents[1]
+    if all(folder.stat().st_mode & 0o001 for folder in here.parents):
+        yield here
+        return
+    folder = Path(tempfile.mkdtemp(prefix="sluice-packages-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    yield Path(shutil.copytree(here, folder / "packages", symlinks=True))
+    shutil.rmtree(folder)
 
 
 def started_by(*who):

@@ -83,8 +83,8 @@ class Upstream(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = 1024
 
-    def __init__(self, talk, context=None):
-        super().__init__(("127.0.0.1", 0), None)
+    def __init__(self, talk, context=None, address="127.0.0.1"):
+        super().__init__((address, 0), None)
         self.talk, self.context, self.connections = talk, context, 0
         self.port = self.server_address[1]
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

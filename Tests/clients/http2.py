@@ -97,6 +97,15 @@ class Served:
             self.waiting[stream] = (body, trailers)
         self.flush()
 
+    def stream(self, stream, fields, pieces):
+        """Each piece goes out before the next one is made; they fit into the window."""
+        self.h2.send_headers(stream, fields)
+        for piece in pieces:
+            self.h2.send_data(stream, piece)
+            self.flush()
+        self.h2.end_stream(stream)
+        self.flush()
+
     def flush(self):
         for stream, (body, trailers) in list(self.waiting.items()):
             while body and (room := min(self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size)) > 0:

@@ -84,6 +84,24 @@ def test_the_gate_example(user_place):
     assert "hello from the upstream" in got.stdout and '"reason":"not_allowed"' in got.stdout
 
 
+def test_the_mock_api_example(place):
+    got = run_example(place, "mock-api/run")
+    assert got.returncode == 0, got.stdout + got.stderr
+    said = {what.strip(): came for what, came in re.findall(r"^  (\S.{37}) (.*)$", got.stdout.split("--- the log")[0], re.M)}
+    text = "The gate holds the key."
+    streamed = {name: said.pop(name).removesuffix(", as they came)").rstrip(")") for name in ("OpenAI, streaming", "Anthropic, streaming")}
+    assert set(streamed.values()) == {text + " (6 pieces"}, got.stdout
+    assert said == {
+        "OPENAI_API_KEY": "sk-proj-placeholder-0123456789abcdef", "ANTHROPIC_API_KEY": "sk-ant-api03-placeholder-0123456789",
+        "OpenAI": text, "Anthropic": text, "have the API say the key": "Bearer " + "*" * 40,
+        "send it to another host": "403 Denied by egress policy: secret_refused",
+        "a key of its own": "403 Denied by egress policy: secret_refused",
+        "another path with the key": "403 Denied by egress policy: path_refused"}, got.stdout
+    log = got.stdout.split("--- the log")[1]
+    assert log.count(" in header ") == 5 and log.count(": an echo was taken out") == 1, log
+    assert log.count("secret_refused") == 2 and log.count("path_refused") == 1, log
+
+
 def test_the_transparent_example(root_place):
     got = run_example(root_place, "transparent")
     assert got.returncode == 0, got.stdout + got.stderr

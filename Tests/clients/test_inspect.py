@@ -168,33 +168,6 @@ def test_requests_are_counted_and_not_tunnels(inspecting, web, hello, certificat
 
 # Whom the gate trusts
 
-@pytest.fixture(scope="session")
-def bad_certificates(tmp_path_factory, certificates):
-    """Server contexts that no client should take for allowed.test, by what is wrong with them."""
-    folder = tmp_path_factory.mktemp("bad")
-
-    def openssl(*arguments):
-        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
-
-    def context(name, certificate, key):
-        found[name] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        found[name].load_cert_chain(certificate, key)
-
-    found = {}
-    (folder / "key").touch()
-    key, ca_key = folder / "key", certificates.ca.with_name("ca.key")
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", folder / "self", "-subj", "/CN=allowed.test",
-            "-days", "2", "-addext", "subjectAltName=DNS:allowed.test")
-    context("self-signed certificate", folder / "self", key)
-    for name, days, alternative in (("certificate has expired", "-1", "allowed.test"), ("hostname mismatch", "2", "other.test")):
-        openssl("req", "-new", "-key", key, "-out", folder / "request", "-subj", "/CN=allowed.test")
-        (folder / "extensions").write_text(f"subjectAltName=DNS:{alternative}\n")
-        openssl("x509", "-req", "-in", folder / "request", "-CA", certificates.ca, "-CAkey", ca_key, "-CAcreateserial",
-                "-out", folder / "cert", "-days", days, "-extfile", folder / "extensions")
-        context(name, folder / "cert", key)
-    return found
-
-
 @pytest.mark.parametrize("wrong", ["self-signed certificate", "certificate has expired", "hostname mismatch"])
 def test_an_upstream_that_does_not_verify_is_answered_for_with_a_502_and_gets_no_request(
         inspecting, web, hello, bad_certificates, wrong):

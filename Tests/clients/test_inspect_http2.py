@@ -1,5 +1,4 @@
 """Inspected targets in HTTP/2: streams are judged one by one, bodies and trailers pass as they are, and no peer may flood."""
-import concurrent.futures
 import json
 import os
 import random
@@ -12,6 +11,7 @@ import pytest
 from hyperframe.frame import (ContinuationFrame, DataFrame, GoAwayFrame, HeadersFrame, PingFrame, PriorityFrame, RstStreamFrame,
                               SettingsFrame, WindowUpdateFrame)
 
+import rpc
 from gate import DEADLINE, plain_environment, until
 from http2 import Raw, Server
 from inspection import Inspecting
@@ -444,24 +444,8 @@ def identity(data):
 
 
 @pytest.fixture
-def greeter(inspecting, certificates):
-    """gRPC without generated code: bytes in, bytes out."""
-    class Handler(grpc.GenericRpcHandler):
-        def service(self, details):
-            if details.method == "/s/unary":
-                return grpc.unary_unary_rpc_method_handler(lambda asked, context: b"hello " + asked)
-            if details.method == "/s/stream":
-                return grpc.unary_stream_rpc_method_handler(lambda asked, context: (b"%d" % n for n in range(int(asked))))
-            if details.method == "/s/both":
-                return grpc.stream_stream_rpc_method_handler(lambda asked, context: (b"got " + one for one in asked))
-            if details.method == "/s/fails":
-                return grpc.unary_unary_rpc_method_handler(
-                    lambda asked, context: context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "no more"))
-
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(4), handlers=[Handler()])
-    credentials = grpc.ssl_server_credentials([(certificates.key.read_bytes(), certificates.cert.read_bytes())])
-    server.port = server.add_secure_port("127.0.0.1:0", credentials)
-    server.start()
+def greeter(certificates):
+    server = rpc.greeter(certificates)
     yield server
     server.stop(None)
 

@@ -25,6 +25,7 @@ import Wire
     socket = try Self.connect(name, addresses, dueMs)
     guard let ssl = unsafe SSL_new(context.raw) else { throw CredentialProblem("\(name): cannot begin TLS") }
     unsafe self.ssl = unsafe ssl
+    unsafe copenssl_wipe_plaintext(ssl)
     let text = "\(name)"
     guard unsafe SSL_set_fd(ssl, socket.raw) == 1, unsafe copenssl_set_server_name(ssl, text) == 1,
       unsafe copenssl_expect_host(ssl, text) == 1
@@ -65,6 +66,8 @@ import Wire
     }
     guard result == SSL_ERROR_NONE else { throw CredentialProblem("\(name): \(failure())") }
     var answer: [UInt8] = []
+    // What outgrows its memory leaves a copy behind.
+    answer.reserveCapacity(bytesMax + 16 * 1024)
     var chunk = [UInt8](repeating: 0, count: 16 * 1024)
     defer { Secret.wipe(&chunk) }
     while answer.count <= bytesMax {

@@ -74,7 +74,7 @@ package final class CredentialFilter: RequestFilter {
         let payload: [UInt8]
         switch (try signer.payload(of: head, hasBody: hasBody), head.body) {
         case (.stated(let text), _): payload = text
-        case (.ofBody, let body?): payload = SigV4.hexadecimal(SigV4.sha256(body))
+        case (.ofBody, let body?): payload = SigV4.hexadecimal(Digest.sha256(body))
         case (.ofBody, nil): return .collect(bytesMax: Self.signedBodyBytesMax)
         }
         signer.sign(&head, host: host, payload: payload, value: value, unixSeconds: wallSeconds())
@@ -85,7 +85,13 @@ package final class CredentialFilter: RequestFilter {
     } else {
       switch CredentialPlacement(credential: credential, value: value).put(into: &head) {
       case .placed: askForPlainAnswer(&head)
-      case .absent: return .pass
+      case .absent:
+        guard placeholders.find(in: head.texts) != nil else { return .pass }
+        // The upstream would refuse it, and nobody would know why.
+        return .refuse(
+          .secretRefused,
+          detail: "The request carries the placeholder of credential \(credential.name), but not where its value goes"
+            + " (\(credential.placement.place)); have the policy name the place that the client uses")
       case .foreign:
         return .refuse(
           .secretRefused,

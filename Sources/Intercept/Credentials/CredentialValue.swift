@@ -44,15 +44,16 @@ enum CredentialText {
     let isJSON = text.first { !isBlank($0) } == UInt8(ascii: "{")
     guard isJSON else {
       if case .sigv4 = placement { return try keys(inPlain: text) }
-      var token = trimmed(text)
+      var token = Array(text[range(withoutBlanks: text)])
       return FetchedCredential(value: CredentialValue(secret: try secret(&token, placement)), lifetimeMs: nil)
     }
-    guard let value = SecretJSON(parsing: text) else { throw CredentialProblem("it looks like JSON, and is none") }
-    let lifetimeMs = try lifetime(value, nowUnix)
+    // What is wrong with it is not told: it would say something of what stands there.
+    guard let value = try? JSONOutline(of: text) else { throw CredentialProblem("it looks like JSON, and is none") }
+    let lifetimeMs = try lifetime(value, text, nowUnix)
     if case .sigv4 = placement {
-      return FetchedCredential(value: try keys(in: value), lifetimeMs: lifetimeMs)
+      return FetchedCredential(value: try keys(value, text), lifetimeMs: lifetimeMs)
     }
-    guard var token = (value["token"] ?? value["access_token"])?.text else {
+    guard var token = (value["token"] ?? value["access_token"])?.text(in: text) else {
       throw CredentialProblem("its JSON has no `token`")
     }
     return FetchedCredential(value: CredentialValue(secret: try secret(&token, placement)), lifetimeMs: lifetimeMs)
@@ -72,48 +73,52 @@ enum CredentialText {
     return Secret(taking: &token)
   }
 
-  private static func lifetime(_ value: SecretJSON, _ nowUnix: Int64) throws(CredentialProblem) -> UInt64? {
+  private static func lifetime(
+    _ value: JSONOutline, _ json: [UInt8], _ nowUnix: Int64
+  ) throws(CredentialProblem) -> UInt64? {
     if let seconds = value["expires_in"] {
-      guard let seconds = seconds.wholeNumber else {
+      guard let seconds = seconds.wholeNumber(in: json) else {
         throw CredentialProblem("its `expires_in` is no number of seconds")
       }
       return min(seconds, 10 * 365 * 86_400) * 1000
     }
-    guard let time = value["expires_at"] ?? value["Expiration"], time != .null else { return nil }
-    var unix = time.wholeNumber.flatMap { Int64(exactly: $0) }
-    if let text = time.text { unix = Timestamp.parse(String(decoding: text, as: UTF8.self)) }
+    guard let time = value["expires_at"] ?? value["Expiration"], !time.isNull else { return nil }
+    var unix = time.wholeNumber(in: json).flatMap { Int64(exactly: $0) }
+    if let text = time.text(in: json) { unix = Timestamp.parse(String(decoding: text, as: UTF8.self)) }
     guard let unix else { throw CredentialProblem("its expiry is neither an RFC 3339 time nor Unix seconds") }
     guard unix > nowUnix else { throw CredentialProblem("it has expired already") }
     return UInt64(unix - nowUnix) * 1000
   }
 
   /// What a `credential_process` of AWS prints.
-  private static func keys(in value: SecretJSON) throws(CredentialProblem) -> CredentialValue {
-    guard let id = value["AccessKeyId"]?.text, var key = value["SecretAccessKey"]?.text else {
+  private static func keys(_ value: JSONOutline, _ json: [UInt8]) throws(CredentialProblem) -> CredentialValue {
+    guard let id = value["AccessKeyId"]?.text(in: json), var key = value["SecretAccessKey"]?.text(in: json) else {
       throw CredentialProblem(
         "its JSON has no `AccessKeyId` and `SecretAccessKey`, as a credential_process prints them")
     }
-    var session = value["SessionToken"]?.text
+    var session = value["SessionToken"]?.text(in: json)
     return try keys(id, &key, &session)
   }
 
   /// `KEYID:SECRET` or `KEYID:SECRET:SESSIONTOKEN`.
   private static func keys(inPlain text: [UInt8]) throws(CredentialProblem) -> FetchedCredential {
-    let parts = trimmed(text).split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false).map(Array.init)
+    let plain = range(withoutBlanks: text)
+    let parts = text[plain].split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
     guard parts.count == 2 || parts.count == 3 else {
       throw CredentialProblem(
         "it is neither KEYID:SECRET, nor that with :SESSIONTOKEN, nor JSON of a credential_process")
     }
-    var key = parts[1]
-    var session = parts.count == 3 ? parts[2] : nil
-    return FetchedCredential(value: try keys(parts[0], &key, &session), lifetimeMs: nil)
+    var key = Array(parts[1])
+    var session = parts.count == 3 ? Array(parts[2]) : nil
+    return FetchedCredential(value: try keys(Array(parts[0]), &key, &session), lifetimeMs: nil)
   }
 
   private static func keys(
     _ id: [UInt8], _ key: inout [UInt8], _ session: inout [UInt8]?
   ) throws(CredentialProblem) -> CredentialValue {
     let isID = (8...128).contains(id.count) && id.allSatisfy { $0.isUnreserved }
-    guard isID, !key.isEmpty, (key + (session ?? [])).allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
+    let isPlain = { (bytes: [UInt8]) in bytes.allSatisfy { $0 > 0x20 && $0 < 0x7f } }
+    guard isID, !key.isEmpty, isPlain(key), session.map(isPlain) ?? true else {
       throw CredentialProblem("its key id or secret is no key of AWS")
     }
     var token: Secret?
@@ -126,10 +131,20 @@ enum CredentialText {
 
   private static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0d).contains(byte) }
 
-  private static func trimmed(_ text: [UInt8]) -> [UInt8] {
-    var slice = text[...]
-    while let first = slice.first, isBlank(first) { slice.removeFirst() }
-    while let last = slice.last, isBlank(last) { slice.removeLast() }
-    return Array(slice)
+  private static func range(withoutBlanks text: [UInt8]) -> Range<Int> {
+    let first = text.firstIndex { !isBlank($0) } ?? text.endIndex
+    let last = text.lastIndex { !isBlank($0) } ?? text.startIndex - 1
+    return first..<max(first, last + 1)
+  }
+}
+
+extension JSONOutline {
+  /// A number that is not negative; a decimal fraction is cut off.
+  func wholeNumber(in bytes: [UInt8]) -> UInt64? {
+    guard case .number(let range) = self else { return nil }
+    let whole = bytes[range].prefix { $0 != UInt8(ascii: ".") }
+    let rest = bytes[whole.endIndex..<range.upperBound].dropFirst()
+    guard !whole.isEmpty, whole.allSatisfy(\.isDigit), rest.allSatisfy(\.isDigit) else { return nil }
+    return UInt64(String(decoding: whole, as: UTF8.self))
   }
 }

@@ -14,28 +14,27 @@ final class EchoForms: Sendable {
   private let firstBytes: Set<UInt8>
 
   init(_ secrets: [Secret]) {
-    var forms: Set<[UInt8]> = []
-    for secret in secrets where secret.count >= Self.bytesMin {
+    let long = secrets.filter { $0.count >= Self.bytesMin }
+    var writer = FormWriter(valueBytes: long.reduce(0) { $0 + $1.count })
+    for secret in long {
       var plain = secret.copy
-      forms.formUnion(Self.forms(of: plain))
+      writer.write(plain)
       Secret.wipe(&plain)
     }
     // The longest first: where two begin alike, the longer one is the match.
-    let sorted = forms.filter { $0.count >= Self.bytesMin }.sorted { $0.count > $1.count }
-    var all: [UInt8] = []
-    var ranges: [Range<Int>] = []
+    ranges = writer.ranges.sorted { $0.count > $1.count }
+    texts = writer.finish()
     var pairs = [UInt64](repeating: 0, count: 1024)
     var byPair: [UInt16: [Int]] = [:]
-    for (number, form) in sorted.enumerated() {
-      ranges.append(all.count..<(all.count + form.count))
-      all += form
-      let pair = UInt16(form[0]) << 8 | UInt16(form[1])
+    var firstBytes: Set<UInt8> = []
+    for (number, range) in ranges.enumerated() {
+      let (first, second) = texts.withBytes { ($0[range.lowerBound], $0[range.lowerBound + 1]) }
+      let pair = UInt16(first) << 8 | UInt16(second)
       pairs[Int(pair) >> 6] |= 1 << UInt64(pair & 63)
       byPair[pair, default: []].append(number)
+      firstBytes.insert(first)
     }
-    firstBytes = Set(sorted.map { $0[0] })
-    texts = Secret(taking: &all)
-    (self.ranges, self.pairs, self.byPair) = (ranges, pairs, byPair)
+    (self.pairs, self.byPair, self.firstBytes) = (pairs, byPair, firstBytes)
   }
 
   var isEmpty: Bool { ranges.isEmpty }
@@ -69,71 +68,121 @@ final class EchoForms: Sendable {
       return .none
     }
   }
+}
 
-  // MARK: - The forms
+/// Writes the forms one behind the other, into memory that is large enough from the start: no copy is left where it grew out of.
+private struct FormWriter {
+  /// At most so many forms, each at most so many times as long as the value.
+  private static let (formsMax, growthMax) = (40, 6)
 
-  static func forms(of value: [UInt8]) -> [[UInt8]] {
-    var forms = [value]
-    for alignment in 0..<3 {
-      let letters = base64(value, alignment)
-      forms.append(letters)
-      forms.append(
-        letters.map { $0 == UInt8(ascii: "+") ? UInt8(ascii: "-") : $0 == UInt8(ascii: "/") ? UInt8(ascii: "_") : $0 })
-    }
+  private var bytes: [UInt8] = []
+  /// Each form once.
+  private(set) var ranges: [Range<Int>] = []
+
+  init(valueBytes: Int) { bytes.reserveCapacity(valueBytes * Self.formsMax * Self.growthMax) }
+
+  mutating func finish() -> Secret { Secret(taking: &bytes) }
+
+  mutating func write(_ value: [UInt8]) {
+    form(value) { byte, out in out.append(byte) }
+    for alignment in 0..<3 { base64(value, alignment) }
     for isLower in [false, true] {
-      let digits = value.flatMap { pairOfDigits($0, isLower) }
-      forms.append(digits)
-      forms.append(value.flatMap { [UInt8(ascii: "%")] + pairOfDigits($0, isLower) })
-      forms.append(value.flatMap { $0.isUnreserved ? [$0] : [UInt8(ascii: "%")] + pairOfDigits($0, isLower) })
-      // What encoders leave as it is in a query, and in a path.
-      for plain in ["!*'()", "!$&'()*+,;=:@", "!$&'()*+,;=:@/?"] {
-        forms.append(
-          value.flatMap {
-            $0.isUnreserved || plain.utf8.contains($0) ? [$0] : [UInt8(ascii: "%")] + pairOfDigits($0, isLower)
-          })
+      form(value) { Self.digits($0, isLower, &$1) }
+      form(value) { Self.percent($0, isLower, &$1) }
+      // What encoders leave as it is: everywhere, in a query, in a path.
+      for plain in ["", "!*'()", "!$&'()*+,;=:@", "!$&'()*+,;=:@/?"] {
+        form(value) { byte, out in
+          if byte.isUnreserved || plain.utf8.contains(byte) {
+            out.append(byte)
+          } else {
+            Self.percent(byte, isLower, &out)
+          }
+        }
       }
-      for escaped in ["", "/", "<>&", "<>&'=+/"] { forms.append(value.flatMap { json($0, escaped, isLower) }) }
-      forms.append(value.flatMap { unicodeEscape($0, isLower) })
-      forms.append(
-        value.flatMap { byte in
-          byte.isUnreserved ? [byte] : byte < 0x80 ? unicodeEscape(byte, isLower) : [byte]
-        })
+      for escaped in ["", "/", "<>&", "<>&'=+/"] { form(value) { Self.json($0, escaped, isLower, &$1) } }
+      form(value) { Self.unicodeEscape($0, isLower, &$1) }
+      form(value) { byte, out in
+        if byte.isUnreserved || byte >= 0x80 { out.append(byte) } else { Self.unicodeEscape(byte, isLower, &out) }
+      }
     }
-    forms.append(value.flatMap { $0 == UInt8(ascii: "/") ? Array("\\/".utf8) : json($0, "", false) })
-    forms.append(value.flatMap { html($0, apostrophe: "&#39;") })
-    forms.append(value.flatMap { html($0, apostrophe: "&#x27;") })
-    return forms
+    form(value) { byte, out in
+      if byte == UInt8(ascii: "/") { out += "\\/".utf8 } else { Self.json(byte, "", false, &out) }
+    }
+    for apostrophe in ["&#39;", "&#x27;"] { form(value) { Self.html($0, apostrophe, &$1) } }
   }
 
-  /// The letters that depend on the value alone, where `alignment` bytes of something else stand in front of it.
-  static func base64(_ value: [UInt8], _ alignment: Int) -> [UInt8] {
-    var letters: [UInt8] = []
-    Base64.append([UInt8](repeating: 0, count: alignment) + value, to: &letters)
-    let whole = (alignment + value.count) * 8 / 6
-    return Array(letters[..<whole].dropFirst((alignment * 8 + 5) / 6))
+  private mutating func form(_ value: [UInt8], _ write: (UInt8, inout [UInt8]) -> Void) {
+    let start = bytes.count
+    for byte in value { write(byte, &bytes) }
+    keep(start..<bytes.count)
   }
 
-  private static func pairOfDigits(_ byte: UInt8, _ isLower: Bool) -> [UInt8] {
-    [byte >> 4, byte & 0xf].map { isLower ? Percent.digit($0) | 0x20 : Percent.digit($0) }
+  private mutating func keep(_ range: Range<Int>) {
+    guard range.count >= EchoForms.bytesMin else { return }
+    guard ranges.contains(where: { $0.count == range.count && bytes[$0].elementsEqual(bytes[range]) }) else {
+      return ranges.append(range)
+    }
+    guard range.upperBound == bytes.count else { return }
+    // What lies behind the end of an array is not wiped with it.
+    for index in range { bytes[index] = 0 }
+    bytes.removeLast(range.count)
   }
 
-  private static func unicodeEscape(_ byte: UInt8, _ isLower: Bool) -> [UInt8] {
-    Array("\\u00".utf8) + pairOfDigits(byte, isLower)
+  /// The letters that depend on the value alone, where `alignment` bytes of something else stand in front of it; of both alphabets.
+  private mutating func base64(_ value: [UInt8], _ alignment: Int) {
+    var whole: [UInt8] = []
+    whole.reserveCapacity(alignment + value.count)
+    for _ in 0..<alignment { whole.append(0) }
+    whole += value
+    let start = bytes.count
+    Base64.append(whole, to: &bytes)
+    let letters = (start + (alignment * 8 + 5) / 6)..<(start + whole.count * 8 / 6)
+    Secret.wipe(&whole)
+    keep(letters)
+    let other = bytes.count
+    for index in letters {
+      let letter = bytes[index]
+      bytes.append(
+        letter == UInt8(ascii: "+") ? UInt8(ascii: "-") : letter == UInt8(ascii: "/") ? UInt8(ascii: "_") : letter)
+    }
+    keep(other..<bytes.count)
   }
 
-  private static func json(_ byte: UInt8, _ escaped: String, _ isLower: Bool) -> [UInt8] {
-    if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") { return [UInt8(ascii: "\\"), byte] }
-    return escaped.utf8.contains(byte) ? unicodeEscape(byte, isLower) : [byte]
+  // MARK: - Bytes
+
+  private static func digits(_ byte: UInt8, _ isLower: Bool, _ out: inout [UInt8]) {
+    let letter: UInt8 = isLower ? 0x20 : 0
+    out.append(Percent.digit(byte >> 4) | letter)
+    out.append(Percent.digit(byte & 0xf) | letter)
   }
 
-  private static func html(_ byte: UInt8, apostrophe: String) -> [UInt8] {
+  private static func percent(_ byte: UInt8, _ isLower: Bool, _ out: inout [UInt8]) {
+    out.append(UInt8(ascii: "%"))
+    digits(byte, isLower, &out)
+  }
+
+  private static func unicodeEscape(_ byte: UInt8, _ isLower: Bool, _ out: inout [UInt8]) {
+    out += "\\u00".utf8
+    digits(byte, isLower, &out)
+  }
+
+  private static func json(_ byte: UInt8, _ escaped: String, _ isLower: Bool, _ out: inout [UInt8]) {
+    if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") {
+      out.append(UInt8(ascii: "\\"))
+    } else if escaped.utf8.contains(byte) {
+      return unicodeEscape(byte, isLower, &out)
+    }
+    out.append(byte)
+  }
+
+  private static func html(_ byte: UInt8, _ apostrophe: String, _ out: inout [UInt8]) {
     switch byte {
-    case UInt8(ascii: "&"): Array("&amp;".utf8)
-    case UInt8(ascii: "<"): Array("&lt;".utf8)
-    case UInt8(ascii: ">"): Array("&gt;".utf8)
-    case UInt8(ascii: "\""): Array("&quot;".utf8)
-    case UInt8(ascii: "'"): Array(apostrophe.utf8)
-    default: [byte]
+    case UInt8(ascii: "&"): out += "&amp;".utf8
+    case UInt8(ascii: "<"): out += "&lt;".utf8
+    case UInt8(ascii: ">"): out += "&gt;".utf8
+    case UInt8(ascii: "\""): out += "&quot;".utf8
+    case UInt8(ascii: "'"): out += apostrophe.utf8
+    default: out.append(byte)
     }
   }
 }

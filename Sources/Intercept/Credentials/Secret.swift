@@ -39,6 +39,13 @@ import Glibc
     unsafe Array(UnsafeRawBufferPointer(start: memory, count: count))
   }
 
+  /// A copy for the time of the call, which must not keep it.
+  func withCopy<Result>(_ body: ([UInt8]) -> Result) -> Result {
+    var bytes = copy
+    defer { Self.wipe(&bytes) }
+    return body(bytes)
+  }
+
   /// For a look at the bytes where they are.
   @inline(__always)
   func withBytes<Result>(_ body: (Span<UInt8>) -> Result) -> Result {

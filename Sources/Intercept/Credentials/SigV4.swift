@@ -45,7 +45,7 @@ struct SigV4 {
       return .stated(stated)
     }
     if service == "s3" { return .stated(Self.unsigned) }
-    return hasBody ? .ofBody : .stated(Self.hexadecimal(Self.sha256([])))
+    return hasBody ? .ofBody : .stated(Self.hexadecimal(Digest.sha256([])))
   }
 
   /// Puts date, session token and signature into the head. `host` is what the upstream is told in Host.
@@ -61,7 +61,7 @@ struct SigV4 {
     let request = canonicalRequest(head, fields, names, payload)
     let scope = Array("\(String(decoding: date.prefix(8), as: UTF8.self))/\(region)/\(service)/aws4_request".utf8)
     let text = Array(Self.algorithm.utf8) + [0x0a] + date + [0x0a] + scope + [0x0a]
-    let toSign = text + Self.hexadecimal(Self.sha256(request))
+    let toSign = text + Self.hexadecimal(Digest.sha256(request))
     let signature = Self.hexadecimal(Self.hmac(signingKey(value.secret, date), toSign))
     var authorization = Array("\(Self.algorithm) Credential=".utf8) + value.keyID + [UInt8(ascii: "/")] + scope
     authorization += Array(", SignedHeaders=".utf8) + names + Array(", Signature=".utf8) + signature
@@ -149,7 +149,10 @@ struct SigV4 {
   // MARK: - Hashes
 
   private func signingKey(_ secret: Secret, _ date: [UInt8]) -> [UInt8] {
-    var first = Array("AWS4".utf8) + secret.copy
+    var first: [UInt8] = []
+    first.reserveCapacity(4 + secret.count)
+    first += "AWS4".utf8
+    secret.withBytes { first.append($0) }
     defer { Secret.wipe(&first) }
     var key = Self.hmac(first, Array(date.prefix(8)))
     for part in [region, service, "aws4_request"] { key = Self.hmac(key, Array(part.utf8)) }
@@ -163,17 +166,10 @@ struct SigV4 {
     return text.prefix(19).filter { $0 != UInt8(ascii: "-") && $0 != UInt8(ascii: ":") } + [UInt8(ascii: "Z")]
   }
 
-  static func sha256(_ bytes: [UInt8]) -> [UInt8] {
-    var digest = [UInt8](repeating: 0, count: 32)
-    // SAFETY: SHA-256 has 32 bytes; the arrays live through the call.
-    _ = unsafe SHA256(bytes, bytes.count, &digest)
-    return digest
-  }
-
   static func hmac(_ key: [UInt8], _ text: [UInt8]) -> [UInt8] {
     var digest = [UInt8](repeating: 0, count: 32)
     var count: UInt32 = 0
-    // SAFETY: as above.
+    // SAFETY: HMAC-SHA-256 has 32 bytes; the arrays live through the call.
     _ = unsafe HMAC(EVP_sha256(), key, CInt(clamping: key.count), text, text.count, &digest, &count)
     return digest
   }

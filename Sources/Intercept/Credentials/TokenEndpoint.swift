@@ -30,25 +30,26 @@ struct TokenEndpoint {
   // MARK: - The request
 
   func request(_ clientSecret: Secret, _ refreshToken: Secret?) -> [UInt8] {
-    var form: [UInt8] = []
-    Self.add("grant_type", Array((refreshToken == nil ? "client_credentials" : "refresh_token").utf8), to: &form)
-    if let refreshToken { Self.add("refresh_token", refreshToken.copy, to: &form) }
-    if let scope = grant.scope { Self.add("scope", Array(scope.utf8), to: &form) }
-    if let audience = grant.audience { Self.add("audience", Array(audience.utf8), to: &form) }
-    if grant.authentication == .body {
-      Self.add("client_id", Array(grant.clientID.utf8), to: &form)
-      Self.add("client_secret", clientSecret.copy, to: &form)
-    }
-    var request = Array("POST \(grant.path) HTTP/1.1\r\nHost: ".utf8)
+    // Room for all, encoded: what outgrows its memory leaves a copy behind.
+    let texts =
+      grant.path.utf8.count + grant.clientID.utf8.count + (grant.scope ?? "").utf8.count
+      + (grant.audience ?? "").utf8.count
+    let room = 4 * (texts + clientSecret.count + (refreshToken?.count ?? 0)) + 1024
+    var form = form(clientSecret, refreshToken, room)
+    defer { Secret.wipe(&form) }
+    var request: [UInt8] = []
+    request.reserveCapacity(2 * room)
+    request += "POST \(grant.path) HTTP/1.1\r\nHost: ".utf8
     grant.endpoint.host.append(to: &request)
     if grant.endpoint.port != 443 { request += ":\(grant.endpoint.port)".utf8 }
     request += "\r\nContent-Type: application/x-www-form-urlencoded\r\nAccept: application/json\r\n".utf8
     if grant.authentication == .basic {
       // Both are form-encoded before they are joined (RFC 6749 section 2.3.1).
       var pair: [UInt8] = []
+      pair.reserveCapacity(room)
       Percent.append(grant.clientID.utf8, to: &pair)
       pair.append(UInt8(ascii: ":"))
-      Percent.append(clientSecret.copy, to: &pair)
+      clientSecret.withCopy { Percent.append($0, to: &pair) }
       request += "Authorization: Basic ".utf8
       Base64.append(pair, to: &request)
       request += "\r\n".utf8
@@ -56,8 +57,25 @@ struct TokenEndpoint {
     }
     request += "Content-Length: \(form.count)\r\nConnection: close\r\n\r\n".utf8
     request += form
-    Secret.wipe(&form)
     return request
+  }
+
+  private func form(_ clientSecret: Secret, _ refreshToken: Secret?, _ room: Int) -> [UInt8] {
+    var form: [UInt8] = []
+    form.reserveCapacity(room)
+    Self.add("grant_type", refreshToken == nil ? "client_credentials" : "refresh_token", to: &form)
+    refreshToken?.withCopy { Self.add("refresh_token", $0, to: &form) }
+    if let scope = grant.scope { Self.add("scope", scope, to: &form) }
+    if let audience = grant.audience { Self.add("audience", audience, to: &form) }
+    if grant.authentication == .body {
+      Self.add("client_id", grant.clientID, to: &form)
+      clientSecret.withCopy { Self.add("client_secret", $0, to: &form) }
+    }
+    return form
+  }
+
+  private static func add(_ name: String, _ value: String, to form: inout [UInt8]) {
+    add(name, Array(value.utf8), to: &form)
   }
 
   private static func add(_ name: String, _ value: [UInt8], to form: inout [UInt8]) {
@@ -76,25 +94,28 @@ struct TokenEndpoint {
     }
     var body = try body(Array(answer[length...]), head)
     defer { Secret.wipe(&body) }
-    let value = SecretJSON(parsing: body)
+    let value = try? JSONOutline(of: body)  // What stands there is told to nobody.
     guard head.status == 200 else {
-      let code = value?["error"]?.text.map { String(decoding: $0, as: UTF8.self) } ?? ""
+      let code = value?["error"]?.text(in: body).map { String(decoding: $0, as: UTF8.self) } ?? ""
       let known = Self.errorCodes.contains(code) ? " (\(code))" : ""
       throw CredentialProblem("\(grant.endpoint) answered \(head.status)\(known)")
     }
-    guard let value, var token = value["access_token"]?.text else {
+    guard let value, var token = value["access_token"]?.text(in: body) else {
       throw CredentialProblem("\(grant.endpoint) answered without an `access_token`")
     }
     var lifetimeMs = Self.unstatedLifetimeMs
     if let stated = value["expires_in"] {
       // Some send the number as a text.
-      let seconds = stated.wholeNumber ?? stated.text.flatMap { UInt64(String(decoding: $0, as: UTF8.self)) }
+      let seconds =
+        stated.wholeNumber(in: body) ?? stated.text(in: body).flatMap { UInt64(String(decoding: $0, as: UTF8.self)) }
       guard let seconds else { throw CredentialProblem("\(grant.endpoint) answered an `expires_in` that is no number") }
       lifetimeMs = min(seconds, 10 * 365 * 86_400) * 1000
     }
     var fetched = FetchedCredential(
       value: CredentialValue(secret: try CredentialText.secret(&token, placement)), lifetimeMs: lifetimeMs)
-    if var refresh = value["refresh_token"]?.text, !refresh.isEmpty { fetched.refreshToken = Secret(taking: &refresh) }
+    if var refresh = value["refresh_token"]?.text(in: body), !refresh.isEmpty {
+      fetched.refreshToken = Secret(taking: &refresh)
+    }
     return fetched
   }
 

@@ -42,10 +42,18 @@ package struct Proposal: Sendable {
   private static let namesForWildcard = 3
 
   package init(_ traffic: Traffic, _ options: ProposalOptions, nowUnix: Int64) {
+    self.init(traffic, options, nowUnix: nowUnix, nil)
+  }
+
+  /// `suspicion`: made once for several of them.
+  init(_ traffic: Traffic, _ options: ProposalOptions, nowUnix: Int64, _ known: Suspicion?) {
     self.traffic = traffic
     self.options = options
     let merged = merge(nowUnix: nowUnix)
-    let suspicion = Suspicion(trusted: trusted, seen: merged.keys.compactMap(\.host.name) + traffic.names.keys)
+    let suspicion =
+      known
+      ?? Suspicion(
+        trusted: Self.trusted(options.base), seen: merged.keys.compactMap(\.host.name) + traffic.names.keys)
     for (target, wish) in merged { consider(target, wish, suspicion) }
     rules.sort { ($0.order, $0.port) < ($1.order, $1.port) }
     if options.usesWildcards { joinNames() }
@@ -86,9 +94,9 @@ package struct Proposal: Sendable {
     return merged
   }
 
-  private var trusted: [HostName] {
+  static func trusted(_ base: Policy?) -> [HostName] {
     var names: [HostName] = []
-    for network in options.base?.networks ?? [] {
+    for network in base?.networks ?? [] {
       for rule in network.allow {
         switch rule.pattern {
         case .exact(.name(let name)), .wildcard(let name): names.append(name)
@@ -234,9 +242,9 @@ extension Proposal {
     for rule in rules { out += lines(of: rule) }
     if live { out.append("  rate_limits:") }
     for rule in rules {
-      let entry = #"- {host: \#(Self.quoted(rule)), requests_per_minute: \#(rate(rule.peak))}"#
       out.append(
-        (isLive(rule) ? "    " : "    # ") + entry + "  # at most \(rule.peak) in a minute, times \(options.headroom)")
+        (isLive(rule) ? "    " : "    # ") + limit(of: rule)
+          + "  # at most \(rule.peak) in a minute, times \(options.headroom)")
     }
     for note in notes { out.append("# \(TerminalText.safe(note.utf8))") }
     return out.joined(separator: "\n") + "\n"
@@ -268,13 +276,23 @@ extension Proposal {
     var out: [String] = rule.warnings.map { "    # WARNING: \($0)" }
     out.append("    # \(Self.seen(rule))")
     if !rule.names.isEmpty { out.append("    # for \(Self.list(Set(rule.names)))") }
-    var entry = "- \(Self.quoted(rule))"
-    if !rule.addresses.isEmpty {
-      entry =
-        "- {host: \(Self.quoted(rule)), addresses: [\(rule.addresses.map { "\"\($0)\"" }.joined(separator: ", "))]}"
-    }
-    out.append((isLive(rule) ? "    " : "    # ") + entry)
+    out.append((isLive(rule) ? "    " : "    # ") + Self.entry(of: rule))
     return out
+  }
+
+  private static func entry(of rule: Rule) -> String {
+    if rule.addresses.isEmpty { return "- \(quoted(rule))" }
+    return "- {host: \(quoted(rule)), addresses: [\(rule.addresses.map { "\"\($0)\"" }.joined(separator: ", "))]}"
+  }
+
+  private func limit(of rule: Rule) -> String {
+    "- {host: \(Self.quoted(rule)), requests_per_minute: \(rate(rule.peak))}"
+  }
+
+  /// What to paste below `network_policy` for one rule, whatever is to be said against it.
+  func fragment(_ rule: Rule, withRule: Bool) -> String {
+    let allow = withRule ? ["allow:", "  \(Self.entry(of: rule))"] : []
+    return (allow + ["rate_limits:", "  \(limit(of: rule))"]).joined(separator: "\n") + "\n"
   }
 
   private static func seen(_ rule: Rule) -> String {

@@ -21,8 +21,8 @@ package struct Traffic: Sendable {
     package var bytesDown: UInt64 = 0
     /// Those that were dialled and took the connection.
     package var addresses: Set<IPAddress> = []
-    fileprivate var ended = MinutePeak()
-    fileprivate var announced = MinutePeak()
+    private var ended = MinutePeak()
+    private var announced = MinutePeak()
 
     static let addressesMax = 16
 
@@ -54,6 +54,9 @@ package struct Traffic: Sendable {
 
   package init() {}
 
+  /// What was gathered elsewhere.
+  init(_ targets: [Key: Facts]) { self.targets = targets }
+
   package mutating func add(_ line: borrowing LogLine) {
     lines += 1
     if let timeMs = line.timeMs {
@@ -81,7 +84,7 @@ package struct Traffic: Sendable {
 }
 
 extension Traffic.Facts {
-  fileprivate mutating func add(_ line: borrowing LogLine) {
+  mutating func add(_ line: borrowing LogLine) {
     let reason = line.text(.reason).flatMap { Reason(rawValue: $0) }
     if line.flag(.wouldDeny) {
       if let reason { noted[reason, default: 0] += 1 }
@@ -98,7 +101,7 @@ extension Traffic.Facts {
       }
     case .failed: failed += 1
     case .denied, .limited: if let reason { refused[reason, default: 0] += 1 }
-    case .policy, .other: return
+    case .policy, .credential, .flagged, .other: return
     }
     if let startMs = line.startMs { ended.add(startMs) }
   }

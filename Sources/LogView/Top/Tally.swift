@@ -1,4 +1,4 @@
-// What `sluice top` counts: per client and host, requests of the last minute, bytes, refusals; and what buckets hold.
+// What `sluice top` and `sluice dashboard` count: per client and host, requests of the last minute, bytes, refusals; and what buckets hold.
 // It relies on bounds of its own; what the log does not say (which tunnels are open) is not guessed.
 package import Policy
 import Wire
@@ -23,7 +23,8 @@ package struct Tally: Sendable {
     package var bytesUp: UInt64 = 0
     package var bytesDown: UInt64 = 0
     package var lastReason = ""
-    var recent = LastMinute()
+    var recent = RecentCounts(.lastMinute)
+    /// Its place among `buckets`.
     var bucket: Int?
 
     package var requests: Int { ended + failed + refused }
@@ -37,7 +38,7 @@ package struct Tally: Sendable {
     package var isOnlyNoted: Bool
   }
 
-  private struct BucketKey: Hashable {
+  struct BucketKey: Hashable {
     var client: String
     var rule: String
   }
@@ -45,7 +46,7 @@ package struct Tally: Sendable {
   private let policy: Policy?
   package private(set) var rows: [Row] = []
   private var indexes: [Key: Int] = [:]
-  private var buckets: [BucketEstimate] = []
+  private(set) var buckets: [(key: BucketKey, estimate: BucketEstimate)] = []
   private var bucketIndexes: [BucketKey: Int] = [:]
   package private(set) var reasons: [String: Int] = [:]
   /// The newest last.
@@ -53,41 +54,53 @@ package struct Tally: Sendable {
   package private(set) var lines = 0
   package var broken = 0
   package private(set) var lastMs: Int64 = 0
-  private static let reasonsMax = 100
+  static let reasonsMax = 100
   private static let bucketsMax = 10_000
-  private static let textBytesMax = 300
+  static let textBytesMax = 300
 
   /// A policy gives limits that no line has told yet.
   package init(policy: Policy? = nil) { self.policy = policy }
 
-  package mutating func add(_ line: borrowing LogLine) {
+  /// The row that the line belongs to; nil when it is about no target.
+  @discardableResult
+  package mutating func add(_ line: borrowing LogLine) -> Int? {
     lines += 1
     let timeMs = line.timeMs ?? lastMs
     lastMs = max(lastMs, timeMs)
     let event = line.event
-    guard line.has(.host) || event.isRefusal, event != .policy, event != .other else { return }
+    guard Self.isCounted(line, event) else { return nil }
     let index = row(of: line)
     noteBucket(line, index, timeMs)
     rows[index].bytesUp = rows[index].bytesUp &+ (line.number(.bytesUp) ?? 0)
     rows[index].bytesDown = rows[index].bytesDown &+ (line.number(.bytesDown) ?? 0)
     let isNote = line.flag(.wouldDeny)
     switch event {
-    case .denied, .limited:
+    case .denied, .limited, .flagged:
       if isNote { rows[index].wouldDeny += 1 } else { rows[index].refused += 1 }
       noteRefusal(line, index, timeMs, isNote)
     case .failed: rows[index].failed += 1
     case .closed, .revoked: rows[index].ended += 1
-    case .policy, .other: return
+    case .policy, .credential, .other: return nil
     }
     // What report mode lets out has another line at its end.
     if !isNote { rows[index].recent.add(line.startMs ?? timeMs) }
+    return index
+  }
+
+  private static func isCounted(_ line: borrowing LogLine, _ event: LogEventKind) -> Bool {
+    switch event {
+    case .denied, .limited: true
+    case .flagged: line.isRefusal
+    case .closed, .failed, .revoked: line.has(.host)
+    case .policy, .credential, .other: false
+    }
   }
 
   /// Requests that began in the sixty seconds before.
   package func perMinute(_ row: Row, nowMs: Int64) -> Int { row.recent.count(nowMs: nowMs) }
 
   package func bucket(_ row: Row, nowMs: Int64) -> (tokens: Int, capacity: Int, perMinute: Int)? {
-    row.bucket.map { buckets[$0].level(nowMs: nowMs) }
+    row.bucket.map { buckets[$0].estimate.level(nowMs: nowMs) }
   }
 
   private mutating func row(of line: borrowing LogLine) -> Int {
@@ -105,12 +118,12 @@ package struct Tally: Sendable {
   }
 
   /// As a terminal may show it, and no longer than a name can be.
-  private static func short(_ line: borrowing LogLine, _ field: LogField) -> String {
+  static func short(_ line: borrowing LogLine, _ field: LogField) -> String {
     line.bytes(field).map { TerminalText.safe($0.prefix(textBytesMax)) } ?? "-"
   }
 
   /// Of a sandbox's processes: such a line has no target and no reason.
-  private static func limit(_ line: borrowing LogLine) -> String? {
+  static func limit(_ line: borrowing LogLine) -> String? {
     let limit = line.others.first { $0.name.elementsEqual("limit".utf8) }
     return limit.map { TerminalText.safe($0.json.filter { $0 != UInt8(ascii: "\"") }.prefix(textBytesMax)) }
   }
@@ -138,7 +151,7 @@ package struct Tally: Sendable {
     {
       let estimate = BucketEstimate(
         tokens: Double(tokens), capacity: Double(capacity), perMinute: Double(perMinute), atMs: timeMs)
-      if let index = bucketIndexes[key] { buckets[index] = estimate } else { addBucket(key, estimate) }
+      if let index = bucketIndexes[key] { buckets[index].estimate = estimate } else { addBucket(key, estimate) }
       rows[row].bucket = bucketIndexes[key]
       return
     }
@@ -149,12 +162,12 @@ package struct Tally: Sendable {
     rows[row].bucket = bucketIndexes[key]
     // What is denied behind its verdict has taken a token too, but not what a rule denies.
     guard let index = bucketIndexes[key], line.event == .closed || line.event == .failed else { return }
-    buckets[index].take(atMs: timeMs)
+    buckets[index].estimate.take(atMs: timeMs)
   }
 
   private mutating func addBucket(_ key: BucketKey, _ estimate: BucketEstimate) {
     guard buckets.count < Self.bucketsMax else { return }
-    buckets.append(estimate)
+    buckets.append((key, estimate))
     bucketIndexes[key] = buckets.count - 1
   }
 }
@@ -170,7 +183,7 @@ extension Policy {
 }
 
 /// What a bucket holds by now, from what was last said of it.
-private struct BucketEstimate: Sendable {
+struct BucketEstimate: Sendable {
   var tokens: Double
   let capacity: Double
   let perMinute: Double
@@ -194,35 +207,4 @@ extension Int {
   fileprivate init(clamping value: Double) {
     self = value >= 1e15 ? 1_000_000_000_000_000 : value.isFinite ? Int(value) : 0
   }
-}
-
-/// A count for each of the last sixty seconds.
-struct LastMinute: Sendable {
-  private var counts: [UInt32] = []
-  private var newest: Int64 = .min
-
-  mutating func add(_ timeMs: Int64) {
-    let second = timeMs / 1000
-    if counts.isEmpty {
-      counts = [UInt32](repeating: 0, count: 60)
-      newest = second
-    }
-    if second > newest {
-      for step in 1...min(60, second - newest) { counts[Self.slot(newest + step)] = 0 }
-      newest = second
-    }
-    if second > newest - 60 { counts[Self.slot(second)] &+= 1 }
-  }
-
-  func count(nowMs: Int64) -> Int {
-    let now = nowMs / 1000
-    guard !counts.isEmpty, now - newest < 60 else { return 0 }
-    var sum = 0
-    for second in max(newest - 59, now - 59)...max(newest, now - 59) where second <= newest {
-      sum += Int(counts[Self.slot(second)])
-    }
-    return sum
-  }
-
-  private static func slot(_ second: Int64) -> Int { Int(((second % 60) + 60) % 60) }
 }

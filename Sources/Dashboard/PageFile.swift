@@ -1,0 +1,41 @@
+// The files that the page is made of: their bytes, and what they are sent as.
+// It relies on CDashboard, which has them out of Sources/CDashboard when it is compiled.
+import CDashboard
+
+enum PageFile: CaseIterable {
+  case html, css, js, icon
+
+  var path: String {
+    switch self {
+    case .html: "/"
+    case .css: "/page.css"
+    case .js: "/page.js"
+    case .icon: "/icon.svg"
+    }
+  }
+
+  var type: String {
+    switch self {
+    case .html: "text/html; charset=utf-8"
+    case .css: "text/css; charset=utf-8"
+    case .js: "text/javascript; charset=utf-8"
+    case .icon: "image/svg+xml"
+    }
+  }
+
+  var bytes: [UInt8] {
+    var length = 0
+    // SAFETY: a constant array of that many bytes, which lives as long as the program.
+    let start = unsafe start(&length)
+    return unsafe Array(UnsafeBufferPointer(start: start, count: length))
+  }
+
+  private func start(_ length: inout Int) -> UnsafePointer<UInt8>? {
+    switch self {
+    case .html: unsafe cdashboard_html(&length)
+    case .css: unsafe cdashboard_css(&length)
+    case .js: unsafe cdashboard_js(&length)
+    case .icon: unsafe cdashboard_icon(&length)
+    }
+  }
+}

@@ -1,0 +1,109 @@
+// `sluice dashboard`: the log as a page in a browser, live, or once as a file to send.
+// It relies on Dashboard for the page and its server; nothing but the log file, and a policy for its limits, is read.
+import ArgumentParser
+import Dashboard
+import Gate
+import Intercept
+import Kernel
+import LogView
+import Policy
+import Wire
+
+struct DashboardCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "dashboard",
+    abstract: "Show the log as a page in a browser.",
+    discussion: """
+      Limits and their use, what was refused and what would let it out, credentials, findings, over time; one client or
+      all. Reads nothing but the log file, also while it is rotated, and waits for one that is not there yet. Levels of
+      buckets are estimates between the lines that tell them; with --policy limits are known from the start.
+      Whoever can connect may look: keep it on loopback, and reach it from elsewhere with ssh -L 9797:127.0.0.1:9797.
+
+        sluice dashboard --policy agent.yaml
+        sluice dashboard --log run.jsonl --once --output report.html
+      """)
+
+  @OptionGroup var choice: LogChoice
+  @Option(help: "The policy file, for its limits and its `log.file`.") var policy: String?
+  @Option(help: "ADDRESS:PORT to serve the page on; port 0 takes a free one.") var listen = "127.0.0.1:9797"
+  @Flag(
+    name: .customLong("dangerously-listen-beyond-loopback"),
+    help: "Allow --listen with an address that other machines reach: all who do may look, without a password or TLS.")
+  var isPublic = false
+  @Flag(help: "Read the log once, write a report and end.") var once = false
+  @Option(help: ArgumentHelp("Where the report goes. Default: standard output.", valueName: "file"))
+  var output: String?
+  @Flag(help: "With --once: the figures as JSON in place of a page.") var json = false
+  @Option(help: "With --once: only this client's figures.") var client: String?
+
+  func validate() throws {
+    if !once, output != nil || json || client != nil {
+      throw ValidationError("--output, --json and --client go with --once; the live page has its own filter.")
+    }
+  }
+
+  func run() throws {
+    let loaded = try policy.map { path in
+      guard let policy = PolicyOnDisk.load(path) else { throw ExitCode(2) }
+      return policy
+    }
+    let path = try choice.path(loaded)
+    let feed = LogFeed(path: path, policy: loaded)
+    if once { try report(feed, path) } else { try serve(feed, path) }
+  }
+
+  // MARK: - A report
+
+  private func report(_ unread: LogFeed, _ path: String) throws {
+    var feed = unread
+    do { try feed.open() } catch { try fail("\(path): \(error); give --log FILE that can be read") }
+    while feed.advance() {}
+    feed.finish()
+    if let problem = feed.problemText { try fail("\(path): \(problem)") }
+    if feed.broken > 0 { Messages.warn("\(feed.broken) broken line\(feed.broken == 1 ? "" : "s") skipped") }
+    let members = feed.members(
+      client: client.map { TerminalText.safe($0.utf8) }, span: .whole, nowMs: feed.figures.lastMs)
+    var bytes =
+      json
+      ? JSONValue.object(members).line
+      : Report.html(members, madeMs: Clock.wallMs(), sha256: Digest.sha256)
+    do {
+      if let output, output != "-" {
+        try NewFile.replace(output, bytes, mode: 0o644)
+      } else {
+        try StandardOutput.write(&bytes)
+      }
+    } catch { try fail("\(error)") }
+  }
+
+  // MARK: - A page
+
+  private func serve(_ unread: LogFeed, _ path: String) throws {
+    guard let address = ListenAddress(listen) else {
+      try fail("--listen takes ADDRESS:PORT, such as 127.0.0.1:9797 or [::1]:9797; got \(listen)")
+    }
+    var feed = unread
+    // One that is not there yet is waited for; a pipe would keep the browsers waiting.
+    do { try feed.open() } catch { Messages.warn("\(path): \(error); the page waits for it") }
+    guard feed.canGrow else { try fail("a pipe has one end: give --once, or --log with a file") }
+    if address.address.kind != .loopback {
+      guard isPublic else {
+        try fail(
+          "\(address) can be reached from other machines, and the page asks for no password; listen on 127.0.0.1 and use "
+            + "ssh -L, or give --dangerously-listen-beyond-loopback")
+      }
+      Messages.warn("whoever reaches \(address) sees what the log holds: no password, no TLS")
+    }
+    let server: PageServer
+    do {
+      let socket = try Socket.listen(
+        on: SocketAddress(address.address, port: address.port), reusePort: false, backlog: 64)
+      let port = Socket.localAddress(socket.raw)?.port ?? address.port
+      server = try PageServer(socket, PageRules(address: address.address, port: port), feed)
+    } catch {
+      try fail("\(address): \(error); give --listen another address or port")
+    }
+    Messages.say("the dashboard of \(path) is at \(server.url)")
+    server.run()
+  }
+}
