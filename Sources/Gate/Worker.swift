@@ -160,7 +160,7 @@ final class Worker: LoopDelegate {
       return recordRefused(client: clientName(peer.ip, nil), .tooMany, shared.takeId())
     }
     let front = FrontSession(
-      worker: self, socket: socket, from: peer.ip, listener, sandbox: nil, expectsHeader: expectsHeader(peer.ip, nil))
+      worker: self, socket: socket, from: peer.ip, listener, expectsHeader: expectsHeader(peer.ip, nil))
     if !fronts.accepted(front) { shared.closed() }
   }
 

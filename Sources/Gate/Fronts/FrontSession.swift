@@ -21,7 +21,6 @@ final class FrontSession: Source {
   private let worker: Worker
   private let socket: Descriptor
   private let listener: ListenerTLS
-  private let sandbox: String?
   private let id: UInt64
   private let startedMs: UInt64
   private var source: IPAddress
@@ -33,19 +32,17 @@ final class FrontSession: Source {
   private var dueMs = UInt64.max
   /// Under `limits.connections`; a session that serves all of the connection takes it over.
   private var hasPlace = true
-  /// By the slot of their sessions.
+  /// By their own slots.
   private var legs: [Int: LegSource] = [:]
 
   init(
-    worker: Worker, socket: consuming Descriptor, from source: IPAddress, _ listener: ListenerTLS, sandbox: String?,
-    expectsHeader: Bool
+    worker: Worker, socket: consuming Descriptor, from source: IPAddress, _ listener: ListenerTLS, expectsHeader: Bool
   ) {
     self.worker = worker
     side = Side(fd: socket.raw)
     self.socket = socket
     self.source = source
     self.listener = listener
-    self.sandbox = sandbox
     id = worker.shared.takeId()
     startedMs = worker.conditions.nowMs
     phase = .opening(expectsHeader: expectsHeader)
@@ -186,12 +183,6 @@ final class FrontSession: Source {
     worker.loop.again(slot)
   }
 
-  func sessionEnded(at index: Int, isCut: Bool) {
-    guard let source = legs[index] else { return }
-    source.leg.sessionEnded(isCut: isCut)
-    legChanged(source.leg)
-  }
-
   // MARK: - Ends
 
   private func close(_ ending: Leg.Ending) {
@@ -239,8 +230,8 @@ extension FrontSession: FrontHost {
       return .notNow
     }
     if isWhole { hasPlace = false }
-    legs[source.session.index] = source
-    worker.fronts.serve(source.session, by: self)
+    legs[source.slot.index] = source
+    worker.fronts.join(source)
     return .leg(source.leg)
   }
 
@@ -250,7 +241,7 @@ extension FrontSession: FrontHost {
     let far = Descriptor(owning: ends.far)
     let source = LegSource(Leg(Descriptor(owning: ends.near), stream: stream), of: self)
     guard source.begin(worker.loop) else { return nil }
-    let flow = Flow(source: self.source, sandbox: sandbox, worker.conditions)
+    let flow = Flow(source: self.source, worker.conditions)
     guard let session = worker.begin(far, flow, lease: nil, id: worker.shared.takeId()) else {
       source.end(worker.loop)
       return nil
@@ -265,14 +256,14 @@ extension FrontSession: FrontHost {
   }
 
   private func drop(_ source: LegSource, isReset: Bool) {
-    legs[source.session.index] = nil
-    worker.fronts.leave(source.session)
+    legs[source.slot.index] = nil
+    worker.fronts.part(source)
     source.end(worker.loop)
     if isReset { worker.session(at: source.session)?.tellFromOutside(.clientReset) }
     source.leg.close()
   }
 
-  private var clientName: String { worker.clientName(source, sandbox) }
+  private var clientName: String { worker.clientName(source, nil) }
 
   func record(_ reason: Reason) { worker.recordRefused(client: clientName, reason, id) }
 }

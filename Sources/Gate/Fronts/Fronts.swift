@@ -1,14 +1,14 @@
 // All connections in TLS of one worker, and which of its sessions serve them.
 // It relies on slots: a place on the loop tells a front from a session, and one session from the next.
-import Intercept
 import Kernel
-import Policy
-import Wire
 
 final class Fronts {
+  private unowned let worker: Worker
   private var fronts: [Int: FrontSession] = [:]
-  /// Whose client a session is; by the slot of the session.
-  private var owners: [Int: FrontSession] = [:]
+  /// What is the client of a session, while that lives; by the session's slot.
+  private var legs: [Int: LegSource] = [:]
+
+  init(of worker: Worker) { self.worker = worker }
 
   var isEmpty: Bool { fronts.isEmpty }
 
@@ -19,25 +19,28 @@ final class Fronts {
     return true
   }
 
-  func serve(_ session: Slot, by front: FrontSession) { owners[session.index] = front }
-  func leave(_ session: Slot) { owners[session.index] = nil }
-
-  /// For each session that ends: most belong to nobody.
-  func sessionEnded(_ session: Slot, isCut: Bool) {
-    if owners.isEmpty { return }
-    owners.removeValue(forKey: session.index)?.sessionEnded(at: session.index, isCut: isCut)
-  }
-
-  func drain() { for front in fronts.values { front.drain() } }
-  func closeAll() { for front in fronts.values { front.closeNow() } }
-
-  private unowned let worker: Worker
-  init(of worker: Worker) { self.worker = worker }
-
   func ended(_ slot: Slot, hasPlace: Bool) {
     worker.loop.release(slot)
     fronts[slot.index] = nil
     if hasPlace { worker.shared.closed() }
     worker.stopIfDone()
+  }
+
+  func drain() { for front in fronts.values { front.drain() } }
+  func closeAll() { for front in fronts.values { front.closeNow() } }
+
+  // MARK: - Sessions
+
+  func join(_ leg: LegSource) { legs[leg.session.index] = leg }
+
+  /// Its session is told nothing more; another one may have its slot next.
+  func part(_ leg: LegSource) {
+    if legs[leg.session.index] === leg { legs[leg.session.index] = nil }
+  }
+
+  /// For each session that ends: most have a client of their own.
+  func sessionEnded(_ session: Slot, isCut: Bool) {
+    if legs.isEmpty { return }
+    legs.removeValue(forKey: session.index)?.sessionEnded(isCut: isCut)
   }
 }

@@ -5,9 +5,10 @@ import Kernel
 
 final class LegSource: Source {
   let leg: Leg
+  /// Of the session behind it. It may end sooner, and its slot have another holder then.
   var session = Slot.none
+  private(set) var slot = Slot.none
   private unowned let front: FrontSession
-  private var slot = Slot.none
 
   init(_ leg: Leg, of front: FrontSession) {
     self.leg = leg
@@ -25,6 +26,11 @@ final class LegSource: Source {
 
   func ready(_ readiness: Readiness, tag: UInt8) {
     leg.note(readiness)
+    front.legChanged(leg)
+  }
+
+  func sessionEnded(isCut: Bool) {
+    leg.sessionEnded(isCut: isCut)
     front.legChanged(leg)
   }
 

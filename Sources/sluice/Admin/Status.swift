@@ -23,7 +23,9 @@ struct Status: ParsableCommand {
   private static func text(_ status: JSONValue) -> String {
     func number(_ name: String) -> Int { status[name]?.asNumber ?? 0 }
     func word(_ value: JSONValue?) -> String { Text.plain(value?.asText ?? "") }
-    let listeners = (status["listeners"]?.asList ?? []).map { "\(word($0["address"])) (\(word($0["door"])))" }
+    let listeners = (status["listeners"]?.asList ?? []).map { one in
+      "\(word(one["address"])) (\(word(one["door"]))\(one["tls"]?.asBool == true ? " over TLS" : ""))"
+    }
     let sandboxes = (status["sandboxes"]?.asList ?? []).map { word($0) }
     let log = status["log"]
     let waiting = log?["waiting_bytes"]?.asNumber ?? 0
