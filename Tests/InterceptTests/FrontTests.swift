@@ -49,7 +49,11 @@ import Wire
   ])
   func whatCannotStandInAHeadIsTurnedAway(_ method: String, _ authority: String) {
     #expect(Self.text([(":method", method), (":scheme", "http"), (":authority", authority), (":path", "/")]) == nil)
-    #expect(Self.text([(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/ x")]) == nil)
+    for (scheme, path) in [
+      ("http", "/ x"), ("/http", "/"), ("http://b/?", "/"), ("", "/"), ("http", "b/"), ("http", ""),
+    ] {
+      #expect(Self.text([(":method", "GET"), (":scheme", scheme), (":authority", "a"), (":path", path)]) == nil)
+    }
   }
 
   /// Whatever the fields are: a session reads one head, for the method and the authority that were named, or refuses it.

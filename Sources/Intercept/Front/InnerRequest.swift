@@ -45,11 +45,22 @@ package struct InnerRequest {
         return .success(request)
       }
       guard named.span.isText("websocket") else { return .failure(.unknownProtocol) }
+      guard request.hasWholeTarget else { return .failure(.unspeakable) }
       request.writeUpgrade(authority)
     } else {
+      guard request.hasWholeTarget else { return .failure(.unspeakable) }
       request.writeMessage(method, authority, endsStream: endsStream)
     }
     return .success(request)
+  }
+
+  /// Scheme and path stay what they are where they stand behind one another.
+  private var hasWholeTarget: Bool {
+    let path = block.value(.path) ?? []
+    guard let scheme = block.value(.scheme), !scheme.isEmpty, scheme.allSatisfy({ ($0 | 0x20) &- 0x61 < 26 }) else {
+      return false
+    }
+    return path.first == UInt8(ascii: "/") || path.span.isText("*")
   }
 
   private mutating func writeTunnel(_ authority: [UInt8]) {
