@@ -3,9 +3,10 @@ FUZZ_SECONDS ?= 60
 SWIFT ?= swift
 STATIC = .build-static
 DEBIAN = .build-debian
+PACKAGE = .build-package
 
 help:
-	@echo 'build test lint format clients volume demo demo-gate release release-check bench bench-sni bench-inspect bench-dns bench-run bench-views screenshots content-figures cgroups escapes fuzz sanitize clean deps'
+	@echo 'build test lint format clients volume demo demo-gate release release-check man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run bench-views screenshots content-figures cgroups escapes fuzz sanitize clean deps'
 
 # Debian packages: libraries, and what the demo runs. The tests run more.
 deps:
@@ -51,8 +52,37 @@ release: deps
 # That binary in a Debian 12 that has nothing but its base.
 release-check: release
 	@.ci/deps tests debootstrap
-	[ -d $(DEBIAN) ] || { rm -rf $(DEBIAN).new; debootstrap --variant=minbase bookworm $(DEBIAN).new && mv $(DEBIAN).new $(DEBIAN); }
+	@$(MAKE) $(DEBIAN)
 	SLUICE=$$PWD/sluice DEBIAN=$$PWD/$(DEBIAN) Tests/clients/run release.py
+
+# A Debian 12 that has nothing but its base.
+$(DEBIAN):
+	rm -rf $@.new
+	debootstrap --variant=minbase bookworm $@.new
+	mv $@.new $@
+
+# Man pages in .build-package/man, out of what the commands say of themselves.
+man: build
+	@rm -rf $(PACKAGE)/man
+	python3 Packaging/man.py .build/debug/sluice $(PACKAGE)/man
+
+# A Debian package of the static binary.
+deb: release
+	@.ci/deps debhelper
+	Packaging/deb $(PACKAGE)
+	cp $(PACKAGE)/sluice_*.deb .
+	@ls -l sluice_*.deb
+
+# That package, installed, started and purged in an overlay over that Debian, and held to lintian and systemd-analyze.
+deb-check: deb
+	@.ci/deps tests debootstrap lintian
+	@$(MAKE) $(DEBIAN)
+	SLUICE=$$PWD/sluice DEBIAN=$$PWD/$(DEBIAN) PACKAGE=$$(ls $$PWD/$(PACKAGE)/sluice_*.deb) Tests/clients/run package.py
+
+# That package in a virtual machine that systemd boots: no KVM; as root.
+boot: deb
+	@.ci/deps qemu-system-x86 debootstrap e2fsprogs
+	PACKAGE=$$(ls $(PACKAGE)/sluice_*.deb) SYSTEM=.build-boot Tests/boot/run
 
 # What users get is what is measured: the static binary.
 bench: release
@@ -105,7 +135,7 @@ content-figures: release
 
 # Each fuzz target for FUZZ_SECONDS; a finding ends it with the input in a file.
 fuzz: deps
-	@set -e; for target in HTTPHead Authority ClientHello DNSQuery SOCKS5 ProxyHeader RequestPath EchoScrubber InnerRequest LogLine PolicyFile Content Flow Bridge; do \
+	@set -e; for target in HTTPHead Authority ClientHello DNSQuery SOCKS5 ProxyHeader RequestPath EchoScrubber InnerRequest LogLine PolicyFile Content ContentFilter Flow Bridge; do \
 	  SLUICE_FUZZ=1 $(SWIFT) build --scratch-path .build-fuzz --product Fuzz$$target; \
 	  mkdir -p results/fuzz/$$target; \
 	  .build-fuzz/debug/Fuzz$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
@@ -126,7 +156,7 @@ sanitize: deps
 	done
 
 clean:
-	rm -rf .build .build-* sluice results
+	rm -rf .build .build-* sluice sluice_*.deb results
 
-.PHONY: fuzz sanitize help deps build test clients volume lint format demo demo-gate release release-check bench bench-sni bench-inspect bench-dns bench-run \
+.PHONY: fuzz sanitize help deps build test clients volume lint format demo demo-gate release release-check man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run \
   bench-views screenshots content-figures cgroups escapes clean

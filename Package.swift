@@ -54,8 +54,8 @@ let package = Package(
     module("Policy", ["Wire"]),
     module("Flow", ["Wire", "Policy"]),
     module("Kernel", ["CLinux"]),
-    module("Intercept", ["Kernel", "Wire", "Policy", "Flow", "COpenSSL", "CNGHTTP2"]),
-    module("Gate", ["Kernel", "Wire", "Policy", "Flow", "Intercept", "CAres", "CCrypt"]),
+    module("Intercept", ["Kernel", "Wire", "Policy", "Flow", "Content", "COpenSSL", "CNGHTTP2"]),
+    module("Gate", ["Kernel", "Wire", "Policy", "Flow", "Content", "Intercept", "CAres", "CCrypt"]),
     module("YAML", ["Wire", "CYAML"]),
     module("PolicyFile", ["Policy", "Wire", "YAML"]),
     module("Redirect", ["Wire"]),
@@ -90,7 +90,8 @@ let package = Package(
       name: "BridgeSimulation", dependencies: ["Intercept", "Flow", "Kernel", "Policy", "Wire"],
       path: "Tests/BridgeSimulation",
       swiftSettings: strict + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address"])] : [])),
-    tests("Intercept", ["Intercept", "BridgeSimulation", "PolicyFile", "Flow", "Policy", "Wire", "CNGHTTP2"]),
+    tests(
+      "Intercept", ["Content", "Intercept", "BridgeSimulation", "PolicyFile", "Flow", "Policy", "Wire", "CNGHTTP2"]),
     tests("Gate", ["Gate", "Kernel", "Flow", "Policy", "Wire"]),
     tests("Content", ["Content"]),
     tests("LogView", ["LogView", "PolicyFile", "Policy", "Kernel", "Wire"]),
@@ -117,6 +118,7 @@ let package = Package(
         fuzzTarget("PolicyFile", ["PolicyFile", "Policy", "Wire"]),
         fuzzTarget("Bridge", ["Intercept", "BridgeSimulation", "PolicyFile", "Policy", "Wire"]),
         fuzzTarget("Content", ["Content"]),
+        fuzzTarget("ContentFilter", ["Content", "Intercept", "PolicyFile", "Policy", "Wire"]),
         fuzzTarget("Flow", ["Flow", "FlowSimulation", "PolicyFile", "Policy", "Wire"]),
       ] : []),
   swiftLanguageModes: [.v6]

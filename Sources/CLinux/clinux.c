@@ -103,6 +103,10 @@ int clinux_epoll_all_edges(int epoll, int fd, uint64_t key) {
 
 int clinux_epoll_add_readable(int epoll, int fd, uint64_t key) { return add(epoll, fd, key, EPOLLIN); }
 
+int clinux_epoll_add_shared(int epoll, int fd, uint64_t key, int edges) {
+  return add(epoll, fd, key, EPOLLIN | EPOLLEXCLUSIVE | (edges ? (uint32_t)EPOLLET : 0u));
+}
+
 int clinux_epoll_interest(int epoll, int fd, uint64_t key, int readable, int writable, int is_new) {
   struct epoll_event event = {.events = (readable ? EPOLLIN : 0u) | (writable ? EPOLLOUT : 0u), .data.u64 = key};
   return epoll_ctl(epoll, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event) < 0 ? -errno : 0;
@@ -191,6 +195,26 @@ int clinux_bind_datagrams(const struct clinux_address *address, int reuse_port, 
   int code = errno;
   close(fd);
   return -code;
+}
+
+int clinux_adopt(int fd) {
+  int flags = fcntl(fd, F_GETFL);
+  return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+}
+
+int clinux_adopt_listener(int fd, int datagram) {
+  struct clinux_address address;
+  int result = clinux_local_address(fd, &address);
+  if (result < 0) return result;
+  int only = 0;
+  socklen_t size = sizeof only;
+  if (address.family == 6 && address.high == 0 && address.low == 0 &&
+      (getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &size) < 0 || !only))
+    return -EAFNOSUPPORT;
+  if (!datagram) set_no_delay(fd);
+  else if (address.family == 6) set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+  else set(fd, IPPROTO_IP, IP_PKTINFO, 1);
+  return clinux_adopt(fd);
 }
 
 // accept(2), connect(2), recv(2), send(2) and close(2) are cancellation points: in a process with threads glibc pays two
@@ -817,6 +841,42 @@ void clinux_raise_open_files(void) {
   if (getrlimit(RLIMIT_NOFILE, &files) < 0) return;
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
+}
+
+uint64_t clinux_open_files_max(void) {
+  struct rlimit files;
+  return getrlimit(RLIMIT_NOFILE, &files) < 0 ? 0 : files.rlim_cur;
+}
+
+uint64_t clinux_cpu_ns(void) {
+  struct timespec used;
+  if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) < 0) return 0;
+  return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
+int clinux_open_memory_figures(void) {
+  int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  return fd < 0 ? -errno : fd;
+}
+
+int clinux_open_descriptor_folder(void) {
+  int fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  return fd < 0 ? -errno : fd;
+}
+
+uint64_t clinux_resident_bytes(int memory_figures) {
+  char text[128];
+  unsigned long long pages = 0;
+  ssize_t count = pread(memory_figures, text, sizeof text - 1, 0);
+  if (count <= 0) return 0;
+  text[count] = 0;
+  return sscanf(text, "%*u %llu", &pages) == 1 ? pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+/* Since Linux 6.2 the size of that folder is the number of its entries; before, it is 0. */
+uint64_t clinux_descriptor_count(int descriptor_folder) {
+  struct stat folder;
+  return fstat(descriptor_folder, &folder) < 0 || folder.st_size < 0 ? 0 : (uint64_t)folder.st_size;
 }
 
 const char *clinux_error_name(int code, char *text, size_t count) {

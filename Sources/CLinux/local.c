@@ -152,3 +152,39 @@ int clinux_set_nonblocking(int fd) {
   int flags = fcntl(fd, F_GETFL);
   return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
 }
+
+int clinux_duplicate(int fd) {
+  int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  return copy < 0 ? -errno : copy;
+}
+
+int clinux_local_listener_path(int fd, char *path) {
+  if (option(fd, SO_DOMAIN) != AF_UNIX || option(fd, SO_TYPE) != SOCK_STREAM || option(fd, SO_ACCEPTCONN) != 1)
+    return -EINVAL;
+  struct sockaddr_un address;
+  memset(&address, 0, sizeof address);
+  socklen_t size = sizeof address;
+  if (getsockname(fd, (struct sockaddr *)&address, &size) < 0) return -errno;
+  size_t length = strnlen(address.sun_path, sizeof address.sun_path);
+  if (length == 0 || length > CLINUX_LOCAL_PATH_MAX) return -EINVAL;
+  memcpy(path, address.sun_path, length);
+  path[length] = 0;
+  return (int)length;
+}
+
+int clinux_local_datagrams_to(const char *path) {
+  struct sockaddr_un address;
+  int result = place(path, &address);
+  if (result < 0) return result;
+  socklen_t size = sizeof address;
+  if (path[0] == '@') {
+    address.sun_path[0] = 0;
+    size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+  }
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  if (connect(fd, (struct sockaddr *)&address, size) == 0) return fd;
+  int code = errno;
+  close(fd);
+  return -code;
+}

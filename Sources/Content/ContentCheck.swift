@@ -17,6 +17,7 @@ public final class ContentCheck {
   private var clean: [UInt8] = []
   private var instructions: [Finding] = []
   private var others: [Finding] = []
+  private var decisiveCount: Int?
   /// Findings beyond `findingsMax`.
   public private(set) var findingsDropped = 0
   /// Text that a page hides is checked, and goes nowhere.
@@ -43,6 +44,9 @@ public final class ContentCheck {
   public var findings: [Finding] {
     (others + (isFlagged ? instructions : [])).sorted { ($0.offset, $0.id) < ($1.offset, $1.id) }
   }
+
+  /// Of a text that is flagged, what it was flagged for: those up to the one that the threshold was met with.
+  public var decisiveFindings: [Finding] { Array(instructions[..<(decisiveCount ?? 0)]) }
 
   /// The next bytes of the text; gives those that may go on now.
   public func append(_ chunk: Span<UInt8>) -> [UInt8] {
@@ -124,6 +128,7 @@ public final class ContentCheck {
         Finding(
           kind: .instruction, id: id, offset: hit.range.lowerBound, length: hit.range.count, layer: layer,
           weight: weight))
+      if isFlagged && decisiveCount == nil { decisiveCount = instructions.count }
     }
   }
 

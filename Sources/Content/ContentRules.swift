@@ -9,6 +9,8 @@ public struct ContentSettings: Sendable {
   public var threshold = 8
   /// A longer text is cut; nil is no limit.
   public var bytesMax: Int?
+  /// Whether `annotate` says in front of a text that it is flagged; where that would break the text, it is only marked.
+  public var warnsFirst = true
   /// How much text `annotate` and `block` hold back until the verdict. What is longer goes on in a stream.
   public var heldBytesMax = 1 << 20
   /// A longer page is cut.

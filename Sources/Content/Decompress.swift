@@ -38,6 +38,7 @@ public final class Decompressor {
   private var bytesIn = 0
   private var bytesOut = 0
   private var isEnded = false
+  private var piece = [UInt8](repeating: 0, count: Decompressor.chunkBytes)
 
   public init(_ coding: ContentCoding, bytesMax: Int) throws(DecompressProblem) {
     self.bytesMax = bytesMax
@@ -51,25 +52,32 @@ public final class Decompressor {
 
   /// What the next bytes come to.
   public func append(_ chunk: [UInt8]) throws(DecompressProblem) -> [UInt8] {
-    bytesIn += chunk.count
-    var output: [UInt8] = []
     var rest = chunk[...]
-    var piece = [UInt8](repeating: 0, count: Self.chunkBytes)
+    var output: [UInt8] = []
     while true {
-      let step = try decoder.step(rest, into: &piece)
-      rest = rest.dropFirst(step.read)
-      bytesOut += step.written
-      guard bytesOut <= bytesMax, bytesOut <= max(Self.freeBytes, bytesIn * Self.ratioMax) else { throw .tooLarge }
-      output += piece[..<step.written]
-      isEnded = step.isEnd
-      // gzip and zstd may go on with another member; what follows the end of the others is refused.
-      if step.isEnd, !rest.isEmpty {
-        try decoder.restart()
-        continue
-      }
-      if rest.isEmpty && step.written < piece.count { return output }
-      if step.read == 0 && step.written == 0 { throw .malformed }
+      let (piece, isDone) = try step(&rest)
+      output += piece
+      if isDone { return output }
     }
+  }
+
+  /// Undoes the next of `rest` and takes that off its front: one piece of at most 64 KiB, however much the whole comes to.
+  /// `isDone`: all of it has been undone.
+  public func step(_ rest: inout ArraySlice<UInt8>) throws(DecompressProblem) -> (output: [UInt8], isDone: Bool) {
+    // gzip and zstd may go on with another member; what follows the end of the others is refused.
+    if isEnded, !rest.isEmpty {
+      try decoder.restart()
+      isEnded = false
+    }
+    let step = try decoder.step(rest, into: &piece)
+    rest = rest.dropFirst(step.read)
+    bytesIn += step.read
+    bytesOut += step.written
+    guard bytesOut <= bytesMax, bytesOut <= max(Self.freeBytes, bytesIn * Self.ratioMax) else { throw .tooLarge }
+    isEnded = step.isEnd || isEnded && step.read == 0 && step.written == 0
+    let isDone = rest.isEmpty && step.written < piece.count
+    if !isDone && step.read == 0 && step.written == 0 { throw .malformed }
+    return (Array(piece[..<step.written]), isDone)
   }
 
   /// The body has ended; throws when the coding has not.

@@ -15,6 +15,7 @@ struct Editor {
 
   private let mode: FlagMode
   private let heldBytesMax: Int
+  private let warnsFirst: Bool
   private var held: [UInt8] = []
   private var heldBase = 0
   private var edits: [Edit] = []
@@ -29,6 +30,7 @@ struct Editor {
   init(_ settings: ContentSettings) {
     mode = settings.flagInstructions
     heldBytesMax = settings.heldBytesMax
+    warnsFirst = settings.warnsFirst
     isStreaming = mode == .off || mode == .log
   }
 
@@ -64,7 +66,7 @@ struct Editor {
       return Array(Self.notice.utf8)
     }
     if isFlagged && mode == .annotate {
-      if !hasWarned { output += Array(Self.warning.utf8) }
+      if warnsFirst && !hasWarned { output += Array(Self.warning.utf8) }
       hasWarned = true
       for finding in instructions[marked...] where finding.layer != .hidden && finding.offset != lastMark {
         lastMark = finding.offset

@@ -212,6 +212,10 @@ final class Bench {
     return taken
   }
 
+  func takeJudgedRequest() -> (bytes: [UInt8], path: [UInt8]?) {
+    (Self.take(&input, &inputOffset, .max), judgedPath)
+  }
+
   func takeAll() -> EarlyBytes {
     EarlyBytes(
       toUpstream: takeToUpstream(), input: Self.take(&input, &inputOffset, .max),

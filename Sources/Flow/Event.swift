@@ -95,6 +95,9 @@ package enum Action: Sendable {
   case intercept
   /// Send `flow.toClient`, give up the upstream, terminate the client's TLS, and answer there with `flow.takeUnsaid`.
   case explain
+  /// The request and its answer are looked into: they are Intercept's from `flow.takeJudgedRequest` on, and the connection
+  /// ends behind them.
+  case inspectExchange
   /// Send `flow.toUpstream`, then a request body so framed; bytes from the upstream go to the flow.
   case sendRequest(BodyLength)
   /// Send `flow.toClient`; more of the answer's head follows (an interim answer).

@@ -6,6 +6,10 @@ import Wire
 extension Flow {
   mutating func sendRequest(_ conditions: borrowing Conditions) -> Action {
     guard let bench, let target else { return .wait }
+    if rule?.inspection?.content.checksNothing == false {
+      _ = beginRelay(conditions)
+      return .inspectExchange
+    }
     state = .exchanging
     openedMs = conditions.nowMs
     lastActivityMs = conditions.nowMs

@@ -69,7 +69,7 @@ package struct Flow: ~Copyable {
   /// The address that is connected to.
   package internal(set) var address: IPAddress?
   /// When this request (or tunnel) began, and when the flow wants to be asked again.
-  package internal(set) var startedMs: UInt64
+  package internal(set) var startedNs: UInt64
   package internal(set) var deadlineMs: UInt64
   /// Counts the requests of one connection.
   package internal(set) var ordinal: UInt32 = 0
@@ -103,7 +103,7 @@ package struct Flow: ~Copyable {
     self.opening = opening
     client = conditions.policy.fallback
     needsCredentials = false
-    startedMs = conditions.nowMs
+    startedNs = conditions.nowNs
     deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.headMs
     bench = Bench()
     identifySource(conditions)
@@ -158,6 +158,8 @@ package struct Flow: ~Copyable {
     }
   }
   package var hasInput: Bool { bench?.hasInput ?? false }
+  /// It asked by SOCKS 5; known until the tunnel stands.
+  package var isSOCKS: Bool { bench?.socks != nil }
   package var hasAnswer: Bool { bench?.hasAnswer ?? false }
 
   package var wantsAnswerHead: Bool { state == .exchanging && bench?.isAnswerHeadDone == false }
@@ -174,6 +176,12 @@ package struct Flow: ~Copyable {
   package mutating func takeAllForTunnel() -> EarlyBytes {
     defer { if state == .relaying { bench = nil } }
     return bench?.takeAll() ?? EarlyBytes()
+  }
+
+  /// The request that was judged and all that came behind it, and the path that goes out.
+  package mutating func takeJudgedRequest() -> (bytes: [UInt8], path: [UInt8]?) {
+    defer { bench = nil }
+    return bench?.takeJudgedRequest() ?? ([], nil)
   }
 
   // MARK: - The one function that moves it

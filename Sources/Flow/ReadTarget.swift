@@ -76,7 +76,7 @@ extension Flow {
     address = nil
     // The policy may have been replaced since the last request.
     identifySource(conditions)
-    startedMs = conditions.nowMs
+    startedNs = conditions.nowNs
     deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.headMs
   }
 

@@ -17,16 +17,18 @@ package struct BoundSocket: Sendable {
   package let transport: Transport
   package let raw: CInt
   /// Of one that speaks TLS: the address by which the policy knows it.
-  let identity: ListenAddress?
+  var identity: ListenAddress?
   /// The sandbox that it was made in: all that comes by it is that client's.
   let sandbox: String?
+  /// Other workers have the same one, under numbers of their own.
+  let isShared: Bool
 
-  package init(door: Door, transport: Transport, raw: CInt, identity: ListenAddress? = nil, sandbox: String? = nil) {
+  package init(door: Door, transport: Transport, raw: CInt, sandbox: String? = nil, isShared: Bool = false) {
     self.door = door
     self.transport = transport
     self.raw = raw
-    self.identity = identity
     self.sandbox = sandbox
+    self.isShared = isShared
   }
 
   /// A port that is free for streams may be taken for datagrams: how often the kernel is asked for another.
@@ -34,14 +36,12 @@ package struct BoundSocket: Sendable {
 
   /// What one worker needs of a listener: DNS has a socket for datagrams beside the one for streams.
   /// Port 0 takes a port from the kernel; the caller passes it on, so that all sockets of the listener share it.
-  static func open(
-    _ door: Door, _ address: inout SocketAddress, identity: ListenAddress?, reusePort: Bool
-  ) throws(SystemError) -> [BoundSocket] {
+  static func open(_ door: Door, _ address: inout SocketAddress, reusePort: Bool) throws(SystemError) -> [BoundSocket] {
     guard door == .dns else {
       let stream = try Socket.listen(
         on: address, reusePort: reusePort, isTransparent: door == .transparent, backlog: 4096)
       if let local = Socket.localAddress(stream.raw) { address = local }
-      return [BoundSocket(door: door, transport: .stream, raw: stream.relinquish(), identity: identity)]
+      return [BoundSocket(door: door, transport: .stream, raw: stream.relinquish())]
     }
     var triesLeft = address.port == 0 ? portsTriedMax : 1
     while true {

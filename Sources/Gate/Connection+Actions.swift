@@ -33,6 +33,7 @@ extension Connection {
       case .relay(let isUp, let isDown): next = openRelay(up: isUp, down: isDown)
       case .intercept: next = openInspected()
       case .explain: next = explain()
+      case .inspectExchange: next = inspectExchange()
       case .sendRequest(let body): next = sendRequest(body)
       case .sendInterim:
         down.hold(flow.takeToClient())
@@ -55,7 +56,8 @@ extension Connection {
 
   mutating func facts() -> AuditFacts {
     AuditFacts(
-      id: id, bytesUp: up.moved, bytesDown: down.moved, durationMs: worker.conditions.nowMs &- flow.startedMs)
+      id: id, bytesUp: up.moved, bytesDown: down.moved,
+      durationMs: (worker.conditions.nowNs &- flow.startedNs) / 1_000_000)
   }
 
   mutating func authenticate() -> Action? {
@@ -71,6 +73,7 @@ extension Connection {
 
   mutating func resolve(_ name: HostName) -> Action? {
     closeUpstream()
+    resolutionBegins()
     nameToken &+= 1
     switch worker.names.resolve(name, for: slot, token: nameToken) {
     case .pending: return nil
@@ -82,8 +85,7 @@ extension Connection {
   mutating func openRelay(up isUp: Bool, down isDown: Bool) -> Action? {
     down.hold(flow.takeToClient())
     // It is asked for twice where the first bytes are looked at in between.
-    if !isTunnel { worker.audit.count { $0.tunnels &+= 1 } }
-    isTunnel = true
+    tunnelOpens()
     if isUp {
       up.open(.tunnel)
       let early = flow.takeAllForTunnel()
@@ -99,6 +101,7 @@ extension Connection {
 
   mutating func sendRequest(_ body: BodyLength) -> Action? {
     worker.audit.count { $0.requests &+= 1 }
+    requestOpens()
     up.open(BodyMeter(body))
     down.isOpen = false
     up.hold(flow.takeToUpstream())
@@ -126,6 +129,7 @@ extension Connection {
   }
 
   mutating func nextRequest(keepUpstream: Bool) -> Action? {
+    nextRequestBegins()
     if !keepUpstream || (upstream.fd >= 0 && upstream.hasPeerEnded) {
       flow.standingUpstreamEnded()
       closeUpstream()
@@ -157,6 +161,7 @@ extension Connection {
 
   mutating func connect(_ address: IPAddress, _ port: UInt16) -> Action? {
     if upstreamSocket.isStanding { closeUpstream() }
+    attemptBegins()
     switch upstreamSocket.start(address, port: port, worker.loop, slot) {
     case .underWay: return nil
     case .failed(let code): return flow.handle(.attemptFailed(code: code), worker.conditions)
@@ -173,6 +178,7 @@ extension Connection {
       upstream = Side(fd: upstreamSocket.fd, haste: .atFirstSend)
       // A server that speaks first may have done so: no further edge tells of what this one told.
       upstream.note(readiness)
+      connectionStands()
       keepAliveAtMs = worker.conditions.nowMs + Self.keepAliveMs
       tell(.connected(dialled: dialled, peer: peer))
     }

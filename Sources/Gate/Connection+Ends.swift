@@ -7,7 +7,7 @@ import Kernel
 extension Connection {
   mutating func close(_ ending: Ending) {
     report()
-    inspected = nil
+    dropInspected()
     up.abandon(worker.tools.pipes)
     if case .cut = ending { return close(cut: true) }
     // Both ends were carried over: nothing is left to say or to hear.
@@ -49,7 +49,7 @@ extension Connection {
   mutating func close(cut: Bool) {
     guard phase != .closed else { return }
     phase = .closed
-    inspected = nil
+    dropInspected()
     if cut { Socket.abort(client.fd) }
     closeUpstream(cut: cut)
     up.abandon(worker.tools.pipes)

@@ -12,10 +12,23 @@ extension Connection {
     guard let contexts = worker.intercept, let target = flow.target, let rule = flow.rule else {
       return flow.handle(.gateFailed, worker.conditions)
     }
+    tunnelOpens()
     Socket.sendAtOnce(upstream.fd)
     inspected = InspectedTunnel(
       contexts, worker.interceptTools, target: target, client: flow.client.name, clientFD: client.fd,
       upstreamFD: upstream.fd, early: early, rule: rule, nowMs: worker.conditions.nowMs)
+    worker.loop.again(slot)
+    return nil
+  }
+
+  /// A plain HTTP request whose rule looks into its content.
+  mutating func inspectExchange() -> Action? {
+    guard let target = flow.target else { return flow.handle(.gateFailed, worker.conditions) }
+    worker.audit.count { $0.requests &+= 1 }
+    let (bytes, path) = flow.takeJudgedRequest()
+    inspected = InspectedTunnel(
+      exchanging: JudgedRequest(bytes: bytes, path: path), worker.interceptTools, target: target,
+      client: flow.client.name, clientFD: client.fd, upstreamFD: upstream.fd, nowMs: worker.conditions.nowMs)
     worker.loop.again(slot)
     return nil
   }
@@ -60,6 +73,7 @@ extension Connection {
     (up.moved, down.moved) = (inspected.bytesUp, inspected.bytesDown)
     for outcome in inspected.takeOutcomes() { record(outcome) }
     for use in filters?.takeUses() ?? [] { worker.record(use, of: flow, id: id) }
+    for report in filters?.takeReports() ?? [] { record(report) }
     switch progress {
     case .waiting: break
     case .again: worker.loop.again(slot)
@@ -79,10 +93,25 @@ extension Connection {
     return turn
   }
 
+  /// What its filters still had to say is written down.
+  mutating func dropInspected() {
+    guard inspected != nil else { return }
+    inspected = nil
+    for report in filters?.takeReports() ?? [] { record(report) }
+  }
+
+  private func record(_ report: ContentReport) {
+    var report = report
+    if flow.via == .http { report.ordinal = flow.ordinal }
+    worker.record(report, of: flow, id: id)
+  }
+
   /// One request within the tunnel: its bytes are counted in the line of the tunnel.
   private func record(_ outcome: Outcome) {
     var outcome = outcome
     outcome.address = outcome.address ?? flow.address
+    // Outside of a tunnel the flow counts the requests.
+    if flow.via == .http { outcome.ordinal = flow.ordinal }
     worker.record(outcome, of: flow, AuditFacts(id: id, bytesUp: 0, bytesDown: 0, durationMs: 0))
   }
 }

@@ -7,12 +7,12 @@ import Policy
 extension Connection {
   borrowing func tunnelFacts() -> TunnelFacts? {
     guard phase == .open, flow.isLetOut, let target = flow.target else { return nil }
-    let nowMs = worker.conditions.nowMs
+    let ageMs = (worker.conditions.nowNs &- flow.startedNs) / 1_000_000
     let isOpen = flow.state == .relaying || flow.state == .exchanging
     return TunnelFacts(
       id: id, ordinal: flow.ordinal, client: flow.client, via: flow.via, target: target, address: flow.address,
       rule: flow.rule?.line, isOpen: isOpen, bytesUp: up.moved, bytesDown: down.moved,
-      ageMs: nowMs &- flow.startedMs, idleMs: isOpen ? nowMs &- flow.lastActivityMs : nowMs &- flow.startedMs)
+      ageMs: ageMs, idleMs: isOpen ? worker.conditions.nowMs &- flow.lastActivityMs : ageMs)
   }
 
   borrowing func addTo(_ counts: inout WorkerCounts) {

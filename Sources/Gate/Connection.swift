@@ -35,6 +35,9 @@ struct Connection: ~Copyable {
   /// Whether epoll tells when the client can take more: asked for when it first could not.
   var hearsClientWritable = false
   var isTunnel = false
+  var stage = Stage.reading
+  /// When the step that it says began, counted from the request's beginning: small, as the object is one size of malloc's.
+  var stepMicroseconds: UInt32 = 0
   var armedMs = UInt64.max
   var pacedUntilMs = UInt64.max
   /// When the tunnel is old enough to be worth TCP keep-alive: most end before, and never pay for its timers.

@@ -1,4 +1,4 @@
-// Credentials as the gate has them: the store with what its fetches need of the world, and each tunnel's way to it.
+// Credentials as the gate has them: the store, with what its fetches need of the world.
 // It relies on Intercept for values and places; where a fetch needs a name, it asks as the gate's own loops do.
 import Flow
 import Intercept
@@ -55,6 +55,8 @@ final class GateCredentials: Sendable {
       settings: policy.settings, hosts: hosts, gate: gate,
       hiddenVariables: policy.credentials.flatMap(\.secretVariables))
     store.take(policy.credentials)
+    // A value that is to be kept from leaving has to be known before anyone has used it.
+    if policy.contentPolicies.contains(where: { $0.secrets != nil }) { store.fetchAll() }
   }
 
   /// Every round of the main thread.
@@ -84,41 +86,4 @@ private final class SharedSurroundings: Sendable {
     get { state.withLock { $0 } }
     set { state.withLock { $0 = newValue } }
   }
-}
-
-/// The filters of one tunnel's requests, and what they have to say to the log.
-final class TunnelFilters: FilterSource {
-  private let store: CredentialStore
-  private let policy: Policy
-  private let wake: @Sendable () -> Void
-  private let uses: Uses
-
-  /// nil where the policy has no credentials: then there is nothing to put in and no placeholder to find.
-  /// What filters of `old` that are still at work have to say is not lost.
-  init?(
-    _ policy: Policy, _ store: CredentialStore, keeping old: TunnelFilters?, wake: @escaping @Sendable () -> Void
-  ) {
-    if policy.credentials.isEmpty { return nil }
-    (self.policy, self.store, self.wake) = (policy, store, wake)
-    uses = old?.uses ?? Uses()
-  }
-
-  func isOf(_ policy: Policy) -> Bool { self.policy === policy }
-
-  func filter(for rule: AllowRule, target: Target, client: String, wouldRefuse: Bool) -> (any RequestFilter)? {
-    let credential = wouldRefuse ? nil : rule.inspection?.credential
-    if credential == nil && policy.placeholders.isEmpty { return nil }
-    let uses = uses
-    return CredentialFilter(credential, placeholders: policy.placeholders, store: store, target: target, wake: wake) {
-      uses.all.append($0)
-    }
-  }
-
-  func takeUses() -> [CredentialUse] {
-    defer { uses.all = [] }
-    return uses.all
-  }
-
-  /// Filters outlive no tunnel, and all of it is one loop's.
-  private final class Uses { var all: [CredentialUse] = [] }
 }

@@ -1,5 +1,6 @@
 // What a policy needs before its tunnels can be looked into: the CA, and the TLS settings of its upstreams.
 // It relies on Intercept; all of it is done on the main thread, before the policy is in force.
+import Content
 package import Intercept
 package import Policy
 
@@ -22,12 +23,16 @@ package enum InspectionSetup {
   ) throws(ServerError) -> PolicyInForce {
     let listeners = try listeners(policy, keeping: old)
     let explains = explainsDenials(policy, byDefault: options.explainsDenials)
+    let content: ContentPlans
+    do throws(PatternProblems) { content = try ContentPlans(policy) } catch { throw .cannotInspect("\(error)") }
     guard explains || !policy.inspectedTLS.isEmpty else {
-      return PolicyInForce(policy: policy, intercept: nil, explainsDenials: false, listeners: listeners)
+      return PolicyInForce(
+        policy: policy, intercept: nil, content: content, explainsDenials: false, listeners: listeners)
     }
     do throws(TLSProblem) {
       let contexts = try InterceptContexts(policy, folder: folder(policy), keeping: old?.intercept)
-      return PolicyInForce(policy: policy, intercept: contexts, explainsDenials: explains, listeners: listeners)
+      return PolicyInForce(
+        policy: policy, intercept: contexts, content: content, explainsDenials: explains, listeners: listeners)
     } catch {
       throw .cannotInspect("\(error)")
     }

@@ -17,28 +17,36 @@ final class Listener: Source {
   /// Of one that speaks TLS: the address by which the policy in force knows what it shows.
   private let identity: ListenAddress?
   let sandbox: String?
+  /// Other workers have it too.
+  private let isShared: Bool
   private var slot = Slot.none
   private var isResting = false
   private var saidExhausted = false
 
   init(
-    socket: consuming Descriptor, door: Door, identity: ListenAddress?, sandbox: String?, worker: Worker
+    socket: consuming Descriptor, door: Door, identity: ListenAddress?, sandbox: String?, isShared: Bool,
+    worker: Worker
   ) {
     fd = socket.raw
     self.door = door
     self.identity = identity
     self.sandbox = sandbox
+    self.isShared = isShared
     self.socket = .some(socket)
     self.worker = worker
   }
 
   func begin() throws(SystemError) {
     slot = worker.loop.register(self)
-    guard worker.loop.watchEdges(fd, slot, tag: 0) else { throw SystemError("epoll_ctl", code: 0) }
+    let isWatched =
+      isShared
+      ? worker.loop.watchShared(fd, slot, tag: 0, edges: true) : worker.loop.watchEdges(fd, slot, tag: 0)
+    guard isWatched else { throw SystemError("epoll_ctl", code: 0) }
   }
 
-  /// From now on the kernel refuses connections here.
+  /// From now on the kernel refuses connections here, unless somebody else has the socket too.
   func close() {
+    if socket != nil { worker.loop.unwatch(fd) }
     worker.loop.release(slot)
     socket = nil
   }

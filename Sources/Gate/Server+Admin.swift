@@ -14,14 +14,38 @@ extension Server {
     main.survey.askAll(message, finish: finish)
   }
 
-  func status(_ counts: WorkerCounts, isWhole: Bool) -> JSONValue {
+  /// What all workers have counted, with those that have ended.
+  func count(_ finish: @escaping (WorkerCounts, _ isWhole: Bool) -> Void) {
+    survey { [self] answers in
+      var counts = retiredCounts
+      for case .counts(let more) in answers.bodies { counts += more }
+      finish(counts, answers.isWhole)
+    } asking: {
+      .question(.counts, token: $0)
+    }
+  }
+
+  /// As a monitoring system reads it.
+  func metrics(_ finish: @escaping ([UInt8]) -> Void) {
+    count { [self] counts, isWhole in
+      finish(
+        GateMetrics(
+          status: status(counts, isWhole: isWhole), log: shared.log.backlog(), linesWritten: shared.sequence.count,
+          reloads: reloads, process: figures, startedWallMs: startedWallMs,
+          levels: LimitLevels(policy, nowNs: Clock.monotonicNs())
+        ).text)
+    }
+  }
+
+  func status(_ counts: WorkerCounts, isWhole: Bool) -> GateStatus {
     GateStatus(
       startedMs: startedMs, isDraining: isDraining, policy: policy, policyFile: source.file, listening: listening,
-      adminPath: admin?.path ?? "", workers: workers, connections: openConnections,
+      adminPath: admin?.path ?? "", metricsAddress: metricsDesk?.address, workers: workers,
+      connections: openConnections,
       log: GateStatus.LogState(
         file: shared.log.path, isUnwritable: shared.log.isUnwritable, pendingBytes: shared.log.pendingBytes),
       sandboxes: admin?.sandboxNames ?? [], counts: counts, isWhole: isWhole || isDraining
-    ).json
+    )
   }
 
   /// What `sluice run` must know of the rules before it makes a sandbox, and which files of the gate it must not show.

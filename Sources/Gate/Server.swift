@@ -27,18 +27,24 @@ package struct ServeOptions: Sendable {
   package var logFile: String?
   /// In place of `listen.admin`.
   package var adminPath: String?
+  /// In place of `listen.metrics`.
+  package var metrics: ListenAddress?
   /// Where the policy does not say: whether clients trust the gate's CA, and so can be told inside TLS why they are refused.
   package var explainsDenials: Bool
+  /// What a service manager has bound.
+  package var handed: [HandedSocket]
 
   package init(
     workers: Int? = nil, listen: [Door: [ListenAddress]] = [:], logFile: String? = nil, adminPath: String? = nil,
-    explainsDenials: Bool = false
+    metrics: ListenAddress? = nil, explainsDenials: Bool = false, handed: [HandedSocket] = []
   ) {
     self.workers = workers
     self.listen = listen
     self.logFile = logFile
     self.adminPath = adminPath
+    self.metrics = metrics
     self.explainsDenials = explainsDenials
+    self.handed = handed
   }
 }
 
@@ -46,6 +52,8 @@ package enum ServerError: Error, CustomStringConvertible {
   case noPolicy
   case cannotListen(Door, ListenAddress, SystemError)
   case cannotListenForAdmin(LocalSocketProblem)
+  case cannotListenForMetrics(ListenAddress, SystemError)
+  case handed(String)
   case cannotOpenLog(String, SystemError)
   case cannotInspect(String)
   case cannotServeTLS(ListenAddress, String)
@@ -59,6 +67,9 @@ package enum ServerError: Error, CustomStringConvertible {
       "cannot listen on \(address): \(error). Choose another address with --listen-\(door) or `listen: {\(door): …}`"
     case .cannotListenForAdmin(let problem):
       "cannot open the admin socket \(problem). Name a path in a folder of this user's with --listen-admin or `listen: {admin: …}`"
+    case .cannotListenForMetrics(let address, let error):
+      "cannot listen on \(address): \(error). Choose another address with --listen-metrics or `listen: {metrics: …}`"
+    case .handed(let why): "a socket that was handed in cannot be used: \(why)"
     case .cannotOpenLog(let path, let error):
       "cannot open the log \(path): \(error). Name a file that this user may write in `log: {file: …}`"
     case .cannotServeTLS(let address, let why): "cannot speak TLS on \(address): \(why)"
@@ -90,16 +101,22 @@ package final class Server {
   let shared: Shared
   let workers: Int
   let startedMs = Clock.monotonicMs()
+  let startedWallMs = Clock.wallMs()
+  var reloads = ReloadCounts(loadedWallMs: Clock.wallMs())
+  /// nil where /proc does not tell.
+  let figures: ProcessFigures?
   /// What the paths that it was given are relative to.
   let startFolder = Machine.currentFolder()
   /// What `run` waits in; nil for a gate that somebody else looks after.
   private(set) var main: MainLoop?
   private(set) var admin: AdminDesk?
+  private(set) var metricsDesk: MetricsDesk?
   private(set) var isDraining = false
   private let running = RunningWorkers()
   private var hostsFile: FileStamp?
   private var hosts = HostsTable.empty
   private var saidUnwritable = false
+  private var notices: ServiceNotices?
 
   package init(_ source: any PolicySource, _ options: ServeOptions) throws(ServerError) {
     guard let policy = source.load(replacing: nil) else { throw .noPolicy }
@@ -107,6 +124,8 @@ package final class Server {
     self.options = options
     self.policy = policy
     inForce = try InspectionSetup.prepare(policy, options, keeping: nil)
+    // Where /proc is not there, these figures are left out.
+    figures = try? ProcessFigures()
     workers = options.workers ?? Machine.cores()
     let logFile = options.logFile ?? policy.settings.log.file
     do {
@@ -134,9 +153,18 @@ package final class Server {
     do throws(SystemError) { main = try MainLoop(shared) } catch { throw .cannotStart(error) }
     self.main = main
     ResourceLimits.raiseOpenFiles()
-    let sockets = try bindListeners()
-    if let path = adminPath { admin = try AdminDesk(self, at: path, main) }
-    defer { admin?.close() }
+    openNotices()
+    let handed = try HandedListeners(
+      options.handed, listen: { options.listen[$0] ?? policy.settings.listen[$0] }, adminPath: adminPath)
+    let sockets = try bindListeners(handed)
+    if let path = adminPath { admin = try AdminDesk(self, at: path, handed: handed.admin?.raw, main) }
+    if let address = options.metrics ?? policy.settings.listen.metrics {
+      metricsDesk = try MetricsDesk(self, at: address, main.loop)
+    }
+    defer {
+      admin?.close()
+      metricsDesk?.close()
+    }
     try whenBound()
     try start(sockets)
     announce()
@@ -194,25 +222,47 @@ package final class Server {
 
   // MARK: - Start
 
-  /// One socket a worker and address (SO_REUSEPORT); the kernel spreads the connections.
-  private func bindListeners() throws(ServerError) -> [[BoundSocket]] {
+  /// One socket a worker and address (SO_REUSEPORT), and the kernel spreads the connections; or those that were handed in.
+  private func bindListeners(_ handed: HandedListeners) throws(ServerError) -> [[BoundSocket]] {
     var sockets = [[BoundSocket]](repeating: [], count: workers)
     for door in Door.allCases {
       for address in options.listen[door] ?? policy.settings.listen[door] {
-        var bound = SocketAddress(address.address, port: address.port)
         let speaksTLS = options.listen[door] == nil && door == .connect && inForce.listeners[address] != nil
-        let identity = speaksTLS ? address : nil
-        for worker in 0..<workers {
-          do throws(SystemError) {
-            sockets[worker] += try BoundSocket.open(door, &bound, identity: identity, reusePort: workers > 1)
-          } catch {
-            throw .cannotListen(door, address, error)
+        do throws(SystemError) {
+          let (mine, bound) = try bind(door, address, handed)
+          for worker in 0..<workers {
+            for var socket in mine[worker] {
+              if speaksTLS { socket.identity = address }
+              sockets[worker].append(socket)
+            }
           }
+          listening.append(Listening(door: door, address: bound, speaksTLS: speaksTLS))
+        } catch {
+          throw .cannotListen(door, address, error)
         }
-        listening.append(Listening(door: door, address: bound, speaksTLS: speaksTLS))
       }
     }
     return sockets
+  }
+
+  private func bind(
+    _ door: Door, _ address: ListenAddress, _ handed: HandedListeners
+  ) throws(SystemError) -> ([[BoundSocket]], SocketAddress) {
+    var bound = SocketAddress(address.address, port: address.port)
+    if let sockets = try handed.sockets(door, address, workers: workers) { return (sockets, bound) }
+    var sockets: [[BoundSocket]] = []
+    for _ in 0..<workers { sockets.append(try BoundSocket.open(door, &bound, reusePort: workers > 1)) }
+    return (sockets, bound)
+  }
+
+  private func openNotices() {
+    do throws(SystemError) { notices = try ServiceNotices.open() } catch {
+      Messages.warn("the service manager cannot be told how things stand: \(error)")
+    }
+  }
+
+  private func tellManager(_ text: String) {
+    notices?.tell(text)
   }
 
   private func start(_ sockets: [[BoundSocket]]) throws(ServerError) {
@@ -250,13 +300,16 @@ package final class Server {
     var places = listening.map { "\($0.address) (\($0.door)\($0.speaksTLS ? " over TLS" : ""))" }.joined(
       separator: ", ")
     if let path = admin?.path { places += "\(places.isEmpty ? "" : ", ")\(path) (admin)" }
+    if let address = metricsDesk?.address { places += "\(places.isEmpty ? "" : ", ")\(address) (metrics)" }
     let from = "policy \(policy.hash)"
     Messages.say("listening on \(places), \(workers) worker\(workers == 1 ? "" : "s"), \(from)")
+    tellManager("READY=1\nSTATUS=\(from) is in force")
   }
 
   private func gateAddresses() -> GateAddresses {
-    GateAddresses(
-      listeners: listening.map { ($0.address.ip, $0.address.port) }, interfaces: InterfaceAddresses.list().map(\.ip))
+    let addresses = listening.map(\.address) + (metricsDesk.map { [$0.address] } ?? [])
+    return GateAddresses(
+      listeners: addresses.map { ($0.ip, $0.port) }, interfaces: InterfaceAddresses.list().map(\.ip))
   }
 
   private func recordPolicy() {
@@ -286,13 +339,11 @@ package final class Server {
     }
     if let error = shared.log.reopen() { say("warning: the log stays where it was: \(error)") }
     guard let read = source.load(replacing: policy, say) else {
-      Messages.warn("the policy was not replaced; \(policy.hash) stays in force")
-      return finish(Reloaded(policy: policy, messages: messages))
+      return finish(keptPolicy(messages))
     }
     let new = read.serving(sandboxes: admin?.sandboxNames ?? [], inheriting: policy)
     guard let newInForce = prepare(new, say) else {
-      Messages.warn("the policy was not replaced; \(policy.hash) stays in force")
-      return finish(Reloaded(policy: policy, messages: messages))
+      return finish(keptPolicy(messages))
     }
     for word in Self.takenUpLater(policy.settings, new.settings) {
       say("warning: changes of \(word) take effect at the next start")
@@ -300,20 +351,29 @@ package final class Server {
     shared.syntheticNames.note(ttlSeconds: new.settings.dns.ttlSeconds)
     let change = ReloadSummary(from: policy, to: new)
     policy = new
+    reloads.note(isApplied: true, wallMs: Clock.wallMs())
     inForce = newInForce
     readHosts()
     shared.credentials.take(policy, hosts: hosts, gate: gateAddresses())
     recordPolicy()
-    Messages.say("policy \(policy.hash) is in force")
-    for line in change.lines.prefix(Self.changesShownMax) { Messages.say("  \(line)") }
     var result = Reloaded(policy: new, change: change, messages: messages)
+    // Who waits for these words may rely on them: they are said when each loop has the policy.
     survey { answers in
+      Messages.say("policy \(new.hash) is in force")
+      self.tellManager("STATUS=policy \(new.hash) is in force")
+      for line in change.lines.prefix(Self.changesShownMax) { Messages.say("  \(line)") }
       for case .replaced(let cut) in answers.bodies { result.cut += cut }
       if result.cut > 0 { Messages.say("tunnels that policy \(new.hash) refuses: \(result.cut) were cut") }
       finish(result)
     } asking: { [hosts] token in
       .policy(newInForce, gateAddresses(), hosts, token: token)
     }
+  }
+
+  private func keptPolicy(_ messages: [String]) -> Reloaded {
+    Messages.warn("the policy was not replaced; \(policy.hash) stays in force")
+    reloads.note(isApplied: false, wallMs: Clock.wallMs())
+    return Reloaded(policy: policy, messages: messages)
   }
 
   private static func takenUpLater(_ old: Settings, _ new: Settings) -> [String] {
@@ -330,6 +390,9 @@ package final class Server {
   private func prepare(_ new: Policy, _ say: (String) -> Void) -> PolicyInForce? {
     do throws(ServerError) { return try InspectionSetup.prepare(new, options, keeping: inForce) } catch {
       say("\(error)")
+      if inForce.intercept == nil {
+        say("a gate that has confined itself cannot get what its first inspected rule needs: restart it")
+      }
       return nil
     }
   }
@@ -377,6 +440,7 @@ package final class Server {
   private func drain(_ main: MainLoop) {
     let dueMs = Clock.monotonicMs() + policy.settings.timeouts.drainMs
     Messages.say("draining \(shared.liveConnections) connections")
+    tellManager("STOPPING=1\nSTATUS=draining")
     tellAll(.drain)
     while running.count > 0 && Clock.monotonicMs() < dueMs {
       if main.wait(msMax: 20) == .terminate { break }

@@ -23,6 +23,11 @@ extension Worker {
   func counts() -> WorkerCounts {
     var counts = WorkerCounts()
     counts.counters = audit.counters
+    counts.names = names.counts
+    counts.loops = [
+      LoopUse(
+        worker: index, busyNs: loop.nowNs &- loop.startedNs &- loop.idleNs, idleNs: loop.idleNs, turns: loop.turns)
+    ]
     for session in liveSessions { session.addTo(&counts) }
     return counts
   }

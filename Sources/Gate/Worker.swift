@@ -27,6 +27,7 @@ package struct PolicyInForce: Sendable {
   let policy: Policy
   /// nil where nothing is inspected and no denial explained.
   let intercept: InterceptContexts?
+  let content: ContentPlans
   let explainsDenials: Bool
   /// Of listeners that speak TLS, by the address that the policy has.
   let listeners: [ListenAddress: ListenerTLS]
@@ -42,6 +43,7 @@ package final class Shared: Sendable {
   let passwords: PasswordVerifier
   let syntheticNames: SyntheticNames
   let credentials: GateCredentials
+  let pages = PagePool()
   private let connections = Atomic<Int>(0)
   private let nextId = Atomic<UInt64>(1)
 
@@ -73,6 +75,7 @@ final class Worker: LoopDelegate {
   let interceptTools = InterceptTools()
   private(set) var intercept: InterceptContexts?
   private var listenersTLS: [ListenAddress: ListenerTLS]
+  private var content: ContentPlans
   let audit: AuditLog
   /// Connections that come in TLS.
   private(set) lazy var fronts = Fronts(of: self)
@@ -94,6 +97,7 @@ final class Worker: LoopDelegate {
     self.shared = shared
     intercept = inForce.intercept
     listenersTLS = inForce.listeners
+    content = inForce.content
     mailbox = shared.mailboxes[index]
     loop = try Loop()
     names = try Names(loop: loop, settings: policy.settings, hosts: hosts)
@@ -114,11 +118,12 @@ final class Worker: LoopDelegate {
     let desk = bound.door == .dns ? desk ?? NameDesk(worker: self) : nil
     if let desk { self.desk = desk }
     if bound.transport == .datagram {
-      try desk?.serveDatagrams(socket, sandbox: bound.sandbox)
+      try desk?.serveDatagrams(socket, sandbox: bound.sandbox, isShared: bound.isShared)
       return
     }
     let listener = Listener(
-      socket: socket, door: bound.door, identity: bound.identity, sandbox: bound.sandbox, worker: self)
+      socket: socket, door: bound.door, identity: bound.identity, sandbox: bound.sandbox, isShared: bound.isShared,
+      worker: self)
     try listener.begin()
     listeners.append(listener)
   }
@@ -246,11 +251,17 @@ final class Worker: LoopDelegate {
     audit.record(use, of: flow, id: id, policy: conditions.policy, wallMs: loop.wallMs)
   }
 
+  func record(_ report: ContentReport, of flow: borrowing Flow, id: UInt64) {
+    audit.record(report, of: flow, id: id, policy: conditions.policy, wallMs: loop.wallMs)
+  }
+
   /// For the requests of one tunnel: those that it has, until there is another policy.
   func filters(for slot: Slot, keeping old: TunnelFilters?) -> TunnelFilters? {
     if let old, old.isOf(conditions.policy) { return old }
     let mailbox = mailbox
-    return TunnelFilters(conditions.policy, shared.credentials.store, keeping: old) { mailbox.post(.wake(slot)) }
+    return TunnelFilters(conditions.policy, content, shared.credentials.store, shared.pages, keeping: old) {
+      mailbox.post(.wake(slot))
+    }
   }
 
   func record(_ outcome: NameOutcome, client: Client) {
@@ -301,6 +312,7 @@ final class Worker: LoopDelegate {
     conditions.explainsDenials = inForce.explainsDenials
     intercept = inForce.intercept
     listenersTLS = inForce.listeners
+    content = inForce.content
     conditions.gate = gate
     names.replaceHosts(hosts)
     desk?.failWaiting()

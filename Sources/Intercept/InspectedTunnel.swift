@@ -28,7 +28,8 @@ package final class InspectedTunnel {
   }
 
   private let tools: InterceptTools
-  private let contexts: InterceptContexts
+  /// nil for an exchange without TLS.
+  private let contexts: InterceptContexts?
   private let target: Target
   private let client: String
   private let clientFD: CInt
@@ -37,6 +38,7 @@ package final class InspectedTunnel {
   private var phase: Phase
   private var upstreamStream: TLSStream?
   private var clientStream: TLSStream?
+  private var plain: (client: SocketStream, upstream: SocketStream)?
   private var standing: Refusal?
   private var startedMs: UInt64
   private var handshakeDueMs: UInt64 = .max
@@ -79,6 +81,24 @@ package final class InspectedTunnel {
     phase = .clientHandshake
   }
 
+  /// A plain HTTP request whose rule looks into what comes back: the same bridge, without TLS.
+  package init(
+    exchanging request: JudgedRequest, _ tools: InterceptTools, target: Target, client: String, clientFD: CInt,
+    upstreamFD: CInt, nowMs: UInt64
+  ) {
+    let plain = (client: SocketStream(fd: clientFD), upstream: SocketStream(fd: upstreamFD))
+    contexts = nil
+    self.tools = tools
+    self.target = target
+    self.client = client
+    self.clientFD = clientFD
+    early = []
+    startedMs = nowMs
+    self.plain = plain
+    phase = .bridging(
+      Bridges.make(request, client: plain.client, upstream: plain.upstream, target: target, clientName: client, tools))
+  }
+
   /// What came of the upstream is told to the client in place of answers; the upstream's socket is not used again.
   package func explain(_ refusal: Refusal, nowMs: UInt64) {
     standing = refusal
@@ -97,8 +117,8 @@ package final class InspectedTunnel {
   // MARK: - What the Gate sees
 
   /// Plain bytes that the two sides took.
-  package var bytesUp: UInt64 { upstreamStream?.moved ?? 0 }
-  package var bytesDown: UInt64 { clientStream?.moved ?? 0 }
+  package var bytesUp: UInt64 { upstreamStream?.moved ?? plain?.upstream.moved ?? 0 }
+  package var bytesDown: UInt64 { clientStream?.moved ?? plain?.client.moved ?? 0 }
 
   package var deadlineMs: UInt64 {
     if case .bridging(let bridge) = phase { return bridge.deadlineMs }
@@ -113,10 +133,12 @@ package final class InspectedTunnel {
   /// What epoll has told of the two sockets since the last turn.
   package func noteClient(isReadable: Bool, isWritable: Bool, hasPeerEnded: Bool) {
     clientStream?.note(isReadable: isReadable, isWritable: isWritable, hasPeerEnded: hasPeerEnded)
+    plain?.client.note(isReadable: isReadable, isWritable: isWritable, hasPeerEnded: hasPeerEnded)
   }
 
   package func noteUpstream(isReadable: Bool, isWritable: Bool, hasPeerEnded: Bool) {
     upstreamStream?.note(isReadable: isReadable, isWritable: isWritable, hasPeerEnded: hasPeerEnded)
+    plain?.upstream.note(isReadable: isReadable, isWritable: isWritable, hasPeerEnded: hasPeerEnded)
   }
 
   package func advance(_ turn: Turn) -> TunnelProgress {
@@ -167,6 +189,7 @@ package final class InspectedTunnel {
   }
 
   private func beginClient(_ turn: Turn) -> TLSStream? {
+    guard let contexts else { return nil }
     let context =
       standing != nil
       ? contexts.serveRefused

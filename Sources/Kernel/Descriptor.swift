@@ -40,6 +40,7 @@ package struct SystemError: Error, Equatable, CustomStringConvertible {
   /// EADDRNOTAVAIL of connect(2): no address, or no port of one, to connect from.
   package var isWithoutAddress: Bool { code == EADDRNOTAVAIL }
 
+  package var isWrongFamily: Bool { code == EAFNOSUPPORT }
   package var isMissingFile: Bool { code == ENOENT || code == ENOTDIR }
   package var isRefusedConnection: Bool { code == ECONNREFUSED }
   package var isForbidden: Bool { code == EACCES || code == EPERM }

@@ -76,6 +76,13 @@ package enum LocalSocket {
   package static func isListener(_ fd: CInt, isDatagram: Bool) -> Bool {
     clinux_is_listener(fd, isDatagram ? 1 : 0) == 1
   }
+  /// nil for what is no unix socket that listens at a path.
+  package static func listenerPath(_ fd: CInt) -> String? {
+    var text = [CChar](repeating: 0, count: pathBytesMax + 1)
+    // SAFETY: the array lives through the call and has room for the longest path.
+    let length = unsafe clinux_local_listener_path(fd, &text)
+    return length > 0 ? String(decoding: text.prefix(Int(length)).map { UInt8(bitPattern: $0) }, as: UTF8.self) : nil
+  }
   package static func setNonBlocking(_ fd: CInt) -> Bool { clinux_set_nonblocking(fd) == 0 }
   /// For descriptors that came with a message and are not wanted.
   package static func close(_ descriptors: [CInt]) { for raw in descriptors { _ = Glibc.close(raw) } }
@@ -147,6 +154,13 @@ package struct LocalListener: ~Copyable {
     identity = try LocalSocket.take(path, fd, backlog: Self.backlog)
     self.path = path
     descriptor = socket
+  }
+
+  /// One that somebody else made, and takes away.
+  package init(adopting fd: CInt, at path: String) {
+    self.path = path
+    descriptor = Descriptor(owning: fd)
+    identity = nil
   }
 
   package var fd: CInt { descriptor.raw }

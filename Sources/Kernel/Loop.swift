@@ -47,6 +47,12 @@ package protocol LoopDelegate: AnyObject {
   /// The clocks, read once a turn.
   package private(set) var nowNs: UInt64
   package private(set) var wallMs: Int64
+  /// How much of its time it has waited, and in how many turns: what is left is work.
+  package private(set) var idleNs: UInt64 = 0
+  package private(set) var turns: UInt64 = 0
+  package let startedNs: UInt64
+  /// When the wait of this turn began; 0 where it does not wait.
+  private var waitBeganNs: UInt64 = 0
   package var nowMs: UInt64 { nowNs / 1_000_000 }
 
   package init() throws(SystemError) {
@@ -54,6 +60,7 @@ package protocol LoopDelegate: AnyObject {
     guard fd >= 0 else { throw SystemError("epoll_create1", code: -fd) }
     epoll = Descriptor(owning: fd)
     nowNs = clinux_monotonic_ns()
+    startedNs = nowNs
     wallMs = clinux_wall_ms()
     slots = SlotTable(nowMs: clinux_monotonic_ns() / 1_000_000)
     unsafe events = .allocate(capacity: Self.eventsMax)
@@ -81,6 +88,14 @@ package protocol LoopDelegate: AnyObject {
   package func watchEdges(_ fd: CInt, _ slot: Slot, tag: UInt8) -> Bool {
     clinux_epoll_add_edges(epoll.raw, fd, key(slot, tag)) == 0
   }
+
+  /// Of reading alone, edges or levels: a listener that other loops watch too.
+  package func watchShared(_ fd: CInt, _ slot: Slot, tag: UInt8, edges: Bool) -> Bool {
+    clinux_epoll_add_shared(epoll.raw, fd, key(slot, tag), edges ? 1 : 0) == 0
+  }
+
+  /// Before it is closed: a socket that another process or loop holds open too would go on with its events.
+  package func unwatch(_ fd: CInt) { _ = clinux_epoll_remove(epoll.raw, fd) }
 
   /// Edges of what there is to read. Most sockets take all that they are sent, and never pay for the edges of writing.
   package func watchReadingEdges(_ fd: CInt, _ slot: Slot, tag: UInt8) -> Bool {
@@ -126,6 +141,8 @@ package protocol LoopDelegate: AnyObject {
     // Only a bug can make epoll_wait fail: EINTR is none, and the arguments are ours.
     precondition(count >= 0, "epoll_wait failed: errno \(-count)")
     readClocks()
+    turns &+= 1
+    if waitBeganNs > 0 { idleNs &+= nowNs &- waitBeganNs }
     delegate.turnBegan()
     var hasMail = false
     for index in 0..<Int(count) {
@@ -139,8 +156,10 @@ package protocol LoopDelegate: AnyObject {
   }
 
   private func timeoutMs(_ waitMsMax: UInt64) -> CInt {
+    waitBeganNs = 0
     if slots.hasQueued { return 0 }
-    let waitMs = slots.waitMs(nowMs: clinux_monotonic_ns() / 1_000_000) ?? .max
+    waitBeganNs = clinux_monotonic_ns()
+    let waitMs = slots.waitMs(nowMs: waitBeganNs / 1_000_000) ?? .max
     let shorter = min(waitMs, waitMsMax)
     return shorter == .max ? -1 : CInt(clamping: shorter)
   }

@@ -10,6 +10,25 @@ package final class SharedAppendFile: Sendable {
     /// Lines that are not written yet, the first of them from `written` on.
     var pending: [UInt8] = []
     var written = 0
+    var pendingLines = 0
+    /// How many of the bytes came when, the oldest first.
+    var arrivals: [Arrival] = []
+  }
+
+  private struct Arrival {
+    var bytes: Int
+    let atMs: UInt64
+  }
+
+  /// What came within this is one arrival.
+  private static let arrivalMs: UInt64 = 100
+
+  /// What waits for the disk.
+  package struct Backlog: Equatable, Sendable {
+    package var bytes = 0
+    package var lines = 0
+    /// How long the oldest line has waited.
+    package var ageMs: UInt64 = 0
   }
 
   /// A reader that is slow, not gone, may let this much wait before new tunnels are refused.
@@ -36,6 +55,15 @@ package final class SharedAppendFile: Sendable {
   package var isUnwritable: Bool { unwritable.load(ordering: .relaxed) }
   package var pendingBytes: Int { waiting.load(ordering: .relaxed) }
 
+  package func backlog() -> Backlog {
+    state.withLock { state in
+      guard !state.pending.isEmpty else { return Backlog() }
+      return Backlog(
+        bytes: state.pending.count, lines: state.pendingLines,
+        ageMs: state.arrivals.first.map { Clock.monotonicMs() - $0.atMs } ?? 0)
+    }
+  }
+
   /// Appends whole lines and empties the array, also when they have to wait.
   package func flush(_ lines: inout [UInt8]) {
     state.withLock { state in
@@ -45,6 +73,7 @@ package final class SharedAppendFile: Sendable {
         if written < lines.count { keep(lines, written, &state) }
       } else {
         state.pending += lines
+        Self.noteArrival(lines[...], &state)
         _ = writePending(&state)
       }
       note(state)
@@ -94,7 +123,32 @@ package final class SharedAppendFile: Sendable {
     let start = Self.lineStart(lines, written)
     state.pending = Array(lines[start...])
     state.written = written - start
+    Self.noteArrival(lines[start...], &state)
   }
+
+  private static func noteArrival(_ lines: ArraySlice<UInt8>, _ state: inout State) {
+    state.pendingLines += lineCount(lines)
+    let nowMs = Clock.monotonicMs()
+    if let last = state.arrivals.last, nowMs - last.atMs < arrivalMs {
+      state.arrivals[state.arrivals.count - 1].bytes += lines.count
+    } else {
+      state.arrivals.append(Arrival(bytes: lines.count, atMs: nowMs))
+    }
+  }
+
+  private static func noteDeparture(_ lines: ArraySlice<UInt8>, _ state: inout State) {
+    state.pendingLines -= lineCount(lines)
+    var left = lines.count
+    let gone = state.arrivals.prefix { arrival in
+      guard arrival.bytes <= left else { return false }
+      left -= arrival.bytes
+      return true
+    }
+    state.arrivals.removeFirst(gone.count)
+    if !state.arrivals.isEmpty { state.arrivals[0].bytes -= left }
+  }
+
+  private static func lineCount(_ bytes: ArraySlice<UInt8>) -> Int { bytes.count { $0 == UInt8(ascii: "\n") } }
 
   private static func lineStart(_ lines: [UInt8], _ index: Int) -> Int {
     var start = index
@@ -108,9 +162,12 @@ package final class SharedAppendFile: Sendable {
     if written == state.pending.count {
       state.pending = []
       state.written = 0
+      state.pendingLines = 0
+      state.arrivals = []
       return nil
     }
     let start = Self.lineStart(state.pending, written)
+    Self.noteDeparture(state.pending[..<start], &state)
     state.pending.removeFirst(start)
     state.written = written - start
     return error

@@ -145,6 +145,7 @@ package enum Socket {
   package static func abort(_ fd: CInt) { _ = clinux_reset_on_close(fd) }
 
   package static func receive(_ fd: CInt, into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
+    // SAFETY: the buffer is the caller's, and no more than its size is asked for.
     Transfer(reading: unsafe clinux_receive(fd, buffer.baseAddress, buffer.count))
   }
 

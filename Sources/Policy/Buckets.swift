@@ -119,6 +119,8 @@ package struct ByteBucket: Sendable {
     return (granted, retryAfterNs)
   }
 
+  package func level(nowNs: UInt64) -> UInt64 { UInt64(bytes(forNs: state.roomNs(windowNs: minuteNs, nowNs: nowNs))) }
+
   /// Gives back what was reserved and then not read.
   package func refund(_ count: Int) { state.giveBack(costNs(count, roundingUp: false)) }
 

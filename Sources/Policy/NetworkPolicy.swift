@@ -59,6 +59,9 @@ package final class NetworkPolicy: Sendable {
     return order.map { ($0, rules[$0].pattern) }
   }
 
+  /// All that let something out in enforce mode.
+  package var rulesInForce: [AllowRule] { defaultAllows ? allow + [defaultRule] : allow }
+
   /// Whether any allow rule is about an address.
   package var namesAddresses: Bool { allowIndex.namesAddresses }
 

@@ -11,6 +11,7 @@ package struct Placeholders: Sendable {
   }
 
   package var isEmpty: Bool { all.isEmpty }
+  package var texts: [[UInt8]] { all.map(\.text) }
 
   /// The credential whose placeholder stands in one of the texts, plain, percent-encoded, or in a word that is Base64.
   package func find(in texts: [[UInt8]], except own: String? = nil) -> String? {

@@ -141,6 +141,12 @@ package final class Policy: Sendable {
     return byUser.contains { $0.maySpeak(from: source) } ? .needsCredentials : .client(fallback)
   }
 
+  /// Whether this address is in a network that a client was given.
+  package func hasClient(at source: IPAddress) -> Bool {
+    let source = source.unmapped
+    return clients.contains { $0.match(source) != nil }
+  }
+
   /// What clients share is then bounded for each of them too.
   package var tellsClientsApart: Bool { !clients.isEmpty }
 
@@ -166,6 +172,11 @@ extension IPAddress {
 }
 
 extension Policy {
+  /// What is said of content, by each rule; some of it may be the same.
+  package var contentPolicies: [ContentPolicy] {
+    (clients + [fallback]).flatMap { $0.network.allow }.compactMap(\.inspection?.content).filter { !$0.checksNothing }
+  }
+
   /// How the upstreams of inspected rules are spoken to, each kind once; empty where no rule is inspected.
   package var inspectedTLS: Set<UpstreamTLS> {
     var found: Set<UpstreamTLS> = []

@@ -66,6 +66,7 @@ package struct ReloadSummary: Sendable {
       ("listen.transparent", "\(settings.listen.transparent)"),
       ("listen.dns", "\(settings.listen.dns)"), ("listen.proxy_protocol", "\(settings.listen.proxyProtocol)"),
       ("listen.admin", settings.listen.admin ?? "none"),
+      ("listen.metrics", settings.listen.metrics.map { "\($0)" } ?? "none"),
       ("resolver.servers", "\(settings.resolver.servers)"), ("resolver.timeout", seconds(settings.resolver.timeoutMs)),
       ("resolver.attempts", "\(settings.resolver.attempts)"), ("dns.answers", settings.dns.answers.rawValue),
       ("dns.ttl", "\(settings.dns.ttlSeconds)"), ("dns.networks", "\(settings.dns.networks)"),

@@ -47,6 +47,8 @@ package struct Settings: Sendable {
     package var proxyProtocol: [AddressPrefix] = []
     /// The path of the unix socket by which an operator asks and tells the gate.
     package var admin: String?
+    /// Where a monitoring system asks for metrics, over HTTP.
+    package var metrics: ListenAddress?
     /// Of the path of a unix socket (unix(7)).
     package static let adminBytesMax = 107
 

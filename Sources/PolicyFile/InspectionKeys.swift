@@ -10,7 +10,6 @@ struct InspectionDefaults {
   /// Their own problems were told; rules that name them have none.
   var brokenCredentials: Set<String> = []
   var content = ContentPolicy()
-  var checksContent = false
 }
 
 struct InspectionKeys {
@@ -103,7 +102,6 @@ struct InspectionKeys {
 
   private func readContent(_ node: YAMLNode) -> ContentPolicy {
     if case .scalar("none", _) = node.content { return ContentPolicy() }
-    if !defaults.checksContent { findings.problem(node.mark, "`content` \(PolicyFile.needsContentChecks)") }
     return ContentKeys(findings: findings, files: files).read(node, of: "content", over: defaults.content)
   }
 

@@ -10,7 +10,7 @@ struct ListenSection {
 
   func read(_ node: YAMLNode) -> Settings.Listen {
     var listen = Settings.Listen()
-    let known = Door.allCases.map(\.rawValue) + ["proxy_protocol", "admin"]
+    let known = Door.allCases.map(\.rawValue) + ["proxy_protocol", "admin", "metrics"]
     guard let fields = Fields(node, of: "listen", known: known, findings) else { return listen }
     listen.connect = []
     for door in Door.allCases { readListeners(door, fields, into: &listen) }
@@ -19,6 +19,7 @@ struct ListenSection {
       findings.problem(node.mark, "`listen` names no listener; write listen: {connect: 127.0.0.1:3128}")
     }
     listen.admin = readAdmin(fields)
+    listen.metrics = readMetrics(fields)
     checkOverlaps(listen, fields)
     listen.proxyProtocol = Networks.list("proxy_protocol", fields, example: "[10.0.0.5]", findings)
     return listen
@@ -39,6 +40,15 @@ struct ListenSection {
       return nil
     }
     return path
+  }
+
+  private func readMetrics(_ fields: Fields) -> ListenAddress? {
+    guard let node = fields.node("metrics"), let address = listener(node) else { return nil }
+    if address.address.kind == .unspecified {
+      findings.warn(
+        node.mark, "\(address) shows the metrics to every network; name the address that Prometheus comes in on")
+    }
+    return address
   }
 
   // MARK: - Listeners
@@ -120,6 +130,10 @@ struct ListenSection {
         }
         seen[address] = door
       }
+    }
+    if let metrics = listen.metrics, metrics.port != 0, let other = seen[metrics] {
+      findings.problem(
+        fields.mark(of: "metrics"), "\(metrics) stands in `\(other.rawValue)` too; give each its own port")
     }
   }
 }

@@ -17,26 +17,22 @@ package enum PolicyFile {
     "network_policy", "clients", "listen", "resolver", "dns", "log", "limits", "timeouts", "process_limits",
     "filesystem_policy", "environment", "credentials", "content_policy", "tls", "explain_denials",
   ]
-  /// What a gate does not hold to is an error: silently passing it over would be a hole.
-  static let needsContentChecks =
-    "is not held to: this version of the gate does not look into bodies. `sluice clean` does, of tool outputs"
 
   /// `name` is what messages and log lines call the file; `nowUnix` decides which rules have expired already; `sandbox`
-  /// is a client that there is in any case, with the file's own rules where `clients` says nothing else; `checksContent`:
-  /// whether who asks holds to what is said of bodies.
+  /// is a client that there is in any case, with the file's own rules where `clients` says nothing else.
   package static func parse(
     bytes: [UInt8], name: String, inheriting old: Policy? = nil, sandbox: String? = nil, nowUnix: Int64 = 0,
-    checksContent: Bool = false, readFile: @escaping (String) -> [UInt8]? = { _ in nil }
+    readFile: @escaping (String) -> [UInt8]? = { _ in nil }
   ) -> LoadedPolicy {
     let findings = Findings(file: name)
-    let policy = read(bytes, findings, old, sandbox, nowUnix, checksContent, readFile)
+    let policy = read(bytes, findings, old, sandbox, nowUnix, readFile)
     let (problems, warnings) = findings.sorted()
     return LoadedPolicy(policy: problems.isEmpty ? policy : nil, problems: problems, warnings: warnings)
   }
 
   private static func read(
     _ bytes: [UInt8], _ findings: Findings, _ old: Policy?, _ sandbox: String?, _ nowUnix: Int64,
-    _ checksContent: Bool, _ readFile: @escaping (String) -> [UInt8]?
+    _ readFile: @escaping (String) -> [UInt8]?
   ) -> Policy? {
     let root = YAMLDocument.parse(bytes, findings)
     guard findings.problems.isEmpty else { return nil }
@@ -53,9 +49,7 @@ package enum PolicyFile {
     }
     if let node = fields.node("content_policy") {
       defaults.content = ContentKeys(findings: findings, files: files).read(node, of: "content_policy")
-      if !checksContent { findings.problem(node.mark, "`content_policy` \(needsContentChecks)") }
     }
-    defaults.checksContent = checksContent
     let keys = InspectionKeys(findings: findings, files: files, defaults: defaults)
     let section = NetworkSection(findings: findings, nowUnix: nowUnix, inspection: keys)
     guard let networkNode = fields.node("network_policy") else {

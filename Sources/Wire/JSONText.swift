@@ -134,6 +134,11 @@ package enum JSONText {
     return end
   }
 
+  /// Whether it can stand in a text for people: it moves no cursor, ends no line, and turns no direction.
+  package static func isHarmless(_ scalar: Unicode.Scalar) -> Bool {
+    scalar.value >= 0x20 && scalar.value != 0x7f && !isDangerous(scalar.value)
+  }
+
   /// C1 controls, line and paragraph separators, bidirectional controls, byte order mark.
   private static func isDangerous(_ value: UInt32) -> Bool {
     switch value {

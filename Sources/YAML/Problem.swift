@@ -1,5 +1,6 @@
 // What is wrong with a file, and where: one value a mistake, all of them collected before anything is said.
-// It relies on nothing; whoever reads the file passes one `Findings` through.
+// It relies on Wire for what may stand in a text; whoever reads the file passes one `Findings` through.
+import Wire
 
 package struct Problem: Hashable, Sendable, CustomStringConvertible {
   package let file: String
@@ -63,8 +64,7 @@ extension String {
   fileprivate var onOneLine: String {
     var clean = ""
     for scalar in unicodeScalars {
-      let isControl = scalar.value < 0x20 || (0x7f..<0xa0).contains(scalar.value)
-      clean.unicodeScalars.append(isControl ? "?" : scalar)
+      clean.unicodeScalars.append(JSONText.isHarmless(scalar) ? scalar : "?")
     }
     return clean
   }

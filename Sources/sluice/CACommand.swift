@@ -16,7 +16,7 @@ struct CACommand: ParsableCommand {
     @Option(
       help: ArgumentHelp(
         "The folder of the CA, as `tls: {ca: …}` of the policy names it. Default: ~/.config/sluice/ca.",
-        valueName: "dir"))
+        valueName: "dir"), completion: .directory)
     var folder: String?
 
     func open() throws -> AuthorityFolder {
@@ -33,8 +33,8 @@ struct CACommand: ParsableCommand {
       commandName: "init", abstract: "Make the CA; the gate does so itself at its first use.",
       discussion: """
         With --permit, the CA can vouch for these names and those below them alone
-        (name constraints, RFC 5280): who steals its key can be nobody else. Such a
-        CA cannot explain refusals of other names inside TLS.
+        (name constraints, RFC 5280): who steals its key can be nobody else. Such a CA
+        cannot explain refusals of other names inside TLS.
         """)
 
     @OptionGroup var place: Place

@@ -11,15 +11,23 @@ struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Validate a policy file, and explain its verdict on targets.",
     discussion: """
-      Prints every problem as file:line:column. With targets, prints one verdict a line: the rule with its line,
-      the bucket, and which addresses may be dialled. No name is looked up and no token is taken.
-      Exit status: 0 the file is right and every target is allowed, 1 a target is refused, 2 an error.
+      Prints every problem as file:line:column. With targets, prints one verdict a
+      line: the rule with its line, the bucket, and which addresses may be dialled.
+      No name is looked up and no token is taken.
+
+      Exit status: 0 the file is right and every target is allowed, 1 a target is
+      refused, 2 an error.
       """)
 
-  @Option(help: "The policy file (YAML). Without one everything is denied.") var policy: String?
-  @Option(help: "Judge as this client of `clients`. Default: the file's own network_policy.") var client: String?
+  @Option(
+    help: ArgumentHelp("The policy file (YAML). Without one everything is denied.", valueName: "file"),
+    completion: .policy)
+  var policy: String?
+  @Option(
+    help: ArgumentHelp("Judge as this client of `clients`. Default: the file's own network_policy.", valueName: "name"))
+  var client: String?
   @Flag(help: "One JSON object a line.") var json = false
-  @Argument(help: "HOST:PORT of what a client would ask for.") var targets: [String] = []
+  @Argument(help: ArgumentHelp("What a client would ask for.", valueName: "host:port")) var targets: [String] = []
 
   func run() throws {
     if policy == nil && targets.isEmpty { try fail("nothing to check; give --policy FILE, or HOST:PORT, or both") }

@@ -23,35 +23,37 @@ struct Clean: ParsableCommand {
         curl -s https://example.com | sluice clean
         sluice clean --flag-instructions block --json < tool-output
 
-      What is found are known shapes and phrases, written plainly or disguised:
-      a net with holes, see docs/content.md.
+      What is found are known shapes and phrases, written plainly or disguised: a
+      net with holes, see docs/content.md.
+
       Exit status: 0 nothing found, 1 something found, 2 an error.
       """)
 
   @Option(
     help: ArgumentHelp(
-      "Make text of a page: auto (what opens like one), always, never.", valueName: "auto|always|never"))
+      "Make text of a page: of what opens like one (auto), of all, or of none.", valueName: "when"))
   var stripHtml = HTMLMode.auto
 
   @Option(
     help: ArgumentHelp(
       "Text that reads like instructions: log it, annotate it in the output, or block the whole text.",
-      valueName: "off|log|annotate|block"))
+      valueName: "how"))
   var flagInstructions = FlagMode.annotate
 
   @Option(
     help: ArgumentHelp(
-      "Keys, tokens and passwords: log them, or block (replaced by their kind).", valueName: "off|log|block"))
+      "Keys, tokens and passwords: log them, or block (replaced by their kind).", valueName: "how"))
   var secrets = SecretMode.block
 
   @Option(
-    help: ArgumentHelp("More patterns, in the form that docs/content.md describes. May repeat.", valueName: "file"))
+    help: ArgumentHelp("More patterns, in the form that docs/content.md describes. May repeat.", valueName: "file"),
+    completion: .file())
   var patterns: [String] = []
 
   @Option(
     help: ArgumentHelp(
       "A file that holds a secret to look for, in plain, base64, hex and percent encoding. May repeat.",
-      valueName: "file"))
+      valueName: "file"), completion: .file())
   var secretFile: [String] = []
 
   @Option(help: ArgumentHelp("Flag a text whose patterns weigh this much together.", valueName: "weight"))

@@ -10,13 +10,15 @@ struct DiffCommand: ParsableCommand {
     commandName: "diff",
     abstract: "Tell what a policy change lets out and shuts.",
     discussion: """
-      One line for each target that is let out, shut, or let out in another way (rates, addresses, protocol, expiry),
-      for each client; then what else is another. Moving or rewording rules is no change.
+      One line for each target that is let out, shut, or let out in another way
+      (rates, addresses, protocol, expiry), for each client; then what else is
+      another. Moving or rewording rules is no change.
+
       Exit status: 0 the same, 1 different, 2 an error.
       """)
 
-  @Argument(help: "The policy file as it was.") var old: String
-  @Argument(help: "The policy file as it will be.") var new: String
+  @Argument(help: "The policy file as it was.", completion: .policy) var old: String
+  @Argument(help: "The policy file as it will be.", completion: .policy) var new: String
   @Flag(help: "One JSON object a line.") var json = false
 
   func run() throws {

@@ -14,6 +14,7 @@ struct Doctor: ParsableCommand {
       Looks at the kernel, its namespaces, cgroups, Landlock and seccomp, makes a
       throw-away sandbox as `sluice run` would for this user, and tries its walls.
       Nothing of it stays. What `absent` says is not needed by a sandbox.
+
       Exit status: 0 a sandbox with all its limits can be had, 1 something is
       missing, 2 an error.
       """)

@@ -8,11 +8,26 @@ struct Sluice: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "sluice",
     abstract: "An egress gate for AI-agent sandboxes: lets out what the policy names, writes down the rest.",
+    discussion: """
+      A command in a sandbox that lets nothing out, what it tried, a policy of that,
+      and the command again:
+
+        sluice run -- ./agent
+        sluice log
+        sluice learn > agent.yaml
+        sluice run --policy agent.yaml -- ./agent
+
+      A gate for others, and who uses it:
+
+        sluice serve --policy agent.yaml
+        curl --proxy http://127.0.0.1:3128 https://api.example.com/
+      """,
     version: Version.text,
     subcommands: [
       Serve.self, Run.self, Check.self, RedirectCommand.self, CACommand.self, Doctor.self, Clean.self, DiffCommand.self,
-      TestCommand.self, LogCommand.self, Learn.self, Top.self, DashboardCommand.self, Status.self, Tunnels.self,
+      TestCommand.self, LogCommand.self, Learn.self, Top.self, DashboardCommand.self, Status.self, MetricsCommand.self,
+      Tunnels.self,
       Close.self, Reload.self,
-      Drain.self,
+      Drain.self, Completions.self,
     ])
 }

@@ -1,5 +1,6 @@
 // The policy file on disk: read whole, with the password files that it names, and what is wrong with it said.
 // It relies on PolicyFile for the meaning; a file that cannot be read is a problem like any other.
+import Content
 import Gate
 import Intercept
 import Kernel
@@ -33,7 +34,12 @@ enum PolicyOnDisk {
     }
     for warning in loaded.warnings { say(warning.asWarning) }
     for problem in loaded.problems { say("\(problem)") }
-    return loaded.policy
+    guard let policy = loaded.policy else { return nil }
+    do throws(PatternProblems) { _ = try ContentPlans(policy) } catch {
+      say("\(error)")
+      return nil
+    }
+    return policy
   }
 }
 

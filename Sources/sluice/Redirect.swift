@@ -11,15 +11,15 @@ struct RedirectCommand: ParsableCommand {
     commandName: "redirect",
     abstract: "Send a bridge, a network namespace, a user or a cgroup through the gate.",
     discussion: """
-      Prints the rules for nft; --apply sets them, --remove takes them away.
-      TCP goes to the gate's transparent listener, DNS (port 53, UDP and TCP) to
-      its responder. Everything else is refused at once, so that clients fall back
-      fast: TCP by a reset, UDP (QUIC) by port unreachable, ICMP and the rest as
+      Prints the rules for nft; --apply sets them, --remove takes them away. TCP
+      goes to the gate's transparent listener, DNS (port 53, UDP and TCP) to its
+      responder. Everything else is refused at once, so that clients fall back fast:
+      TCP by a reset, UDP (QUIC) by port unreachable, ICMP and the rest as
       prohibited. Answers to connections that others open to the client pass.
 
       Give one of --interface, --namespace, --uid and --cgroup. The rules of each
-      stand in a table of their own, `inet sluice_...`; applying again replaces
-      it, in one transaction. Nothing lasts over a reboot.
+      stand in a table of their own, `inet sluice_...`; applying again replaces it,
+      in one transaction. Nothing lasts over a reboot.
 
         sluice redirect --interface br0 --apply
             the gate listens on br0's address, ports 3129 and 3153
@@ -27,8 +27,8 @@ struct RedirectCommand: ParsableCommand {
             print what would be set
         sluice redirect --uid agent --gate-uid sluice --remove
 
-      Exit status: 0 done, also when there was nothing to remove; 1 it could not
-      be done; 64 the options are wrong.
+      Exit status: 0 done, also when there was nothing to remove; 1 it could not be
+      done; 64 the options are wrong.
       """)
 
   @OptionGroup(title: "Whose traffic") var who: WhoseTraffic
@@ -58,7 +58,7 @@ struct RedirectCommand: ParsableCommand {
     help: ArgumentHelp(
       "The user the gate runs as, by number or name. Never caught, and refused as --uid.",
       discussion: "Needed for --namespace and --cgroup when the gate itself runs in there. Default: for --uid, you.",
-      valueName: "uid"))
+      valueName: "uid"), completion: .users)
   var gateUID: String?
 
   @Option(
@@ -123,13 +123,21 @@ struct RedirectCommand: ParsableCommand {
 }
 
 struct WhoseTraffic: ParsableArguments {
-  @Option(help: ArgumentHelp("What comes in by a bridge or veth of this machine.", valueName: "name"))
+  @Option(
+    help: ArgumentHelp("What comes in by a bridge or veth of this machine.", valueName: "name"),
+    completion: .shellCommand("ls /sys/class/net"))
   var interface: String?
-  @Option(help: ArgumentHelp("What is sent inside a network namespace, by its name or path.", valueName: "name|path"))
+  @Option(
+    help: ArgumentHelp("What is sent inside a network namespace, by its name or path.", valueName: "name|path"),
+    completion: .shellCommand("ls /run/netns 2>/dev/null"))
   var namespace: String?
-  @Option(help: ArgumentHelp("What processes of a user send, by number or name.", valueName: "uid"))
+  @Option(
+    help: ArgumentHelp("What processes of a user send, by number or name.", valueName: "uid"),
+    completion: .users)
   var uid: String?
-  @Option(help: ArgumentHelp("What processes of a cgroup v2, and of those under it, send.", valueName: "path"))
+  @Option(
+    help: ArgumentHelp("What processes of a cgroup v2, and of those under it, send.", valueName: "path"),
+    completion: .directory)
   var cgroup: String?
 
   func selector() throws(RedirectProblem) -> Selector {

@@ -11,9 +11,9 @@ struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Run a command in a sandbox whose only way out is the gate.",
     discussion: """
-      The command sees the workspace (read-write), a read-only system, an empty
-      home and /tmp of its own, and a network in which every address is the gate.
-      No root, no daemon. Without --policy everything is denied.
+      The command sees the workspace (read-write), a read-only system, an empty home
+      and /tmp of its own, and a network in which every address is the gate. No
+      root, no daemon. Without --policy everything is denied.
 
         sluice run --policy agent.yaml -- bash
 
@@ -21,44 +21,48 @@ struct Run: ParsableCommand {
       started; 64 when the options are wrong.
       """)
 
-  @Option(help: "The policy file (YAML).") var policy: String?
+  @Option(help: ArgumentHelp("The policy file (YAML).", valueName: "file"), completion: .policy) var policy: String?
   @Option(
     help: ArgumentHelp(
       "The folder that the command may write to, under the same path inside. Default: the policy's, or the current one.",
-      valueName: "dir"))
+      valueName: "dir"), completion: .directory)
   var workspace: String?
   @Option(
     help: ArgumentHelp(
       "The admin socket of a running gate, which serves the sandbox in place of one of its own: its rules and its log hold, and of --policy the files and limits alone.",
-      valueName: "socket"))
+      valueName: "socket"), completion: .file())
   var gate: String?
   @Option(help: "The sandbox's name: its client in the log, and its entry of `clients` where the policy has one.")
   var name = "sandbox"
   @Option(
     name: .customLong("read-only"),
-    help: ArgumentHelp("A further folder or file that the command may read. May repeat.", valueName: "path"))
+    help: ArgumentHelp("A further folder or file that the command may read. May repeat.", valueName: "path"),
+    completion: .file())
   var readOnly: [String] = []
   @Option(
     name: .customLong("read-write"),
-    help: ArgumentHelp("A further folder or file that it may write. May repeat.", valueName: "path"))
+    help: ArgumentHelp("A further folder or file that it may write. May repeat.", valueName: "path"),
+    completion: .file())
   var readWrite: [String] = []
   @Option(
     help: ArgumentHelp(
-      "A variable of yours that it may see, or one with a value. May repeat.", valueName: "name[=value]"))
+      "A variable of yours that it may see, or one with a value. May repeat.", valueName: "name[=value]"),
+    completion: .shellCommand("env | sed 's/=.*//'"))
   var env: [String] = []
   @Option(
     help: ArgumentHelp(
       "Who it runs as, by number or name; as root only. Default: the workspace's owner, or else an unused user.",
-      valueName: "uid"))
+      valueName: "uid"), completion: .users)
   var user: String?
   @Option(
     help: ArgumentHelp(
       "Where the gate's log goes; - is standard error. Default: `log.file` of the policy, else under ~/.local/state/sluice.",
-      valueName: "file"))
+      valueName: "file"), completion: .file())
   var log: String?
   @Option(
-    help:
-      "How process_limits are held: `cgroup` (the default), or `best-effort` by rlimits, which says what it does not.")
+    help: ArgumentHelp(
+      "How process_limits are held: by a cgroup, or best-effort by rlimits, which says what it does not hold.",
+      valueName: "how"))
   var limits = LimitsMode.cgroup
   @Flag(name: .customLong("no-probe"), help: "Start the command without trying the walls first.") var noProbe = false
   @Flag(
@@ -66,9 +70,10 @@ struct Run: ParsableCommand {
     help: "The gate itself, which is outside of the sandbox, keeps every right of yours: for debuggers.")
   var noSelfSandbox = false
   @Flag(name: .customLong("print-plan"), help: "Print the steps, and do nothing.") var printPlan = false
-  @Argument(parsing: .postTerminator, help: "The command and its arguments, behind --.") var command: [String] = []
+  @Argument(parsing: .postTerminator, help: "The command and its arguments, behind --.", completion: .file())
+  var command: [String] = []
 
-  enum LimitsMode: String, ExpressibleByArgument { case cgroup, bestEffort = "best-effort" }
+  enum LimitsMode: String, CaseIterable, ExpressibleByArgument { case cgroup, bestEffort = "best-effort" }
 
   func validate() throws {
     if gate != nil && log != nil { throw ValidationError("With --gate the log is the gate's; leave --log away.") }

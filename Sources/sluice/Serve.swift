@@ -11,32 +11,55 @@ struct Serve: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Run the gate in the foreground.",
     discussion: """
-      Lets out what the policy names, refuses and logs everything else. Point clients at it with
-      HTTPS_PROXY=http://127.0.0.1:3128 (and HTTP_PROXY). SIGHUP reloads the policy and reopens the log,
-      SIGTERM drains and ends. Without --policy everything is denied.
+      Lets out what the policy names, refuses and logs everything else. Point
+      clients at it:
+
+        export HTTPS_PROXY=http://127.0.0.1:3128 HTTP_PROXY=http://127.0.0.1:3128
+
+      Without --policy everything is denied. SIGHUP reloads the policy and reopens
+      the log. SIGTERM drains: no new connections, what stands has `timeouts.drain`
+      to finish; a second one ends that wait.
 
       Once it listens, the gate gives up what it does not need: capabilities, files
-      beyond the folders of its policy and log, and system calls (docs/sandbox.md).
+      beyond the folders of its policy and log, and system calls.
+
+      Sockets of a service manager (LISTEN_FDS, sd_listen_fds(3)) are used in place
+      of binding an address of `listen`; each is named after its key there. The
+      manager is told when the gate is ready (NOTIFY_SOCKET, sd_notify(3)).
+
+      Exit status: 0 after SIGTERM, 1 when log lines were lost at the end, 2 when it
+      could not start.
       """)
 
-  @Option(help: "The policy file (YAML).") var policy: String?
-  @Option(help: "Event loops, one thread each. Default: one a core.") var workers: Int?
+  @Option(help: ArgumentHelp("The policy file (YAML).", valueName: "file"), completion: .policy) var policy: String?
+  @Option(help: ArgumentHelp("Event loops, one thread each. Default: one a core.", valueName: "number")) var workers:
+    Int?
   @Option(
     name: .customLong("listen-connect"),
-    help: "ADDRESS:PORT to accept CONNECT and plain HTTP on, in place of the file's `listen.connect`. May repeat.")
+    help: ArgumentHelp(
+      "Accept CONNECT, plain HTTP and SOCKS 5 here, in place of the file's `listen.connect`. May repeat.",
+      valueName: "address:port"))
   var listenConnect: [String] = []
   @Option(
     name: .customLong("listen-transparent"),
-    help: "ADDRESS:PORT to accept redirected connections on, in place of `listen.transparent`. May repeat.")
+    help: ArgumentHelp(
+      "Accept redirected connections here, in place of `listen.transparent`. May repeat.", valueName: "address:port"))
   var listenTransparent: [String] = []
   @Option(
     name: .customLong("listen-dns"),
-    help: "ADDRESS:PORT to answer DNS on, UDP and TCP, in place of `listen.dns`. May repeat.")
+    help: ArgumentHelp(
+      "Answer DNS here, UDP and TCP, in place of `listen.dns`. May repeat.", valueName: "address:port"))
   var listenDNS: [String] = []
   @Option(
     name: .customLong("listen-admin"),
-    help: "Path of the unix socket for `sluice status` and the like, in place of `listen.admin`.")
+    help: ArgumentHelp(
+      "The unix socket for `sluice status` and the like, in place of `listen.admin`.", valueName: "path"),
+    completion: .file())
   var listenAdmin: String?
+  @Option(
+    name: .customLong("listen-metrics"),
+    help: "ADDRESS:PORT that Prometheus asks for /metrics, in place of `listen.metrics`.")
+  var listenMetrics: String?
   @Flag(
     name: .customLong("no-self-sandbox"),
     help: "The gate keeps every right of its user: for debuggers, or where its own files must move about.")
@@ -52,11 +75,15 @@ struct Serve: ParsableCommand {
   func run() throws {
     var listen: [Door: [ListenAddress]] = [:]
     for (door, texts) in [(Door.connect, listenConnect), (.transparent, listenTransparent), (.dns, listenDNS)] {
-      for text in texts { listen[door, default: []].append(try Self.address(text, door)) }
+      for text in texts { listen[door, default: []].append(try Self.address(text, door.rawValue)) }
     }
+    let metrics = try listenMetrics.map { try Self.address($0, "metrics") }
     let source = FilePolicySource(path: policy)
     do {
-      let server = try Server(source, ServeOptions(workers: workers, listen: listen, adminPath: listenAdmin))
+      let handed = try Self.handedSockets()
+      let server = try Server(
+        source,
+        ServeOptions(workers: workers, listen: listen, adminPath: listenAdmin, metrics: metrics, handed: handed))
       let status = try server.run { () throws(ServerError) in
         if noSelfSandbox { return SelfConfinement.sayOff() }
         try server.keepPrograms()
@@ -69,9 +96,13 @@ struct Serve: ParsableCommand {
     }
   }
 
-  private static func address(_ text: String, _ door: Door) throws -> ListenAddress {
+  private static func handedSockets() throws(ServerError) -> [HandedSocket] {
+    do throws(HandedProblem) { return try HandedSockets.take() } catch { throw .handed("\(error)") }
+  }
+
+  private static func address(_ text: String, _ what: String) throws -> ListenAddress {
     guard let address = ListenAddress(text) else {
-      throw ValidationError("--listen-\(door) takes ADDRESS:PORT, such as 127.0.0.1:3128 or [::1]:3128; got \(text).")
+      throw ValidationError("--listen-\(what) takes ADDRESS:PORT, such as 127.0.0.1:3128 or [::1]:3128; got \(text).")
     }
     return address
   }

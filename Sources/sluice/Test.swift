@@ -18,13 +18,15 @@ struct TestCommand: ParsableCommand {
         - {target: example.com:443, client: builder, expect: not_allowed}
         - {target: db.corp.example:5432, address: 10.20.0.7, expect: allow}
 
-      `expect` is allow, not_allowed, denied_by_rule, expired, or with `address` address_refused. Prints one line for
-      each case that fails. A policy in `mode: report` is judged as enforce would.
+      `expect` is allow, not_allowed, denied_by_rule, expired, or with `address`
+      address_refused. Prints one line for each case that fails. A policy in `mode:
+      report` is judged as enforce would.
+
       Exit status: 0 all hold, 1 one fails, 2 an error.
       """)
 
-  @Argument(help: "The policy file.") var policy: String
-  @Argument(help: "The file of cases (YAML).") var cases: String
+  @Argument(help: "The policy file.", completion: .policy) var policy: String
+  @Argument(help: "The file of cases (YAML).", completion: .policy) var cases: String
   @Flag(help: "One JSON object a line, for each case.") var json = false
 
   private static let bytesMax = 16 << 20

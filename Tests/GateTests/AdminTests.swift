@@ -13,6 +13,7 @@ import Wire
 
   @Test func everyCommandIsRead() throws {
     #expect(try parse(#"{"command":"status"}"#) == .status)
+    #expect(try parse(#"{"command":"metrics"}"#) == .metrics)
     #expect(try parse(#" {"command" : "reload"} "#) == .reload)
     #expect(try parse(#"{"command":"drain"}"#) == .drain)
     #expect(try parse(#"{"command":"detach"}"#) == .detach)
@@ -65,7 +66,7 @@ import Wire
     one.count(.closed, nil)
     one.count(.closed, .shutdown)
     one.count(.denied, .loop, wouldDeny: true)
-    one.tunnels = 3
+    for _ in 0..<3 { one.countTunnel(.connect) }
     other.count(.denied, .logUnwritable)
     other.count(.policy, nil)
     other.requests = 4
@@ -129,7 +130,7 @@ import Wire
     let token = try #require(tokens(mailboxes[0]).first)
     survey.take(WorkerReport(worker: 0, token: token, body: .closed(true)))
     var counts = WorkerCounts()
-    counts.counters.tunnels = 5
+    for _ in 0..<5 { counts.counters.countTunnel(.tls) }
     survey.take(WorkerReport(worker: 1, token: 0, body: .ended(counts)))
     #expect(whole == [1] && survey.retired.counters.tunnels == 5)
     survey.askAll({ .question(.counts, token: $0) }) { whole.append($0.bodies.count) }

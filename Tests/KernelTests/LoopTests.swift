@@ -82,6 +82,25 @@ struct Pair: ~Copyable {
     #expect(next.deadlines == 0)
   }
 
+  @Test func whatALoopWaitsIsToldFromWhatItWorks() throws {
+    let loop = try Loop()
+    let recorder = Recorder()
+    let slot = loop.register(recorder)
+    loop.setDeadline(slot, atMs: loop.nowMs + 60)
+    // The work of its first deadline; the second one ends it.
+    recorder.onEvent = {
+      guard recorder.deadlines == 1 else { return }
+      Clock.pause(ms: 80)
+      loop.setDeadline(slot, atMs: loop.nowMs + 40)
+    }
+    let turns = Turns(loop)
+    turns.stopsWhen = { recorder.deadlines == 2 }
+    loop.run(turns)
+    let lifeNs = loop.nowNs - loop.startedNs
+    #expect(loop.idleNs >= 50_000_000 && lifeNs - loop.idleNs >= 80_000_000, "\(loop.idleNs) of \(lifeNs)")
+    #expect(loop.turns == turns.turns - 1)
+  }
+
   @Test func anEdgeReachesItsSourceWithItsTag() throws {
     let loop = try Loop()
     let pair = try Pair()

@@ -75,6 +75,42 @@ import Testing
     #expect(file.pendingBytes == 0 && !file.isUnwritable)
   }
 
+  @Test func whatWaitsIsCountedAndItsOldestLineTimed() throws {
+    let folder = try temporaryFolder()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let path = folder.appending(path: "fifo").path
+    #expect(mkfifo(path, 0o600) == 0)
+    let reader = open(path, O_RDONLY | O_NONBLOCK)
+    try #require(reader >= 0)
+    defer { close(reader) }
+    let file = try SharedAppendFile(path: path)
+    #expect(file.backlog() == SharedAppendFile.Backlog())
+    let line = Array((String(repeating: "x", count: 999) + "\n").utf8)
+    for _ in 0..<300 {
+      var lines = line + line
+      file.flush(&lines)
+    }
+    let before = file.backlog()
+    #expect(before.bytes == file.pendingBytes && before.bytes > 0)
+    #expect(before.lines == (before.bytes + 999) / 1000, "lines that are torn wait too")
+    Clock.pause(ms: 150)
+    var late = line
+    file.flush(&late)
+    let after = file.backlog()
+    #expect(after.lines == before.lines + 1 && after.ageMs >= 150)
+    // As the old lines go, the newest one is the oldest that is left.
+    var received = 0
+    var chunk = [UInt8](repeating: 0, count: 4096)
+    for _ in 0..<10_000 where received < 601_000 {
+      let count = read(reader, &chunk, chunk.count)
+      if count > 0 { received += count }
+      _ = file.retry()
+      let now = file.backlog()
+      #expect(now.bytes == file.pendingBytes && now.lines == (now.bytes + 999) / 1000)
+    }
+    #expect(received == 601_000 && file.backlog() == SharedAppendFile.Backlog())
+  }
+
   @Test func aFullDeviceIsToldAndKept() throws {
     let file = try SharedAppendFile(path: "/dev/full")
     var lines = Array("{}\n".utf8)

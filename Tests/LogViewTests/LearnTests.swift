@@ -122,6 +122,7 @@ private func allows(_ policy: Policy, _ target: String) throws -> Bool {
   @Test(arguments: [
     ("93.184.216.34", "raw address"), ("[2001:db8::7]", "raw address"), ("dns.google", "resolver over HTTPS"),
     ("x.ngrok-free.app", "tunnelling"), ("abc.oast.fun", "collects requests"), ("pastebin.com", "files or texts"),
+    ("a.b.ngrok.dev", "tunnelling"), ("family.adguard-dns.com", "resolver over HTTPS"), ("x.ply.gg", "tunnelling"),
     ("api.openal.com", "looks like openai.com"), ("api.0penai.com", "looks like openai.com"),
     ("g1thub.com", "looks like github.com"),
     ("githb.com", "one letter away from github.com"), ("api.anthorpic.com", "one letter away from anthropic.com"),

@@ -104,6 +104,11 @@ private let fileMistakes: [Mistake] = [
   Mistake("network_policy: {}\nlisten: {connect: 3128}\n", "2:19", "write 127.0.0.1:3128"),
   Mistake("network_policy: {}\nlisten: {connect: localhost:3128}\n", "2:19", "write an address"),
   Mistake("network_policy: {}\nlisten: {admin: sluice.sock}\n", "2:17", "the whole path"),
+  Mistake("network_policy: {}\nlisten: {metrics: 127.0.0.1:1}\n", "2:9", "names no listener"),
+  Mistake("network_policy: {}\nlisten: {admin: /run/a, metrics: 9798}\n", "2:34", "write 127.0.0.1:9798"),
+  Mistake("network_policy: {}\nlisten: {admin: /run/a, metrics: [127.0.0.1:1]}\n", "2:34", "not a list"),
+  Mistake(
+    "network_policy: {}\nlisten: {connect: 127.0.0.1:1, metrics: 127.0.0.1:1}\n", "2:32", "stands in `connect` too"),
   Mistake("network_policy: {}\nlisten: {admin: /run/}\n", "2:17", "the whole path"),
   Mistake("network_policy: {}\nlisten: {admin: [/run/a]}\n", "2:17", "takes a text"),
   Mistake(
@@ -265,7 +270,7 @@ private let fileMistakes: [Mistake] = [
         rate_limits:
           - {host: a.example, requests_per_minute: 6, burst: 2, concurrent: 3, upload_bytes_per_minute: 5MiB,
              download_bytes_per_minute: 1GiB, tunnel_lifetime_seconds: 9, on_limit: pace}
-      listen: {connect: ["127.0.0.1:1", "[::1]:2"], admin: /run/sluice/admin.sock}
+      listen: {connect: ["127.0.0.1:1", "[::1]:2"], admin: /run/sluice/admin.sock, metrics: 127.0.0.1:3}
       resolver: {servers: [192.0.2.1, "[2001:db8::1]:5353"], timeout: 0.5, attempts: 1}
       log: {file: /x, on_failure: continue}
       limits: {connections: 5, head_bytes: 8KiB, hello_bytes: 16KiB, dns_cache_names: 16, log_buffer_bytes: 1MiB}
@@ -282,6 +287,7 @@ private let fileMistakes: [Mistake] = [
     let settings = policy.settings
     #expect(settings.listen.connect.map(\.description) == ["127.0.0.1:1", "[::1]:2"])
     #expect(settings.listen.admin == "/run/sluice/admin.sock")
+    #expect(settings.listen.metrics == ListenAddress("127.0.0.1:3"))
     #expect(settings.resolver.servers.map(\.port) == [53, 5353] && settings.resolver.timeoutMs == 500)
     #expect(settings.log.file == "/x" && !settings.log.refusesWhenUnwritable && settings.log.bufferBytes == 1 << 20)
     #expect(settings.limits.headBytes == 8192 && settings.timeouts.drainMs == 6250 && settings.timeouts.idleMs == 4000)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from admin import Admin  # noqa: E402
 from gate import Gate, Names, Upstream  # noqa: E402
 from packets import Packets  # noqa: E402
 from sandbox import Place  # noqa: E402
@@ -43,6 +44,14 @@ def gate(tmp_path, names):
 
 
 @pytest.fixture
+def admin(gate, tmp_path):
+    def make(policy, **more):
+        path = tmp_path / "admin.sock"
+        return Admin(gate(policy, flags=("--listen-admin", path, *more.pop("flags", ())), **more), path)
+    return make
+
+
+@pytest.fixture
 def upstream():
     started = []
 
@@ -63,7 +72,7 @@ class Certificates:
         self.ca, self.key, self.cert = folder / "ca.pem", folder / "key.pem", folder / "cert.pem"
         ca_key, request, extensions = folder / "ca.key", folder / "request", folder / "extensions"
         extensions.write_text("subjectAltName=DNS:allowed.test,DNS:refused.test,DNS:git.test,DNS:*.wild.test,"
-                              "DNS:api.model.example,DNS:git.example,DNS:index.example\n")
+                              "DNS:api.model.example,DNS:git.example,DNS:index.example,DNS:example.com\n")
 
         def openssl(*arguments):
             subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)

@@ -16,6 +16,9 @@ NAMES = {  # name: A, AAAA
     b"refused.test": (["93.184.216.66"], ["2606:2800:220:1::66"]),
     # Those of the examples; who is not allowed there is the attacker.
     b"api.model.example": (["93.184.216.34"], []),
+    # Those of the README.
+    b"example.com": (["93.184.216.34"], []),
+    b"example.org": (["93.184.216.66"], []),
     b"git.example": (["93.184.216.34"], []),
     b"index.example": (["93.184.216.34"], []),
     b"paste.example": (["93.184.216.66"], []),

@@ -9,54 +9,10 @@ import time
 
 import pytest
 
+from admin import Admin
 from gate import DEADLINE, Gate, echo, get, local, plain_environment, rules, until
 
 NOBODY = 61943
-
-
-class Admin:
-    """The commands of an operator, and the bare socket."""
-
-    def __init__(self, gate, path):
-        self.gate, self.path = gate, path
-
-    def run(self, *arguments, env={}):
-        return subprocess.run([os.environ["SLUICE"], *arguments], capture_output=True, text=True, timeout=60,
-                              env=plain_environment() | {"SLUICE_ADMIN": str(self.path)} | env)
-
-    def json(self, *arguments, status=0):
-        got = self.run(*arguments, "--json")
-        assert got.returncode == status, got
-        return [json.loads(line) for line in got.stdout.splitlines()]
-
-    def status(self):
-        return self.json("status")[0]
-
-    def tunnels(self, *more):
-        return [line["tunnel"] for line in self.json("tunnels", *more) if "tunnel" in line]
-
-    def dial(self):
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(DEADLINE)
-        sock.connect(str(self.path))
-        return sock
-
-    def raw(self, data):
-        """All that comes back to these bytes, until the gate closes or one line is there."""
-        with self.dial() as sock:
-            try:
-                sock.sendall(data)
-            except (BrokenPipeError, ConnectionResetError):
-                pass
-            return sock.makefile("rb").readline()
-
-
-@pytest.fixture
-def admin(gate, tmp_path):
-    def make(policy, **more):
-        path = tmp_path / "admin.sock"
-        return Admin(gate(policy, flags=("--listen-admin", path, *more.pop("flags", ())), **more), path)
-    return make
 
 
 def test_status_counts_what_the_log_says(admin, upstream):

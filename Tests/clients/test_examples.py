@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox import UID
 from upstreams import index_with_a_wheel, repository
 from world import NAMESERVER, World
 
@@ -184,6 +185,37 @@ def test_two_agents(host):
     for name, allowed, refused in (("reader", "api.model.example", "git.example"), ("writer", "git.example", "api.model.example")):
         log_of(host, name).logged(event="closed", client=name, host=allowed)
         host.logged(event="denied", client=name, host=refused, reason="not_allowed")
+
+
+# The build of this very tree is what the tests run: it stands in for a second one.
+BUILT = """#!/bin/sh
+[ "$*" = 'build --product sluice' ] && mkdir -p .build/debug && cp {sluice} .build/debug/sluice
+"""
+
+
+def test_from_a_clone_to_a_learned_policy(host):
+    """Each command of that section, as a new user who knows nothing else, on an internet that has example.com."""
+    section = (EXAMPLES.parent / "README.md").read_text().split("## From a clone to a learned policy")[1].split("\n## ")[0]
+    commands = [re.sub(r"  +#.*", "", line.strip()) for line in section.splitlines() if line.startswith("    ")]
+    assert len(commands) == 9
+    repository, swift, resolv = host.folder / "repository", host.folder / "swift", host.folder / "resolv.conf"
+    subprocess.run(["git", "clone", "-q", "--bare", EXAMPLES.parent, repository], check=True)
+    subprocess.run(["chown", "-R", str(UID), repository], check=True)
+    swift.write_text(BUILT.format(sluice=host.sluice))
+    swift.chmod(0o755)
+    resolv.write_text(f"nameserver {NAMESERVER}\n")
+    script = "".join(f"echo '== {number}'; {command}\n" for number, command in enumerate(commands)).replace("URL", str(repository))
+    named = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'
+    got = host.world.run(host.world.gate, "unshare", "--mount", "sh", "-ec", named, "named", resolv, *host.prefix, "bash", "-ec", script, check=False,
+                         cwd=host.workspace, env=host.environment({"SWIFT": str(swift), "SSL_CERT_FILE": f"{host.folder}/ca.pem"}))
+    assert got.returncode == 0, got
+    said = re.split(r"== \d\n", got.stdout)[1:]
+    assert len(said) == 9
+    assert "HTTP/1.1 200 OK" in said[4] and '"host":"example.com"' in said[5] and '"would_deny":true' in said[5], got
+    policy = (host.workspace / "trial/agent.yaml").read_text()
+    assert re.findall(r"^ +- (?:host: )?(\S+:\d+)", policy, re.M) == ["example.com:443"], policy
+    assert "HTTP/1.1 200 OK" in said[7] and "\nHTTP/1.1 403 Denied by egress policy: not_allowed" in said[8], got
+    assert "example.org" not in host.world.names_asked()
 
 
 def test_the_readme_names_each_example():

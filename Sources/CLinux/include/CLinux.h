@@ -31,6 +31,8 @@ int clinux_epoll_add_edges(int epoll, int fd, uint64_t key);
 int clinux_epoll_add_reading_edges(int epoll, int fd, uint64_t key);
 int clinux_epoll_all_edges(int epoll, int fd, uint64_t key);
 int clinux_epoll_add_readable(int epoll, int fd, uint64_t key);
+// Of a socket that other loops watch too: of these, few are woken by what comes.
+int clinux_epoll_add_shared(int epoll, int fd, uint64_t key, int edges);
 int clinux_epoll_interest(int epoll, int fd, uint64_t key, int readable, int writable, int is_new);
 int clinux_epoll_remove(int epoll, int fd);
 int clinux_epoll_wait(int epoll, struct clinux_event *events, int count_max, int timeout_ms);
@@ -118,6 +120,17 @@ long clinux_receive_descriptors(int fd, void *bytes, size_t count, int *fds, int
 int clinux_is_listener(int fd, int datagram);
 int clinux_set_nonblocking(int fd);
 
+// Listeners that another process made, and what it wants to be told.
+// It does not block, and no other program gets it.
+int clinux_adopt(int fd);
+// And of TCP or UDP, gives it what this process's own have. -EAFNOSUPPORT: it listens on all IPv6 addresses, and takes IPv4 there.
+int clinux_adopt_listener(int fd, int datagram);
+int clinux_duplicate(int fd);
+// The path of a unix stream socket that listens, and its length, or -errno; `path` has room for CLINUX_LOCAL_PATH_MAX + 1.
+int clinux_local_listener_path(int fd, char *path);
+// A datagram socket to a path, or to an abstract name when it begins with @.
+int clinux_local_datagrams_to(const char *path);
+
 // Children
 int clinux_memory_file(const char *name);
 long clinux_read_at(int fd, void *bytes, size_t count, uint64_t offset);
@@ -142,6 +155,13 @@ int clinux_thread_start(void *(*body)(void *), void *argument);
 void clinux_thread_name(const char *name);
 int clinux_interfaces(struct clinux_address *addresses, int count_max);
 void clinux_raise_open_files(void);
+uint64_t clinux_open_files_max(void);
+/* Of the process; 0 where the kernel does not tell. The two descriptors outlive a view of /proc. */
+uint64_t clinux_cpu_ns(void);
+int clinux_open_memory_figures(void);
+int clinux_open_descriptor_folder(void);
+uint64_t clinux_resident_bytes(int memory_figures);
+uint64_t clinux_descriptor_count(int descriptor_folder);
 const char *clinux_error_name(int code, char *text, size_t count);
 
 #endif

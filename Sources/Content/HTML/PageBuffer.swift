@@ -50,7 +50,7 @@ struct PageBuffer {
 }
 
 /// Whether a text opens like a page: with a tag of HTML, or a comment and then one.
-enum PageSniffer {
+package enum PageSniffer {
   private static let tags: Set<String> = [
     "!doctype", "html", "head", "body", "title", "meta", "link", "script", "style", "div", "p", "span", "h1", "h2",
     "h3",
@@ -63,7 +63,7 @@ enum PageSniffer {
   private static let bytesMax = 4096
 
   /// Nil when more must be seen.
-  static func looksLikePage(_ bytes: Span<UInt8>, isLast: Bool = false) -> Bool? {
+  package static func looksLikePage(_ bytes: Span<UInt8>, isLast: Bool = false) -> Bool? {
     let more: Bool? = isLast || bytes.count > bytesMax ? false : nil
     var place = bytes.count >= 3 && bytes[0] == 0xef && bytes[1] == 0xbb && bytes[2] == 0xbf ? 3 : 0
     while place < bytes.count, bytes[place] <= 0x20 { place += 1 }

@@ -11,11 +11,12 @@ struct PageText {
   /// A tree takes 20 to 40 times its page; one that takes much more is made to.
   private static let memoryPerByte = 128
   private static let memoryMin = 4 << 20
+  private static let memoryMost = 256 << 20
   private static let hiddenBytesMax = 1 << 20
 
   static func read(_ bytes: [UInt8]) -> PageText {
     guard PageGuard.accepts(bytes.span),
-      let page = Page(bytes, memoryMax: memoryMin + memoryPerByte * bytes.count)
+      let page = Page(bytes, memoryMax: min(memoryMin + memoryPerByte * bytes.count, memoryMost))
     else {
       return PageText(visible: FlatText.read(bytes.span), limits: ["page-too-deep"])
     }

@@ -34,6 +34,7 @@ final class NeedleTable: Sendable {
   /// For each pair of bytes, how much further a needle can end at the earliest; 0 where one may end.
   private let shifts: [UInt8]
   private let byPair: [UInt16: [Int]]
+  private let byFirst: [[Int]]
 
   init(_ secrets: [GivenSecret]) {
     var all = [Needle(bytes: Array(Self.pemMark.utf8), id: Self.pemMark)]
@@ -54,6 +55,7 @@ final class NeedleTable: Sendable {
       }
     }
     (self.suffix, self.shifts, self.byPair) = (suffix, shifts, byPair)
+    byFirst = (0..<256).map { first in all.indices.filter { Int(all[$0].bytes[0]) == first } }
   }
 
   /// Each needle that ends in `bytes[next...]`, with its range in the text; moves `next`, a place of the text, to where the
@@ -74,6 +76,25 @@ final class NeedleTable: Sendable {
       }
     }
     next = base + last
+  }
+
+  /// How many of the last bytes may be the beginning of a needle.
+  func openBytes(_ bytes: Span<UInt8>) -> Int {
+    var start = max(bytes.count - bytesMax + 1, 0)
+    while start < bytes.count {
+      for number in byFirst[Int(bytes[start])] where Self.begins(bytes, at: start, needles[number].bytes) {
+        return bytes.count - start
+      }
+      start += 1
+    }
+    return 0
+  }
+
+  private static func begins(_ bytes: Span<UInt8>, at start: Int, _ needle: [UInt8]) -> Bool {
+    let count = bytes.count - start
+    guard count < needle.count else { return false }
+    for offset in 0..<count where bytes[start + offset] != needle[offset] { return false }
+    return true
   }
 
   private static func ends(_ bytes: Span<UInt8>, at end: Int, with needle: [UInt8]) -> Bool {

@@ -19,6 +19,7 @@ final class TextLayer {
   /// A private key is not longer; what goes on is not held back for its end.
   private static let pemBytesMax = 6 * 1024
   private static let pemBegin = Array("-----BEGIN ".utf8)
+  private static let pemLineBytesMax = 40 + NeedleTable.pemMark.utf8.count
 
   private let rules: ContentRules
   private let depth: Int
@@ -61,8 +62,8 @@ final class TextLayer {
   var settled: Int {
     var place = window.end
     if rules.secrets != .off {
-      place = min(place, window.end - rules.needles.bytesMax + 1, runs.openFrom)
-      if let pemStart { place = min(place, pemStart) }
+      place = min(place, window.end - rules.needles.openBytes(window.bytes.span), runs.openFrom)
+      place = min(place, pemStart ?? pemOpening)
       if let token { place = min(place, token.start) }
       if let block { place = min(place, max(block.start, window.end - Window.historyBytes)) }
     }
@@ -121,6 +122,21 @@ final class TextLayer {
         return
       }
     }
+  }
+
+  /// Where the line that a private key opens with may have begun; else the end.
+  private var pemOpening: Int {
+    for start in max(window.end - Self.pemLineBytesMax, window.base)..<window.end where opensPEM(start) { return start }
+    return window.end
+  }
+
+  private func opensPEM(_ start: Int) -> Bool {
+    for (offset, byte) in Self.pemBegin.enumerated() {
+      if start + offset == window.end { return true }
+      if window[start + offset] != byte { return false }
+    }
+    // The name of an algorithm, and what the mark begins with.
+    return (start + Self.pemBegin.count..<window.end).allSatisfy { window[$0] >= 0x20 && window[$0] < 0x61 }
   }
 
   private func endPEM(_ end: Int, _ window: Window) {

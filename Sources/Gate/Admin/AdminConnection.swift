@@ -72,6 +72,19 @@ final class AdminConnection: Source {
     refuse(text)
   }
 
+  /// An answer that is no line of JSON, and nothing more.
+  func endHTTP(_ bytes: [UInt8]) {
+    isClosing = true
+    if !isClosed { output += bytes }
+    finish()
+  }
+
+  /// No turn of the loop follows: what was answered goes now, as far as the other end takes it.
+  func closeAtEnd() {
+    if !isClosed { _ = flush() }
+    close()
+  }
+
   func close() {
     guard !isClosed else { return }
     isClosed = true

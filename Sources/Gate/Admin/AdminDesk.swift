@@ -16,11 +16,18 @@ final class AdminDesk: Source {
   private var connections: [Int: AdminConnection] = [:]
   private let sandboxes: Sandboxes
 
-  init(_ server: Server, at path: String, _ main: MainLoop) throws(ServerError) {
+  /// `handed` is the socket at that path, where somebody else has bound it.
+  init(_ server: Server, at path: String, handed: CInt?, _ main: MainLoop) throws(ServerError) {
     self.server = server
     loop = main.loop
     sandboxes = Sandboxes(server, main.survey)
-    do throws(LocalSocketProblem) { listener = try LocalListener(at: path) } catch {
+    do throws(LocalSocketProblem) {
+      if let handed {
+        listener = LocalListener(adopting: handed, at: path)
+      } else {
+        listener = try LocalListener(at: path)
+      }
+    } catch {
       throw .cannotListenForAdmin(error)
     }
     slot = loop.register(self)
@@ -31,7 +38,7 @@ final class AdminDesk: Source {
   var sandboxNames: [String] { sandboxes.names }
 
   func close() {
-    for connection in Array(connections.values) { connection.close() }
+    for connection in Array(connections.values) { connection.closeAtEnd() }
     loop.release(slot)
     listener.remove()
   }
@@ -87,6 +94,7 @@ final class AdminDesk: Source {
   // MARK: - Requests
 
   func handle(_ line: [UInt8], _ received: [CInt], for connection: AdminConnection) {
+    if line.starts(with: "GET ".utf8), received.isEmpty { return get(line, for: connection) }
     let request: AdminRequest
     do throws(AdminProblem) { request = try AdminRequest.parse(line) } catch {
       LocalSocket.close(received)
@@ -101,6 +109,10 @@ final class AdminDesk: Source {
     }
     switch request {
     case .status: status(connection)
+    case .metrics:
+      server.metrics {
+        connection.answer(.success([JSONMember("metrics", .text(String(decoding: $0, as: UTF8.self)))]))
+      }
     case .reload: server.reload { connection.answer($0.json) }
     case .tunnels(let max): tunnels(connection, max)
     case .close(let id, let ordinal): close(connection, id, ordinal)
@@ -112,14 +124,16 @@ final class AdminDesk: Source {
     }
   }
 
-  private func status(_ connection: AdminConnection) {
-    server.survey { [server] answers in
-      var counts = server.retiredCounts
-      for case .counts(let more) in answers.bodies { counts += more }
-      connection.answer(server.status(counts, isWhole: answers.isWhole))
-    } asking: {
-      .question(.counts, token: $0)
+  /// The same over HTTP, for whoever speaks that over unix sockets; header lines that follow are not looked at.
+  private func get(_ line: [UInt8], for connection: AdminConnection) {
+    switch MetricsRequest.parse(line: line.prefix { $0 != UInt8(ascii: "\r") }) {
+    case .refused(let refusal): connection.endHTTP(MetricsRequest.answer(refusal, isHead: false))
+    default: server.metrics { connection.endHTTP(MetricsRequest.answer(.ok($0), isHead: false)) }
     }
+  }
+
+  private func status(_ connection: AdminConnection) {
+    server.count { [server] counts, isWhole in connection.answer(server.status(counts, isWhole: isWhole).json) }
   }
 
   private func tunnels(_ connection: AdminConnection, _ max: Int) {

@@ -59,6 +59,7 @@ struct GateStatus {
   let policyFile: String?
   let listening: [Listening]
   let adminPath: String
+  let metricsAddress: SocketAddress?
   let workers: Int
   let connections: Int
   let log: LogState
@@ -86,6 +87,7 @@ struct GateStatus {
             JSONMember("file", policyFile.map { .text($0) } ?? .null), JSONMember("hash", .text(policy.hash)),
           ])),
         JSONMember("listeners", .list(listening.map(Self.listener))), JSONMember("admin", .text(adminPath)),
+        JSONMember("metrics", metricsAddress.map { .text("\($0)") } ?? .null),
         JSONMember("workers", .number(workers)), JSONMember("whole", .bool(isWhole)),
         JSONMember("connections", .number(connections)),
         JSONMember("connections_max", .number(policy.settings.limits.connections)),

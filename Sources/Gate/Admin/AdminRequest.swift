@@ -5,6 +5,7 @@ package import Wire
 
 package enum AdminRequest: Equatable, Sendable {
   case status
+  case metrics
   case reload
   case tunnels(max: Int)
   case close(id: UInt64, ordinal: UInt32?)
@@ -46,7 +47,9 @@ package struct AdminProblem: Error, Equatable {
 }
 
 extension AdminRequest {
-  private static let commands = ["status", "reload", "tunnels", "close", "drain", "client", "attach", "detach"]
+  private static let commands = [
+    "status", "metrics", "reload", "tunnels", "close", "drain", "client", "attach", "detach",
+  ]
 
   package static func parse(_ line: [UInt8]) throws(AdminProblem) -> AdminRequest {
     let value: JSONValue
@@ -58,7 +61,7 @@ extension AdminRequest {
     }
     let fields = AdminFields(value: value)
     switch command {
-    case "status", "reload", "drain", "detach": try fields.check(members, [])
+    case "status", "metrics", "reload", "drain", "detach": try fields.check(members, [])
     case "tunnels": try fields.check(members, ["limit"])
     case "close": try fields.check(members, ["id"])
     case "client": try fields.check(members, ["name", "probe"])
@@ -66,6 +69,7 @@ extension AdminRequest {
     default: throw AdminProblem("no such command; there are \(commands.joined(separator: ", "))")
     }
     switch command {
+    case "metrics": return .metrics
     case "reload": return .reload
     case "drain": return .drain
     case "detach": return .detach

@@ -37,16 +37,28 @@ package struct WorkerCounts: Sendable {
   var open = 0
   var liveBytesUp: UInt64 = 0
   var liveBytesDown: UInt64 = 0
+  var names = Names.Counts()
+  var loops: [LoopUse] = []
 
   static func += (sum: inout WorkerCounts, other: WorkerCounts) {
     sum.counters += other.counters
     sum.open += other.open
     sum.liveBytesUp &+= other.liveBytesUp
     sum.liveBytesDown &+= other.liveBytesDown
+    sum.names += other.names
+    sum.loops += other.loops
   }
 
   var bytesUp: UInt64 { counters.bytesUp &+ liveBytesUp }
   var bytesDown: UInt64 { counters.bytesDown &+ liveBytesDown }
+}
+
+/// How much of its time one loop has worked.
+package struct LoopUse: Sendable {
+  let worker: Int
+  let busyNs: UInt64
+  let idleNs: UInt64
+  let turns: UInt64
 }
 
 /// One connection whose target was let out.

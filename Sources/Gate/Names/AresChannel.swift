@@ -13,6 +13,8 @@ struct NameReply {
   var answer: NameAnswer
   /// How long it may be kept; zero: not at all.
   var ttlSeconds: UInt32
+  /// No server answered in time.
+  var isTimeout = false
 }
 
 /// SAFETY: the channel is made in init, destroyed in deinit on the same loop, and its callbacks run only inside calls
@@ -103,6 +105,7 @@ struct NameReply {
     var reply = NameReply(
       name: query.name, answer: NameAnswer(family: query.family, addresses: [], absence: Self.absence(status)),
       ttlSeconds: 0)
+    reply.isTimeout = status == ARES_ETIMEOUT
     if status == ARES_SUCCESS {
       let found = unsafe query.family == .v4 ? Self.addresses4(message) : Self.addresses6(message)
       reply.answer.addresses = found.map(\.address)

@@ -86,9 +86,9 @@ final class NameDesk: Source {
 
   // MARK: - Who brings queries
 
-  func serveDatagrams(_ socket: consuming Descriptor, sandbox: String?) throws(SystemError) {
+  func serveDatagrams(_ socket: consuming Descriptor, sandbox: String?, isShared: Bool) throws(SystemError) {
     let responder = Responder(
-      socket: socket, sandbox: sandbox, desk: self, datagrams: datagrams, loop: worker.loop)
+      socket: socket, sandbox: sandbox, isShared: isShared, desk: self, datagrams: datagrams, loop: worker.loop)
     try responder.begin()
     responders.append(responder)
   }

@@ -17,6 +17,38 @@ final class Names: Source, AresProgress {
     case ready(v4: NameAnswer, v6: NameAnswer)
   }
 
+  /// What was asked of it, and what came of that.
+  package struct Counts: Sendable, Equatable {
+    /// Look-ups: answered by /etc/hosts, by the cache, by one that was under way, by asking servers.
+    package var fromHosts: UInt64 = 0
+    package var fromCache: UInt64 = 0
+    package var shared: UInt64 = 0
+    package var asked: UInt64 = 0
+    /// Questions to servers, one a family, and how they ended.
+    package var questions: UInt64 = 0
+    package var found: UInt64 = 0
+    package var absent: UInt64 = 0
+    package var timedOut: UInt64 = 0
+    package var failed: UInt64 = 0
+    /// At this moment: look-ups under way, names in the cache.
+    package var underWay = 0
+    package var cachedNames = 0
+
+    package static func += (sum: inout Counts, other: Counts) {
+      sum.fromHosts &+= other.fromHosts
+      sum.fromCache &+= other.fromCache
+      sum.shared &+= other.shared
+      sum.asked &+= other.asked
+      sum.questions &+= other.questions
+      sum.found &+= other.found
+      sum.absent &+= other.absent
+      sum.timedOut &+= other.timedOut
+      sum.failed &+= other.failed
+      sum.underWay += other.underWay
+      sum.cachedNames += other.cachedNames
+    }
+  }
+
   private struct Waiter {
     let slot: Slot
     let token: UInt64
@@ -43,6 +75,7 @@ final class Names: Source, AresProgress {
   private var lookups: [HostName: Lookup] = [:]
   /// Answers that were there before their asker could wait for them.
   private var deliveries: [Delivery] = []
+  private var counted = Counts()
 
   init(loop: Loop, settings: Settings, hosts: HostsTable) throws(SystemError) {
     self.loop = loop
@@ -61,6 +94,12 @@ final class Names: Source, AresProgress {
     channel.cancel()
     loop.release(slot)
     slot = .none
+  }
+
+  var counts: Counts {
+    var counts = counted
+    (counts.underWay, counts.cachedNames) = (lookups.count, cache.count)
+    return counts
   }
 
   func replaceHosts(_ hosts: HostsTable) { self.hosts = hosts }
@@ -96,16 +135,25 @@ final class Names: Source, AresProgress {
   }
 
   func resolve(_ name: HostName, for asker: Slot, token: UInt64) -> Resolution {
-    if let entry = hosts.find(name) { return .ready(v4: entry.v4, v6: entry.v6) }
+    if let entry = hosts.find(name) {
+      counted.fromHosts &+= 1
+      return .ready(v4: entry.v4, v6: entry.v6)
+    }
     let v4 = cache.find(name, .v4, nowMs: loop.nowMs)
     let v6 = cache.find(name, .v6, nowMs: loop.nowMs)
-    if let v4, let v6 { return .ready(v4: v4, v6: v6) }
+    if let v4, let v6 {
+      counted.fromCache &+= 1
+      return .ready(v4: v4, v6: v6)
+    }
     let waiter = Waiter(slot: asker, token: token)
     if var lookup = lookups[name] {
+      counted.shared &+= 1
       lookup.waiters.append(waiter)
       lookups[name] = lookup
       deliverKnown(lookup.v4, lookup.v6, to: waiter)
     } else {
+      counted.asked &+= 1
+      counted.questions &+= (v4 == nil ? 1 : 0) + (v6 == nil ? 1 : 0)
       lookups[name] = Lookup(waiters: [waiter], v4: v4, v6: v6)
       deliverKnown(v4, v6, to: waiter)
       if v6 == nil { channel.ask(name, .v6) }
@@ -131,6 +179,7 @@ final class Names: Source, AresProgress {
 
   private func take(_ replies: [NameReply]) {
     for reply in replies {
+      count(reply)
       cache.keep(reply, nowMs: loop.nowMs)
       guard var lookup = lookups[reply.name] else { continue }
       let answer = reply.answer
@@ -141,6 +190,18 @@ final class Names: Source, AresProgress {
       let isDone = lookup.v4 != nil && lookup.v6 != nil
       lookups[reply.name] = isDone ? nil : lookup
       for waiter in lookup.waiters { asker?.resolved(answer, for: waiter.slot, token: waiter.token) }
+    }
+  }
+
+  private func count(_ reply: NameReply) {
+    if !reply.answer.addresses.isEmpty {
+      counted.found &+= 1
+    } else if reply.answer.absence != .failure {
+      counted.absent &+= 1
+    } else if reply.isTimeout {
+      counted.timedOut &+= 1
+    } else {
+      counted.failed &+= 1
     }
   }
 

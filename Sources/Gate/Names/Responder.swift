@@ -13,11 +13,16 @@ final class Responder: Source {
   private var socket: Descriptor?
   private let fd: CInt
   let sandbox: String?
+  /// Other workers have it too.
+  private let isShared: Bool
   private var slot = Slot.none
 
-  init(socket: consuming Descriptor, sandbox: String?, desk: NameDesk, datagrams: Datagrams, loop: Loop) {
+  init(
+    socket: consuming Descriptor, sandbox: String?, isShared: Bool, desk: NameDesk, datagrams: Datagrams, loop: Loop
+  ) {
     fd = socket.raw
     self.sandbox = sandbox
+    self.isShared = isShared
     self.socket = .some(socket)
     self.desk = desk
     self.datagrams = datagrams
@@ -27,12 +32,17 @@ final class Responder: Source {
   /// Levels, and of reading alone: with edges, each answer that left the socket would be an event.
   func begin() throws(SystemError) {
     slot = loop.register(self)
-    guard loop.watchLevels(fd, slot, tag: 0, readable: true, writable: false, isNew: true) else {
+    let isWatched =
+      isShared
+      ? loop.watchShared(fd, slot, tag: 0, edges: false)
+      : loop.watchLevels(fd, slot, tag: 0, readable: true, writable: false, isNew: true)
+    guard isWatched else {
       throw SystemError("epoll_ctl", code: 0)
     }
   }
 
   func close() {
+    if socket != nil { loop.unwatch(fd) }
     loop.release(slot)
     socket = nil
   }

@@ -155,6 +155,16 @@ package final class CredentialFilter: RequestFilter {
 }
 
 extension Credential.Placement {
+  /// The fields that the gate writes, whatever the client sent there.
+  package var fields: [[UInt8]] {
+    switch self {
+    case .header(let name, _, _): [Array(name.lowercased().utf8)]
+    case .basic: [Array("authorization".utf8)]
+    case .query: []
+    case .sigv4: ["authorization", "x-amz-security-token", "x-amz-date"].map { Array($0.utf8) }
+    }
+  }
+
   /// The log's word for where it goes.
   package var place: String {
     switch self {

@@ -133,6 +133,26 @@ package final class CredentialStore: Sendable {
   /// All values that there are now.
   package var values: [CredentialValue] { entries.withLock { $0.values.compactMap(\.value) } }
 
+  /// The same by name, to look for in what leaves.
+  package var ownSecrets: [OwnSecret] {
+    entries.withLock { entries in
+      entries.compactMap { name, entry in entry.value.map { OwnSecret(name: name, value: $0) } }
+    }
+  }
+
+  /// Those that nobody has asked for yet, too.
+  package func fetchAll() {
+    let nowMs = clock()
+    let due = entries.withLock { entries in
+      entries.keys.filter { name in
+        guard let entry = entries[name], entry.value == nil, entry.wantsFetch(nowMs) else { return false }
+        entries[name]?.isFetching = true
+        return true
+      }
+    }
+    for name in due { beginFetch(name) }
+  }
+
   /// Now and then, by a thread that may look at files: what has been rotated, or will soon expire, is fetched.
   package func lookAround() {
     let nowMs = clock()

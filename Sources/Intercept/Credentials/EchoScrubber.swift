@@ -9,6 +9,9 @@ package struct EchoScrubber {
   /// How many echoes were taken out.
   package private(set) var count = 0
 
+  /// Bytes that may be the beginning of an echo.
+  var heldCount: Int { held.count }
+
   init(_ forms: EchoForms) { self.forms = forms }
 
   package init(_ value: CredentialValue) { self.init(value.echoForms) }

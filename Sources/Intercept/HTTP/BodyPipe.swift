@@ -10,6 +10,10 @@ struct BodyPipe {
     case more
     /// The body ended behind this many of the bytes.
     case ended(Int)
+    /// The filter has taken this many of the bytes, and takes no more before it has been asked again: see `ask`.
+    case held(Int)
+    /// The filter has ended it: what follows is not wanted.
+    case cutShort
     case malformed
     case refused(Reason, detail: String?)
     case sinkBroke
@@ -20,18 +24,26 @@ struct BodyPipe {
   private var meter = BodyMeter(.none)
   private var scanner: ChunkedScanner?
   private var writesChunks = false
+  /// Gives the head that goes out in front of the first bytes; nil when it is no head any more.
+  private var head: (() -> [UInt8]?)?
+  /// The filter wants to be asked again; and whether what it has was the last piece.
+  private(set) var isHeld = false
+  private var isLastHeld = false
 
   init() {}
 
-  /// `writesChunks`: what a filter lets through is framed as chunks, whatever it was.
-  init(_ length: BodyLength, writesChunks: Bool = false) {
+  /// `writesChunks`: what a filter lets through is framed as chunks, whatever it was. `head`: it waits for the first bytes.
+  init(_ length: BodyLength, writesChunks: Bool = false, head: (() -> [UInt8]?)? = nil) {
     meter = BodyMeter(length)
     if case .chunked = length { scanner = ChunkedScanner() }
     self.writesChunks = writesChunks
+    self.head = head
   }
 
-  var hasEnded: Bool { meter.hasEnded }
+  var hasEnded: Bool { meter.hasEnded && !isHeld }
   var endsWithConnection: Bool { meter.endsWithConnection }
+  /// Nothing of the message has gone out.
+  var holdsHead: Bool { head != nil }
 
   /// As it came.
   mutating func pass(_ bytes: Span<UInt8>, to sink: any PlainStream) -> Step {
@@ -46,8 +58,9 @@ struct BodyPipe {
     guard scanner != nil else {
       let progress = meter.follow(bytes)
       switch progress {
-      case .more: return give(bytes, false, to: sink, filter) ?? .more
-      case .ended(let count): return give(bytes.extracting(first: count), true, to: sink, filter) ?? .ended(count)
+      case .more: return give(bytes, false, to: sink, filter) { .held(bytes.count) } ?? .more
+      case .ended(let count):
+        return give(bytes.extracting(first: count), true, to: sink, filter) { .held(count) } ?? .ended(count)
       case .malformed: return .malformed
       }
     }
@@ -55,29 +68,58 @@ struct BodyPipe {
     while true {
       switch scanner?.next(bytes, from: index) ?? .malformed {
       case .data(let range):
-        if let end = give(bytes.extracting(range), false, to: sink, filter) { return end }
         index = range.upperBound
+        if let end = give(bytes.extracting(range), false, to: sink, filter, { .held(index) }) { return end }
       case .needsMore: return .more
       case .malformed: return .malformed
       case .done(let consumed):
         meter = BodyMeter(.none)
-        return give(bytes.extracting(0..<0), true, to: sink, filter) ?? .ended(consumed)
+        return give(bytes.extracting(0..<0), true, to: sink, filter) { .held(consumed) } ?? .ended(consumed)
       }
     }
+  }
+
+  /// Asks a filter again that holds the body; `.more` or `.ended(0)` when it goes on.
+  mutating func ask(_ sink: any PlainStream, _ filter: Filter) -> Step {
+    isHeld = false
+    let isLast = isLastHeld
+    return give([UInt8]().span, isLast, to: sink, filter) { .held(0) } ?? (isLast ? .ended(0) : .more)
   }
 
   /// A body that lasts until its connection ends has done so.
   mutating func end(to sink: any PlainStream, _ filter: Filter?) -> Step? {
     meter = BodyMeter(.none)
     guard let filter else { return nil }
-    return give([UInt8]().span, true, to: sink, filter)
+    return give([UInt8]().span, true, to: sink, filter) { .held(0) }
   }
 
-  private func give(_ bytes: Span<UInt8>, _ isLast: Bool, to sink: any PlainStream, _ filter: Filter) -> Step? {
+  private mutating func give(
+    _ bytes: Span<UInt8>, _ isLast: Bool, to sink: any PlainStream, _ filter: Filter, _ held: () -> Step
+  ) -> Step? {
     var chunk: [UInt8] = []
     chunk.append(bytes)
-    if case .refuse(let reason, let detail) = filter(&chunk, isLast) { return .refused(reason, detail: detail) }
+    var end: Step?
+    var ends = isLast
+    switch filter(&chunk, isLast) {
+    case .pass, .collect: break
+    case .refuse(let reason, let detail): return .refused(reason, detail: detail)
+    case .wait:
+      (isHeld, isLastHeld, ends) = (true, isLast, false)
+      end = held()
+    case .end:
+      (end, ends) = (.cutShort, true)
+      meter = BodyMeter(.none)
+    }
+    return write(chunk, ends: ends, to: sink) ?? end
+  }
+
+  private mutating func write(_ chunk: [UInt8], ends: Bool, to sink: any PlainStream) -> Step? {
     var framed: [UInt8] = []
+    if let head, ends || !chunk.isEmpty {
+      guard let bytes = head() else { return .malformed }
+      framed = bytes
+      self.head = nil
+    }
     if writesChunks {
       if !chunk.isEmpty {
         framed += String(chunk.count, radix: 16).utf8
@@ -85,9 +127,9 @@ struct BodyPipe {
         framed += chunk
         framed.append("\r\n")
       }
-      if isLast { framed.append("0\r\n\r\n") }
+      if ends { framed.append("0\r\n\r\n") }
     } else {
-      framed = chunk
+      framed = framed.isEmpty ? chunk : framed + chunk
     }
     return sink.write(framed) ? nil : .sinkBroke
   }

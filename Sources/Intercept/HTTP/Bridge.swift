@@ -12,7 +12,25 @@ package protocol Bridge: AnyObject {
   func takeOutcomes() -> [Outcome]
 }
 
+/// A plain HTTP request that the flow has judged: all that came of it, and the path that goes out.
+package struct JudgedRequest {
+  package var bytes: [UInt8]
+  package var path: [UInt8]?
+
+  package init(bytes: [UInt8], path: [UInt8]?) { (self.bytes, self.path) = (bytes, path) }
+}
+
 package enum Bridges {
+  /// One exchange outside of a tunnel; the connection ends behind it.
+  package static func make(
+    _ request: JudgedRequest, client: any PlainStream, upstream: any PlainStream, target: Target, clientName: String,
+    _ tools: InterceptTools
+  ) -> any Bridge {
+    HTTP1Bridge(
+      client: client, upstream: upstream, judge: RequestJudge(target: target, client: clientName),
+      buffer: tools.buffer, judged: request)
+  }
+
   /// nil without memory for it. Without an upstream every request is refused with `standing`.
   package static func make(
     _ spoken: ApplicationProtocol, client: any PlainStream, upstream: (any PlainStream)?, target: Target,

@@ -67,7 +67,7 @@ extension HTTP1Bridge {
     if case .done = requestStep { isRequestDone = true }
     keepsConnection =
       response.keepAlive && body != .untilClose && request.keepAlive && !hasClientEnded && !turn.isDraining
-      && isRequestDone
+      && isRequestDone && !isOneRequest
     hasAnswerBegun = true
     if let filter, !isUpgrade {
       if let step = filterAnswerHead(filter, body, turn) { return step }
@@ -117,6 +117,14 @@ extension HTTP1Bridge {
         keepsConnection = false
       }
     }
+    if filter.holdsAnswerHead, body != .none {
+      down = BodyPipe(body, writesChunks: writesChunks) {
+        filter.answerHeadLeaves(&head)
+        var out: [UInt8] = []
+        return head.appendHTTP1(to: &out) ? out : nil
+      }
+      return nil
+    }
     down = BodyPipe(body, writesChunks: writesChunks)
     out.removeAll(keepingCapacity: true)
     guard head.appendHTTP1(to: &out) else { return upstreamBroke(turn) }
@@ -125,13 +133,24 @@ extension HTTP1Bridge {
 
   private func moveAnswerBody(_ turn: Turn) -> Step {
     guard let upstream else { return .end(.relayEnded) }
+    let filtering: BodyPipe.Filter? = filter.map { filter in { filter.answerBody(&$0, isLast: $1) } }
     guard !down.hasEnded else {
+      // A body of no bytes: the head that waits for them goes out all the same.
+      if down.holdsHead, let end = down.end(to: client, filtering) { return ended(end, turn) }
       answerStep = .done
       return .worked
     }
     guard !client.isFull else { return .idle }
-    let filtering = filter.map { filter in
-      { (chunk: inout [UInt8], isLast: Bool) in filter.answerBody(&chunk, isLast: isLast) }
+    if let filtering, down.isHeld {
+      let step = down.ask(client, filtering)
+      switch step {
+      case .held: return .idle
+      case .more: return .worked
+      case .ended:
+        answerStep = .done
+        return .worked
+      default: return ended(step, turn)
+      }
     }
     if answer.isEmpty {
       guard upstream.isReadable else { return .idle }
@@ -143,9 +162,9 @@ extension HTTP1Bridge {
       case .bytes(let count): return pass(count, filtering, turn)
       case .blocked: return .idle
       case .ended where down.endsWithConnection:
+        keepsConnection = false
         if let end = down.end(to: client, filtering) { return ended(end, turn) }
         answerStep = .done
-        keepsConnection = false
         return .worked
       // Without a close_notify, what lasts until the end may have been cut short by anyone.
       case .ended, .truncated, .failed: return upstreamBroke(turn)
@@ -156,6 +175,7 @@ extension HTTP1Bridge {
     }
     switch step {
     case .more: answer.drop(.max)
+    case .held(let count): answer.drop(count)
     case .ended(let count):
       answer.drop(count)
       answerStep = .done
@@ -171,6 +191,9 @@ extension HTTP1Bridge {
     }
     switch step {
     case .more: return .worked
+    case .held(let used):
+      if used < count { buffer.withBytes(used..<count) { answer.append($0) } }
+      return .worked
     case .ended(let used):
       if used < count { buffer.withBytes(used..<count) { answer.append($0) } }
       answerStep = .done
@@ -182,9 +205,18 @@ extension HTTP1Bridge {
   private func ended(_ step: BodyPipe.Step, _ turn: Turn) -> Step {
     switch step {
     case .sinkBroke: return .end(.clientReset)
+    case .held: return .idle
+    case .cutShort:
+      // The rest of it would have to be read to reach the next answer.
+      endFilter()
+      mode = .closing
+      return .worked
     case .refused(let reason, let detail):
-      _ = judge.refuse(reason, turn, detail: detail)
-      return .end(.clientReset)
+      let verdict = judge.refuse(reason, turn, detail: detail)
+      guard down.holdsHead else { return .end(.clientReset) }
+      // What is left of the answer stands where the next one would.
+      headLength = 0
+      return refuse(verdict)
     default: return upstreamBroke(turn)
     }
   }

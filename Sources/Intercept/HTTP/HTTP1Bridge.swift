@@ -60,7 +60,15 @@ final class HTTP1Bridge: Bridge {
   var deadlineMs = UInt64.max
   private var interimCount = 0
 
-  init(client: any PlainStream, upstream: (any PlainStream)?, judge: RequestJudge, buffer: ReadBuffer) {
+  init(
+    client: any PlainStream, upstream: (any PlainStream)?, judge: RequestJudge, buffer: ReadBuffer,
+    judged: JudgedRequest? = nil
+  ) {
+    if let judged {
+      request = RequestHead()
+      input.append(judged.bytes.span)
+    }
+    judgedBefore = judged
     self.client = client
     self.upstream = upstream
     self.judge = judge
@@ -110,6 +118,8 @@ final class HTTP1Bridge: Bridge {
     return moveAnswer(turn)
   }
 
+  var isOneRequest: Bool { judgedBefore != nil }
+
   func wait(untilMs: UInt64) -> Step {
     deadlineMs = min(deadlineMs, untilMs)
     return .idle
@@ -153,6 +163,12 @@ final class HTTP1Bridge: Bridge {
   }
 
   private func judgeRequest(_ turn: Turn) -> Step {
+    if let judgedBefore {
+      judgedPath = judgedBefore.path
+      filter = turn.rule.flatMap { turn.filter(for: $0, judge) }
+      judgedBy = turn.rule
+      return offerHead(turn)
+    }
     switch request.form {
     case .origin, .asterisk: break
     case .connect, .absolute:
@@ -179,6 +195,8 @@ final class HTTP1Bridge: Bridge {
     }
   }
 
+  /// A request outside of a tunnel was judged before it came here; it is the only one.
+  private var judgedBefore: JudgedRequest?
   private var judgedPath: [UInt8]?
   private var judgedBy: AllowRule?
   var collected: CollectedBody?
@@ -205,7 +223,7 @@ final class HTTP1Bridge: Bridge {
       switch filter.requestHead(&head, hasBody: body != .none) {
       case .pass: break
       case .refuse(let reason, let detail): return refuse(judge.refuse(reason, turn, detail: detail))
-      case .wait:
+      case .wait, .end:
         requestStep = .held
         return .idle
       case .collect(let bytesMax): return beginCollecting(bytesMax: bytesMax)
@@ -259,17 +277,28 @@ final class HTTP1Bridge: Bridge {
       return .worked
     }
     guard !upstream.isFull else { return .idle }
-    if let step = fillInput(turn) { return step }
-    let step = input.parse { bytes in
-      filter.map { filter in up.pass(bytes, to: upstream) { filter.requestBody(&$0, isLast: $1) } }
-        ?? up.pass(bytes, to: upstream)
+    let filtering: BodyPipe.Filter? = filter.map { filter in { filter.requestBody(&$0, isLast: $1) } }
+    let step: BodyPipe.Step
+    if let filtering, up.isHeld {
+      step = up.ask(upstream, filtering)
+      if case .held = step { return .idle }
+      if case .more = step { return .worked }
+    } else {
+      if let step = fillInput(turn) { return step }
+      step = input.parse { bytes in
+        filtering.map { up.pass(bytes, to: upstream, $0) } ?? up.pass(bytes, to: upstream)
+      }
     }
     switch step {
     case .more: input.drop(.max)
+    case .held(let count):
+      input.drop(count)
+      return .idle
     case .ended(let count):
       input.drop(count)
       requestStep = .done
-    case .malformed:
+    // A request does not end before its end.
+    case .malformed, .cutShort:
       _ = judge.refuse(.badRequest, turn, detail: "The framing of the body is broken")
       return .end(.clientReset)
     case .refused(let reason, let detail): return refuseMidway(reason, detail, turn)
@@ -298,7 +327,7 @@ final class HTTP1Bridge: Bridge {
   /// A part of the body is out: the upstream must not take it for the whole.
   private func refuseMidway(_ reason: Reason, _ detail: String?, _ turn: Turn) -> Step {
     let verdict = judge.refuse(reason, turn, detail: detail)
-    if hasAnswerBegun { return .end(.clientReset) }
+    if hasAnswerBegun && !down.holdsHead { return .end(.clientReset) }
     return refuse(verdict)
   }
 
@@ -327,9 +356,11 @@ final class HTTP1Bridge: Bridge {
     guard case .refuse(let refused) = verdict else { return .idle }
     var refusal = refused.refusal
     let isHeadWhole = headLength > 0
-    let mayGoOn = isHeadWhole && request.body == .none && request.keepAlive && judge.standing == nil && refusal.mayGoOn
+    let mayGoOn =
+      isHeadWhole && request.body == .none && request.keepAlive && judge.standing == nil && refusal.mayGoOn
+      && !isOneRequest
     refusal.closes = !mayGoOn
-    refusal.isToHEAD = isHeadWhole && request.isHEAD
+    refusal.isToHEAD = (isHeadWhole || answerStep != .idle) && request.isHEAD
     var reply: [UInt8] = []
     refusal.write(into: &reply)
     endFilter()
@@ -366,7 +397,7 @@ final class HTTP1Bridge: Bridge {
       // Nothing was asked of it: the client may ask again on a new connection.
       mode = .closing
       return .worked
-    case .head where !hasAnswerBegun:
+    case .head where !hasAnswerBegun, .body where down.holdsHead:
       return refuse(judge.refuse(.connectFailed, turn, detail: "It sent no HTTP answer that the gate can pass on"))
     case .head, .body, .done:
       _ = judge.refuse(.connectFailed, turn)

@@ -81,7 +81,7 @@ extension HTTP2Bridge: HTTP2Events {
       case .refuse(let reason, let detail):
         return refuse(stream, judge.refuse(reason, turn, ordinal: stream.ordinal, detail: detail))
       // Asked again when the session gets its next turn.
-      case .wait: return wait(stream, judged, endsStream: endsStream, untilMs: turn.nowMs)
+      case .wait, .end: return wait(stream, judged, endsStream: endsStream, untilMs: turn.nowMs)
       case .collect:
         return refuse(
           stream,
@@ -111,6 +111,7 @@ extension HTTP2Bridge: HTTP2Events {
     }
     stream.upstreamID = id
     byUpstream[id] = stream
+    passEarly(stream)
   }
 
   private var authorityText: [UInt8] {
@@ -129,8 +130,9 @@ extension HTTP2Bridge: HTTP2Events {
     block.append(":status", Array("\(status)".utf8))
     for field in fields { block.append(Array(field.name.utf8), Array(field.value.utf8), isSensitive: false) }
     stream.isRefused = true
-    stream.filter = nil
+    stream.endFilter()
     server.giveBack(stream.up.discard(), stream.clientID)
+    upstream?.giveBack(stream.down.discard(), stream.upstreamID)
     if stream.upstreamID != 0, byUpstream.removeValue(forKey: stream.upstreamID) != nil {
       upstream?.reset(stream.upstreamID, code: NGHTTP2_CANCEL.rawValue)
     }
@@ -161,13 +163,18 @@ extension HTTP2Bridge: HTTP2Events {
       }
       if filter.changesAnswerLength, !endsStream { head.remove("content-length") }
       guard block.take(head) else { return answerBroke(stream) }
+      if filter.holdsAnswerHead, !endsStream {
+        stream.hasFinalHead = true
+        stream.heldHead = block
+        return
+      }
     }
     stream.hasFinalHead = true
     stream.down.isEnded = endsStream
     _ = server.respond(stream.clientID, block, hasBody: !endsStream)
   }
 
-  private func answerBroke(_ stream: HTTP2Stream) {
+  func answerBroke(_ stream: HTTP2Stream) {
     refuse(
       stream,
       judge.refuse(
@@ -180,29 +187,15 @@ extension HTTP2Bridge: HTTP2Events {
     guard let stream = session.isServer ? byClient[id] : byUpstream[id], !stream.isRefused else {
       return session.giveBack(bytes.count, id)
     }
+    if session.isServer { stream.up.owe(bytes.count) } else { stream.down.owe(bytes.count) }
+    if stream.filter != nil || session.isServer && stream.waiting != nil {
+      return filter(stream, isUp: session.isServer, unsafe Array(bytes), isLast: false)
+    }
     if session.isServer {
-      stream.up.owe(bytes.count)
-      if let filter = stream.filter {
-        var chunk = unsafe Array(bytes)
-        if case .refuse(let reason, let detail) = filter.requestBody(&chunk, isLast: false) {
-          return refuseMidway(stream, reason, detail)
-        }
-        stream.up.append(chunk)
-      } else {
-        unsafe stream.up.append(bytes)
-      }
+      unsafe stream.up.append(bytes)
       wakeUp(stream)
     } else {
-      stream.down.owe(bytes.count)
-      if let filter = stream.filter {
-        var chunk = unsafe Array(bytes)
-        if case .refuse(let reason, let detail) = filter.answerBody(&chunk, isLast: false) {
-          return refuseMidway(stream, reason, detail)
-        }
-        stream.down.append(chunk)
-      } else {
-        unsafe stream.down.append(bytes)
-      }
+      unsafe stream.down.append(bytes)
       wakeDown(stream)
     }
   }
@@ -232,12 +225,7 @@ extension HTTP2Bridge: HTTP2Events {
   }
 
   private func endBody(of stream: HTTP2Stream, isUp: Bool) {
-    if let filter = stream.filter {
-      var last: [UInt8] = []
-      let verdict = isUp ? filter.requestBody(&last, isLast: true) : filter.answerBody(&last, isLast: true)
-      if case .refuse(let reason, let detail) = verdict { return refuseMidway(stream, reason, detail) }
-      if isUp { stream.up.append(last) } else { stream.down.append(last) }
-    }
+    if stream.filter != nil || isUp && stream.waiting != nil { return filter(stream, isUp: isUp, [], isLast: true) }
     if isUp {
       stream.up.isEnded = true
       wakeUp(stream)
@@ -247,23 +235,24 @@ extension HTTP2Bridge: HTTP2Events {
     }
   }
 
-  private func refuseMidway(_ stream: HTTP2Stream, _ reason: Reason, _ detail: String?) {
+  func refuseMidway(_ stream: HTTP2Stream, _ reason: Reason, _ detail: String?) {
     let verdict = judge.refuse(reason, turn, ordinal: stream.ordinal, detail: detail)
-    guard stream.hasFinalHead else { return refuse(stream, verdict) }
+    guard stream.hasFinalHead, stream.heldHead == nil else { return refuse(stream, verdict) }
     // A part of the answer is out: it must not look whole.
     stream.isRefused = true
+    stream.endFilter()
     server.giveBack(stream.up.discard(), stream.clientID)
     upstream?.giveBack(stream.down.discard(), stream.upstreamID)
     server.reset(stream.clientID, code: NGHTTP2_CANCEL.rawValue)
   }
 
-  private func wakeUp(_ stream: HTTP2Stream) {
+  func wakeUp(_ stream: HTTP2Stream) {
     guard stream.up.isDeferred else { return }
     stream.up.isDeferred = false
     upstream?.resume(stream.upstreamID)
   }
 
-  private func wakeDown(_ stream: HTTP2Stream) {
+  func wakeDown(_ stream: HTTP2Stream) {
     guard stream.down.isDeferred else { return }
     stream.down.isDeferred = false
     server.resume(stream.clientID)
@@ -316,7 +305,7 @@ extension HTTP2Bridge: HTTP2Events {
     guard let stream = byUpstream.removeValue(forKey: id), byClient[stream.clientID] === stream else { return }
     server.giveBack(stream.up.discard(), stream.clientID)
     if stream.isRefused { return }
-    guard stream.down.isEnded else {
+    guard stream.down.isEnded || stream.down.isWholeUnfiltered else {
       // Refused by a session that is ending, or reset: the client hears the same.
       let passed = code == NGHTTP2_NO_ERROR.rawValue ? NGHTTP2_INTERNAL_ERROR.rawValue : code
       return server.reset(stream.clientID, code: passed)

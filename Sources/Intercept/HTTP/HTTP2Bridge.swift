@@ -18,6 +18,8 @@ final class HTTP2Bridge: Bridge {
   var byClient: [Int32: HTTP2Stream] = [:]
   var byUpstream: [Int32: HTTP2Stream] = [:]
   var waiting: [HTTP2Stream] = []
+  /// Streams with a body that a filter holds back.
+  var held: [HTTP2Stream] = []
   /// Of the turn under way: callbacks come inside it alone.
   var turn: Turn
   /// WebSockets (RFC 8441), since the upstream said that it takes them.
@@ -63,6 +65,7 @@ final class HTTP2Bridge: Bridge {
       guard server.tls.flush() else { return .event(.clientReset) }
       if let upstream, !isUpstreamGone, !upstream.tls.flush() { upstreamBroke() }
       judgeWaiting()
+      askHeld()
       var hasWorked = false
       switch readClient() {
       case .worked: hasWorked = true
@@ -166,8 +169,9 @@ final class HTTP2Bridge: Bridge {
   private func upstreamBroke() {
     guard !isUpstreamGone else { return }
     isUpstreamGone = true
-    for stream in byClient.values where !stream.isRefused && !stream.down.isEnded {
-      if stream.hasFinalHead {
+    for stream in byClient.values
+    where !stream.isRefused && !stream.down.isEnded && !stream.down.isWholeUnfiltered {
+      if stream.hasFinalHead, stream.heldHead == nil {
         _ = judge.refuse(.connectFailed, turn, ordinal: stream.ordinal)
         server.reset(stream.clientID, code: NGHTTP2_INTERNAL_ERROR.rawValue)
       } else {
@@ -199,8 +203,7 @@ final class HTTP2Bridge: Bridge {
       if stream.filter != nil, stream.judgedBy === turn.rule {
         offer(stream, block, endsStream: endsStream)
       } else {
-        stream.filter?.ended()
-        stream.filter = nil
+        stream.endFilter()
         begin(stream, block, endsStream: endsStream)
       }
     }

@@ -15,6 +15,8 @@ final class HTTP2Stream {
   var isHEAD = false
   var interimHeads = 0
   var filter: (any RequestFilter)?
+  /// The answer's head, while a filter holds it back.
+  var heldHead: FieldBlock?
   /// The rule that let the request out.
   var judgedBy: AllowRule?
   /// The head of a request that waits, for a token or for a filter, and until when.
@@ -24,6 +26,12 @@ final class HTTP2Stream {
   init(clientID: Int32, ordinal: UInt32) {
     self.clientID = clientID
     self.ordinal = ordinal
+  }
+
+  func endFilter() {
+    filter?.ended()
+    filter = nil
+    heldHead = nil
   }
 
   deinit { filter?.ended() }
@@ -39,6 +47,11 @@ struct HTTP2Body {
   var trailers: FieldBlock?
   /// The sink's session asked for bytes when there were none.
   var isDeferred = false
+  /// What came while the filter took no more, and whether that is all of the body.
+  var unfiltered: [UInt8] = []
+  var isWholeUnfiltered = false
+  /// The filter wants to be asked again.
+  var isHeld = false
 
   var count: Int { bytes.count - offset }
 
@@ -64,16 +77,28 @@ struct HTTP2Body {
       offset = 0
     }
     // A filter may have made it longer or shorter: at the latest when it is empty, all is given back.
-    let returned = count == 0 ? owed : min(owed, taken)
+    let returned = count == 0 ? max(0, owed - unfiltered.count) : min(owed, taken)
     owed -= returned
     return (taken, returned)
   }
 
   /// Nobody wants it any more. What the sender's window gets back.
   mutating func discard() -> Int {
-    defer { owed = 0 }
+    unfiltered = []
+    isHeld = false
     bytes = []
     offset = 0
+    return settle()
+  }
+
+  /// What the sender's window gets back of it, though its bytes are still on their way to the sink.
+  mutating func discardOwed() -> Int {
+    defer { owed = 0 }
     return owed
+  }
+
+  /// Of a body that a filter has taken for itself, what the sender's window gets back.
+  mutating func settle() -> Int {
+    count == 0 && unfiltered.isEmpty ? discardOwed() : 0
   }
 }

@@ -5,16 +5,34 @@ package import Wire
 
 /// Makes a filter for each request that a rule lets out; nil where the rule wants none.
 package protocol FilterSource: AnyObject {
-  /// `wouldRefuse`: it goes out only because report mode refuses nothing.
-  func filter(for rule: AllowRule, target: Target, client: String, wouldRefuse: Bool) -> (any RequestFilter)?
+  func filter(for rule: AllowRule, _ request: FilteredRequest) -> (any RequestFilter)?
+}
+
+/// What is known of a request before its head is shown.
+package struct FilteredRequest: Sendable {
+  package var target: Target
+  package var client: String
+  /// Which request of its connection.
+  package var ordinal: UInt32
+  /// It goes out only because report mode refuses nothing.
+  package var wouldRefuse: Bool
+  package var isReportOnly: Bool
+
+  package init(target: Target, client: String, ordinal: UInt32, wouldRefuse: Bool, isReportOnly: Bool) {
+    (self.target, self.client, self.ordinal) = (target, client, ordinal)
+    (self.wouldRefuse, self.isReportOnly) = (wouldRefuse, isReportOnly)
+  }
 }
 
 package enum FilterVerdict: Sendable {
   case pass
   /// Refuse the request, or cut what already flows.
   case refuse(Reason, detail: String?)
-  /// The request waits; whoever knows more has the tunnel take a turn, and the head is shown again.
+  /// Of a head: the request waits, and the head is shown again. Of a piece of a body: it was taken, and what follows waits;
+  /// then the filter is asked again, with what has come meanwhile or with nothing. Whoever knows more has the tunnel take a turn.
   case wait
+  /// Of an answer's body: it ends with this piece, and the rest of it is not wanted.
+  case end
   /// The head can go out only when the whole body is known: it is shown again with `body` set, up to so many bytes.
   case collect(bytesMax: Int)
 }
@@ -23,10 +41,14 @@ package enum FilterVerdict: Sendable {
 package protocol RequestFilter: AnyObject {
   /// The head as it is about to go out, once it has been judged. May change it. With `body` true, chunks follow.
   func requestHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict
-  /// The next piece of the body, which may be changed. `isLast` may come with an empty chunk. `.wait` counts as `.pass`.
+  /// The next piece of the body, which may be changed. `isLast` may come with an empty chunk.
   func requestBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict
   /// The final answer's head. Interim answers (1xx) are not shown.
   func answerHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict
+  /// Whether the head stays here until something of its body may go out, or all of it is there: until then it can be refused.
+  var holdsAnswerHead: Bool { get }
+  /// A head that was held, as it leaves. May change it.
+  func answerHeadLeaves(_ head: inout MessageHead)
   func answerBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict
   /// Fields behind the answer's body, where they are passed on (HTTP/2).
   func answerTrailers(_ trailers: inout MessageHead)
@@ -67,6 +89,11 @@ package struct MessageHead: Sendable {
   }
 
   package mutating func remove(_ name: StaticString) { fields.removeAll { $0.name.span.isText(name) } }
+}
+
+extension RequestFilter {
+  package var holdsAnswerHead: Bool { false }
+  package func answerHeadLeaves(_ head: inout MessageHead) {}
 }
 
 extension MessageHead {

@@ -30,7 +30,7 @@ struct RequestJudge {
   /// Counts the requests of the tunnel.
   private(set) var ordinal: UInt32 = 0
   /// The one that is being judged: with HTTP/2 another one than the last.
-  private var judged: UInt32 = 0
+  private(set) var judged: UInt32 = 0
 
   init(target: Target, client: String) {
     self.target = target
@@ -132,7 +132,11 @@ struct RequestJudge {
 
 extension Turn {
   func filter(for rule: AllowRule, _ judge: RequestJudge) -> (any RequestFilter)? {
-    filters?.filter(for: rule, target: judge.target, client: judge.client, wouldRefuse: judge.wouldRefuse)
+    filters?.filter(
+      for: rule,
+      FilteredRequest(
+        target: judge.target, client: judge.client, ordinal: judge.judged, wouldRefuse: judge.wouldRefuse,
+        isReportOnly: isReportOnly))
   }
 }
 

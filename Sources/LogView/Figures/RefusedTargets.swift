@@ -142,7 +142,9 @@ struct Advice: Sendable {
 
   private init(_ proposal: Proposal, _ refused: RefusedTarget) {
     let front = refused.text + ": "
-    notes = proposal.notes.filter { $0.hasPrefix(front) }.prefix(Self.notesMax).map { String($0.dropFirst(front.count)) }
+    notes = proposal.notes.filter { $0.hasPrefix(front) }.prefix(Self.notesMax).map {
+      String($0.dropFirst(front.count))
+    }
     guard let rule = proposal.rules.first else { return }
     warnings = rule.warnings
     yaml = proposal.fragment(rule, withRule: true)

@@ -1,5 +1,5 @@
 // Names that say something about a target: well-known ones that others imitate, and ways around a gate.
-// It relies on being short: written by hand from what is generally known of these services, and checked against no list.
+// It relies on being short: each name was found in the public source that stands over its list; none of them is complete.
 
 enum KnownHosts {
   enum Kind {
@@ -28,65 +28,54 @@ enum KnownHosts {
     }
   }
 
-  private static let kinds = Dictionary(evasive.map { ($0.name, $0.kind) }, uniquingKeysWith: { first, _ in first })
+  private static let kinds: [String: Kind] = {
+    let groups: [(Kind, [String])] = [
+      (.dnsOverHTTPS, resolvers), (.tunnel, tunnels), (.requestCollector, requestCollectors), (.fileDrop, fileDrops),
+    ]
+    let pairs = groups.flatMap { kind, names in names.map { ($0, kind) } }
+    return Dictionary(pairs, uniquingKeysWith: { first, _ in first })
+  }()
   static let popularNames = Set(popular)
 
-  private static let evasive: [(name: String, kind: Kind)] = [
-    ("dns.google", .dnsOverHTTPS),
-    ("dns64.dns.google", .dnsOverHTTPS),
-    ("cloudflare-dns.com", .dnsOverHTTPS),
-    ("one.one.one.one", .dnsOverHTTPS),
-    ("cloudflare-gateway.com", .dnsOverHTTPS),
-    ("dns.quad9.net", .dnsOverHTTPS),
-    ("doh.opendns.com", .dnsOverHTTPS),
-    ("dns.nextdns.io", .dnsOverHTTPS),
-    ("doh.cleanbrowsing.org", .dnsOverHTTPS),
-    ("dns.adguard-dns.com", .dnsOverHTTPS),
-    ("dns.mullvad.net", .dnsOverHTTPS),
-    ("freedns.controld.com", .dnsOverHTTPS),
-    ("doh.dns.sb", .dnsOverHTTPS),
-    ("dns.alidns.com", .dnsOverHTTPS),
-    ("doh.pub", .dnsOverHTTPS),
-    ("ngrok.com", .tunnel),
-    ("ngrok.io", .tunnel),
-    ("ngrok.app", .tunnel),
-    ("ngrok-free.app", .tunnel),
-    ("ngrok-free.dev", .tunnel),
-    ("trycloudflare.com", .tunnel),
-    ("argotunnel.com", .tunnel),
-    ("localhost.run", .tunnel),
-    ("lhr.life", .tunnel),
-    ("serveo.net", .tunnel),
-    ("localtunnel.me", .tunnel),
-    ("loca.lt", .tunnel),
-    ("pinggy.io", .tunnel),
-    ("pinggy.link", .tunnel),
-    ("bore.pub", .tunnel),
-    ("devtunnels.ms", .tunnel),
-    ("tunnels.api.visualstudio.com", .tunnel),
-    ("tailscale.com", .tunnel),
-    ("ts.net", .tunnel),
-    ("zrok.io", .tunnel),
-    ("playit.gg", .tunnel),
-    ("webhook.site", .requestCollector),
-    ("requestbin.net", .requestCollector),
-    ("pipedream.net", .requestCollector),
-    ("interact.sh", .requestCollector),
-    ("oast.fun", .requestCollector),
-    ("oast.live", .requestCollector),
-    ("oast.me", .requestCollector),
-    ("oast.online", .requestCollector),
-    ("oast.pro", .requestCollector),
-    ("oast.site", .requestCollector),
-    ("burpcollaborator.net", .requestCollector),
-    ("oastify.com", .requestCollector),
-    ("pastebin.com", .fileDrop),
-    ("transfer.sh", .fileDrop),
-    ("0x0.st", .fileDrop),
-    ("file.io", .fileDrop),
-    ("gofile.io", .fileDrop),
-    ("catbox.moe", .fileDrop),
-    ("termbin.com", .fileDrop),
+  /// Of the public resolvers those that many programs know. Each stands in the list of `dibdot/DoH-IP-blocklists`
+  /// (GitHub), which has some thousand more.
+  private static let resolvers = [
+    "dns.google", "dns.google.com", "dns64.dns.google", "8888.google", "cloudflare-dns.com",
+    "dns.cloudflare.com", "one.one.one.one", "cloudflare-gateway.com", "dns.quad9.net", "dns9.quad9.net",
+    "dns10.quad9.net", "dns11.quad9.net", "dns-nosec.quad9.net", "doh.opendns.com",
+    "doh.familyshield.opendns.com", "doh.umbrella.com", "dns.umbrella.com", "dns.nextdns.io",
+    "doh.cleanbrowsing.org", "dns.adguard.com",
+    "adguard-dns.com",
+    "dns.mullvad.net", "doh.mullvad.net", "dns.controld.com", "freedns.controld.com", "doh.dns.sb", "doh.sb",
+    "dns0.eu", "doh.dns.apple.com", "doh.xfinity.com", "dnsforge.de", "doh.libredns.gr",
+    "doh.applied-privacy.net", "dns.alidns.com", "doh.360.cn", "doh.pub",
+  ]
+
+  /// What `anderspitman/awesome-tunneling` (GitHub) lists as hosted services, by the names of their ends: the rules of
+  /// `SigmaHQ/sigma` for ngrok, cloudflared and dev tunnels have theirs, public code has the others. The relays of Apple
+  /// are in the list above.
+  private static let tunnels = [
+    "ngrok.com", "ngrok.io", "ngrok.app", "ngrok.dev", "ngrok-free.app", "ngrok-free.dev", "trycloudflare.com",
+    "argotunnel.com", "localhost.run", "lhr.life", "serveo.net", "serveousercontent.com", "localtunnel.me",
+    "loca.lt", "pinggy.io", "pinggy.link", "bore.pub", "devtunnels.ms", "tunnels.api.visualstudio.com",
+    "tailscale.com", "ts.net", "zrok.io", "playit.gg", "ply.gg", "localxpose.io", "loclx.io", "localtonet.com",
+    "packetriot.com", "pagekite.net", "tunnelto.dev", "openport.io", "remote.it", "zerotier.com", "netbird.io",
+    "mask.icloud.com", "mask-h2.icloud.com",
+  ]
+
+  /// `oast.*` and `interact.sh` are the servers that `projectdiscovery/interactsh` (GitHub) uses by default; `oastify.com` and
+  /// `burpcollaborator.net` those of Burp Suite.
+  private static let requestCollectors = [
+    "webhook.site", "requestbin.com", "requestbin.net", "requestcatcher.com", "beeceptor.com", "pipedream.net",
+    "interact.sh", "oast.fun", "oast.live", "oast.me", "oast.online", "oast.pro", "oast.site",
+    "burpcollaborator.net", "oastify.com", "canarytokens.com",
+  ]
+
+  /// Many are in the rule of `SigmaHQ/sigma` for dead drops; the others take files and texts from command lines without an
+  /// account, as public code does it.
+  private static let fileDrops = [
+    "pastebin.com", "hastebin.com", "paste.ee", "transfer.sh", "0x0.st", "file.io", "gofile.io", "catbox.moe",
+    "termbin.com", "temp.sh", "ufile.io", "sendspace.com", "wetransfer.com", "mega.nz", "mega.co.nz",
   ]
 
   /// Names that are worth imitating, as registrable names.

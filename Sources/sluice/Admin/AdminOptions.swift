@@ -7,9 +7,19 @@ import Policy
 import Wire
 
 struct AdminOptions: ParsableArguments {
-  @Option(help: "The gate's admin socket. Default: `listen.admin` of --policy, else $SLUICE_ADMIN.") var socket: String?
-  @Option(help: "The gate's policy file, for its `listen.admin`.") var policy: String?
+  @Option(
+    help: ArgumentHelp(
+      "The gate's admin socket. Default: `listen.admin` of --policy, else $SLUICE_ADMIN, else that of the service.",
+      valueName: "path"),
+    completion: .file())
+  var socket: String?
+  @Option(
+    help: ArgumentHelp("The gate's policy file, for its `listen.admin`.", valueName: "file"), completion: .policy)
+  var policy: String?
   @Flag(help: "The gate's answer as it is: JSON, one object a line.") var json = false
+
+  /// Where the units of the Debian package put it.
+  private static let servicePath = "/run/sluice/admin.sock"
 
   func ask(_ request: JSONValue, each: (JSONValue) -> Void = { _ in }) throws -> JSONValue {
     do throws(AdminFailure) {
@@ -48,10 +58,11 @@ struct AdminOptions: ParsableArguments {
       }
       return path
     }
-    guard let path = Environment.value("SLUICE_ADMIN"), !path.isEmpty else {
+    if let path = Environment.value("SLUICE_ADMIN"), !path.isEmpty { return path }
+    guard FileStamp(path: Self.servicePath) != nil else {
       throw AdminFailure("which gate? give --socket PATH, or --policy FILE, or set SLUICE_ADMIN")
     }
-    return path
+    return Self.servicePath
   }
 }
 

@@ -8,10 +8,11 @@ struct Reload: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Make a running gate read its policy file again, and say what changed.",
     discussion: """
-      Prints the rules and limits that came (+), went (-) and changed (~), and how many tunnels the new policy cut.
-      The log is opened anew too, as by SIGHUP.
-      Exit status: 0 the file is in force; 2 it has problems, which are printed, and the old policy stays; or the gate
-      could not be asked.
+      Prints the rules and limits that came (+), went (-) and changed (~), and how
+      many tunnels the new policy cut. The log is opened anew too, as by SIGHUP.
+
+      Exit status: 0 the file is in force; 2 it has problems, which are printed, and
+      the old policy stays; or the gate could not be asked.
       """)
 
   @OptionGroup var options: AdminOptions
@@ -41,7 +42,9 @@ struct Drain: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Let a running gate finish what stands, and end.",
     discussion: """
-      As SIGTERM does: no new connections, what stands has `timeouts.drain` to finish. Does not wait for the end.
+      As SIGTERM does: no new connections, what stands has `timeouts.drain` to
+      finish. Does not wait for the end.
+
       Exit status: 0, or 2 when the gate could not be asked.
       """)
 

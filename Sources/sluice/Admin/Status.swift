@@ -8,7 +8,8 @@ struct Status: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Show the state of a running gate.",
     discussion: """
-      Exit status: 0 it serves; 1 it drains, or its log cannot be written; 2 it could not be asked.
+      Exit status: 0 it serves; 1 it drains, or its log cannot be written; 2 it
+      could not be asked.
       """)
 
   @OptionGroup var options: AdminOptions
@@ -26,6 +27,8 @@ struct Status: ParsableCommand {
     let listeners = (status["listeners"]?.asList ?? []).map { one in
       "\(word(one["address"])) (\(word(one["door"]))\(one["tls"]?.asBool == true ? " over TLS" : ""))"
     }
+    let metrics = status["metrics"]?.asText.map { ["\(Text.plain($0)) (metrics)"] } ?? []
+    let places = ["\(word(status["admin"])) (admin)"] + metrics
     let sandboxes = (status["sandboxes"]?.asList ?? []).map { word($0) }
     let log = status["log"]
     let waiting = log?["waiting_bytes"]?.asNumber ?? 0
@@ -37,7 +40,7 @@ struct Status: ParsableCommand {
         "sluice \(word(status["version"])), process \(number("pid")), up \(Text.duration(ms: number("uptime_ms")))",
       ],
       ["policy", "\(status["policy"]?["file"]?.asText.map(Text.plain) ?? "none"), \(word(status["policy"]?["hash"]))"],
-      ["listening", (listeners + ["\(word(status["admin"])) (admin)"]).joined(separator: ", ")],
+      ["listening", (listeners + places).joined(separator: ", ")],
       ["open", "\(number("open")) let out, \(number("connections")) connections of \(number("connections_max"))"],
       [
         "so far",
@@ -61,7 +64,7 @@ struct Status: ParsableCommand {
     for event in events {
       for member in status[event]?.members ?? [] {
         let count = member.value.asNumber ?? 0
-        if member.name == "all" { all += count } else { reasons.append("\(member.name) \(count)") }
+        if member.name == "all" { all += count } else { reasons.append("\(Text.plain(member.name)) \(count)") }
       }
     }
     return reasons.isEmpty ? "\(all)" : "\(all): \(reasons.joined(separator: ", "))"

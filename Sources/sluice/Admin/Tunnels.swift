@@ -8,12 +8,14 @@ struct Tunnels: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "List what a running gate lets out at this moment.",
     discussion: """
-      The oldest first. `opening` is one that still looks for its upstream or whose first bytes are waited for.
+      The oldest first. `opening` is one that still looks for its upstream or whose
+      first bytes are waited for.
+
       Exit status: 0, or 2 when the gate could not be asked.
       """)
 
   @OptionGroup var options: AdminOptions
-  @Option(help: "At most so many, up to 10000.") var limit = 1_000
+  @Option(help: ArgumentHelp("At most so many, up to 10000.", valueName: "number")) var limit = 1_000
 
   func validate() throws {
     guard (1...AdminRequest.tunnelsMax).contains(limit) else {
@@ -50,12 +52,18 @@ struct Close: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Cut one tunnel of a running gate.",
     discussion: """
-      ID is what `sluice tunnels` shows. Both ends see a reset; the log line is `revoked`, with the reason `shutdown`.
-      Exit status: 0 it was cut; 1 there is no such tunnel (any more); 2 the gate could not be asked.
+      ID is what `sluice tunnels` shows. Both ends see a reset; the log line is
+      `revoked`, with the reason `shutdown`.
+
+      Exit status: 0 it was cut; 1 there is no such tunnel (any more); 2 the gate
+      could not be asked.
       """)
 
   @OptionGroup var options: AdminOptions
-  @Argument(help: "The tunnel's number.") var id: String
+  @Argument(
+    help: "The tunnel's number.",
+    completion: .shellCommand("sluice tunnels 2>/dev/null | sed '1d; s/ .*//'"))
+  var id: String
 
   func validate() throws {
     if AdminRequest.id(id) == nil { throw ValidationError("ID is a number such as 1f or 1f-2; got \(id).") }

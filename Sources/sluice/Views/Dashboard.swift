@@ -14,27 +14,33 @@ struct DashboardCommand: ParsableCommand {
     commandName: "dashboard",
     abstract: "Show the log as a page in a browser.",
     discussion: """
-      Limits and their use, what was refused and what would let it out, credentials, findings, over time; one client or
-      all. Reads nothing but the log file, also while it is rotated, and waits for one that is not there yet. Levels of
-      buckets are estimates between the lines that tell them; with --policy limits are known from the start.
-      Whoever can connect may look: keep it on loopback, and reach it from elsewhere with ssh -L 9797:127.0.0.1:9797.
+      Limits and their use, what was refused and what would let it out, credentials,
+      findings, over time; one client or all. Reads nothing but the log file, also
+      while it is rotated, and waits for one that is not there yet. Levels of buckets
+      are estimates between the lines that tell them; with --policy limits are known
+      from the start. Whoever can connect may look: keep it on loopback, and reach it
+      from elsewhere with ssh -L 9797:127.0.0.1:9797.
 
         sluice dashboard --policy agent.yaml
         sluice dashboard --log run.jsonl --once --output report.html
       """)
 
   @OptionGroup var choice: LogChoice
-  @Option(help: "The policy file, for its limits and its `log.file`.") var policy: String?
-  @Option(help: "ADDRESS:PORT to serve the page on; port 0 takes a free one.") var listen = "127.0.0.1:9797"
+  @Option(
+    help: ArgumentHelp("The policy file, for its limits and its `log.file`.", valueName: "file"), completion: .policy)
+  var policy: String?
+  @Option(help: ArgumentHelp("Where to serve the page; port 0 takes a free one.", valueName: "address:port"))
+  var listen = "127.0.0.1:9797"
   @Flag(
     name: .customLong("dangerously-listen-beyond-loopback"),
     help: "Allow --listen with an address that other machines reach: all who do may look, without a password or TLS.")
   var isPublic = false
   @Flag(help: "Read the log once, write a report and end.") var once = false
-  @Option(help: ArgumentHelp("Where the report goes. Default: standard output.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("Where the report goes. Default: standard output.", valueName: "file"), completion: .file())
   var output: String?
   @Flag(help: "With --once: the figures as JSON in place of a page.") var json = false
-  @Option(help: "With --once: only this client's figures.") var client: String?
+  @Option(help: ArgumentHelp("With --once: only this client's figures.", valueName: "name")) var client: String?
 
   func validate() throws {
     if !once, output != nil || json || client != nil {

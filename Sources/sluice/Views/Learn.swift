@@ -10,9 +10,12 @@ struct Learn: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Propose a policy from a log.",
     discussion: """
-      Reads what went out, what was refused, and what `mode: report` let out. Prints a policy with a rule and a rate
-      for each target, and in comments what was seen. Targets that look like others, raw addresses, resolvers over HTTPS,
-      tunnelling services and names that may carry data are commented out, with a WARNING.
+      Reads what went out, what was refused, and what `mode: report` let out. Prints
+      a policy with a rule and a rate for each target, and in comments what was
+      seen. Targets that look like others, raw addresses, resolvers over HTTPS,
+      tunnelling services and names that may carry data are commented out, with a
+      WARNING.
+
       Exit status: 0 a rule is proposed, 1 none is, 2 an error.
 
         sluice learn --log run.jsonl > agent.yaml
@@ -20,13 +23,18 @@ struct Learn: ParsableCommand {
       """)
 
   @OptionGroup var choice: LogChoice
-  @Option(help: ArgumentHelp("Only what this policy does not let out yet.", valueName: "policy")) var diff: String?
-  @Option(help: "Only what this client did. May repeat.") var client: [String] = []
-  @Option(help: "Only lines since then: 90s, 30m, 1h, 2d, or an RFC 3339 time.") var since: String?
+  @Option(
+    help: ArgumentHelp("Only what this policy does not let out yet.", valueName: "policy"), completion: .policy)
+  var diff: String?
+  @Option(help: ArgumentHelp("Only what this client did. May repeat.", valueName: "name")) var client: [String] = []
+  @Option(help: ArgumentHelp("Only lines since then: 90s, 30m, 1h, 2d, or an RFC 3339 time.", valueName: "time"))
+  var since: String?
   @Flag(help: "One wildcard for three or more names below one parent.") var wildcards = false
   @Flag(name: .customLong("with-warned"), help: "Rules that carry a WARNING are not commented out.")
   var withWarned = false
-  @Option(help: "A rate is so many times the busiest minute. At least 2: two halves of a minute make one.")
+  @Option(
+    help: ArgumentHelp(
+      "A rate is this many times what the busiest minute saw, 2 to 100.", valueName: "times"))
   var headroom = 2
 
   func run() throws {

@@ -13,8 +13,10 @@ struct LogCommand: ParsableCommand {
     commandName: "log",
     abstract: "Show the log: filtered, followed, in columns on a terminal.",
     discussion: """
-      On a terminal, columns; otherwise the JSON lines as they stand. Values of one option are alternatives, and
-      a line must match every option. With --follow it goes on with what is written, also after a rotation.
+      On a terminal, columns; otherwise the JSON lines as they stand. Values of one
+      option are alternatives, and a line must match every option. With --follow it
+      goes on with what is written, also after a rotation.
+
       Exit status: 0 a line matched, 1 none did, 2 an error.
 
         sluice log --since 1h --event denied --event limited
@@ -22,14 +24,23 @@ struct LogCommand: ParsableCommand {
       """)
 
   @OptionGroup var choice: LogChoice
-  @Option(help: "A policy file, for the `log.file` that it names.") var policy: String?
+  @Option(
+    help: ArgumentHelp("A policy file, for the `log.file` that it names.", valueName: "file"), completion: .policy)
+  var policy: String?
   @Flag(help: "Go on with what is written from now on.") var follow = false
-  @Option(help: "Only lines since then: 90s, 30m, 1h, 2d, or an RFC 3339 time.") var since: String?
-  @Option(help: "Only lines of this client. May repeat.") var client: [String] = []
+  @Option(help: ArgumentHelp("Only lines since then: 90s, 30m, 1h, 2d, or an RFC 3339 time.", valueName: "time"))
+  var since: String?
+  @Option(help: ArgumentHelp("Only lines of this client. May repeat.", valueName: "name")) var client: [String] = []
   @Option(help: "Only lines about this host: NAME, *.NAME, an address, or one with :PORT. May repeat.")
   var host: [String] = []
-  @Option(help: "Only lines with this reason, such as not_allowed. May repeat.") var reason: [String] = []
-  @Option(help: "Only lines of this event, such as denied. May repeat.") var event: [String] = []
+  @Option(
+    help: ArgumentHelp("Only lines with this reason, such as not_allowed. May repeat.", valueName: "reason"),
+    completion: .list(Reason.allCases.map(\.rawValue)))
+  var reason: [String] = []
+  @Option(
+    help: ArgumentHelp("Only lines of this event, such as denied. May repeat.", valueName: "event"),
+    completion: .list(LogEvent.allCases.map(\.rawValue)))
+  var event: [String] = []
   @Option(help: "Only lines of this connection (1f), or of one request on it (1f-2). May repeat.") var id: [String] = []
   @Flag(help: "JSON lines, also on a terminal.") var json = false
   @Flag(help: "Columns, also to a file or a pipe.") var human = false

@@ -10,7 +10,7 @@ struct LogChoice: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "The log file; - is standard input. Default: `log.file` of --policy, else ~/.local/state/sluice/sandbox.jsonl.",
-      valueName: "file"))
+      valueName: "file"), completion: .file())
   var log: String?
 
   /// `policy` is one that names its log, where there is one.

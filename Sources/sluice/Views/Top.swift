@@ -10,16 +10,20 @@ struct Top: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Watch the log: per client and host, rates, refusals, bytes.",
     discussion: """
-      Keys: q quits, s sorts by another column, / filters by client or host, p pauses, j and k scroll. Reads nothing but the
-      log file, also while it is rotated. Levels of buckets are estimates between the lines that tell them; with --policy
-      limits are known from the start. Not on a terminal, or with --once, it prints the table once and ends.
+      Keys: q quits, s sorts by another column, / filters by client or host, p
+      pauses, j and k scroll. Reads nothing but the log file, also while it is
+      rotated. Levels of buckets are estimates between the lines that tell them;
+      with --policy limits are known from the start. Not on a terminal, or with
+      --once, it prints the table once and ends.
       """)
 
   @OptionGroup var choice: LogChoice
-  @Option(help: "The policy file, for its limits and its `log.file`.") var policy: String?
+  @Option(
+    help: ArgumentHelp("The policy file, for its limits and its `log.file`.", valueName: "file"), completion: .policy)
+  var policy: String?
   @Flag(help: "Print the table once, also on a terminal.") var once = false
-  @Option(help: "requests, refused, up, down or host.") var sort = TopSort.requests
-  @Option(help: "Only rows whose client or host holds this text.") var filter = ""
+  @Option(help: ArgumentHelp("The column to sort by.", valueName: "column")) var sort = TopSort.requests
+  @Option(help: ArgumentHelp("Only rows whose client or host holds this text.", valueName: "text")) var filter = ""
 
   func run() throws {
     let loaded = try policy.map { path in

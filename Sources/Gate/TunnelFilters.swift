@@ -1,0 +1,75 @@
+// The filters of one tunnel's requests: credentials and checks of content, and what they have to say to the log.
+// It relies on Intercept for what they do; a rule that wants neither has none, and pays for none.
+import Intercept
+import Policy
+import Wire
+
+final class TunnelFilters: FilterSource {
+  private let policy: Policy
+  private let plans: ContentPlans
+  private let store: CredentialStore
+  private let wake: @Sendable () -> Void
+  private let told: Told
+  private let held: HeldBytes
+
+  /// nil where the policy has no credentials and checks no content: then there is nothing to put in, to find or to look into.
+  /// What filters of `old` that are still at work have to say is not lost.
+  init?(
+    _ policy: Policy, _ plans: ContentPlans, _ store: CredentialStore, _ pages: PagePool, keeping old: TunnelFilters?,
+    wake: @escaping @Sendable () -> Void
+  ) {
+    if policy.credentials.isEmpty && plans.isEmpty { return nil }
+    (self.policy, self.plans, self.store, self.wake) = (policy, plans, store, wake)
+    told = old?.told ?? Told()
+    held = old?.held ?? HeldBytes(pages)
+  }
+
+  func isOf(_ policy: Policy) -> Bool { self.policy === policy }
+
+  func filter(for rule: AllowRule, _ request: FilteredRequest) -> (any RequestFilter)? {
+    switch (contentFilter(rule, request), credentialFilter(rule, request)) {
+    case (let content?, let credential?): FilterChain(content: content, credential: credential)
+    case (let content, let credential): content ?? credential
+    }
+  }
+
+  private func credentialFilter(_ rule: AllowRule, _ request: FilteredRequest) -> (any RequestFilter)? {
+    let credential = request.wouldRefuse ? nil : rule.inspection?.credential
+    if credential == nil && policy.placeholders.isEmpty { return nil }
+    let told = told
+    return CredentialFilter(
+      credential, placeholders: policy.placeholders, store: store, target: request.target, wake: wake
+    ) { told.uses.append($0) }
+  }
+
+  private func contentFilter(_ rule: AllowRule, _ request: FilteredRequest) -> (any RequestFilter)? {
+    guard let inspection = rule.inspection, !inspection.content.checksNothing else { return nil }
+    guard let plan = plans.plan(for: inspection.content) else {
+      preconditionFailure("a policy comes with the plans of all its rules")
+    }
+    let told = told
+    return ContentFilter(
+      plan, request,
+      ContentSurroundings(
+        held: held, placeholders: policy.placeholders,
+        own: inspection.content.secrets == nil ? [] : store.ownSecrets,
+        fieldsOfTheGate: inspection.credential?.placement.fields ?? [], wake: wake
+      ) { told.reports.append($0) })
+  }
+
+  func takeUses() -> [CredentialUse] {
+    defer { told.uses = [] }
+    return told.uses
+  }
+
+  func takeReports() -> [ContentReport] {
+    defer { told.reports = [] }
+    return told.reports
+  }
+
+  /// Filters outlive no tunnel, and all of it is one loop's.
+  private final class Told {
+    var uses: [CredentialUse] = []
+    var reports: [ContentReport] = []
+  }
+}

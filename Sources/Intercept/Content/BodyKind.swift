@@ -1,0 +1,140 @@
+// What the fields of a head say of its body: its form, its characters, its codings. A sender may lie, so what is said
+// to be text is text, and what is said to be something else is looked at. It relies on nothing but those fields.
+import Content
+
+struct BodyKind: Equatable {
+  enum Form: Equatable {
+    case html
+    /// Text for people: it may be marked anywhere.
+    case text
+    /// Text for programs: a mark goes between its words, and nothing is put in front.
+    case data
+    /// Sent piece by piece, and to be read so: never held back.
+    case events
+    /// Messages of gRPC.
+    case rpc
+    /// No text, or no type.
+    case other
+  }
+
+  enum Characters: Equatable {
+    case utf8
+    /// windows-1252, which is what ISO 8859-1 is read as.
+    case latin
+    /// Not to be looked into.
+    case unknown(String)
+  }
+
+  var form: Form
+  var characters: Characters
+
+  init(contentType: [UInt8]?) {
+    let parts = (contentType ?? []).split(separator: UInt8(ascii: ";")).map(Self.word)
+    form = Self.form(parts.first ?? "")
+    characters = .utf8
+    for parameter in parts.dropFirst() where parameter.hasPrefix("charset=") {
+      characters = Self.characters(String(parameter.dropFirst(8).filter { $0 != "\"" && $0 != "'" }))
+    }
+  }
+
+  private static func word(_ bytes: ArraySlice<UInt8>) -> String {
+    String(decoding: bytes.withoutBlanks, as: UTF8.self).lowercased()
+  }
+
+  private static let data: Set<String> = [
+    "text/css", "text/csv", "text/javascript", "text/xml", "text/tab-separated-values", "text/calendar", "text/vcard",
+  ]
+  private static let events: Set<String> = [
+    "text/event-stream", "application/x-ndjson", "application/jsonl", "application/json-seq", "application/stream+json",
+  ]
+  private static let dataSuffixes = ["json", "xml", "yaml", "javascript", "x-www-form-urlencoded", "graphql", "toml"]
+
+  private static func form(_ type: String) -> Form {
+    if type == "text/html" || type == "application/xhtml+xml" { return .html }
+    if events.contains(type) { return .events }
+    if type.hasPrefix("application/grpc") { return .rpc }
+    if data.contains(type) { return .data }
+    if type.hasPrefix("text/") { return .text }
+    let isData = type.hasPrefix("application/") && dataSuffixes.contains { type.hasSuffix($0) }
+    return isData || type.hasSuffix("+json") || type.hasSuffix("+xml") ? .data : .other
+  }
+
+  private static func characters(_ name: String) -> Characters {
+    switch name {
+    case "", "utf-8", "utf8", "us-ascii", "ascii", "unicode-1-1-utf-8": .utf8
+    case "iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "l1", "windows-1252", "cp1252": .latin
+    default: .unknown(String(name.prefix(40)))
+    }
+  }
+
+  /// The marks that UTF-16 and UTF-32 begin with.
+  static func opensWide(_ bytes: [UInt8]) -> Bool {
+    bytes.starts(with: [0xff, 0xfe]) || bytes.starts(with: [0xfe, 0xff]) || bytes.starts(with: [0, 0, 0xfe, 0xff])
+  }
+
+  /// What people read has no such bytes near its beginning.
+  static func looksLikeText(_ bytes: [UInt8]) -> Bool {
+    bytes.prefix(512).allSatisfy { $0 >= 0x20 || $0 == 0x09 || $0 == 0x0a || $0 == 0x0d || $0 == 0x0c || $0 == 0x1b }
+  }
+}
+
+enum Latin {
+  /// 0x80 to 0x9f of windows-1252.
+  private static let high: [UInt32] = [
+    0x20ac, 0xfffd, 0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021, 0x02c6, 0x2030, 0x0160, 0x2039, 0x0152, 0xfffd,
+    0x017d, 0xfffd, 0xfffd, 0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014, 0x02dc, 0x2122, 0x0161, 0x203a,
+    0x0153, 0xfffd, 0x017e, 0x0178,
+  ]
+
+  static func utf8(_ bytes: [UInt8]) -> [UInt8] {
+    guard bytes.contains(where: { $0 >= 0x80 }) else { return bytes }
+    var text: [UInt8] = []
+    text.reserveCapacity(bytes.count * 2)
+    for byte in bytes {
+      let value = (0x80..<0xa0).contains(byte) ? high[Int(byte) - 0x80] : UInt32(byte)
+      if value < 0x80 {
+        text.append(byte)
+      } else {
+        if let scalar = Unicode.Scalar(value) { text += UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter }
+      }
+    }
+    return text
+  }
+}
+
+/// The codings of a body, the last one first: in the order in which they are undone.
+enum BodyCodings: Equatable {
+  case plain
+  case known([ContentCoding])
+  case unknown(String)
+
+  /// More of them are made to cost time.
+  private static let codingsMax = 2
+
+  init(_ head: MessageHead) {
+    let words = head.values("content-encoding").flatMap { $0.split(separator: UInt8(ascii: ",")) }
+      .map { String(decoding: $0.withoutBlanks, as: UTF8.self) }.filter { !$0.isEmpty && $0.lowercased() != "identity" }
+    var known: [ContentCoding] = []
+    for word in words {
+      guard let coding = ContentCoding(field: word), known.count < Self.codingsMax else {
+        self = .unknown(String(word.prefix(40)))
+        return
+      }
+      known.insert(coding, at: 0)
+    }
+    self = known.isEmpty ? .plain : .known(known)
+  }
+
+  /// Of the codings that a client takes, those that can be undone.
+  static func acceptable(_ values: [[UInt8]]) -> [UInt8] {
+    let kept = values.flatMap { $0.split(separator: UInt8(ascii: ",")) }.map(\.withoutBlanks).filter { item in
+      let word = String(decoding: item.prefix { $0 != UInt8(ascii: ";") }.withoutBlanks, as: UTF8.self)
+      return word.lowercased() == "identity" || ContentCoding(field: word) != nil
+    }
+    return kept.isEmpty ? Array("identity".utf8) : Array(kept.joined(separator: Array(", ".utf8)))
+  }
+}
+
+extension MessageHead {
+  func values(_ name: StaticString) -> [[UInt8]] { fields.filter { $0.name.span.isText(name) }.map(\.value) }
+}

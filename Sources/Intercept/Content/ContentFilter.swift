@@ -1,0 +1,196 @@
+// The checks of content of one request and its answer, as a filter: secrets on the way out, pages and instructions on the way
+// back. It relies on RequestCheck and AnswerCheck for the looking; here is what is asked of the upstream, and what is refused.
+import Content
+package import Policy
+import Wire
+
+/// What a filter has of its tunnel.
+package struct ContentSurroundings {
+  package var held: HeldBytes
+  package var placeholders: Placeholders
+  package var own: [OwnSecret]
+  /// What the gate writes itself, in place of what the client sent.
+  package var fieldsOfTheGate: [[UInt8]]
+  package var wake: @Sendable () -> Void
+  package var report: (ContentReport) -> Void
+
+  package init(
+    held: HeldBytes, placeholders: Placeholders, own: [OwnSecret], fieldsOfTheGate: [[UInt8]],
+    wake: @escaping @Sendable () -> Void, report: @escaping (ContentReport) -> Void
+  ) {
+    (self.held, self.placeholders, self.own, self.fieldsOfTheGate) = (held, placeholders, own, fieldsOfTheGate)
+    (self.wake, self.report) = (wake, report)
+  }
+}
+
+package final class ContentFilter: RequestFilter {
+  private let plan: ContentPlan
+  private let request: FilteredRequest
+  private let around: ContentSurroundings
+  private let outgoing: RequestCheck?
+  private let reporter: ContentReporter
+  private var answer: AnswerCheck?
+  private var hasLookedAtHead = false
+  private var isHEAD = false
+  private var toldOfRequest: Set<String> = []
+
+  package init(_ plan: ContentPlan, _ request: FilteredRequest, _ around: ContentSurroundings) {
+    (self.plan, self.request, self.around) = (plan, request, around)
+    reporter = ContentReporter(ordinal: request.ordinal, tell: around.report)
+    outgoing = plan.policy.secrets.map { mode in
+      RequestCheck(plan.outgoing, own: around.own, blocks: mode == .block && !request.isReportOnly)
+    }
+  }
+
+  package var changesRequestLength: Bool { false }
+  package var changesAnswerLength: Bool { answer?.changesLength ?? false }
+  package var holdsAnswerHead: Bool { answer?.holdsHead ?? false }
+
+  // MARK: - Out
+
+  package func requestHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict {
+    isHEAD = head.method.elementsEqual("HEAD".utf8)
+    // It may be shown again, for a credential that was waited for.
+    if !hasLookedAtHead, let refusal = lookAtHead(head, hasBody: hasBody) { return refusal }
+    hasLookedAtHead = true
+    if let body = head.body, let outgoing, let refusal = told(outgoing.whole(body), "request body") { return refusal }
+    guard plan.looksIntoAnswers else { return .pass }
+    // A part of a text may be half of what is looked for.
+    for name in ["range", "if-range"] as [StaticString] { head.remove(name) }
+    let accepted = head.values("accept-encoding")
+    if !accepted.isEmpty {
+      head.remove("accept-encoding")
+      head.add("accept-encoding", BodyCodings.acceptable(accepted))
+    }
+    return .pass
+  }
+
+  private func lookAtHead(_ head: MessageHead, hasBody: Bool) -> FilterVerdict? {
+    if head.values("upgrade").contains(where: { !$0.isEmpty }), let refusal = lookAtUpgrade() { return refusal }
+    guard let outgoing else { return nil }
+    let places = outgoing.look(
+      at: head, skipping: around.fieldsOfTheGate, placeholders: around.placeholders.texts)
+    for place in places { if let refusal = told([place.finding], "request \(place.place)") { return refusal } }
+    if hasBody, let why = outgoing.begin(head) {
+      return unchecked(why, "request body", blocks: blocksSecrets, .secretRefused)
+    }
+    return nil
+  }
+
+  /// Frames of a WebSocket are masked and may be compressed: nothing in them can be looked into.
+  private func lookAtUpgrade() -> FilterVerdict? {
+    let acts = plan.actsOnAnswers || plan.policy.maxResponseBytes != nil
+    if acts { return unchecked("websocket", "answer", blocks: !request.isReportOnly, .contentRefused) }
+    return unchecked("websocket", "answer", blocks: blocksSecrets, .contentRefused)
+  }
+
+  private var blocksSecrets: Bool { plan.policy.secrets == .block && !request.isReportOnly }
+
+  package func requestBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
+    guard let outgoing else { return .pass }
+    switch outgoing.take(&chunk, isLast: isLast) {
+    case .pass: return .pass
+    case .again:
+      around.wake()
+      return .wait
+    case .found(let findings): return told(findings, "request body") ?? .pass
+    case .unchecked(let why):
+      return unchecked(why, "request body", blocks: blocksSecrets, .secretRefused) ?? .pass
+    }
+  }
+
+  /// Each kind once a place, however often it is there; the refusal, where it blocks.
+  private func told(_ findings: [Finding], _ place: String) -> FilterVerdict? {
+    guard let first = findings.first else { return nil }
+    let new = findings.filter { toldOfRequest.insert("\($0.id) \(place)").inserted }
+    reporter.found(new, in: place, wouldDeny: request.isReportOnly && plan.policy.secrets == .block)
+    guard blocksSecrets else { return nil }
+    return .refuse(.secretRefused, detail: "What looks like a secret (\(first.id)) stands in its \(place.dropFirst(8))")
+  }
+
+  private func unchecked(_ why: String, _ place: String, blocks: Bool, _ reason: Reason) -> FilterVerdict? {
+    reporter.unchecked(why, in: place)
+    guard blocks else { return nil }
+    return .refuse(reason, detail: "The checks of its rule cannot look into it: \(why)")
+  }
+
+  // MARK: - Back
+
+  package func answerHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict {
+    head.keepFirst("content-type")
+    let hasNone = head.status == 204 || head.status == 304
+    guard (hasBody || isHEAD) && !hasNone else { return .pass }
+    let stated = head["content-length"].flatMap { Int(String(decoding: $0, as: UTF8.self)) }
+    let kind = BodyKind(contentType: head["content-type"])
+    let codings = BodyCodings(head)
+    if let refusal = tooLong(stated, codings) { return refusal }
+    var looksInto = plan.looksIntoAnswers
+    if looksInto, let why = whatHidesIt(head, kind, codings) {
+      if let refusal = unchecked(why, "answer", blocks: blocksAnswers, .contentRefused) { return refusal }
+      looksInto = false
+    }
+    var decoder: BodyDecoder?
+    if looksInto, case .known(let codings) = codings {
+      do throws(DecompressProblem) { decoder = try BodyDecoder(codings) } catch {
+        return .refuse(.tooMany, detail: "No memory to look into it")
+      }
+    }
+    let check = AnswerCheck(
+      plan, kind, looksInto: looksInto, decoder: decoder, statedBytes: stated,
+      AnswerCheck.Surroundings(
+        held: around.held, isReportOnly: request.isReportOnly, wake: around.wake, reporter: reporter))
+    if hasBody {
+      answer = check
+      if !check.holdsHead { check.putRight(&head) }
+    } else {
+      check.putRight(&head)
+      if check.changesLength { head.remove("content-length") }
+    }
+    return .pass
+  }
+
+  /// Known before anything of it is read. What is compressed is counted as it comes out.
+  private func tooLong(_ stated: Int?, _ codings: BodyCodings) -> FilterVerdict? {
+    guard let stated, let most = plan.policy.maxResponseBytes, stated > most, plan.policy.onTooLarge == .cut,
+      !request.isReportOnly
+    else { return nil }
+    reporter.found([Finding(kind: .limit, id: "max_response_bytes", offset: 0, length: 0)], in: "answer")
+    return .refuse(.contentRefused, detail: "It has \(stated) bytes, and the limit is \(most)")
+  }
+
+  /// Why it cannot be looked into; nil where it can.
+  private func whatHidesIt(_ head: MessageHead, _ kind: BodyKind, _ codings: BodyCodings) -> String? {
+    if head.status == 206 { return "part of a whole" }
+    if case .unknown(let name) = kind.characters { return "characters \(name)" }
+    if kind.form == .rpc, let coding = head["grpc-encoding"], !coding.elementsEqual("identity".utf8) {
+      return "compressed messages"
+    }
+    if case .unknown(let name) = codings { return "coding \(name)" }
+    return nil
+  }
+
+  private var blocksAnswers: Bool { plan.actsOnAnswers && !request.isReportOnly }
+
+  package func answerHeadLeaves(_ head: inout MessageHead) { answer?.putRight(&head) }
+
+  package func answerBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
+    answer?.take(&chunk, isLast: isLast) ?? .pass
+  }
+
+  package func answerTrailers(_ trailers: inout MessageHead) {}
+
+  /// Its page, if one is being parsed, is not waited for.
+  package func ended() { answer = nil }
+}
+
+extension MessageHead {
+  /// Two of them are read in two ways.
+  fileprivate mutating func keepFirst(_ name: StaticString) {
+    var isFirst = true
+    fields.removeAll { field in
+      guard field.name.span.isText(name) else { return false }
+      defer { isFirst = false }
+      return !isFirst
+    }
+  }
+}

@@ -1,0 +1,245 @@
+// One request looked through for secrets on its way out: URL, fields, body. What must not leave is held back or refused.
+// It relies on SecretWatch for known shapes and on EchoForms for the gate's own credentials, whose only copies stay there.
+import Content
+import Policy
+import Wire
+
+/// A value that the gate has, by its name.
+package struct OwnSecret {
+  let name: String
+  let forms: EchoForms
+
+  package init(name: String, value: CredentialValue) { (self.name, forms) = (name, value.echoForms) }
+}
+
+final class RequestCheck {
+  enum Verdict {
+    case pass
+    /// More of what came is to be undone: ask again.
+    case again
+    case found([Finding])
+    case unchecked(String)
+  }
+
+  private let rules: ContentRules
+  private let own: [OwnSecret]
+  private let blocks: Bool
+  private var body: Body?
+
+  init(_ rules: ContentRules, own: [OwnSecret], blocks: Bool) {
+    (self.rules, self.own, self.blocks) = (rules, own, blocks)
+  }
+
+  // MARK: - The head
+
+  struct Place {
+    var finding: Finding
+    var place: String
+  }
+
+  /// `skipping`: fields that the gate writes itself. Placeholders look like keys, and are none.
+  func look(at head: MessageHead, skipping: [[UInt8]], placeholders: [[UInt8]]) -> [Place] {
+    var text = head.path
+    text.append(0x0a)
+    var places = [(end: text.count, name: "url")]
+    for field in head.fields where !skipping.contains(field.name) {
+      text += field.name
+      text.append(": ")
+      text += field.value
+      text.append(0x0a)
+      places.append((text.count, "header \(String(decoding: field.name, as: UTF8.self))"))
+    }
+    for placeholder in placeholders { text.blank(placeholder) }
+    return whole(text).map { finding in
+      Place(finding: finding, place: places.first { finding.offset < $0.end }?.name ?? "url")
+    }
+  }
+
+  /// What stands in a text that is there whole.
+  func whole(_ text: [UInt8]) -> [Finding] {
+    var findings = SecretWatch(rules).append(text.span, isLast: true)
+    for secret in own {
+      var scrubber = EchoScrubber(secret.forms)
+      var copy = text
+      scrubber.scrub(&copy, isLast: true)
+      guard scrubber.count > 0, let offset = text.indices.first(where: { copy[$0] != text[$0] }) else { continue }
+      findings.append(secret.finding(at: offset))
+    }
+    return findings
+  }
+
+  // MARK: - The body
+
+  /// What the body's fields say decides how it is looked through; why it cannot be, where that is so.
+  func begin(_ head: MessageHead) -> String? {
+    let kind = BodyKind(contentType: head["content-type"])
+    if kind.form == .rpc, let coding = head["grpc-encoding"], !coding.elementsEqual("identity".utf8) {
+      // Messages say for themselves whether they are compressed.
+      body = Body(rules, own, isRPC: true, nil)
+      return nil
+    }
+    switch BodyCodings(head) {
+    case .plain: body = Body(rules, own, isRPC: kind.form == .rpc, nil)
+    case .unknown(let word): return "coding \(word)"
+    case .known(let codings):
+      // Without memory for a decoder it cannot be looked into.
+      guard let decoder = try? BodyDecoder(codings) else { return "no memory" }
+      body = Body(rules, own, isRPC: false, decoder)
+    }
+    return nil
+  }
+
+  /// What may go on takes the chunk's place.
+  func take(_ chunk: inout [UInt8], isLast: Bool) -> Verdict {
+    guard var body else { return .pass }
+    self.body = nil
+    let verdict = body.take(&chunk, isLast: isLast, holdsBack: blocks)
+    // What could not be looked into is not looked into further on.
+    if case .unchecked = verdict { chunk = body.rest + chunk } else { self.body = body }
+    return verdict
+  }
+
+  private struct Body {
+    let rules: ContentRules
+    let own: [OwnSecret]
+    var decoder: BodyDecoder?
+    var messages: MessageFrames?
+    private var watch: SecretWatch
+    private var scrubbers: [EchoScrubber]
+    /// Bytes of the text that came before the watch.
+    private var base = 0
+    private var seen = 0
+    /// Bytes that came and have not gone on, and how many did.
+    private var held: [UInt8] = []
+    private var gone = 0
+    /// Of a compressed body: once so much of its text is settled, so many bytes may go.
+    private var marks: [(text: Int, bytes: Int)] = []
+
+    init(_ rules: ContentRules, _ own: [OwnSecret], isRPC: Bool, _ decoder: BodyDecoder?) {
+      (self.rules, self.own, self.decoder) = (rules, own, decoder)
+      messages = isRPC ? MessageFrames() : nil
+      watch = SecretWatch(rules)
+      scrubbers = own.map { EchoScrubber($0.forms) }
+    }
+
+    var rest: [UInt8] { held }
+
+    mutating func take(_ chunk: inout [UInt8], isLast: Bool, holdsBack: Bool) -> Verdict {
+      let came = chunk
+      held += came
+      chunk = []
+      var findings: [Finding] = []
+      var isThrough = true
+      if decoder == nil {
+        guard look(at: came, isLast: isLast, &findings) else { return .unchecked("compressed messages") }
+      } else {
+        decoder?.append(came)
+        do throws(DecompressProblem) {
+          let (piece, isDone) = try decoder?.next() ?? ([], true)
+          isThrough = isDone
+          if isDone && isLast { try decoder?.finish() }
+          _ = look(at: piece, isLast: isDone && isLast, &findings)
+        } catch {
+          return .unchecked(error == .tooLarge ? "too dense a coding" : "broken coding")
+        }
+        if isThrough { marks.append((seen, gone + held.count)) }
+      }
+      if !findings.isEmpty && holdsBack { return .found(findings) }
+      if isThrough { letGo(&chunk, all: isLast || !holdsBack) }
+      if !findings.isEmpty { return .found(findings) }
+      return isThrough ? .pass : .again
+    }
+
+    /// False for what cannot be looked into.
+    private mutating func look(at text: [UInt8], isLast: Bool, _ findings: inout [Finding]) -> Bool {
+      guard messages != nil else {
+        scan(text, isLast: isLast, &findings)
+        return true
+      }
+      for piece in messages?.split(text) ?? [] {
+        if piece.isCompressed { return false }
+        scan(Array(text[piece.range]), isLast: piece.isEnd, &findings)
+        // Each message is a text: what its end may be the beginning of is not waited for.
+        if piece.isEnd {
+          watch = SecretWatch(rules)
+          base = seen
+        }
+      }
+      return true
+    }
+
+    private mutating func scan(_ text: [UInt8], isLast: Bool, _ findings: inout [Finding]) {
+      findings += watch.append(text.span, isLast: isLast)
+      seen += text.count
+      for index in scrubbers.indices {
+        let before = scrubbers[index].count
+        var copy = text
+        scrubbers[index].scrub(&copy, isLast: isLast)
+        if scrubbers[index].count > before { findings.append(own[index].finding(at: seen)) }
+      }
+    }
+
+    private var settled: Int { min(base + watch.settled, seen - (scrubbers.map(\.heldCount).max() ?? 0)) }
+
+    private mutating func letGo(_ chunk: inout [UInt8], all: Bool) {
+      var end = all ? gone + held.count : settled
+      if !all && decoder != nil {
+        let settled = settled
+        end = marks.last { $0.text <= settled }?.bytes ?? gone
+        marks.removeAll { $0.bytes <= end }
+      }
+      let count = max(end - gone, 0)
+      chunk = count == held.count ? held : Array(held[..<count])
+      held.removeFirst(count)
+      gone += count
+    }
+  }
+}
+
+extension OwnSecret {
+  fileprivate func finding(at offset: Int) -> Finding {
+    Finding(kind: .secret, id: "credential \(name)", offset: offset, length: 0)
+  }
+}
+
+/// Messages of gRPC as they follow one another: a byte that says whether it is compressed, four of length, the message.
+struct MessageFrames {
+  struct Piece {
+    var range: Range<Int>
+    var isCompressed: Bool
+    /// The message ends with it.
+    var isEnd: Bool
+  }
+
+  private var prefix: [UInt8] = []
+  private var left = 0
+
+  mutating func split(_ bytes: [UInt8]) -> [Piece] {
+    var pieces: [Piece] = []
+    var place = 0
+    while place < bytes.count {
+      let start = place
+      while prefix.count < 5, place < bytes.count {
+        prefix.append(bytes[place])
+        place += 1
+        if prefix.count == 5 { left = prefix[1...].reduce(0) { $0 << 8 | Int($1) } }
+      }
+      let count = prefix.count == 5 ? min(left, bytes.count - place) : 0
+      place += count
+      left -= count
+      let isEnd = prefix.count == 5 && left == 0
+      pieces.append(Piece(range: start..<place, isCompressed: prefix[0] & 1 == 1, isEnd: isEnd))
+      if isEnd { prefix = [] }
+    }
+    return pieces
+  }
+}
+
+extension [UInt8] {
+  /// Blanks in the place of each `part`.
+  fileprivate mutating func blank(_ part: [UInt8]) {
+    while let start = firstIndex(of: part), !part.isEmpty {
+      for index in start..<(start + part.count) { self[index] = 0x20 }
+    }
+  }
+}

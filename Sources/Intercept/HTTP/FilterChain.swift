@@ -1,0 +1,55 @@
+// Two filters as one: the checks of content see a request before its credential is put in, and an answer once that is scrubbed.
+// It relies on each of them to bear being shown a head or an empty chunk again.
+import Policy
+
+package final class FilterChain: RequestFilter {
+  private let content: any RequestFilter
+  private let credential: any RequestFilter
+
+  package init(content: any RequestFilter, credential: any RequestFilter) {
+    (self.content, self.credential) = (content, credential)
+  }
+
+  package var changesRequestLength: Bool { content.changesRequestLength || credential.changesRequestLength }
+  package var changesAnswerLength: Bool { content.changesAnswerLength || credential.changesAnswerLength }
+  package var holdsAnswerHead: Bool { content.holdsAnswerHead || credential.holdsAnswerHead }
+
+  package func requestHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict {
+    let verdict = content.requestHead(&head, hasBody: hasBody)
+    guard case .pass = verdict else { return verdict }
+    return credential.requestHead(&head, hasBody: hasBody)
+  }
+
+  package func requestBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
+    let verdict = content.requestBody(&chunk, isLast: isLast)
+    if case .refuse = verdict { return verdict }
+    let isWaiting = if case .wait = verdict { true } else { false }
+    let other = credential.requestBody(&chunk, isLast: isLast && !isWaiting)
+    if case .refuse = other { return other }
+    return verdict
+  }
+
+  package func answerHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict {
+    let verdict = credential.answerHead(&head, hasBody: hasBody)
+    guard case .pass = verdict else { return verdict }
+    return content.answerHead(&head, hasBody: hasBody)
+  }
+
+  package func answerHeadLeaves(_ head: inout MessageHead) { content.answerHeadLeaves(&head) }
+
+  package func answerBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
+    let verdict = credential.answerBody(&chunk, isLast: isLast)
+    guard case .pass = verdict else { return verdict }
+    return content.answerBody(&chunk, isLast: isLast)
+  }
+
+  package func answerTrailers(_ trailers: inout MessageHead) {
+    credential.answerTrailers(&trailers)
+    content.answerTrailers(&trailers)
+  }
+
+  package func ended() {
+    content.ended()
+    credential.ended()
+  }
+}

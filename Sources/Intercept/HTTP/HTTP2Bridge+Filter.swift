@@ -1,0 +1,106 @@
+// A stream's bodies on their way through its filter, which may hold them back: what comes meanwhile waits, within the window.
+// It relies on the window for how much that can be: the sender gets back what the filter has taken, and no more.
+import CNGHTTP2
+import Policy
+
+extension HTTP2Bridge {
+  /// The next piece; where the filter takes no more, it waits its turn.
+  func filter(_ stream: HTTP2Stream, isUp: Bool, _ bytes: [UInt8], isLast: Bool) {
+    if isUp {
+      stream.up.wait(bytes, isLast: isLast)
+      // Before its head has gone out there is nothing that it would follow.
+      if !stream.up.isHeld && stream.waiting == nil { runFilter(stream, isUp: true) }
+    } else {
+      stream.down.wait(bytes, isLast: isLast)
+      if !stream.down.isHeld { runFilter(stream, isUp: false) }
+    }
+  }
+
+  /// What came of a body while its head waited.
+  func passEarly(_ stream: HTTP2Stream) {
+    guard !stream.up.unfiltered.isEmpty || stream.up.isWholeUnfiltered else { return }
+    if stream.filter != nil { return runFilter(stream, isUp: true) }
+    let (bytes, isLast) = stream.up.takeUnfiltered()
+    stream.up.append(bytes)
+    stream.up.isEnded = isLast
+    wakeUp(stream)
+  }
+
+  /// Filters that wanted time are asked again.
+  func askHeld() {
+    guard !held.isEmpty else { return }
+    let streams = held
+    held = []
+    for stream in streams where byClient[stream.clientID] === stream {
+      if stream.up.isHeld { runFilter(stream, isUp: true) }
+      if stream.down.isHeld { runFilter(stream, isUp: false) }
+    }
+  }
+
+  private func runFilter(_ stream: HTTP2Stream, isUp: Bool) {
+    guard let filter = stream.filter else { return }
+    var (chunk, isLast) = isUp ? stream.up.takeUnfiltered() : stream.down.takeUnfiltered()
+    let verdict = isUp ? filter.requestBody(&chunk, isLast: isLast) : filter.answerBody(&chunk, isLast: isLast)
+    var ends = isLast
+    var isCutShort = false
+    switch verdict {
+    case .pass, .collect: break
+    case .refuse(let reason, let detail): return refuseMidway(stream, reason, detail)
+    case .wait:
+      ends = false
+      if isUp { stream.up.isHeld = true } else { stream.down.isHeld = true }
+      if !held.contains(where: { $0 === stream }) { held.append(stream) }
+    case .end: (ends, isCutShort) = (true, !isUp)
+    }
+    if isUp {
+      stream.up.append(chunk)
+      stream.up.isEnded = ends
+      server.giveBack(stream.up.settle(), stream.clientID)
+      wakeUp(stream)
+    } else {
+      if ends || !chunk.isEmpty, !sendHeldHead(of: stream) { return }
+      stream.down.append(chunk)
+      stream.down.isEnded = ends
+      upstream?.giveBack(stream.down.settle(), stream.upstreamID)
+      if isCutShort { cutShort(stream) }
+      wakeDown(stream)
+    }
+  }
+
+  /// False where it is no head any more: the stream is answered otherwise.
+  private func sendHeldHead(of stream: HTTP2Stream) -> Bool {
+    guard var block = stream.heldHead, let filter = stream.filter else { return true }
+    var head = block.head
+    filter.answerHeadLeaves(&head)
+    guard block.take(head) else {
+      answerBroke(stream)
+      return false
+    }
+    stream.heldHead = nil
+    _ = server.respond(stream.clientID, block, hasBody: true)
+    return true
+  }
+
+  /// The rest of the answer is not wanted.
+  private func cutShort(_ stream: HTTP2Stream) {
+    stream.down.trailers = nil
+    stream.endFilter()
+    guard byUpstream.removeValue(forKey: stream.upstreamID) != nil else { return }
+    upstream?.giveBack(stream.down.discardOwed(), stream.upstreamID)
+    upstream?.reset(stream.upstreamID, code: NGHTTP2_CANCEL.rawValue)
+    stream.upstreamID = 0
+  }
+}
+
+extension HTTP2Body {
+  mutating func wait(_ bytes: [UInt8], isLast: Bool) {
+    if unfiltered.isEmpty { unfiltered = bytes } else { unfiltered += bytes }
+    isWholeUnfiltered = isWholeUnfiltered || isLast
+  }
+
+  mutating func takeUnfiltered() -> (bytes: [UInt8], isLast: Bool) {
+    defer { unfiltered = [] }
+    isHeld = false
+    return (unfiltered, isWholeUnfiltered)
+  }
+}

@@ -1,0 +1,64 @@
+// One side of an exchange without TLS, as the bridges see it: a nonblocking socket, and what it has not taken yet.
+// It relies on the loop for edges: a call that would block clears the flag, and the next edge sets it again.
+import Kernel
+
+final class SocketStream: PlainStream {
+  private let fd: CInt
+  var isReadable = true
+  var isWritable = true
+  var hasPeerEnded = false
+  private var pending: [UInt8] = []
+  private var pendingOffset = 0
+  private(set) var moved: UInt64 = 0
+
+  /// The socket is the caller's, and outlives this.
+  init(fd: CInt) { self.fd = fd }
+
+  func note(isReadable: Bool, isWritable: Bool, hasPeerEnded: Bool) {
+    if isReadable || hasPeerEnded { self.isReadable = true }
+    if isWritable { self.isWritable = true }
+    if hasPeerEnded { self.hasPeerEnded = true }
+  }
+
+  var pendingCount: Int { pending.count - pendingOffset }
+
+  func read(into buffer: UnsafeMutableRawBufferPointer) -> Received {
+    switch unsafe Socket.receive(fd, into: buffer) {
+    case .bytes(let count): return .bytes(count)
+    case .wouldBlock:
+      isReadable = false
+      return .blocked
+    case .end:
+      isReadable = false
+      return .ended
+    case .failed:
+      isReadable = false
+      return .failed
+    }
+  }
+
+  func write(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    unsafe pending.append(contentsOf: bytes)
+    return flush()
+  }
+
+  func flush() -> Bool {
+    while pendingOffset < pending.count && isWritable {
+      switch Socket.send(fd, pending.span.extracting(droppingFirst: pendingOffset)) {
+      case .bytes(let count):
+        moved += UInt64(count)
+        pendingOffset += count
+      case .wouldBlock: isWritable = false
+      case .end, .failed: return false
+      }
+    }
+    if pendingOffset == pending.count && pendingOffset > 0 {
+      pending = []
+      pendingOffset = 0
+    }
+    return true
+  }
+
+  /// Whoever has the socket says so.
+  func end() {}
+}
