@@ -114,6 +114,7 @@ let package = Package(
         fuzzTarget("RequestPath", ["Wire", "Policy"]),
         fuzzTarget("EchoScrubber", ["Intercept"]),
         fuzzTarget("LogLine", ["LogView", "Wire"]),
+        fuzzTarget("InnerRequest", ["Intercept", "Wire"]),
         fuzzTarget("PolicyFile", ["PolicyFile", "Policy", "Wire"]),
         fuzzTarget("Bridge", ["Intercept", "BridgeSimulation", "PolicyFile", "Policy", "Wire"]),
         fuzzTarget("Content", ["Content"]),

@@ -246,6 +246,10 @@ int clinux_connect(const struct clinux_address *address, const char **stage) {
   return -code;
 }
 
+int clinux_socket_pair(int ends[2]) {
+  return socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0 ? -errno : 0;
+}
+
 int clinux_local_address(int fd, struct clinux_address *address) {
   union any_address any;
   socklen_t size = sizeof any;

@@ -44,6 +44,21 @@ static inline void copenssl_serve_sessions(SSL_CTX *context) {
   SSL_CTX_set_num_tickets(context, 1);
 }
 
+// The first certificate of a PEM text is shown, and those behind it go along, as they vouch for it. 1 when the first was
+// there and all could be read.
+static inline int copenssl_show_chain(SSL_CTX *context, BIO *memory) {
+  X509 *certificate = PEM_read_bio_X509(memory, NULL, NULL, NULL);
+  if (!certificate) return 0;
+  int done = SSL_CTX_use_certificate(context, certificate);
+  X509_free(certificate);
+  while (done == 1 && (certificate = PEM_read_bio_X509(memory, NULL, NULL, NULL))) {
+    done = (int)SSL_CTX_add0_chain_cert(context, certificate);
+    if (done != 1) X509_free(certificate);
+  }
+  ERR_clear_error();
+  return done;
+}
+
 // What was read is wiped where OpenSSL decrypted it.
 static inline void copenssl_wipe_plaintext(SSL *ssl) { SSL_set_options(ssl, SSL_OP_CLEANSE_PLAINTEXT); }
 

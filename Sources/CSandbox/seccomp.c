@@ -181,6 +181,9 @@ static void add_by_argument(struct filter *filter, int supervises) {
   ADD(filter, IF_EQUAL(SYS_mmap, 1, 0), IF_EQUAL(SYS_mprotect, 0, 4), LOAD_LOW(2), IF_ANY(PROT_EXEC, 0, 1), ERROR(EPERM), ALLOW);
   ADD(filter, IF_EQUAL(SYS_prctl, 0, 5), LOAD_LOW(0), IF_EQUAL(PR_SET_NAME, 1, 0), IF_EQUAL(0x53564d41 /* PR_SET_VMA */, 0, 1),
       ALLOW, ERROR(EPERM));
+  // What joins the TLS of a listener and its sessions. Streams alone: a datagram socket could be turned to another peer.
+  ADD(filter, IF_EQUAL(SYS_socketpair, 0, 7), LOAD_LOW(0), IF_EQUAL(AF_UNIX, 0, 4), LOAD_LOW(1), AND(0xf),
+      IF_EQUAL(SOCK_STREAM, 0, 1), ALLOW, ERROR(EPERM));
   // How it ends itself.
   ADD(filter, IF_EQUAL(SYS_tgkill, 0, 4), LOAD_LOW(0), IF_EQUAL(self, 0, 1), ALLOW, ERROR(EPERM));
   if (!supervises) return;

@@ -187,6 +187,15 @@ extension Reason {
 }
 
 extension Flow {
+  /// For one that does not begin with TLS where a listener speaks it.
+  package static let wantsTLSReply: [UInt8] = {
+    var refusal = Refusal(.badRequest, target: nil, client: Policy.fallbackName)
+    refusal.detail = "This listener speaks TLS: point the client at https://, such as HTTPS_PROXY=https://GATE:PORT"
+    var reply: [UInt8] = []
+    refusal.write(into: &reply)
+    return reply
+  }()
+
   /// For a connection that is refused before anything of it was read: there are too many.
   package static let tooManyReply: [UInt8] = {
     var refusal = Refusal(.tooMany, target: nil, client: Policy.fallbackName)

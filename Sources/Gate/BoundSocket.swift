@@ -3,12 +3,21 @@
 import Kernel
 package import Policy
 
+/// A place that the gate listens on, with the port that it got.
+struct Listening {
+  let door: Door
+  let address: SocketAddress
+  let speaksTLS: Bool
+}
+
 package struct BoundSocket: Sendable {
   package enum Transport: Sendable, Equatable { case stream, datagram }
 
   package let door: Door
   package let transport: Transport
   package let raw: CInt
+  /// Of one that speaks TLS: the address by which the policy knows it.
+  var identity: ListenAddress?
   /// The sandbox that it was made in: all that comes by it is that client's.
   let sandbox: String?
   /// Other workers have the same one, under numbers of their own.

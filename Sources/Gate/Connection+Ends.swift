@@ -54,7 +54,7 @@ extension Connection {
     closeUpstream(cut: cut)
     up.abandon(worker.tools.pipes)
     down.abandon(worker.tools.pipes)
-    worker.ended(slot)
+    worker.ended(slot, isCut: cut)
     slot = .none
   }
 

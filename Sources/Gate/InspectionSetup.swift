@@ -19,19 +19,36 @@ package enum InspectionSetup {
   }
 
   static func prepare(
-    _ policy: Policy, _ options: ServeOptions, keeping old: InterceptContexts?
+    _ policy: Policy, _ options: ServeOptions, keeping old: PolicyInForce?
   ) throws(ServerError) -> PolicyInForce {
+    let listeners = try listeners(policy, keeping: old)
     let explains = explainsDenials(policy, byDefault: options.explainsDenials)
     let content: ContentPlans
     do throws(PatternProblems) { content = try ContentPlans(policy) } catch { throw .cannotInspect("\(error)") }
     guard explains || !policy.inspectedTLS.isEmpty else {
-      return PolicyInForce(policy: policy, intercept: nil, content: content, explainsDenials: false)
+      return PolicyInForce(
+        policy: policy, intercept: nil, content: content, explainsDenials: false, listeners: listeners)
     }
     do throws(TLSProblem) {
-      let contexts = try InterceptContexts(policy, folder: folder(policy), keeping: old)
-      return PolicyInForce(policy: policy, intercept: contexts, content: content, explainsDenials: explains)
+      let contexts = try InterceptContexts(policy, folder: folder(policy), keeping: old?.intercept)
+      return PolicyInForce(
+        policy: policy, intercept: contexts, content: content, explainsDenials: explains, listeners: listeners)
     } catch {
       throw .cannotInspect("\(error)")
     }
+  }
+
+  /// A listener that a new policy no longer has stands until the next start, and shows what it did.
+  private static func listeners(
+    _ policy: Policy, keeping old: PolicyInForce?
+  ) throws(ServerError) -> [ListenAddress: ListenerTLS] {
+    var listeners = old?.listeners ?? [:]
+    let standing = old?.policy.settings.listen.identities ?? [:]
+    for (address, identity) in policy.settings.listen.identities where standing[address] != identity {
+      do throws(TLSProblem) { listeners[address] = try ListenerTLS(identity) } catch {
+        throw .cannotServeTLS(address, "\(error)")
+      }
+    }
+    return listeners
   }
 }

@@ -14,6 +14,8 @@ final class Listener: Source {
   private var socket: Descriptor?
   private let fd: CInt
   private let door: Door
+  /// Of one that speaks TLS: the address by which the policy in force knows what it shows.
+  private let identity: ListenAddress?
   let sandbox: String?
   /// Other workers have it too.
   private let isShared: Bool
@@ -21,9 +23,13 @@ final class Listener: Source {
   private var isResting = false
   private var saidExhausted = false
 
-  init(socket: consuming Descriptor, door: Door, sandbox: String?, isShared: Bool, worker: Worker) {
+  init(
+    socket: consuming Descriptor, door: Door, identity: ListenAddress?, sandbox: String?, isShared: Bool,
+    worker: Worker
+  ) {
     fd = socket.raw
     self.door = door
+    self.identity = identity
     self.sandbox = sandbox
     self.isShared = isShared
     self.socket = .some(socket)
@@ -62,7 +68,11 @@ final class Listener: Source {
       switch Socket.accept(fd) {
       case .connection(let descriptor, let peer):
         saidExhausted = false
-        worker.accepted(descriptor, from: peer, at: door, sandbox)
+        if let identity {
+          if let tls = worker.listenerTLS(identity) { worker.accepted(descriptor, from: peer, tls) }
+        } else {
+          worker.accepted(descriptor, from: peer, at: door, sandbox)
+        }
       case .wouldBlock: return
       case .aborted: continue
       case .exhausted(let error):

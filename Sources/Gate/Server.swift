@@ -56,6 +56,7 @@ package enum ServerError: Error, CustomStringConvertible {
   case handed(String)
   case cannotOpenLog(String, SystemError)
   case cannotInspect(String)
+  case cannotServeTLS(ListenAddress, String)
   case cannotStart(SystemError)
   case cannotConfine(SystemError)
 
@@ -71,6 +72,7 @@ package enum ServerError: Error, CustomStringConvertible {
     case .handed(let why): "a socket that was handed in cannot be used: \(why)"
     case .cannotOpenLog(let path, let error):
       "cannot open the log \(path): \(error). Name a file that this user may write in `log: {file: …}`"
+    case .cannotServeTLS(let address, let why): "cannot speak TLS on \(address): \(why)"
     case .cannotInspect(let why): "cannot inspect what the policy wants inspected: \(why)"
     case .cannotStart(let error): "cannot start: \(error)"
     case .cannotConfine(let error):
@@ -95,7 +97,7 @@ package final class Server {
   /// With the sandboxes that are served.
   var policy: Policy
   private var inForce: PolicyInForce
-  private(set) var listening: [(door: Door, address: SocketAddress)] = []
+  private(set) var listening: [Listening] = []
   let shared: Shared
   let workers: Int
   let startedMs = Clock.monotonicMs()
@@ -225,10 +227,16 @@ package final class Server {
     var sockets = [[BoundSocket]](repeating: [], count: workers)
     for door in Door.allCases {
       for address in options.listen[door] ?? policy.settings.listen[door] {
+        let speaksTLS = options.listen[door] == nil && door == .connect && inForce.listeners[address] != nil
         do throws(SystemError) {
           let (mine, bound) = try bind(door, address, handed)
-          for worker in 0..<workers { sockets[worker] += mine[worker] }
-          listening.append((door, bound))
+          for worker in 0..<workers {
+            for var socket in mine[worker] {
+              if speaksTLS { socket.identity = address }
+              sockets[worker].append(socket)
+            }
+          }
+          listening.append(Listening(door: door, address: bound, speaksTLS: speaksTLS))
         } catch {
           throw .cannotListen(door, address, error)
         }
@@ -289,7 +297,8 @@ package final class Server {
   }
 
   private func announce() {
-    var places = listening.map { "\($0.address) (\($0.door))" }.joined(separator: ", ")
+    var places = listening.map { "\($0.address) (\($0.door)\($0.speaksTLS ? " over TLS" : ""))" }.joined(
+      separator: ", ")
     if let path = admin?.path { places += "\(places.isEmpty ? "" : ", ")\(path) (admin)" }
     if let address = metricsDesk?.address { places += "\(places.isEmpty ? "" : ", ")\(address) (metrics)" }
     let from = "policy \(policy.hash)"
@@ -369,7 +378,9 @@ package final class Server {
 
   private static func takenUpLater(_ old: Settings, _ new: Settings) -> [String] {
     var words: [String] = []
-    if new.listen != old.listen || new.log.file != old.log.file { words.append("`listen` and `log.file`") }
+    if new.listen.places != old.listen.places || new.log.file != old.log.file {
+      words.append("`listen` and `log.file`")
+    }
     if new.dns.networks != old.dns.networks || new.limits.syntheticNames != old.limits.syntheticNames {
       words.append("`dns.networks` and `limits.synthetic_names`")
     }
@@ -377,7 +388,7 @@ package final class Server {
   }
 
   private func prepare(_ new: Policy, _ say: (String) -> Void) -> PolicyInForce? {
-    do throws(ServerError) { return try InspectionSetup.prepare(new, options, keeping: inForce.intercept) } catch {
+    do throws(ServerError) { return try InspectionSetup.prepare(new, options, keeping: inForce) } catch {
       say("\(error)")
       if inForce.intercept == nil {
         say("a gate that has confined itself cannot get what its first inspected rule needs: restart it")

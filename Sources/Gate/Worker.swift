@@ -29,6 +29,8 @@ package struct PolicyInForce: Sendable {
   let intercept: InterceptContexts?
   let content: ContentPlans
   let explainsDenials: Bool
+  /// Of listeners that speak TLS, by the address that the policy has.
+  let listeners: [ListenAddress: ListenerTLS]
 }
 
 /// What all workers of a process share.
@@ -72,8 +74,11 @@ final class Worker: LoopDelegate {
   let shared: Shared
   let interceptTools = InterceptTools()
   private(set) var intercept: InterceptContexts?
+  private var listenersTLS: [ListenAddress: ListenerTLS]
   private var content: ContentPlans
   let audit: AuditLog
+  /// Connections that come in TLS.
+  private(set) lazy var fronts = Fronts(of: self)
   private let mailbox: Mailbox<WorkerMessage>
   /// SAFETY of `@exclusivity(unchecked)`: it is changed at the beginning of a turn and by mail, when no flow looks at it.
   @safe @exclusivity(unchecked) private(set) var conditions: Conditions
@@ -91,6 +96,7 @@ final class Worker: LoopDelegate {
     self.index = index
     self.shared = shared
     intercept = inForce.intercept
+    listenersTLS = inForce.listeners
     content = inForce.content
     mailbox = shared.mailboxes[index]
     loop = try Loop()
@@ -116,7 +122,8 @@ final class Worker: LoopDelegate {
       return
     }
     let listener = Listener(
-      socket: socket, door: bound.door, sandbox: bound.sandbox, isShared: bound.isShared, worker: self)
+      socket: socket, door: bound.door, identity: bound.identity, sandbox: bound.sandbox, isShared: bound.isShared,
+      worker: self)
     try listener.begin()
     listeners.append(listener)
   }
@@ -141,26 +148,57 @@ final class Worker: LoopDelegate {
       desk?.accepted(socket, from: NameClient(source: peer.ip, sandbox: sandbox))
       return
     }
+    if !takePlace() { return refuse(socket, at: door, client: clientName(peer.ip, sandbox), shared.takeId()) }
     let id = shared.takeId()
     let (opening, lease) = door == .transparent ? redirected(socket.raw, peer) : (.proxy, nil)
     let flow = Flow(
-      source: peer.ip, sandbox: sandbox, opening: opening,
-      expectsProxyHeader: sandbox == nil
-        && conditions.policy.settings.listen.proxyProtocol.contains { $0.contains(peer.ip) },
+      source: peer.ip, sandbox: sandbox, opening: opening, expectsProxyHeader: expectsHeader(peer.ip, sandbox),
       conditions)
-    if shared.opened() > conditions.policy.settings.limits.connections {
-      shared.closed()
-      refuse(socket, at: door, client: flow.client.name, id)
-      return
+    guard let slot = begin(socket, flow, lease: lease, id: id) else { return shared.closed() }
+    if door == .transparent { session(at: slot)?.tellFromOutside(.accepted) }
+  }
+
+  /// The same where the listener speaks TLS: what comes by it gets sessions when it has said what it wants.
+  func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, _ listener: ListenerTLS) {
+    if !takePlace() {
+      Socket.abort(socket.raw)
+      return recordRefused(client: clientName(peer.ip, nil), .tooMany, shared.takeId())
     }
+    let front = FrontSession(
+      worker: self, socket: socket, from: peer.ip, listener, expectsHeader: expectsHeader(peer.ip, nil))
+    if !fronts.accepted(front) { shared.closed() }
+  }
+
+  /// As the policy in force has it: a renewed certificate is shown from its reload on.
+  func listenerTLS(_ address: ListenAddress) -> ListenerTLS? { listenersTLS[address] }
+
+  /// A session whose client is at the other end of this socket; nil when the kernel refused to watch it. The caller has
+  /// taken a place for it.
+  func begin(_ socket: consuming Descriptor, _ flow: consuming Flow, lease: NameLease?, id: UInt64) -> Slot? {
     let session = Session(worker: self, id: id, socket: socket, flow: flow, lease: lease)
-    guard let slot = session.begin() else {
-      shared.closed()
-      return
-    }
+    guard let slot = session.begin() else { return nil }
     sessionCount += 1
-    if door == .transparent { session.tellFromOutside(.accepted) }
     loop.again(slot)
+    return slot
+  }
+
+  /// One of `limits.connections`; false when there is none.
+  func takePlace() -> Bool {
+    if shared.opened() <= conditions.policy.settings.limits.connections { return true }
+    shared.closed()
+    return false
+  }
+
+  private func expectsHeader(_ peer: IPAddress, _ sandbox: String?) -> Bool {
+    sandbox == nil && conditions.policy.settings.listen.proxyProtocol.contains { $0.contains(peer) }
+  }
+
+  /// As the log has it, of one that says no password.
+  func clientName(_ source: IPAddress, _ sandbox: String?) -> String {
+    guard case .client(let client) = conditions.policy.identify(source: source, sandbox: sandbox) else {
+      return Policy.fallbackName
+    }
+    return client.name
   }
 
   /// Where the connection went before it was sent here. A kernel that does not tell is one that sent nothing here.
@@ -182,24 +220,31 @@ final class Worker: LoopDelegate {
       // In which language it would be told is not known.
       Socket.abort(socket.raw)
     }
-    audit.recordRefusedConnection(
-      client: client, .tooMany, id: id, policy: conditions.policy, wallMs: loop.wallMs)
+    recordRefused(client: client, .tooMany, id)
   }
 
-  func ended(_ slot: Slot) {
+  func ended(_ slot: Slot, isCut: Bool) {
     loop.release(slot)
     sessionCount -= 1
     shared.closed()
-    if isStopping && sessionCount == 0 { loop.stop() }
+    fronts.sessionEnded(slot, isCut: isCut)
+    stopIfDone()
   }
+
+  func stopIfDone() { if isStopping && sessionCount == 0 && fronts.isEmpty { loop.stop() } }
 
   /// Those that stand at this moment: one that ends meanwhile is among them still, and hears nothing more.
   var liveSessions: [Session] { loop.sources.compactMap { $0 as? Session } }
 
-  private func session(at slot: Slot) -> Session? { loop.source(at: slot) as? Session }
+  func session(at slot: Slot) -> Session? { loop.source(at: slot) as? Session }
 
   func record(_ outcome: Outcome, of flow: borrowing Flow, _ facts: AuditFacts) {
     audit.record(outcome, of: flow, facts, policy: conditions.policy, wallMs: loop.wallMs)
+  }
+
+  /// A connection, or what came of one, that never came to be a flow.
+  func recordRefused(client: String, _ reason: Reason, _ id: UInt64) {
+    audit.recordRefusedConnection(client: client, reason, id: id, policy: conditions.policy, wallMs: loop.wallMs)
   }
 
   func record(_ use: CredentialUse, of flow: borrowing Flow, id: UInt64) {
@@ -266,6 +311,7 @@ final class Worker: LoopDelegate {
     conditions.policy = policy
     conditions.explainsDenials = inForce.explainsDenials
     intercept = inForce.intercept
+    listenersTLS = inForce.listeners
     content = inForce.content
     conditions.gate = gate
     names.replaceHosts(hosts)
@@ -293,12 +339,14 @@ final class Worker: LoopDelegate {
     conditions.isDraining = true
     isStopping = true
     for session in liveSessions { session.closeIfQuiet() }
-    if sessionCount == 0 { loop.stop() }
+    fronts.drain()
+    stopIfDone()
   }
 
   private func stop() {
     tellAll(.drainEnded)
     for session in liveSessions { session.closeNow() }
+    fronts.closeAll()
     desk?.close()
     audit.flush()
     loop.stop()

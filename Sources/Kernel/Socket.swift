@@ -94,6 +94,14 @@ package enum Socket {
     return Descriptor(owning: fd)
   }
 
+  /// Two ends of a stream that never leaves this process; the caller owns both.
+  package static func pair() throws(SystemError) -> (near: CInt, far: CInt) {
+    var ends: [CInt] = [-1, -1]
+    let result = unsafe clinux_socket_pair(&ends)
+    guard result == 0 else { throw SystemError("socketpair", code: -result) }
+    return (ends[0], ends[1])
+  }
+
   /// From now on no bytes wait for others to be acknowledged (TCP_NODELAY).
   package static func sendAtOnce(_ fd: CInt) { clinux_send_at_once(fd) }
 
@@ -139,6 +147,10 @@ package enum Socket {
   package static func receive(_ fd: CInt, into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
     // SAFETY: the buffer is the caller's, and no more than its size is asked for.
     Transfer(reading: unsafe clinux_receive(fd, buffer.baseAddress, buffer.count))
+  }
+
+  package static func send(_ fd: CInt, _ bytes: UnsafeRawBufferPointer) -> Transfer {
+    Transfer(writing: unsafe clinux_send(fd, bytes.baseAddress, bytes.count))
   }
 
   package static func send(_ fd: CInt, _ bytes: Span<UInt8>) -> Transfer {

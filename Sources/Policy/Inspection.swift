@@ -50,7 +50,8 @@ package struct UpstreamTLS: Hashable, Sendable {
     package init(path: String, bytes: [UInt8]) { (self.path, self.bytes) = (path, bytes) }
   }
 
-  package struct ClientCertificate: Hashable, Sendable {
+  /// A certificate and its key, as one side of a connection shows them.
+  package struct Identity: Hashable, Sendable {
     package let certificate: PEM
     package let key: PEM
 
@@ -59,7 +60,7 @@ package struct UpstreamTLS: Hashable, Sendable {
 
   /// In place of the system's roots.
   package var roots: PEM?
-  package var clientCertificate: ClientCertificate?
+  package var clientCertificate: Identity?
 
   package init() {}
 }

@@ -61,7 +61,9 @@ package struct ReloadSummary: Sendable {
   private static func settings(_ settings: Settings) -> [Fact] {
     let (limits, timeouts, log) = (settings.limits, settings.timeouts, settings.log)
     return [
-      ("listen.connect", "\(settings.listen.connect)"), ("listen.transparent", "\(settings.listen.transparent)"),
+      ("listen.connect", "\(settings.listen.connect)"),
+      ("listen.connect, over TLS", "\(settings.listen.connect.filter { settings.listen.identities[$0] != nil })"),
+      ("listen.transparent", "\(settings.listen.transparent)"),
       ("listen.dns", "\(settings.listen.dns)"), ("listen.proxy_protocol", "\(settings.listen.proxyProtocol)"),
       ("listen.admin", settings.listen.admin ?? "none"),
       ("listen.metrics", settings.listen.metrics.map { "\($0)" } ?? "none"),

@@ -39,6 +39,8 @@ package enum Door: String, CaseIterable, Sendable {
 package struct Settings: Sendable {
   package struct Listen: Equatable, Sendable {
     package var connect = [ListenAddress(.v4(0x7f00_0001), port: 3128)]
+    /// Those of `connect` that speak TLS, and what they show.
+    package var identities: [ListenAddress: UpstreamTLS.Identity] = [:]
     package var transparent: [ListenAddress] = []
     package var dns: [ListenAddress] = []
     /// Peers that pass on the connections of others: theirs must begin with a PROXY header, nobody else's may.
@@ -49,6 +51,16 @@ package struct Settings: Sendable {
     package var metrics: ListenAddress?
     /// Of the path of a unix socket (unix(7)).
     package static let adminBytesMax = 107
+
+    package init() {}
+
+    /// Where it listens and how: a certificate that was renewed makes no other listener.
+    package var places: Listen {
+      var places = self
+      let nothing = UpstreamTLS.PEM(path: "", bytes: [])
+      places.identities = identities.mapValues { _ in UpstreamTLS.Identity(certificate: nothing, key: nothing) }
+      return places
+    }
 
     package subscript(door: Door) -> [ListenAddress] {
       get {

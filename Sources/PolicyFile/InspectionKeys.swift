@@ -151,6 +151,22 @@ struct PolicyFiles {
     return UpstreamTLS.PEM(path: path, bytes: bytes)
   }
 
+  /// `{certificate: FILE, key: FILE}`, which is both or nothing.
+  func identity(
+    _ node: YAMLNode, of name: String, example: (certificate: String, key: String)
+  ) -> UpstreamTLS.Identity? {
+    let keys = ["certificate", "key"]
+    guard let fields = Fields(node, of: name, known: keys, findings) else { return nil }
+    for key in keys where !fields.has(key) {
+      findings.problem(
+        node.mark, "`\(key)` is missing; write \(name): {certificate: \(example.certificate), key: \(example.key)}")
+    }
+    guard let certificate = pem("certificate", fields, holding: "CERTIFICATE", example: example.certificate),
+      let key = pem("key", fields, holding: "PRIVATE KEY", example: example.key)
+    else { return nil }
+    return UpstreamTLS.Identity(certificate: certificate, key: key)
+  }
+
   func file(_ key: String, _ fields: Fields, example: String) -> (path: String, bytes: [UInt8], mark: Mark)? {
     guard let path = fields.text(key, example: example), let node = fields.node(key) else { return nil }
     guard let bytes = read(path) else {
@@ -172,21 +188,11 @@ struct TLSKeys {
       findings.problem(node.mark, "`tls` says nothing; give it `roots` or `client_certificate`")
     }
     tls.roots = files.pem("roots", fields, holding: "CERTIFICATE", example: "/etc/sluice/roots.pem")
-    if let node = fields.node("client_certificate") { tls.clientCertificate = readCertificate(node) }
-    return tls
-  }
-
-  private func readCertificate(_ node: YAMLNode) -> UpstreamTLS.ClientCertificate? {
-    let keys = ["certificate", "key"]
-    guard let fields = Fields(node, of: "client_certificate", known: keys, findings) else { return nil }
-    for key in keys where !fields.has(key) {
-      findings.problem(
-        node.mark, "`\(key)` is missing; write client_certificate: {certificate: client.pem, key: client.key}")
+    if let node = fields.node("client_certificate") {
+      tls.clientCertificate = files.identity(
+        node, of: "client_certificate", example: ("/etc/sluice/client.pem", "/etc/sluice/client.key"))
     }
-    guard let certificate = files.pem("certificate", fields, holding: "CERTIFICATE", example: "/etc/sluice/client.pem"),
-      let key = files.pem("key", fields, holding: "PRIVATE KEY", example: "/etc/sluice/client.key")
-    else { return nil }
-    return UpstreamTLS.ClientCertificate(certificate: certificate, key: key)
+    return tls
   }
 }
 

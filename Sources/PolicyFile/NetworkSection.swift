@@ -202,6 +202,10 @@ struct NetworkSection {
 }
 
 enum Networks {
+  static func list(_ key: String, _ fields: Fields, example: String, _ findings: Findings) -> [AddressPrefix] {
+    fields.list(key, orSingle: true, example: example).compactMap { prefix($0, findings) }
+  }
+
   /// An address or network of a list.
   static func prefix(_ node: YAMLNode, _ findings: Findings) -> AddressPrefix? {
     guard case .scalar(let text, _) = node.content, !node.isNull else {

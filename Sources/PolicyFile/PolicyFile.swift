@@ -67,7 +67,7 @@ package enum PolicyFile {
       clients.append(ClientSpec(name: sandbox, network: network))
     }
     CredentialsSection.warn(defaults.credentials, of: [network] + clients.map(\.network), findings)
-    let settings = SettingsSections(findings: findings).read(fields)
+    let settings = SettingsSections(findings: findings, files: files).read(fields)
     guard findings.problems.isEmpty else { return nil }
     return Policy(
       hash: Policy.hash(of: bytes), settings: settings, network: network, clients: clients,

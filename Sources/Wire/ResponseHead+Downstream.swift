@@ -48,6 +48,17 @@ extension ResponseHead {
     out.append("\r\n")
   }
 
+  /// Name and value of each field that HTTP/2 can carry as it stands: none that is for this connection alone.
+  package func forEachField(_ bytes: Span<UInt8>, _ body: (_ name: Span<UInt8>, _ value: Span<UInt8>) -> Void) {
+    for index in 0..<lines.count where !lines[index].isNominated {
+      switch lines[index].kind {
+      case .connection, .keepAlive, .te, .upgrade, .http2Settings, .transferEncoding, .proxyConnection: continue
+      case .other, .host, .contentLength, .expect, .proxyAuthorization, .proxyStatus, .proxyOther, .sluice:
+        body(bytes.extracting(lines[index].name), bytes.extracting(lines[index].value))
+      }
+    }
+  }
+
   /// The framing fields as upstream sent them: an answer to HEAD and a 304 carry those of the body they stand for, and
   /// 1xx and 204 carry none (RFC 9112 section 6.3).
   private func writtenFraming(toMinorVersion: UInt8) -> BodyLength {

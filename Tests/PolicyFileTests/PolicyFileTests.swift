@@ -116,6 +116,21 @@ private let fileMistakes: [Mistake] = [
   Mistake("network_policy: {}\nlisten: {}\n", "2:9", "write listen: {connect: 127.0.0.1:3128}"),
   Mistake("network_policy: {}\nlisten: {connect: 127.0.0.1:1, dns: 127.0.0.1:1}\n", "2:32", "give each its own port"),
   Mistake("network_policy: {}\nlisten: {transparent: []}\n", "2:10", "write 127.0.0.1:3129"),
+  Mistake("network_policy: {}\nlisten: {connect: {tls: {}}}\n", "2:19", "`address` is missing"),
+  Mistake("network_policy: {}\nlisten: {connect: {address: []}}\n", "2:20", "names none; write 127.0.0.1:3128"),
+  Mistake("network_policy: {}\nlisten: {connect: {address: 443}}\n", "2:29", "write 127.0.0.1:443"),
+  Mistake("network_policy: {}\nlisten: {connect: {address: 127.0.0.1:1, cert: a}}\n", "2:42", "unknown key `cert`"),
+  Mistake(
+    "network_policy: {}\nlisten: {connect: {address: 127.0.0.1:1, tls: on}}\n", "2:47",
+    "is a mapping of certificate, key"),
+  Mistake(
+    "network_policy: {}\nlisten: {connect: {address: 127.0.0.1:1, tls: {key: /k}}}\n", "2:47",
+    "`certificate` is missing; write tls: {certificate: /etc/sluice/gate.pem"),
+  Mistake(
+    "network_policy: {}\nlisten: {connect: {address: 127.0.0.1:1, tls: {certificate: /c, key: /k}}}\n", "2:61",
+    "cannot read /c"),
+  Mistake("network_policy: {}\nlisten: {connect: [127.0.0.1:1, {address: 127.0.0.1:1}]}\n", "2:43", "stands twice"),
+  Mistake("network_policy: {}\nlisten: {transparent: {address: 127.0.0.1:1}}\n", "2:23", "takes a list"),
   Mistake("network_policy: {}\nlisten: {connect: 127.0.0.1:1, proxy_protocol: [lb]}\n", "2:49", "10.0.0.0/8"),
   Mistake("network_policy: {}\ndns: {answers: fake}\n", "2:16", "synthetic or real"),
   Mistake("network_policy: {}\ndns: {ttl: 0}\n", "2:12", "from 1 to 3600"),

@@ -23,7 +23,7 @@ import Testing
       "README.md", "docs/ARCHITECTURE.md", "docs/denials.md", "docs/policy.md", "docs/dns.md", "docs/threat-model.md",
       "docs/hacking.md", "docs/transparent.md", "docs/sandbox.md", "docs/inspection.md", "docs/credentials.md",
       "docs/admin.md", "docs/metrics.md", "docs/content.md", "docs/install.md",
-      "docs/log.md",
+      "docs/log.md", "docs/tls-listener.md",
       "docs/dashboard.md",
       "docs/policy-tools.md",
     ] {

@@ -8,6 +8,7 @@ import h2.connection
 import h2.errors
 import h2.events
 import h2.exceptions
+import h2.settings
 import hpack
 from hyperframe.frame import DataFrame, Frame, HeadersFrame, RstStreamFrame, SettingsFrame
 
@@ -20,8 +21,9 @@ class Server:
     """Calls `answer(server, connection, stream, fields, body)` for each whole request. Without one it echoes the body,
     with a trailer that says how long it was."""
 
-    def __init__(self, context, answer=None):
+    def __init__(self, context, answer=None, takes_websockets=False):
         context.set_alpn_protocols(["h2"])
+        self.takes_websockets = takes_websockets
         self.context, self.answer, self.seen, self.resets, self.connections = context, answer or echo, [], [], 0
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self.socket.getsockname()[1]
@@ -52,9 +54,11 @@ class Served:
     def __init__(self, server, tls):
         self.server, self.tls = server, tls
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
-        self.heads, self.bodies, self.waiting = {}, {}, {}
+        self.heads, self.bodies, self.waiting, self.echoing = {}, {}, {}, set()
 
     def run(self):
+        if self.server.takes_websockets:
+            self.h2.local_settings = h2.settings.Settings(client=False, initial_values={h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: 1})
         self.h2.initiate_connection()
         self.tls.sendall(self.h2.data_to_send())
         while data := self.tls.recv(65536):
@@ -65,6 +69,15 @@ class Served:
     def handle(self, event):
         if isinstance(event, h2.events.RequestReceived):
             self.heads[event.stream_id], self.bodies[event.stream_id] = event.headers, b""
+            if (b":protocol", b"websocket") in event.headers:
+                self.server.seen.append(dict(event.headers))
+                self.h2.send_headers(event.stream_id, [(b":status", b"200")])
+                self.echoing.add(event.stream_id)
+        elif isinstance(event, h2.events.DataReceived) and event.stream_id in self.echoing:
+            self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            self.h2.send_data(event.stream_id, event.data, end_stream=event.stream_ended is not None)
+        elif isinstance(event, h2.events.StreamEnded) and event.stream_id in self.echoing:
+            pass
         elif isinstance(event, h2.events.DataReceived):
             self.bodies[event.stream_id] += event.data
             self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)

@@ -3,6 +3,7 @@
 import socket
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -197,3 +198,52 @@ def test_report_mode_leaves_one_line_of_what_enforce_would_refuse(gate, upstream
     sock.close()
     one.logged(event="closed", host="any.test")
     assert [line["reason"] for line in one.lines() if line.get("would_deny")] == ["not_allowed"]
+
+
+def test_a_chunked_answer_behind_a_long_one_comes_whole(gate, upstream):
+    """What a connection has streamed by splice(2) does not change how much one read of the next body may bring."""
+    long, piece = 1_000_000, b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
+
+    answers = {b"/long": b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % long + b"y" * long,
+               b"/chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + piece * 20 + b"0\r\n\r\n"}
+
+    def talk(stream):
+        while asked := stream.recv(65536):
+            stream.sendall(answers[asked.split(b" ")[1]])
+
+    site = upstream(talk)
+    target = f"long.test:{site.port}"
+    one = gate(rules(local("long.test", site.port)))
+    with one.dial() as sock:
+        for _ in range(5):
+            sock.sendall(get(target).replace(b"/ HTTP", b"/long HTTP"))
+            assert len(answer(sock).partition(b"\r\n\r\n")[2]) == long
+            sock.sendall(get(target).replace(b"/ HTTP", b"/chunks HTTP"))
+            data = b""
+            while not data.endswith(b"\r\n0\r\n\r\n"):
+                data += sock.recv(65536)
+            assert data.endswith(piece * 20 + b"0\r\n\r\n")
+
+
+def test_a_request_right_behind_a_long_body_is_answered(gate, upstream):
+    """Both came before the first answer: nothing more is heard of the client that could wake the gate."""
+    def talk(stream):
+        heard, count = b"", 0
+        while data := stream.recv(65536):
+            heard += data
+            while (at := heard.find(b"\r\n\r\n")) >= 0:
+                length = int(heard[:at].lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+                if len(heard) < at + 4 + length:
+                    break
+                heard, count = heard[at + 4 + length:], count + 1
+                time.sleep(0.05)
+                stream.sendall(OK)
+
+    site = upstream(talk)
+    target = f"behind.test:{site.port}"
+    one = gate(rules(local("behind.test", site.port)))
+    for size in (16_384, 100_000, 1_000_000):
+        with one.dial() as sock:
+            sock.sendall(post(target, b"x" * size) + post(target, b"y") + post(target, b"z" * size))
+            for _ in range(3):
+                assert answer(sock).startswith(b"HTTP/1.1 200 ")

@@ -437,3 +437,18 @@ def test_the_ca_is_made_shown_and_exported(tmp_path):
     assert sluice("export", "--folder", folder).stdout == (folder / "ca.pem").read_text()
     assert sluice("init", "--folder", folder, "--force").stdout != made.stdout
     assert sluice("init", "--folder", folder, "--permit", "127.1").returncode == 64
+
+
+def test_a_body_that_stands_still_ends_its_tunnel_and_holds_up_no_other(inspecting, web, hello, certificates):
+    class Handler(hello):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+
+    server = web(Handler, certificates.server())
+    gate = inspecting.gate(inspecting.rule("allowed.test", server.port), more="timeouts: {idle: 1, drain: 1}")
+    target = f"allowed.test:{server.port}"
+    slow = [inspecting.tunnel(gate, target) for _ in range(20)]
+    for tls in slow:
+        tls.sendall(request(target, "POST", more="Content-Length: 1000000\r\n", close=False) + b"a")
+    assert inspecting.ask(gate, target, request(target)).startswith(b"HTTP/1.1 200")
+    until("all are cut", lambda: len([line for line in gate.lines() if line["event"] == "closed" and line.get("reason") == "timeout"]) == 20)

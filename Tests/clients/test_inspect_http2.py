@@ -29,8 +29,8 @@ def serving(inspecting, certificates):
     """Starts an HTTP/2 upstream and a gate in front of it."""
     started = []
 
-    def start(rule="", answer=None, limits="", more=""):
-        server = Server(certificates.server(), answer)
+    def start(rule="", answer=None, limits="", more="", **options):
+        server = Server(certificates.server(), answer, **options)
         started.append(server)
         server.gate = inspecting.gate(inspecting.rule("allowed.test", server.port, rule), limits=limits, more=more)
         server.target = f"allowed.test:{server.port}"
@@ -194,6 +194,41 @@ def test_a_reader_that_stands_still_stops_the_upstream_and_not_the_others(servin
     assert site.gate.resident_kib() - before < 4_000
 
 
+def websocket(http, stream, path, ends=False):
+    return HeadersFrame(stream, flags=["END_HEADERS"], data=http.encoder.encode(
+        [(b":method", b"CONNECT"), (b":protocol", b"websocket"), (b":scheme", b"https"), (b":path", path),
+         (b":authority", http.authority.encode()), (b"sec-websocket-version", b"13")])).serialize()
+
+
+def test_a_websocket_passes_where_the_upstream_takes_it(serving, raw):
+    """RFC 8441: offered when the upstream has offered it, and judged as the GET that it would be in HTTP/1.1."""
+    site = serving(RULE, takes_websockets=True)
+    http = raw(site)
+    # Of two SETTINGS: the gate's own, and what it heard of the upstream.
+    while http.until(SettingsFrame).settings.get(8) != 1:
+        pass
+    http.send(websocket(http, 1, b"/public/chat"), DataFrame(1, data=b"frame").serialize())
+    assert http.until(HeadersFrame, 1).fields[b":status"] == b"200"
+    assert http.until(DataFrame, 1).data == b"frame"
+    assert site.seen[0][b":path"] == b"/public/chat" and site.seen[0][b":protocol"] == b"websocket"
+    http.send(websocket(http, 3, b"/private/chat"))
+    assert http.answer(3)[0] == 403
+    http.send(DataFrame(1, data=b"last", flags=["END_STREAM"]).serialize())
+    assert http.answer(1)[2] == b"last"
+    site.gate.logged(event="denied", reason="path_refused")
+    assert len(site.seen) == 1
+
+
+def test_a_websocket_that_the_upstream_did_not_offer_goes_nowhere(serving, raw):
+    site = serving()
+    http = raw(site)
+    http.send(http.head(1, []))
+    assert http.answer(1)[0] == 200
+    http.send(websocket(http, 3, b"/"))
+    assert http.answer(3)[0] in (None, 400)
+    assert len(site.seen) == 1
+
+
 # Attacks
 
 def test_a_value_with_a_line_break_goes_nowhere(serving, raw):
@@ -294,6 +329,23 @@ def test_a_rapid_reset_ends_the_session(serving, raw):
         pass
     ends_calm(http, site)
     assert len(site.seen) < 1000
+
+
+@pytest.mark.parametrize("when", ["at the head", "behind the end"])
+def test_resets_of_streams_that_were_answered_are_no_flood(serving, raw, when):
+    """curl resets a stream when it has all that it wants of it."""
+    site = serving()
+    http = raw(site)
+    for stream in range(1, 1001, 2):
+        http.send(http.head(stream, []))
+        if when == "at the head":
+            http.until(HeadersFrame, stream)
+        else:
+            assert http.answer(stream)[0] == 200
+        http.send(RstStreamFrame(stream, error_code=8).serialize())
+    http.send(http.head(1001, []))
+    assert http.answer(1001)[0] == 200
+    assert not [line for line in site.gate.lines() if line["event"] == "denied"]
 
 
 def test_a_continuation_flood_ends_the_session(serving, raw):

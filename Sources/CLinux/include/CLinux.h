@@ -45,6 +45,8 @@ int clinux_accept(int fd, struct clinux_address *peer);
 void clinux_close(int fd);
 // Without TCP_NODELAY.
 int clinux_connect(const struct clinux_address *address, const char **stage);
+// Two connected stream sockets of this process alone.
+int clinux_socket_pair(int ends[2]);
 int clinux_local_address(int fd, struct clinux_address *address);
 void clinux_send_at_once(int fd);
 int clinux_peer_address(int fd, struct clinux_address *address);

@@ -57,7 +57,7 @@ struct GateStatus {
   let isDraining: Bool
   let policy: Policy
   let policyFile: String?
-  let listening: [(door: Door, address: SocketAddress)]
+  let listening: [Listening]
   let adminPath: String
   let metricsAddress: SocketAddress?
   let workers: Int
@@ -102,8 +102,11 @@ struct GateStatus {
 
   private static func number(_ value: UInt64) -> JSONValue { .number(Int(clamping: value)) }
 
-  private static func listener(_ one: (door: Door, address: SocketAddress)) -> JSONValue {
-    .object([JSONMember("door", .text(one.door.rawValue)), JSONMember("address", .text("\(one.address)"))])
+  private static func listener(_ one: Listening) -> JSONValue {
+    .object([
+      JSONMember("door", .text(one.door.rawValue)), JSONMember("address", .text("\(one.address)")),
+      JSONMember("tls", .bool(one.speaksTLS)),
+    ])
   }
 
   /// By event, and by reason within it: the lines of the log.

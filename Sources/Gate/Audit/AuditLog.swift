@@ -72,10 +72,11 @@ package final class AuditLog {
     }
   }
 
-  /// A line that belongs to no flow: a connection refused before it was read.
+  /// A line that belongs to no flow: a connection refused before it named a target.
   func recordRefusedConnection(client: String, _ reason: Reason, id: UInt64, policy: Policy, wallMs: Int64) {
-    counters.count(.limited, reason)
-    lines.append(.limited, sequence.take(), wallMs) { line in
+    let event = reason == .tooMany ? LogEvent.limited : .denied
+    counters.count(event, reason)
+    lines.append(event, sequence.take(), wallMs) { line in
       line.flowNumber(id, 0)
       line.text(#","client":"#, client)
       line.field(policy.logField)

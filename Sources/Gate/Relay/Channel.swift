@@ -195,7 +195,8 @@ extension Channel {
   private mutating func copy(
     from source: inout Side, to sink: inout Side, _ granted: Int, _ tools: PumpTools, _ bucket: ByteBucketUse
   ) -> PumpEnd? {
-    let asked = min(granted, meter.readBytesMax)
+    // A stream's grant may be more than a read can bring: a short read must mean that nothing is left.
+    let asked = min(granted, meter.readBytesMax, Scratch.byteCount)
     switch tools.scratch.receive(from: source.fd, upTo: asked) {
     case .bytes(let count):
       bucket.refund(granted - count)

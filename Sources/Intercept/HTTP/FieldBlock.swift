@@ -5,7 +5,7 @@ import Wire
 
 struct FieldBlock {
   enum Kind: UInt8 {
-    case other, method, scheme, authority, path, status, host, contentLength
+    case other, method, scheme, authority, path, status, connectProtocol, host, contentLength
     /// For this hop, or not for the other side to say.
     case dropped
   }
@@ -74,6 +74,7 @@ struct FieldBlock {
       if name.isText(":path") { return .path }
       if name.isText(":authority") { return .authority }
       if name.isText(":scheme") { return .scheme }
+      if name.isText(":protocol") { return .connectProtocol }
       return name.isText(":status") ? .status : .dropped
     }
     switch name.count {
@@ -89,6 +90,14 @@ struct FieldBlock {
   func value(_ kind: Kind) -> [UInt8]? { fields.first { $0.kind == kind }.map { Array(bytes[$0.value]) } }
 
   func count(_ kind: Kind) -> Int { fields.reduce(0) { $0 + ($1.kind == kind ? 1 : 0) } }
+
+  /// All but the pseudo fields, also those that go no further.
+  func forEachField(_ body: (_ name: Span<UInt8>, _ value: Span<UInt8>, _ kind: Kind) -> Void) {
+    let bytes = bytes.span
+    for field in fields where bytes[field.name.lowerBound] != UInt8(ascii: ":") {
+      body(bytes.extracting(field.name), bytes.extracting(field.value), field.kind)
+    }
+  }
 
   var status: Int { value(.status)?.reduce(0) { $0 * 10 + Int($1 & 0x0f) } ?? 0 }
 

@@ -30,7 +30,7 @@ struct HTTP2Bounds {
     return credit > 0 && resets <= Self.resetsMax
   }
 
-  /// A stream went to its end as it should.
+  /// A stream went to its end as it should, or was given up when its answer had begun: the work for it was not in vain.
   mutating func completed() { resets = max(0, resets - 1) }
 
   private mutating func earn() { credit = min(Self.creditMax, credit + Self.earned) }

@@ -29,16 +29,21 @@ extension HTTP2Bridge: HTTP2Events {
   }
 
   func begin(_ stream: HTTP2Stream, _ block: FieldBlock, endsStream: Bool) {
-    if block.withValue(.method, { $0.isText("CONNECT") }) {
-      return refuse(
-        stream, judge.refuse(.badRequest, turn, ordinal: stream.ordinal, detail: "No CONNECT inside a tunnel"))
-    }
-    let verdict = block.withValue(.method) { method in
-      block.withValue(.path) { path in
-        judge.judge(
-          method: method, path: path, named: named(block), pacedSinceMs: stream.pacedSinceMs, ordinal: stream.ordinal,
-          turn)
+    var method = block.value(.method) ?? []
+    if method.span.isText("CONNECT") {
+      // RFC 8441: it is the GET of an upgrade in HTTP/1.1, and is judged as that.
+      guard block.withValue(.connectProtocol, { $0.isText("websocket") }), upstream?.peerTakesProtocols != false else {
+        return refuse(
+          stream,
+          judge.refuse(
+            .badRequest, turn, ordinal: stream.ordinal, detail: "No CONNECT inside a tunnel, but for a WebSocket"))
       }
+      method = Array("GET".utf8)
+    }
+    let verdict = block.withValue(.path) { path in
+      judge.judge(
+        method: method.span, path: path, named: named(block), pacedSinceMs: stream.pacedSinceMs,
+        ordinal: stream.ordinal, turn)
     }
     switch verdict {
     case .refuse: refuse(stream, verdict)
@@ -287,7 +292,7 @@ extension HTTP2Bridge: HTTP2Events {
 
   private func closedByClient(_ id: Int32, _ code: UInt32) {
     guard let stream = byClient.removeValue(forKey: id) else { return }
-    if code == NGHTTP2_NO_ERROR.rawValue { server.bounds.completed() }
+    if code == NGHTTP2_NO_ERROR.rawValue || stream.hasFinalHead { server.bounds.completed() }
     server.giveBack(stream.up.discard(), id)
     upstream?.giveBack(stream.down.discard(), stream.upstreamID)
     guard stream.upstreamID != 0, byUpstream.removeValue(forKey: stream.upstreamID) != nil else { return }
@@ -307,6 +312,13 @@ extension HTTP2Bridge: HTTP2Events {
     }
     // A whole answer to a request that was not wanted whole (RFC 9113 section 8.1).
     if !stream.up.isEnded { stream.isRefused = true }
+  }
+
+  /// What the upstream offers, the client may ask for.
+  func settingsCame(_ session: HTTP2Session) {
+    guard !session.isServer, session.peerTakesProtocols, !offersProtocols else { return }
+    offersProtocols = true
+    server.takeProtocols()
   }
 
   func peerLeaves(_ session: HTTP2Session) {

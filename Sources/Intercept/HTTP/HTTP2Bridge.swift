@@ -22,6 +22,8 @@ final class HTTP2Bridge: Bridge {
   var held: [HTTP2Stream] = []
   /// Of the turn under way: callbacks come inside it alone.
   var turn: Turn
+  /// WebSockets (RFC 8441), since the upstream said that it takes them.
+  var offersProtocols = false
   private(set) var deadlineMs = UInt64.max
   private var isLeaving = false
   private var isUpstreamGone = false

@@ -10,6 +10,8 @@ protocol HTTP2Events: AnyObject {
   func dataCame(_ session: HTTP2Session, _ id: Int32, _ bytes: UnsafeBufferPointer<UInt8>)
   func bodyEnded(_ session: HTTP2Session, _ id: Int32)
   func streamClosed(_ session: HTTP2Session, _ id: Int32, code: UInt32)
+  /// What the peer wants has changed.
+  func settingsCame(_ session: HTTP2Session)
   /// The peer takes no further streams.
   func peerLeaves(_ session: HTTP2Session)
   /// The peer broke the protocol, or a bound.
@@ -42,19 +44,22 @@ enum BodyPiece {
   private let raw: OpaquePointer
   private var out: [UInt8] = []
 
-  init?(_ tls: any PlainStream, isServer: Bool, headBytesMax: Int, _ library: HTTP2Library) {
+  /// `takesProtocols`: of a server, whether CONNECT may name a protocol (RFC 8441).
+  init?(
+    _ tls: any PlainStream, isServer: Bool, headBytesMax: Int, takesProtocols: Bool = false, _ library: HTTP2Library
+  ) {
     self.tls = tls
     self.isServer = isServer
     self.headBytesMax = headBytesMax
     guard let raw = unsafe library.session(isServer: isServer) else { return nil }
     unsafe self.raw = unsafe raw
     unsafe nghttp2_session_set_user_data(raw, Unmanaged.passUnretained(self).toOpaque())
-    guard sendSettings() else { return nil }
+    guard sendSettings(takesProtocols: takesProtocols) else { return nil }
   }
 
   deinit { unsafe nghttp2_session_del(raw) }
 
-  private func sendSettings() -> Bool {
+  private func sendSettings(takesProtocols: Bool) -> Bool {
     var settings = [
       Self.entry(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, UInt32(Self.windowBytes)),
       Self.entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, UInt32(clamping: headBytesMax)),
@@ -63,6 +68,7 @@ enum BodyPiece {
       isServer
         ? Self.entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, Self.streamsMax)
         : Self.entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0))
+    if takesProtocols { settings.append(Self.entry(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1)) }
     // SAFETY: the array lives through the call, which copies it.
     return unsafe nghttp2_submit_settings(raw, 0, settings, settings.count) == 0
       && nghttp2_session_set_local_window_size(raw, 0, 0, Self.connectionWindowBytes) == 0
@@ -150,6 +156,18 @@ enum BodyPiece {
     if count > 0 { _ = unsafe nghttp2_session_consume(raw, id, count) }
   }
 
+  /// Whether the peer takes CONNECT with a protocol (RFC 8441 section 3).
+  var peerTakesProtocols: Bool {
+    unsafe nghttp2_session_get_remote_settings(raw, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1
+  }
+
+  /// Takes it too, from now on.
+  func takeProtocols() {
+    var settings = [Self.entry(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1)]
+    // SAFETY: the array lives through the call, which copies it.
+    _ = unsafe nghttp2_submit_settings(raw, 0, &settings, settings.count)
+  }
+
   /// No further streams; those under way go on.
   func leave() {
     let last = unsafe nghttp2_session_get_last_proc_stream_id(raw)
@@ -177,6 +195,7 @@ extension HTTP2Session {
     case NGHTTP2_HEADERS.rawValue:
       events?.headCame(self, header.stream_id, isRequest: category == NGHTTP2_HCAT_REQUEST, endsStream: ends)
     case NGHTTP2_DATA.rawValue: if ends { events?.bodyEnded(self, header.stream_id) }
+    case NGHTTP2_SETTINGS.rawValue: events?.settingsCame(self)
     case NGHTTP2_GOAWAY.rawValue: events?.peerLeaves(self)
     default: break
     }
@@ -240,7 +259,8 @@ extension HTTP2Session {
     unsafe nghttp2_option_set_max_settings(options, 32)
     unsafe nghttp2_option_set_max_outbound_ack(options, 100)
     unsafe nghttp2_option_set_max_continuations(options, 8)
-    unsafe nghttp2_option_set_stream_reset_rate_limit(options, 200, 50)
+    // HTTP2Bounds knows which resets are harmless; this counts those too that follow a whole answer, as curl sends them.
+    unsafe nghttp2_option_set_stream_reset_rate_limit(options, 10_000, 10_000)
     unsafe nghttp2_option_set_max_send_header_block_length(options, 256 * 1024)
   }
 

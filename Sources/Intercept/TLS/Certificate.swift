@@ -70,6 +70,12 @@ import COpenSSL
 enum PEM {
   /// SAFETY: the memory BIO reads the array in place, within the closure that lends it.
   static func read(_ text: [UInt8], _ parse: (OpaquePointer) -> OpaquePointer?) -> OpaquePointer? {
+    let read = unsafe withMemory(text, parse)
+    return unsafe read ?? nil
+  }
+
+  /// nil without memory for it.
+  static func withMemory<Result>(_ text: [UInt8], _ parse: (OpaquePointer) -> Result) -> Result? {
     unsafe text.withUnsafeBytes { bytes in
       guard let memory = unsafe BIO_new_mem_buf(bytes.baseAddress, Int32(clamping: bytes.count)) else { return nil }
       defer { unsafe BIO_free(memory) }

@@ -27,6 +27,14 @@ enum OpenSSL {
     return unsafe String(cString: text)
   }
 
+  /// For what asks for it by name, and is no secret.
+  static func sha1(_ bytes: [UInt8]) -> [UInt8] {
+    var digest = [UInt8](repeating: 0, count: 20)
+    // SAFETY: SHA-1 has 20 bytes; the arrays live through the call.
+    _ = unsafe SHA1(bytes, bytes.count, &digest)
+    return digest
+  }
+
   static func verifyText(_ code: Int) -> String {
     // SAFETY: as above.
     guard let text = unsafe X509_verify_cert_error_string(code) else { return "error \(code)" }

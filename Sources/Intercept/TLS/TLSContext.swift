@@ -2,6 +2,7 @@
 // It relies on OpenSSL's contexts being shared by threads once they are set up.
 import COpenSSL
 import Kernel
+import Policy
 
 /// SAFETY of `@unchecked Sendable`: it is set up in `init` alone; OpenSSL locks what connections change in it.
 @safe final class TLSContext: @unchecked Sendable {
@@ -18,6 +19,28 @@ import Kernel
       }
     }
     return context
+  }
+
+  /// Shows the certificate and those behind it in its text to whoever connects.
+  static func listener(_ identity: UpstreamTLS.Identity) throws(TLSProblem) -> TLSContext {
+    let context = try server(protocols: "\u{2}h2\u{8}http/1.1")
+    let certificate = try named(identity.certificate, Certificate.init(pem:))
+    let key = try named(identity.key, PrivateKey.init(pem:))
+    guard certificate.isFor(key) else {
+      throw TLSProblem("\(identity.key.path) is not the key of the first certificate in \(identity.certificate.path)")
+    }
+    let isShown = unsafe PEM.withMemory(identity.certificate.bytes) { unsafe copenssl_show_chain(context.raw, $0) == 1 }
+    guard isShown == true, unsafe SSL_CTX_use_PrivateKey(context.raw, key.raw) == 1 else {
+      throw TLSProblem("\(identity.certificate.path) cannot be used", openSSL: OpenSSL.takeError())
+    }
+    return context
+  }
+
+  /// What is wrong with a file says which one.
+  private static func named<Read>(
+    _ file: UpstreamTLS.PEM, _ read: ([UInt8]) throws(TLSProblem) -> Read
+  ) throws(TLSProblem) -> Read {
+    do throws(TLSProblem) { return try read(file.bytes) } catch { throw TLSProblem("\(file.path): \(error)") }
   }
 
   /// Takes upstreams that one of the roots vouches for, and no others.

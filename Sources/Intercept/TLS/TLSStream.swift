@@ -55,6 +55,9 @@ import Wire
     return unsafe SSL_use_certificate(ssl, certificate.raw) == 1 && SSL_use_PrivateKey(ssl, key.raw) == 1
   }
 
+  /// As a server that shows what its context has.
+  func serve() { unsafe SSL_set_accept_state(ssl) }
+
   /// As a client that asks for `name`, and takes a certificate for that very name alone.
   func ask(_ name: HostName, protocols: [UInt8]) -> Bool {
     unsafe SSL_set_connect_state(ssl)

@@ -24,7 +24,9 @@ struct Status: ParsableCommand {
   private static func text(_ status: JSONValue) -> String {
     func number(_ name: String) -> Int { status[name]?.asNumber ?? 0 }
     func word(_ value: JSONValue?) -> String { Text.plain(value?.asText ?? "") }
-    let listeners = (status["listeners"]?.asList ?? []).map { "\(word($0["address"])) (\(word($0["door"])))" }
+    let listeners = (status["listeners"]?.asList ?? []).map { one in
+      "\(word(one["address"])) (\(word(one["door"]))\(one["tls"]?.asBool == true ? " over TLS" : ""))"
+    }
     let metrics = status["metrics"]?.asText.map { ["\(Text.plain($0)) (metrics)"] } ?? []
     let places = ["\(word(status["admin"])) (admin)"] + metrics
     let sandboxes = (status["sandboxes"]?.asList ?? []).map { word($0) }

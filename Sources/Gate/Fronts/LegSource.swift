@@ -1,0 +1,39 @@
+// A leg on the loop: its edges are those of the session behind it.
+// It relies on its front to end it; the session has a place on the loop of its own.
+import Intercept
+import Kernel
+
+final class LegSource: Source {
+  let leg: Leg
+  /// Of the session behind it. It may end sooner, and its slot have another holder then.
+  var session = Slot.none
+  private(set) var slot = Slot.none
+  private unowned let front: FrontSession
+
+  init(_ leg: Leg, of front: FrontSession) {
+    self.leg = leg
+    self.front = front
+  }
+
+  func begin(_ loop: Loop) -> Bool {
+    slot = loop.register(self)
+    if loop.watchEdges(leg.descriptor, slot, tag: 0) { return true }
+    loop.release(slot)
+    return false
+  }
+
+  func end(_ loop: Loop) { loop.release(slot) }
+
+  func ready(_ readiness: Readiness, tag: UInt8) {
+    leg.note(readiness)
+    front.legChanged(leg)
+  }
+
+  func sessionEnded(isCut: Bool) {
+    leg.sessionEnded(isCut: isCut)
+    front.legChanged(leg)
+  }
+
+  func resume() {}
+  func deadlinePassed() {}
+}
