@@ -7,9 +7,16 @@ package enum Messages {
   package static func say(_ text: String) { StandardError.write("sluice: \(clean(text))\n") }
   package static func warn(_ text: String) { StandardError.write("sluice: warning: \(clean(text))\n") }
 
-  /// A name of a file, or whatever else is quoted, moves no cursor and ends no line.
+  /// A name of a file, or whatever else is quoted, moves no cursor and begins no line of ours: what goes on in a further
+  /// line is indented.
   private static func clean(_ text: String) -> String {
     if text.unicodeScalars.allSatisfy(JSONText.isHarmless) { return text }
+    return text.split(separator: further, omittingEmptySubsequences: false).map(cleanLine).joined(separator: further)
+  }
+
+  private static let further = "\n  "
+
+  private static func cleanLine(_ text: Substring) -> String {
     var clean = ""
     for scalar in text.unicodeScalars {
       if JSONText.isHarmless(scalar) {

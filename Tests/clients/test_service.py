@@ -16,7 +16,7 @@ from gate import DEADLINE, MORE, answer, echo, get, local, rules, until
 
 SLUICE = os.environ["SLUICE"]
 # Moves sockets to 3 and on, as a manager leaves them, and says whose they are.
-HAND = 'count=$1; shift; for ((i = 0; i < count; i++)); do eval "exec $((3 + i))<&$((100 + i)) $((100 + i))<&-"; done; LISTEN_PID=$$ exec "$@"'
+HAND = 'count=$1; shift; for ((i = 0; i < count; i++)); do eval "exec $((3 + i))<&$((900 + i)) $((900 + i))<&-"; done; LISTEN_PID=$$ exec "$@"'
 
 
 class Handed:
@@ -39,8 +39,8 @@ class Handed:
     def numbered(self):
         high = []
         for index, (_, sock) in enumerate(self.held):
-            high.append(fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD, 100 + index))
-            assert high[-1] == 100 + index
+            high.append(fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD, 900 + index))
+            assert high[-1] == 900 + index
         yield high
         for fd in high:
             os.close(fd)

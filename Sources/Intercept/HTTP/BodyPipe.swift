@@ -54,6 +54,20 @@ struct BodyPipe {
     }
   }
 
+  /// The same into memory. Broken framing takes nothing: it is met again, and told, where the body is moved.
+  mutating func pass(_ bytes: Span<UInt8>, into out: inout [UInt8]) -> Step {
+    var next = meter
+    let progress = next.follow(bytes)
+    switch progress {
+    case .more: out.append(bytes)
+    case .ended(let count): out.append(bytes.extracting(first: count))
+    case .malformed: return .malformed
+    }
+    meter = next
+    if case .ended(let count) = progress { return .ended(count) }
+    return .more
+  }
+
   mutating func pass(_ bytes: Span<UInt8>, to sink: any PlainStream, _ filter: Filter) -> Step {
     guard scanner != nil else {
       let progress = meter.follow(bytes)

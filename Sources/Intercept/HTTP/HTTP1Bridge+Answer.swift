@@ -49,7 +49,7 @@ extension HTTP1Bridge {
   private func passInterim(_ length: Int, _ turn: Turn) -> Step {
     guard mayTakeInterim() else { return upstreamBroke(turn) }
     if request.minorVersion > 0 {
-      guard writeAnswerHead(keepAlive: true) else { return .end(.clientReset) }
+      guard client.write(answerHead(keepAlive: true)) else { return .end(.clientReset) }
       hasAnswerBegun = true
     }
     answer.drop(length)
@@ -71,27 +71,42 @@ extension HTTP1Bridge {
     hasAnswerBegun = true
     if let filter, !isUpgrade {
       if let step = filterAnswerHead(filter, body, turn) { return step }
-    } else {
-      down = BodyPipe(body)
-      guard writeAnswerHead(keepAlive: keepsConnection || isUpgrade) else { return .end(.clientReset) }
+      answer.drop(length)
+      answerStep = body == .none ? .done : .body
+      return .worked
     }
+    down = BodyPipe(body)
+    var out = answerHead(keepAlive: keepsConnection || isUpgrade)
     answer.drop(length)
     if isUpgrade {
       mode = .relaying
       endFilter()
-      return .worked
+    } else {
+      answerStep = body == .none ? .done : .body
+      if body != .none { takeFirstOfBody(into: &out) }
     }
-    answerStep = body == .none ? .done : .body
-    return .worked
+    return client.write(out) ? .worked : .end(.clientReset)
   }
 
-  private func writeAnswerHead(keepAlive: Bool) -> Bool {
+  private func answerHead(keepAlive: Bool) -> [UInt8] {
     var out: [UInt8] = []
     answer.parse {
       response.writeDownstream(
         from: $0, keepAlive: keepAlive, toMinorVersion: request.minorVersion, toHEAD: request.isHEAD, into: &out)
     }
-    return client.write(out)
+    return out
+  }
+
+  /// What came behind the head goes out with it, in one record and one call.
+  private func takeFirstOfBody(into out: inout [UInt8]) {
+    guard !answer.isEmpty else { return }
+    switch answer.parse({ down.pass($0, into: &out) }) {
+    case .more: answer.drop(.max)
+    case .ended(let count):
+      answer.drop(count)
+      answerStep = .done
+    default: break
+    }
   }
 
   private func filterAnswerHead(_ filter: any RequestFilter, _ body: BodyLength, _ turn: Turn) -> Step? {
