@@ -82,16 +82,21 @@ private struct Trial {
     return exchange
   }
 
-  func request(_ list: [(String, String)], _ pieces: [[UInt8]]) throws -> Exchange {
+  /// `collected`: its body is there with its head, as where it is to be signed.
+  func request(
+    _ list: [(String, String)], _ pieces: [[UInt8]], method: String = "POST", collected: [UInt8]? = nil,
+    endsEmpty: Bool = true
+  ) throws -> Exchange {
     var exchange = Exchange()
     let found = Found()
     let filter = try filter(found)
     var head = MessageHead()
-    (head.method, head.path, head.fields) = (bytes("POST"), bytes("/"), Self.fields(list))
+    (head.method, head.path, head.fields) = (bytes(method), bytes("/"), Self.fields(list))
+    if let collected, case .pass = filter.requestHead(&head, hasBody: true) { head.body = collected }
     if case .refuse(let reason, _) = filter.requestHead(&head, hasBody: true) {
       exchange.refused = reason
     } else {
-      Self.run(pieces, &exchange) { filter.requestBody(&$0, isLast: $1) }
+      Self.run(pieces, endsEmpty: endsEmpty, &exchange) { filter.requestBody(&$0, isLast: $1) }
     }
     exchange.found = found.reports.map { "\($0.finding) \($0.what) \($0.place)" }
     return exchange
@@ -103,11 +108,13 @@ private struct Trial {
 
   /// As the bridges do it: a filter that wants time is asked again, with nothing.
   private static func run(
-    _ pieces: [[UInt8]], _ exchange: inout Exchange, _ take: (inout [UInt8], Bool) -> FilterVerdict
+    _ pieces: [[UInt8]], endsEmpty: Bool = true, _ exchange: inout Exchange,
+    _ take: (inout [UInt8], Bool) -> FilterVerdict
   ) {
-    for (number, piece) in (pieces + [[]]).enumerated() {
+    let all = endsEmpty ? pieces + [[]] : pieces
+    for (number, piece) in all.enumerated() {
       var chunk = piece
-      let isLast = number == pieces.count
+      let isLast = number + 1 == all.count
       for _ in 0..<10_000 {
         let verdict = take(&chunk, isLast)
         if case .refuse(let reason, _) = verdict {
@@ -193,6 +200,137 @@ private let token = "ghp_0123456789abcdefghijABCDEFGHIJ012345"
     }
   }
 
+  /// A deflate stream without compression.
+  private static func deflated(_ text: [UInt8], isEnd: Bool = true) -> [UInt8] {
+    var out: [UInt8] = []
+    var rest = text[...]
+    repeat {
+      let piece = rest.prefix(60_000)
+      rest = rest.dropFirst(piece.count)
+      let (low, high) = (UInt8(piece.count & 0xff), UInt8(piece.count >> 8))
+      out += [isEnd && rest.isEmpty ? 1 : 0, low, high, ~low, ~high] + piece
+    } while !rest.isEmpty
+    return out
+  }
+
+  @Test func aCompressedRequestThatIsOnlyWatchedGoesOutWhole() throws {
+    let trial = try Trial("{secrets: log}")
+    let body = Self.deflated(bytes(token) + [UInt8](repeating: 0x20, count: 200_000))
+    let fields = [("content-encoding", "deflate")]
+    for (pieces, endsEmpty) in [
+      ([body], false), ([body], true), ([Array(body[..<70_000]), Array(body[70_000...])], true),
+    ] {
+      let exchange = try trial.request(fields, pieces, endsEmpty: endsEmpty)
+      #expect(exchange.sent == body && exchange.found == ["secret github-token request body"])
+    }
+  }
+
+  @Test func aBodyThatIsSignedWholeIsUndoneToo() throws {
+    let fields = [("content-encoding", "deflate")]
+    let body = Self.deflated([UInt8](repeating: 0x20, count: 200_000) + bytes(token))
+    var exchange = try Trial("{secrets: block}").request(fields, [], collected: body)
+    #expect(exchange.refused == .secretRefused && exchange.found == ["secret github-token request body"])
+    exchange = try Trial("{secrets: log}").request(fields, [], collected: body)
+    #expect(exchange.refused == nil && exchange.found == ["secret github-token request body"])
+    exchange = try Trial("{secrets: block}").request(fields, [], collected: Array(body.dropLast()))
+    #expect(exchange.refused == .secretRefused && exchange.found == ["unchecked broken coding request body"])
+  }
+
+  @Test func aRequestThatComesToNoTextIsNotHeldForEver() throws {
+    let nothing = [UInt8]([[UInt8]](repeating: Self.deflated([], isEnd: false), count: 10_000).joined())
+    let pieces = [Self.deflated(bytes("ghp_0123"), isEnd: false)] + [[UInt8]](repeating: nothing, count: 100)
+    let exchange = try Trial("{secrets: block}").request([("content-encoding", "deflate")], pieces)
+    #expect(exchange.refused == .secretRefused && !exchange.isWhole)
+    #expect(exchange.found == ["unchecked too much held back request body"])
+  }
+
+  @Test func whatIsFoundBeforeWhatCannotBeLookedIntoIsTold() throws {
+    let message: [UInt8] = [0, 0, 0, 0, UInt8(token.utf8.count)] + bytes(token)
+    let exchange = try Trial("{secrets: log}").request(
+      [("content-type", "application/grpc")], [message + [1, 0, 0, 0, 1, 7]])
+    #expect(
+      exchange.found.sorted() == ["secret github-token request body", "unchecked compressed messages request body"])
+    #expect(exchange.sent == message + [1, 0, 0, 0, 1, 7])
+  }
+
+  @Test(arguments: [("content-type", "text/plain; charset=utf-16"), ("content-type", "text/plain")])
+  func aRequestInWideCharactersIsNotLookedInto(name: String, value: String) throws {
+    var body: [UInt8] = [0xff, 0xfe]
+    for byte in bytes(token) { body += [byte, 0] }
+    for pieces in [[body], body.map { [$0] }] {
+      let exchange = try Trial("{secrets: block}").request([(name, value)], pieces)
+      #expect(exchange.refused == .secretRefused && exchange.found.first?.hasPrefix("unchecked characters") == true)
+      let logged = try Trial("{secrets: log}").request([(name, value)], pieces)
+      #expect(logged.sent == body && logged.found.count == 1)
+    }
+  }
+
+  @Test func aMethodIsLookedInto() throws {
+    let exchange = try Trial("{secrets: block}").request([], [], method: token)
+    #expect(exchange.refused == .secretRefused && exchange.found == ["secret github-token request method"])
+  }
+
+  @Test func aWebSocketOfHTTP2IsOne() throws {
+    for (content, isRefused) in [("secrets: block", true), ("flag_instructions: block", true), ("secrets: log", false)]
+    {
+      let exchange = try Trial("{\(content)}").request([], [], method: "CONNECT")
+      #expect(exchange.refused == (isRefused ? .contentRefused : nil))
+      #expect(exchange.found == ["unchecked websocket answer"])
+    }
+  }
+
+  @Test(arguments: [
+    "text/plain; charset = utf-7", "text/plain; charset=utf-7; charset=utf-8",
+    "text/plain; charset=utf-8; charset=utf-7",
+    "text/plain; charset=utf-8; charset=latin1", "text/plain; x=\"; charset=utf-8; charset=utf-7",
+  ])
+  func aCharsetThatCanBeReadInTwoWaysIsNone(type: String) throws {
+    let exchange = try Trial("{flag_instructions: block}").answer([("content-type", type)], [bytes("a")])
+    #expect(exchange.refused == .contentRefused)
+  }
+
+  @Test func softHyphensOfLatinTextHideNothing() throws {
+    var body: [UInt8] = []
+    for byte in bytes(attack) { body += [byte, 0xad] }
+    for content in ["{flag_instructions: block}", "{flag_instructions: log}"] {
+      for type in ["text/plain; charset=latin1", "text/plain"] {
+        let exchange = try Trial(content).answer([("content-type", type)], [body])
+        #expect(exchange.found.contains { $0.hasPrefix("instruction") })
+        #expect(content.contains("log") ? exchange.sent == body : exchange.refused == .contentRefused)
+      }
+    }
+  }
+
+  @Test func whatATerminalWouldNotShowIsReadWhereItGoesOn() throws {
+    for (open, close) in [("\u{1b}]", "\u{7}"), ("\u{1b}P", "\u{1b}\\"), ("\u{1b}_", "")] {
+      let text = "Pears \(open)\(attack)\(close) apples"
+      let exchange = try Trial("{flag_instructions: block}").answer([("content-type", "text/plain")], [bytes(text)])
+      #expect(exchange.refused == .contentRefused)
+    }
+  }
+
+  @Test(arguments: ["text/event-stream", "application/x-ndjson", "application/grpc", "application/json"])
+  func aPageThatIsSaidToBeAStreamIsNone(type: String) throws {
+    let trial = try Trial("{strip_html: true}")
+    for pieces in [[bytes(page)], bytes(page).map { [$0] }] {
+      let exchange = try trial.answer([("content-type", type)], pieces)
+      #expect(!String(decoding: exchange.sent, as: UTF8.self).contains("Ignore"))
+      #expect(
+        type.hasSuffix("json") && !type.hasSuffix("ndjson") ? exchange.sent == bytes("Pears\n") : !exchange.isWhole)
+    }
+    let exchange = try trial.answer([("content-type", type)], [bytes("data: <html>\n\n")])
+    #expect(exchange.sent == bytes("data: <html>\n\n") && exchange.isWhole)
+  }
+
+  @Test func placeholdersAreBlankedWhereTheyStand() throws {
+    let check = RequestCheck(try Trial("{secrets: block}").plan.outgoing, own: [], blocks: true)
+    var head = MessageHead()
+    head.path = bytes("/\(token)\(token),\(token)x/\(token.dropLast())")
+    #expect(check.look(at: head, skipping: [], placeholders: [bytes(token)]).isEmpty)
+    head.path += bytes("/\(token.dropLast())6")
+    #expect(check.look(at: head, skipping: [], placeholders: [bytes(token)]).map(\.place) == ["url"])
+  }
+
   @Test func messagesOfGRPCGoOnAsSoonAsTheyAreWhole() throws {
     let trial = try Trial("{secrets: block}")
     let message: [UInt8] = [0, 0, 0, 0, 4] + bytes("ghp_")
@@ -235,6 +373,9 @@ private let token = "ghp_0123456789abcdefghijABCDEFGHIJ012345"
     #expect(works.withLock { $0.count } == 2)
     for work in works.withLock({ $0 }) { work() }
     #expect(wakes.load(ordering: .relaxed) == 2)
+    let waiting = PageJob(trial.plan.page, page: bytes(page)) {}
+    waiting.abandon()
+    #expect(waiting.heldCount == 0)
     #expect(jobs[0].takeResult() != nil && jobs[1].takeResult() == nil && jobs[2].takeResult() != nil)
   }
 

@@ -31,6 +31,7 @@ final class AnswerCheck {
 
   /// One turn of the loop undoes no more than this of one answer.
   private static let turnBytesMax = 64 << 10
+  private static let stepBytesMin = 8 << 10
   private static let heldBytesMax = 1 << 20
   private static let pageBytesMax = 4 << 20
   /// So much says whether it is text.
@@ -108,6 +109,7 @@ final class AnswerCheck {
     switch kind.form {
     case .html where strips: work = .collecting
     case .text where strips, .other where strips: work = .sniffing
+    case .data where strips && kind.isJSON: work = .sniffing
     case .other where flags == .annotate: work = .sniffing
     default: chooseFlagging(isText: false)
     }
@@ -171,7 +173,8 @@ final class AnswerCheck {
     do throws(DecompressProblem) {
       while let (piece, isDone) = try decoder?.next() {
         if let verdict = feed(piece, &chunk) { return verdict }
-        left -= piece.count
+        // Where a coding stands on another, a step may have come to nothing.
+        left -= max(piece.count, Self.stepBytesMin)
         if isDone { break }
         if left <= 0 {
           // Others have their turn first.
@@ -218,7 +221,8 @@ final class AnswerCheck {
       }
     }
     if firstBytes.count == Self.firstBytesMax { tellIfNoText() }
-    return nil
+    guard strips && isStream, case true? = PageSniffer.looksLikePage(firstBytes.span) else { return nil }
+    return refuse("It is said to be a stream, and opens like a page")
   }
 
   private func tellIfNoText() {
@@ -248,7 +252,10 @@ final class AnswerCheck {
 
   private func watch(_ piece: [UInt8], _ check: ContentCheck, _ out: inout [UInt8]) -> FilterVerdict? {
     let room = kind.form == .other ? Self.otherBytesMax - watchedBytes : piece.count
-    if room > 0 { _ = check.append(piece.span.extracting(first: min(room, piece.count))) }
+    if room > 0 {
+      let text = room < piece.count ? Array(piece[..<room]) : piece
+      _ = check.append(kind.characters == .latin ? Latin.utf8(text) : text)
+    }
     watchedBytes += min(room, piece.count)
     if holds {
       if !hold(piece.count) { return tooMuch }
@@ -304,9 +311,8 @@ final class AnswerCheck {
 
   private func parse() -> FilterVerdict {
     isPage = true
-    let page = kind.characters == .latin ? Latin.utf8(collected) : collected
+    let job = PageJob(plan.page, page: collected, isLatin: kind.characters == .latin, wake: around.wake)
     collected = []
-    let job = PageJob(plan.page, page: page, wake: around.wake)
     guard around.held.pool.submit(job) else { return tooMuch }
     work = .parsing(job)
     return .wait

@@ -14,12 +14,14 @@ package final class PageJob: Sendable {
 
   let rules: ContentRules
   private let page: Mutex<[UInt8]>
+  private let isLatin: Bool
   private let outcome = Mutex<Result?>(nil)
   private let isUnwanted = Atomic<Bool>(false)
   private let wake: @Sendable () -> Void
 
-  init(_ rules: ContentRules, page: [UInt8], wake: @escaping @Sendable () -> Void) {
+  init(_ rules: ContentRules, page: [UInt8], isLatin: Bool = false, wake: @escaping @Sendable () -> Void) {
     self.rules = rules
+    self.isLatin = isLatin
     self.page = Mutex(page)
     self.wake = wake
   }
@@ -27,8 +29,13 @@ package final class PageJob: Sendable {
   /// nil while it is not done.
   func takeResult() -> Result? { outcome.withLock { $0.take() } }
 
-  /// Nobody waits for it any more: where it has not begun, it is not parsed.
-  func abandon() { isUnwanted.store(true, ordering: .relaxed) }
+  /// Nobody waits for it any more: where it has not begun, it is not parsed, and what it would have been is not kept.
+  func abandon() {
+    isUnwanted.store(true, ordering: .relaxed)
+    page.withLock { $0 = [] }
+  }
+
+  var heldCount: Int { page.withLock { $0.count } }
 
   fileprivate func run() {
     if isUnwanted.load(ordering: .relaxed) { return }
@@ -37,7 +44,7 @@ package final class PageJob: Sendable {
       return page
     }
     let check = ContentCheck(rules)
-    let text = check.append(bytes) + check.finish()
+    let text = check.append(isLatin ? Latin.utf8(bytes) : bytes) + check.finish()
     let result = Result(text: text, findings: check.findings, isFlagged: check.isFlagged)
     outcome.withLock { $0 = result }
     wake()
