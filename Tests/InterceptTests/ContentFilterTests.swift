@@ -225,6 +225,29 @@ private let token = "ghp_0123456789abcdefghijABCDEFGHIJ012345"
     }
   }
 
+  @Test func whatIsOnlyLoggedStaysAsItCame() throws {
+    let fields = [("content-encoding", "deflate"), ("content-type", "text/plain"), ("etag", "x")]
+    let text = bytes(attack) + [UInt8](repeating: 0x20, count: 200_000)
+    let told = "instruction"
+    var trials = [try Trial("{flag_instructions: log}"), try Trial("{flag_instructions: block, strip_html: true}")]
+    trials[1].isReportOnly = true
+    for trial in trials {
+      let good = Self.deflated(text)
+      for pieces in [[good], [Array(good[..<70_000]), Array(good[70_000...])]] {
+        let exchange = try trial.answer(fields, pieces)
+        #expect(exchange.sent == good && exchange.isWhole && exchange.fields.count == 3)
+        #expect(exchange.found.contains { $0.hasPrefix(told) })
+      }
+      let broken = Array(good.dropLast())
+      let exchange = try trial.answer(fields, [broken, bytes("more")])
+      #expect(exchange.sent == broken + bytes("more") && exchange.isWhole)
+      #expect(exchange.found.contains("unchecked broken coding answer 1"))
+      #expect(exchange.found.contains { $0.hasPrefix(told) })
+    }
+    let exchange = try Trial("{flag_instructions: block}").answer(fields, [bytes("no deflate")])
+    #expect(exchange.refused == .contentRefused && exchange.found == ["unchecked broken coding answer 1"])
+  }
+
   @Test func aBodyThatIsSignedWholeIsUndoneToo() throws {
     let fields = [("content-encoding", "deflate")]
     let body = Self.deflated([UInt8](repeating: 0x20, count: 200_000) + bytes(token))

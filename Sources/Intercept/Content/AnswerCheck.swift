@@ -49,6 +49,10 @@ final class AnswerCheck {
   private var work = Work.passing
   private var decoder: BodyDecoder?
   private var limit: ResponseLimit?
+  /// It goes on coded, as it came, since nothing would be done about what is found.
+  private let passesCoded: Bool
+  /// Its coding could not be undone: the rest of it is not looked into.
+  private var isUnread = false
   private var isCutShort = false
   /// A page, or what may become one.
   private var collected: [UInt8] = []
@@ -77,12 +81,14 @@ final class AnswerCheck {
     let flags = around.isReportOnly && policy.flagInstructions != nil ? .log : policy.flagInstructions
     self.flags = flags
     strips = policy.stripsHTML && !around.isReportOnly
+    passesCoded =
+      decoder != nil && (around.isReportOnly || !plan.actsOnAnswers && policy.maxResponseBytes == nil)
     isStream = kind.form == .events || kind.form == .rpc
     holds = flags == .block && !isStream
     limit = policy.maxResponseBytes.map { ResponseLimit(bytesMax: $0, mode: .cut) }
     if looksInto { chooseWork() }
     let truncates = policy.onTooLarge == .truncate && limit.map { $0.bytesMax < statedBytes ?? .max } ?? false
-    changesLength = decoder != nil || truncates && !around.isReportOnly
+    changesLength = decoder != nil && !passesCoded || truncates && !around.isReportOnly
     switch work {
     case .passing, .over, .parsing: break
     case .watching: holdsHead = holds
@@ -131,8 +137,8 @@ final class AnswerCheck {
 
   /// The head as it leaves: what it says of the body is put right.
   func putRight(_ head: inout MessageHead) {
-    var isChanged = decoder != nil
-    if decoder != nil { head.remove("content-encoding") }
+    var isChanged = decoder != nil && !passesCoded
+    if isChanged { head.remove("content-encoding") }
     switch work {
     case .marking: isChanged = true
     default: isChanged = isChanged || isPage
@@ -158,6 +164,7 @@ final class AnswerCheck {
   // MARK: - The body
 
   func take(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
+    if isUnread { return .pass }
     let came = chunk
     chunk = []
     switch work {
@@ -168,11 +175,21 @@ final class AnswerCheck {
     guard decoder != nil else {
       return feed(came, &chunk) ?? (isLast ? finish(&chunk) : .pass)
     }
+    if passesCoded {
+      var text: [UInt8] = []
+      let verdict = undo(came, isLast: isLast, &text)
+      chunk = came
+      return verdict
+    }
+    return undo(came, isLast: isLast, &chunk)
+  }
+
+  private func undo(_ came: [UInt8], isLast: Bool, _ out: inout [UInt8]) -> FilterVerdict {
     decoder?.append(came)
     var left = Self.turnBytesMax
     do throws(DecompressProblem) {
       while let (piece, isDone) = try decoder?.next() {
-        if let verdict = feed(piece, &chunk) { return verdict }
+        if let verdict = feed(piece, &out) { return verdict }
         // Where a coding stands on another, a step may have come to nothing.
         left -= max(piece.count, Self.stepBytesMin)
         if isDone { break }
@@ -184,9 +201,19 @@ final class AnswerCheck {
       }
       if isLast { try decoder?.finish() }
     } catch {
-      return refuse(error == .tooLarge ? "It expands to more than 200 times its size" : "Its coding is broken")
+      return undoingFailed(error)
     }
-    return isLast ? finish(&chunk) : .pass
+    return isLast ? finish(&out) : .pass
+  }
+
+  private func undoingFailed(_ problem: DecompressProblem) -> FilterVerdict {
+    around.reporter.unchecked(problem == .tooLarge ? "too dense a coding" : "broken coding", in: "answer")
+    guard passesCoded else {
+      return refuse(problem == .tooLarge ? "It expands to more than 200 times its size" : "Its coding is broken")
+    }
+    if case .watching(let check) = work { report(check) }
+    (isUnread, work) = (true, .over)
+    return .pass
   }
 
   /// nil: go on.
