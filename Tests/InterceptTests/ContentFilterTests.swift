@@ -41,7 +41,7 @@ private struct Trial {
     var reports: [ContentReport] = []
   }
 
-  private func filter(_ found: Found) throws -> ContentFilter {
+  private func filter(_ found: Found, held: HeldBytes? = nil) throws -> ContentFilter {
     let request = FilteredRequest(
       target: Target(host: .name(try HostName("a.example")), port: 443), client: "c", ordinal: 1, wouldRefuse: false,
       isReportOnly: isReportOnly)
@@ -53,8 +53,18 @@ private struct Trial {
     return ContentFilter(
       plan, request,
       ContentSurroundings(
-        held: HeldBytes(pool), placeholders: Placeholders([]), own: own, fieldsOfTheGate: [], wake: {}
+        held: held ?? HeldBytes(pool), placeholders: Placeholders([]), own: own, fieldsOfTheGate: [], wake: {}
       ) { found.reports.append($0) })
+  }
+
+  /// A request whose body begins so, and that has not ended.
+  func begun(_ list: [(String, String)], _ body: [UInt8], _ held: HeldBytes) throws -> (ContentFilter, FilterVerdict) {
+    let filter = try filter(Found(), held: held)
+    var head = MessageHead()
+    (head.method, head.path, head.fields) = (bytes("POST"), bytes("/"), Self.fields(list))
+    _ = filter.requestHead(&head, hasBody: true)
+    var chunk = body
+    return (filter, filter.requestBody(&chunk, isLast: false))
   }
 
   func answer(_ list: [(String, String)], _ pieces: [[UInt8]], status: Int = 200) throws -> Exchange {
@@ -265,6 +275,19 @@ private let token = "ghp_0123456789abcdefghijABCDEFGHIJ012345"
     let exchange = try Trial("{secrets: block}").request([("content-encoding", "deflate")], pieces)
     #expect(exchange.refused == .secretRefused && !exchange.isWhole)
     #expect(exchange.found == ["unchecked too much held back request body"])
+  }
+
+  @Test func whatIsHeldOfRequestsIsAccountedFor() throws {
+    let held = HeldBytes(PagePool { _ in false })
+    #expect(held.reserve((16 << 20) - 100))
+    let trial = try Trial("{secrets: block}")
+    let (first, verdict) = try trial.begun([], bytes("ghp_0123"), held)
+    guard case .pass = verdict else { return #expect(Bool(false), "a short one is held") }
+    #expect(held.reserve(92) && !held.reserve(1))
+    let (second, refused) = try trial.begun([], bytes("ghp_0123"), held)
+    guard case .refuse(.tooMany, _) = refused else { return #expect(Bool(false), "a tunnel holds no more") }
+    for filter in [first, second] { filter.ended() }
+    #expect(held.reserve(8) && !held.reserve(1))
   }
 
   @Test func whatIsFoundBeforeWhatCannotBeLookedIntoIsTold() throws {

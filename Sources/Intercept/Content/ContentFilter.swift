@@ -37,6 +37,8 @@ package final class ContentFilter: RequestFilter {
   private var hasLookedAtBody = false
   private var isHEAD = false
   private var toldOfRequest: Set<String> = []
+  /// What of the request is held back, as it is accounted for.
+  private var reserved = 0
 
   package init(_ plan: ContentPlan, _ request: FilteredRequest, _ around: ContentSurroundings) {
     (self.plan, self.request, self.around) = (plan, request, around)
@@ -96,9 +98,19 @@ package final class ContentFilter: RequestFilter {
     guard let outgoing else { return .pass }
     let seen = outgoing.take(&chunk, isLast: isLast)
     if let refusal = refusal(for: seen) { return refusal }
+    guard !blocksSecrets || reserve(outgoing.heldCount) else {
+      return .refuse(.tooMany, detail: "Too much is held back for the checks of content; send less at once")
+    }
     if seen.isThrough { return .pass }
     around.wake()
     return .wait
+  }
+
+  private func reserve(_ count: Int) -> Bool {
+    if count > reserved, !around.held.reserve(count - reserved) { return false }
+    if count < reserved { around.held.release(reserved - count) }
+    reserved = count
+    return true
   }
 
   private func refusal(for seen: RequestCheck.Seen) -> FilterVerdict? {
@@ -207,7 +219,10 @@ package final class ContentFilter: RequestFilter {
   package func answerTrailers(_ trailers: inout MessageHead) {}
 
   /// Its page, if one is being parsed, is not waited for.
-  package func ended() { answer = nil }
+  package func ended() {
+    answer = nil
+    _ = reserve(0)
+  }
 }
 
 extension MessageHead {

@@ -94,6 +94,9 @@ final class RequestCheck {
     return nil
   }
 
+  /// Bytes of the body that have come and have not gone on.
+  var heldCount: Int { body?.rest.count ?? 0 }
+
   /// What may go on takes the chunk's place.
   func take(_ chunk: inout [UInt8], isLast: Bool) -> Seen {
     guard var body else { return Seen() }
