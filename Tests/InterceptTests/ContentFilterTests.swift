@@ -290,6 +290,14 @@ private let token = "ghp_0123456789abcdefghijABCDEFGHIJ012345"
     #expect(held.reserve(8) && !held.reserve(1))
   }
 
+  @Test func whatDecodersRememberIsBounded() throws {
+    let held = HeldBytes(PagePool { _ in false })
+    var (one, other) = (0, 0)
+    #expect(held.reserveWindow(48 << 20, &one) && !held.reserveWindow(17 << 20, &other) && other == 0)
+    #expect(held.reserveWindow(16 << 20, &other) && !held.reserveWindow((48 << 20) + 1, &one))
+    #expect(held.reserveWindow(0, &one) && held.reserveWindow(64 << 20, &other) && other == 64 << 20)
+  }
+
   @Test func whatIsFoundBeforeWhatCannotBeLookedIntoIsTold() throws {
     let message: [UInt8] = [0, 0, 0, 0, UInt8(token.utf8.count)] + bytes(token)
     let exchange = try Trial("{secrets: log}").request(

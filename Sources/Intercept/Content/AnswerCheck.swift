@@ -62,6 +62,7 @@ final class AnswerCheck {
   private var held: [UInt8] = []
   private var holds: Bool
   private var reserved = 0
+  private var reservedWindow = 0
   private var firstBytes: [UInt8] = []
   private var opensWide = false
   private var watchedBytes = 0
@@ -109,6 +110,7 @@ final class AnswerCheck {
     default: break
     }
     around.held.release(reserved)
+    _ = around.held.reserveWindow(0, &reservedWindow)
   }
 
   private func chooseWork() {
@@ -190,6 +192,10 @@ final class AnswerCheck {
     do throws(DecompressProblem) {
       while let (piece, isDone) = try decoder?.next() {
         if let verdict = feed(piece, &out) { return verdict }
+        if !around.held.reserveWindow(decoder?.windowBytes ?? 0, &reservedWindow) {
+          if !passesCoded { return tooMuch }
+          return passUnread("too much at once")
+        }
         // Where a coding stands on another, a step may have come to nothing.
         left -= max(piece.count, Self.stepBytesMin)
         if isDone { break }
@@ -207,12 +213,17 @@ final class AnswerCheck {
   }
 
   private func undoingFailed(_ problem: DecompressProblem) -> FilterVerdict {
-    around.reporter.unchecked(problem == .tooLarge ? "too dense a coding" : "broken coding", in: "answer")
-    guard passesCoded else {
-      return refuse(problem == .tooLarge ? "It expands to more than 200 times its size" : "Its coding is broken")
-    }
+    let why = problem == .tooLarge ? "too dense a coding" : "broken coding"
+    if passesCoded { return passUnread(why) }
+    around.reporter.unchecked(why, in: "answer")
+    return refuse(problem == .tooLarge ? "It expands to more than 200 times its size" : "Its coding is broken")
+  }
+
+  private func passUnread(_ why: String) -> FilterVerdict {
+    around.reporter.unchecked(why, in: "answer")
     if case .watching(let check) = work { report(check) }
-    (isUnread, work) = (true, .over)
+    (isUnread, work, decoder) = (true, .over, nil)
+    _ = around.held.reserveWindow(0, &reservedWindow)
     return .pass
   }
 

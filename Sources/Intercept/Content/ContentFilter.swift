@@ -39,6 +39,7 @@ package final class ContentFilter: RequestFilter {
   private var toldOfRequest: Set<String> = []
   /// What of the request is held back, as it is accounted for.
   private var reserved = 0
+  private var reservedWindow = 0
 
   package init(_ plan: ContentPlan, _ request: FilteredRequest, _ around: ContentSurroundings) {
     (self.plan, self.request, self.around) = (plan, request, around)
@@ -100,6 +101,11 @@ package final class ContentFilter: RequestFilter {
     if let refusal = refusal(for: seen) { return refusal }
     guard !blocksSecrets || reserve(outgoing.heldCount) else {
       return .refuse(.tooMany, detail: "Too much is held back for the checks of content; send less at once")
+    }
+    if !around.held.reserveWindow(outgoing.windowBytes, &reservedWindow) {
+      if let refusal = unchecked("too much at once", "request body", blocks: blocksSecrets, .tooMany) { return refusal }
+      outgoing.giveUp(&chunk)
+      return .pass
     }
     if seen.isThrough { return .pass }
     around.wake()
@@ -222,6 +228,7 @@ package final class ContentFilter: RequestFilter {
   package func ended() {
     answer = nil
     _ = reserve(0)
+    _ = around.held.reserveWindow(0, &reservedWindow)
   }
 }
 

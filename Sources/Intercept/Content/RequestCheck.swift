@@ -97,6 +97,14 @@ final class RequestCheck {
   /// Bytes of the body that have come and have not gone on.
   var heldCount: Int { body?.rest.count ?? 0 }
 
+  var windowBytes: Int { body?.decoder?.windowBytes ?? 0 }
+
+  /// The rest of the body is not looked into; what of it is held goes on.
+  func giveUp(_ chunk: inout [UInt8]) {
+    chunk += body?.rest ?? []
+    body = nil
+  }
+
   /// What may go on takes the chunk's place.
   func take(_ chunk: inout [UInt8], isLast: Bool) -> Seen {
     guard var body else { return Seen() }
