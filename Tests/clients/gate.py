@@ -123,7 +123,7 @@ class Logged:
 class Gate(Logged):
     def __init__(self, folder, names, policy, workers=1, more="", log=None, on_failure="refuse", command=None, flags=(),
                  listens=("--listen-connect", "127.0.0.1:0"), start={}):
-        self.folder, self.names = folder, names
+        self.folder, self.names, self.workers = folder, names, workers
         self.log, self.errors, self.policy_file = log or folder / "log", folder / "stderr", folder / "policy.yaml"
         self.more = more if "timeouts" in more else more + "\ntimeouts: {drain: 1}"
         self.on_failure = on_failure
@@ -175,7 +175,18 @@ class Gate(Logged):
         return sock, answer(sock)
 
     def descriptors(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        """How many it has open. It listens before its workers have begun: their loops are waited for."""
+        folder = f"/proc/{self.process.pid}/fd"
+
+        def kinds():
+            for name in os.listdir(folder):
+                try:
+                    yield os.readlink(f"{folder}/{name}")
+                except FileNotFoundError:
+                    pass
+
+        until("each worker has its loop", lambda: list(kinds()).count("anon_inode:[eventpoll]") > self.workers)
+        return len(os.listdir(folder))
 
     def leaves_none(self, before):
         """Waits until it has no more descriptors than before."""

@@ -689,6 +689,16 @@ def test_plain_requests_that_are_refused_say_why(fronts, upstream):
     assert site.connections == 0
 
 
+@pytest.mark.parametrize("answer,body", [(b"Content-Length: 0\r\n\r\n", b""), (b"Content-Length: 2\r\n\r\nno", b"no")], ids=["empty", "body"])
+def test_an_answer_before_the_request_is_whole_is_heard_and_the_rest_unwanted(fronts, upstream, answer, body):
+    site = upstream(lambda stream: (stream.recv(65536), stream.sendall(b"HTTP/1.1 413 Too Much\r\n" + answer)))
+    http = fronts.http2(fronts.gate(rules(local("allowed.test", site.port))))
+    stream = http.get(f"http://allowed.test:{site.port}/", "POST", [(b"content-length", b"5")], ends=False)
+    http.until(lambda: stream in http.resets)
+    assert http.heads[stream][b":status"] == b"413" and http.data[stream] == body
+    assert stream in http.ended and http.resets[stream] == 0  # NO_ERROR
+
+
 def test_an_answer_that_breaks_off_is_reset(fronts, upstream):
     for text in (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"):
         site = upstream(recorded(text))

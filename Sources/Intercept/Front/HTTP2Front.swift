@@ -16,6 +16,8 @@ final class HTTP2Front {
   private var streams: [Int32: FrontStream] = [:]
   /// Whose legs have news.
   private var changed: Set<Int32> = []
+  /// Answered in whole, while their requests still come.
+  private var unheard: Set<Int32> = []
   /// Streams that are over, while their last bytes are on the way to their sessions.
   private var parting: [Leg] = []
   /// Of the turn under way: callbacks come inside it alone.
@@ -51,6 +53,7 @@ final class HTTP2Front {
     for _ in 0..<Self.roundsMax {
       guard tls.flush(), let hasRead = readClient() else { return clientBroke() }
       serveLegs()
+      endUnheard()
       let pumped = session.pump()
       if pumped == .broke { return clientBroke() }
       if session.isDone || (isLeaving && streams.isEmpty) {
@@ -134,8 +137,15 @@ final class HTTP2Front {
 
   /// Its session is gone, and so is who would read the rest of what the client says.
   private func endIfUnheard(_ stream: FrontStream) {
-    guard stream.hasAnswerEnded, !stream.hasClientEnded else { return }
-    session.reset(stream.id, code: NGHTTP2_NO_ERROR.rawValue)
+    if stream.hasAnswerEnded && !stream.hasClientEnded { unheard.insert(stream.id) }
+  }
+
+  /// Behind the answer's last frame: a reset that is asked for before takes the place of what waits to be sent.
+  private func endUnheard() {
+    for id in unheard where session.hasEndedOurs(id) {
+      unheard.remove(id)
+      session.reset(id, code: NGHTTP2_NO_ERROR.rawValue)
+    }
   }
 
   /// RFC 9113 section 8.5: what was cut must not look complete.
@@ -281,6 +291,7 @@ extension HTTP2Front: HTTP2Events {
 
   func streamClosed(_ session: HTTP2Session, _ id: Int32, code: UInt32) {
     guard let stream = streams.removeValue(forKey: id) else { return }
+    unheard.remove(id)
     session.giveBack(stream.owed, id)
     quietSinceMs = turn.nowMs
     let isWhole = code == NGHTTP2_NO_ERROR.rawValue

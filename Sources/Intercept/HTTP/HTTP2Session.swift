@@ -151,6 +151,9 @@ enum BodyPiece {
 
   func reset(_ id: Int32, code: UInt32) { _ = unsafe nghttp2_submit_rst_stream(raw, 0, id, code) }
 
+  /// Whether all that we say on the stream has gone out.
+  func hasEndedOurs(_ id: Int32) -> Bool { unsafe nghttp2_session_get_stream_local_close(raw, id) == 1 }
+
   /// The peer may send that many more bytes.
   func giveBack(_ count: Int, _ id: Int32) {
     if count > 0 { _ = unsafe nghttp2_session_consume(raw, id, count) }
