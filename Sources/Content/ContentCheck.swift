@@ -10,7 +10,7 @@ public final class ContentCheck {
   private let rules: ContentRules
   private var page: PageBuffer?
   private var limit: ResponseLimit?
-  private var plain = PlainText()
+  private var plain: PlainText
   private let layer: TextLayer
   private var editor: Editor
   private var score: InstructionScore
@@ -28,6 +28,7 @@ public final class ContentCheck {
     self.rules = rules
     limit = rules.settings.bytesMax.map { ResponseLimit(bytesMax: $0, mode: .cut) }
     page = rules.settings.html == .never ? nil : PageBuffer(rules.settings)
+    plain = PlainText(readsStrings: rules.settings.readsStrings)
     layer = TextLayer(rules, layer: .plain)
     editor = Editor(rules.settings)
     score = InstructionScore(threshold: rules.settings.threshold)

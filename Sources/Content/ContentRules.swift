@@ -11,6 +11,8 @@ public struct ContentSettings: Sendable {
   public var bytesMax: Int?
   /// Whether `annotate` says in front of a text that it is flagged; where that would break the text, it is only marked.
   public var warnsFirst = true
+  /// What escape sequences hold as a string goes on, and may be read: it is looked through like the rest of the text.
+  public var readsStrings = false
   /// How much text `annotate` and `block` hold back until the verdict. What is longer goes on in a stream.
   public var heldBytesMax = 1 << 20
   /// A longer page is cut.

@@ -33,7 +33,11 @@ public final class Decompressor {
   private static let freeBytes = 1 << 20
   private static let chunkBytes = 64 << 10
 
+  /// A sender says how far back its text may refer; zstd's is bounded by the decoder, brotli's by its format.
+  private static let (brotliWindowMax, zstdWindowMax) = (16 << 20, 8 << 20)
+
   private let decoder: any Decoder
+  private let windowMax: Int
   private let bytesMax: Int
   private var bytesIn = 0
   private var bytesOut = 0
@@ -42,6 +46,7 @@ public final class Decompressor {
 
   public init(_ coding: ContentCoding, bytesMax: Int) throws(DecompressProblem) {
     self.bytesMax = bytesMax
+    windowMax = coding == .brotli ? Self.brotliWindowMax : coding == .zstd ? Self.zstdWindowMax : 0
     switch coding {
     case .gzip: decoder = try ZlibDecoder(isRaw: false)
     case .deflate: decoder = try ZlibDecoder(isRaw: nil)
@@ -49,6 +54,9 @@ public final class Decompressor {
     case .zstd: decoder = try ZstdDecoder()
     }
   }
+
+  /// So much memory the decoder may have filled with what came out; that of gzip is small.
+  public var windowBytes: Int { min(bytesOut, windowMax) }
 
   /// What the next bytes come to.
   public func append(_ chunk: [UInt8]) throws(DecompressProblem) -> [UInt8] {

@@ -41,7 +41,7 @@ private struct Trial {
     var reports: [ContentReport] = []
   }
 
-  private func filter(_ found: Found) throws -> ContentFilter {
+  private func filter(_ found: Found, held: HeldBytes? = nil) throws -> ContentFilter {
     let request = FilteredRequest(
       target: Target(host: .name(try HostName("a.example")), port: 443), client: "c", ordinal: 1, wouldRefuse: false,
       isReportOnly: isReportOnly)
@@ -53,8 +53,18 @@ private struct Trial {
     return ContentFilter(
       plan, request,
       ContentSurroundings(
-        held: HeldBytes(pool), placeholders: Placeholders([]), own: own, fieldsOfTheGate: [], wake: {}
+        held: held ?? HeldBytes(pool), placeholders: Placeholders([]), own: own, fieldsOfTheGate: [], wake: {}
       ) { found.reports.append($0) })
+  }
+
+  /// A request whose body begins so, and that has not ended.
+  func begun(_ list: [(String, String)], _ body: [UInt8], _ held: HeldBytes) throws -> (ContentFilter, FilterVerdict) {
+    let filter = try filter(Found(), held: held)
+    var head = MessageHead()
+    (head.method, head.path, head.fields) = (bytes("POST"), bytes("/"), Self.fields(list))
+    _ = filter.requestHead(&head, hasBody: true)
+    var chunk = body
+    return (filter, filter.requestBody(&chunk, isLast: false))
   }
 
   func answer(_ list: [(String, String)], _ pieces: [[UInt8]], status: Int = 200) throws -> Exchange {
@@ -82,16 +92,21 @@ private struct Trial {
     return exchange
   }
 
-  func request(_ list: [(String, String)], _ pieces: [[UInt8]]) throws -> Exchange {
+  /// `collected`: its body is there with its head, as where it is to be signed.
+  func request(
+    _ list: [(String, String)], _ pieces: [[UInt8]], method: String = "POST", collected: [UInt8]? = nil,
+    endsEmpty: Bool = true
+  ) throws -> Exchange {
     var exchange = Exchange()
     let found = Found()
     let filter = try filter(found)
     var head = MessageHead()
-    (head.method, head.path, head.fields) = (bytes("POST"), bytes("/"), Self.fields(list))
+    (head.method, head.path, head.fields) = (bytes(method), bytes("/"), Self.fields(list))
+    if let collected, case .pass = filter.requestHead(&head, hasBody: true) { head.body = collected }
     if case .refuse(let reason, _) = filter.requestHead(&head, hasBody: true) {
       exchange.refused = reason
     } else {
-      Self.run(pieces, &exchange) { filter.requestBody(&$0, isLast: $1) }
+      Self.run(pieces, endsEmpty: endsEmpty, &exchange) { filter.requestBody(&$0, isLast: $1) }
     }
     exchange.found = found.reports.map { "\($0.finding) \($0.what) \($0.place)" }
     return exchange
@@ -103,11 +118,13 @@ private struct Trial {
 
   /// As the bridges do it: a filter that wants time is asked again, with nothing.
   private static func run(
-    _ pieces: [[UInt8]], _ exchange: inout Exchange, _ take: (inout [UInt8], Bool) -> FilterVerdict
+    _ pieces: [[UInt8]], endsEmpty: Bool = true, _ exchange: inout Exchange,
+    _ take: (inout [UInt8], Bool) -> FilterVerdict
   ) {
-    for (number, piece) in (pieces + [[]]).enumerated() {
+    let all = endsEmpty ? pieces + [[]] : pieces
+    for (number, piece) in all.enumerated() {
       var chunk = piece
-      let isLast = number == pieces.count
+      let isLast = number + 1 == all.count
       for _ in 0..<10_000 {
         let verdict = take(&chunk, isLast)
         if case .refuse(let reason, _) = verdict {
@@ -193,6 +210,181 @@ private let token = "ghp_0123456789abcdefghijABCDEFGHIJ012345"
     }
   }
 
+  /// A deflate stream without compression.
+  private static func deflated(_ text: [UInt8], isEnd: Bool = true) -> [UInt8] {
+    var out: [UInt8] = []
+    var rest = text[...]
+    repeat {
+      let piece = rest.prefix(60_000)
+      rest = rest.dropFirst(piece.count)
+      let (low, high) = (UInt8(piece.count & 0xff), UInt8(piece.count >> 8))
+      out += [isEnd && rest.isEmpty ? 1 : 0, low, high, ~low, ~high] + piece
+    } while !rest.isEmpty
+    return out
+  }
+
+  @Test func aCompressedRequestThatIsOnlyWatchedGoesOutWhole() throws {
+    let trial = try Trial("{secrets: log}")
+    let body = Self.deflated(bytes(token) + [UInt8](repeating: 0x20, count: 200_000))
+    let fields = [("content-encoding", "deflate")]
+    for (pieces, endsEmpty) in [
+      ([body], false), ([body], true), ([Array(body[..<70_000]), Array(body[70_000...])], true),
+    ] {
+      let exchange = try trial.request(fields, pieces, endsEmpty: endsEmpty)
+      #expect(exchange.sent == body && exchange.found == ["secret github-token request body"])
+    }
+  }
+
+  @Test func whatIsOnlyLoggedStaysAsItCame() throws {
+    let fields = [("content-encoding", "deflate"), ("content-type", "text/plain"), ("etag", "x")]
+    let text = bytes(attack) + [UInt8](repeating: 0x20, count: 200_000)
+    let told = "instruction"
+    var trials = [try Trial("{flag_instructions: log}"), try Trial("{flag_instructions: block, strip_html: true}")]
+    trials[1].isReportOnly = true
+    for trial in trials {
+      let good = Self.deflated(text)
+      for pieces in [[good], [Array(good[..<70_000]), Array(good[70_000...])]] {
+        let exchange = try trial.answer(fields, pieces)
+        #expect(exchange.sent == good && exchange.isWhole && exchange.fields.count == 3)
+        #expect(exchange.found.contains { $0.hasPrefix(told) })
+      }
+      let broken = Array(good.dropLast())
+      let exchange = try trial.answer(fields, [broken, bytes("more")])
+      #expect(exchange.sent == broken + bytes("more") && exchange.isWhole)
+      #expect(exchange.found.contains("unchecked broken coding answer 1"))
+      #expect(exchange.found.contains { $0.hasPrefix(told) })
+    }
+    let exchange = try Trial("{flag_instructions: block}").answer(fields, [bytes("no deflate")])
+    #expect(exchange.refused == .contentRefused && exchange.found == ["unchecked broken coding answer 1"])
+  }
+
+  @Test func aBodyThatIsSignedWholeIsUndoneToo() throws {
+    let fields = [("content-encoding", "deflate")]
+    let body = Self.deflated([UInt8](repeating: 0x20, count: 200_000) + bytes(token))
+    var exchange = try Trial("{secrets: block}").request(fields, [], collected: body)
+    #expect(exchange.refused == .secretRefused && exchange.found == ["secret github-token request body"])
+    exchange = try Trial("{secrets: log}").request(fields, [], collected: body)
+    #expect(exchange.refused == nil && exchange.found == ["secret github-token request body"])
+    exchange = try Trial("{secrets: block}").request(fields, [], collected: Array(body.dropLast()))
+    #expect(exchange.refused == .secretRefused && exchange.found == ["unchecked broken coding request body"])
+  }
+
+  @Test func aRequestThatComesToNoTextIsNotHeldForEver() throws {
+    let nothing = [UInt8]([[UInt8]](repeating: Self.deflated([], isEnd: false), count: 10_000).joined())
+    let pieces = [Self.deflated(bytes("ghp_0123"), isEnd: false)] + [[UInt8]](repeating: nothing, count: 100)
+    let exchange = try Trial("{secrets: block}").request([("content-encoding", "deflate")], pieces)
+    #expect(exchange.refused == .secretRefused && !exchange.isWhole)
+    #expect(exchange.found == ["unchecked too much held back request body"])
+  }
+
+  @Test func whatIsHeldOfRequestsIsAccountedFor() throws {
+    let held = HeldBytes(PagePool { _ in false })
+    #expect(held.reserve((16 << 20) - 100))
+    let trial = try Trial("{secrets: block}")
+    let (first, verdict) = try trial.begun([], bytes("ghp_0123"), held)
+    guard case .pass = verdict else { return #expect(Bool(false), "a short one is held") }
+    #expect(held.reserve(92) && !held.reserve(1))
+    let (second, refused) = try trial.begun([], bytes("ghp_0123"), held)
+    guard case .refuse(.tooMany, _) = refused else { return #expect(Bool(false), "a tunnel holds no more") }
+    for filter in [first, second] { filter.ended() }
+    #expect(held.reserve(8) && !held.reserve(1))
+  }
+
+  @Test func whatDecodersRememberIsBounded() throws {
+    let held = HeldBytes(PagePool { _ in false })
+    var (one, other) = (0, 0)
+    #expect(held.reserveWindow(48 << 20, &one) && !held.reserveWindow(17 << 20, &other) && other == 0)
+    #expect(held.reserveWindow(16 << 20, &other) && !held.reserveWindow((48 << 20) + 1, &one))
+    #expect(held.reserveWindow(0, &one) && held.reserveWindow(64 << 20, &other) && other == 64 << 20)
+  }
+
+  @Test func whatIsFoundBeforeWhatCannotBeLookedIntoIsTold() throws {
+    let message: [UInt8] = [0, 0, 0, 0, UInt8(token.utf8.count)] + bytes(token)
+    let exchange = try Trial("{secrets: log}").request(
+      [("content-type", "application/grpc")], [message + [1, 0, 0, 0, 1, 7]])
+    #expect(
+      exchange.found.sorted() == ["secret github-token request body", "unchecked compressed messages request body"])
+    #expect(exchange.sent == message + [1, 0, 0, 0, 1, 7])
+  }
+
+  @Test(arguments: [("content-type", "text/plain; charset=utf-16"), ("content-type", "text/plain")])
+  func aRequestInWideCharactersIsNotLookedInto(name: String, value: String) throws {
+    var body: [UInt8] = [0xff, 0xfe]
+    for byte in bytes(token) { body += [byte, 0] }
+    for pieces in [[body], body.map { [$0] }] {
+      let exchange = try Trial("{secrets: block}").request([(name, value)], pieces)
+      #expect(exchange.refused == .secretRefused && exchange.found.first?.hasPrefix("unchecked characters") == true)
+      let logged = try Trial("{secrets: log}").request([(name, value)], pieces)
+      #expect(logged.sent == body && logged.found.count == 1)
+    }
+  }
+
+  @Test func aMethodIsLookedInto() throws {
+    let exchange = try Trial("{secrets: block}").request([], [], method: token)
+    #expect(exchange.refused == .secretRefused && exchange.found == ["secret github-token request method"])
+  }
+
+  @Test func aWebSocketOfHTTP2IsOne() throws {
+    for (content, isRefused) in [("secrets: block", true), ("flag_instructions: block", true), ("secrets: log", false)]
+    {
+      let exchange = try Trial("{\(content)}").request([], [], method: "CONNECT")
+      #expect(exchange.refused == (isRefused ? .contentRefused : nil))
+      #expect(exchange.found == ["unchecked websocket answer"])
+    }
+  }
+
+  @Test(arguments: [
+    "text/plain; charset = utf-7", "text/plain; charset=utf-7; charset=utf-8",
+    "text/plain; charset=utf-8; charset=utf-7",
+    "text/plain; charset=utf-8; charset=latin1", "text/plain; x=\"; charset=utf-8; charset=utf-7",
+  ])
+  func aCharsetThatCanBeReadInTwoWaysIsNone(type: String) throws {
+    let exchange = try Trial("{flag_instructions: block}").answer([("content-type", type)], [bytes("a")])
+    #expect(exchange.refused == .contentRefused)
+  }
+
+  @Test func softHyphensOfLatinTextHideNothing() throws {
+    var body: [UInt8] = []
+    for byte in bytes(attack) { body += [byte, 0xad] }
+    for content in ["{flag_instructions: block}", "{flag_instructions: log}"] {
+      for type in ["text/plain; charset=latin1", "text/plain"] {
+        let exchange = try Trial(content).answer([("content-type", type)], [body])
+        #expect(exchange.found.contains { $0.hasPrefix("instruction") })
+        #expect(content.contains("log") ? exchange.sent == body : exchange.refused == .contentRefused)
+      }
+    }
+  }
+
+  @Test func whatATerminalWouldNotShowIsReadWhereItGoesOn() throws {
+    for (open, close) in [("\u{1b}]", "\u{7}"), ("\u{1b}P", "\u{1b}\\"), ("\u{1b}_", "")] {
+      let text = "Pears \(open)\(attack)\(close) apples"
+      let exchange = try Trial("{flag_instructions: block}").answer([("content-type", "text/plain")], [bytes(text)])
+      #expect(exchange.refused == .contentRefused)
+    }
+  }
+
+  @Test(arguments: ["text/event-stream", "application/x-ndjson", "application/grpc", "application/json"])
+  func aPageThatIsSaidToBeAStreamIsNone(type: String) throws {
+    let trial = try Trial("{strip_html: true}")
+    for pieces in [[bytes(page)], bytes(page).map { [$0] }] {
+      let exchange = try trial.answer([("content-type", type)], pieces)
+      #expect(!String(decoding: exchange.sent, as: UTF8.self).contains("Ignore"))
+      #expect(
+        type.hasSuffix("json") && !type.hasSuffix("ndjson") ? exchange.sent == bytes("Pears\n") : !exchange.isWhole)
+    }
+    let exchange = try trial.answer([("content-type", type)], [bytes("data: <html>\n\n")])
+    #expect(exchange.sent == bytes("data: <html>\n\n") && exchange.isWhole)
+  }
+
+  @Test func placeholdersAreBlankedWhereTheyStand() throws {
+    let check = RequestCheck(try Trial("{secrets: block}").plan.outgoing, own: [], blocks: true)
+    var head = MessageHead()
+    head.path = bytes("/\(token)\(token),\(token)x/\(token.dropLast())")
+    #expect(check.look(at: head, skipping: [], placeholders: [bytes(token)]).isEmpty)
+    head.path += bytes("/\(token.dropLast())6")
+    #expect(check.look(at: head, skipping: [], placeholders: [bytes(token)]).map(\.place) == ["url"])
+  }
+
   @Test func messagesOfGRPCGoOnAsSoonAsTheyAreWhole() throws {
     let trial = try Trial("{secrets: block}")
     let message: [UInt8] = [0, 0, 0, 0, 4] + bytes("ghp_")
@@ -235,6 +427,9 @@ private let token = "ghp_0123456789abcdefghijABCDEFGHIJ012345"
     #expect(works.withLock { $0.count } == 2)
     for work in works.withLock({ $0 }) { work() }
     #expect(wakes.load(ordering: .relaxed) == 2)
+    let waiting = PageJob(trial.plan.page, page: bytes(page)) {}
+    waiting.abandon()
+    #expect(waiting.heldCount == 0)
     #expect(jobs[0].takeResult() != nil && jobs[1].takeResult() == nil && jobs[2].takeResult() != nil)
   }
 

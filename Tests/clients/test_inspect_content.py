@@ -353,6 +353,37 @@ def test_a_key_that_is_split_over_chunks_does_not_leave(serving):
     assert not site.asked
 
 
+def test_a_refusal_behind_an_interim_answer_is_heard(inspecting, certificates, upstream):
+    def talk(sock):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += sock.recv(4096)
+        sock.sendall(b"HTTP/1.1 103 Early Hints\r\nX-Hint: free\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")
+        while sock.recv(4096):
+            pass
+
+    server = upstream(talk, certificates.server())
+    gate = inspecting.gate(inspecting.rule("allowed.test", server.port, ", content: {secrets: block}"))
+    body = TOKEN.encode() + b" "
+    with inspecting.tunnel(gate, f"allowed.test:{server.port}") as tls:
+        tls.sendall(request(f"allowed.test:{server.port}", "POST", more=f"Expect: 100-continue\r\nContent-Length: {len(body)}\r\n"))
+        said = b""
+        while b" 100 " not in said:
+            said += tls.recv(4096)
+        tls.sendall(body)
+        assert tls.recv(4096).startswith(b"HTTP/1.1 403 Denied by egress policy: secret_refused")
+    assert b"HTTP/1.1 103" in said and b"X-Hint" not in said
+
+
+@pytest.mark.parametrize("coding", ENCODERS)
+def test_a_compressed_body_that_is_only_logged_goes_out_whole(serving, coding):
+    site = serving("{secrets: log}", b"thanks")
+    body = ENCODERS[coding](TOKEN.encode() + b" " + PROSE * 10000)
+    assert site.fetch(method="POST", headers={"Content-Encoding": coding}, content=body).text == "thanks"
+    assert site.asked[0][2] == body
+    site.flagged(finding="secret", what="github-token", place="request body")
+
+
 @pytest.mark.parametrize("coding", ENCODERS)
 def test_a_key_in_a_compressed_body_does_not_leave(serving, coding):
     site = serving("{secrets: block}", b"thanks")

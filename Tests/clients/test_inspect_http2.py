@@ -229,6 +229,26 @@ def test_a_websocket_that_the_upstream_did_not_offer_goes_nowhere(serving, raw):
     assert len(site.seen) == 1
 
 
+def test_checks_of_content_see_websockets_and_trailers(serving, raw):
+    token = b"ghp_0123456789abcdefghijABCDEFGHIJ012345"
+    site = serving(", content: {secrets: block}", takes_websockets=True)
+    http = raw(site)
+    while http.until(SettingsFrame).settings.get(8) != 1:
+        pass
+    http.send(websocket(http, 1, b"/chat"))
+    assert http.answer(1)[0] == 403
+    site.gate.logged(event="flagged", finding="unchecked", what="websocket")
+
+    def trailers(stream, value):
+        return HeadersFrame(stream, flags=["END_HEADERS", "END_STREAM"], data=http.encoder.encode([(b"x-note", value)])).serialize()
+
+    for stream, value, status in ((3, b"fine", 200), (5, token, 403)):
+        http.send(http.head(stream, [], ends=False, method=b"POST"), DataFrame(stream, data=b"x").serialize(), trailers(stream, value))
+        assert http.answer(stream)[0] == status
+    site.gate.logged(event="flagged", finding="secret", what="github-token", place="request trailers")
+    assert len(site.seen) == 1
+
+
 # Attacks
 
 def test_a_value_with_a_line_break_goes_nowhere(serving, raw):

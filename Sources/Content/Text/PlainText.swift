@@ -17,6 +17,7 @@ struct PlainText {
   private static let stringBytesMax = 4096
   private static let isPlain = ByteTable(where: { $0 == 0x0a || $0 == 0x09 || (0x20..<0x7f).contains($0) })
 
+  private let readsStrings: Bool
   private var state = State.text
   private var stringBytes = 0
   /// The beginning of a character whose end has not come.
@@ -24,6 +25,8 @@ struct PlainText {
   private var missing = 0
   private var hasReturn = false
   private(set) var removed = 0
+
+  init(readsStrings: Bool = false) { self.readsStrings = readsStrings }
 
   mutating func append(_ chunk: Span<UInt8>, to text: inout [UInt8]) {
     let isPlain = Self.isPlain
@@ -51,7 +54,8 @@ struct PlainText {
     case .escape:
       switch byte {
       case UInt8(ascii: "["): state = .control
-      case UInt8(ascii: "]"), UInt8(ascii: "P"), UInt8(ascii: "_"), UInt8(ascii: "^"), UInt8(ascii: "X"): start(.string)
+      case UInt8(ascii: "]"), UInt8(ascii: "P"), UInt8(ascii: "_"), UInt8(ascii: "^"), UInt8(ascii: "X"):
+        start(readsStrings ? .text : .string)
       case 0x20...0x2f: break
       default: state = .text
       }

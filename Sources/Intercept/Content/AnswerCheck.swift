@@ -31,6 +31,7 @@ final class AnswerCheck {
 
   /// One turn of the loop undoes no more than this of one answer.
   private static let turnBytesMax = 64 << 10
+  private static let stepBytesMin = 8 << 10
   private static let heldBytesMax = 1 << 20
   private static let pageBytesMax = 4 << 20
   /// So much says whether it is text.
@@ -48,6 +49,10 @@ final class AnswerCheck {
   private var work = Work.passing
   private var decoder: BodyDecoder?
   private var limit: ResponseLimit?
+  /// It goes on coded, as it came, since nothing would be done about what is found.
+  private let passesCoded: Bool
+  /// Its coding could not be undone: the rest of it is not looked into.
+  private var isUnread = false
   private var isCutShort = false
   /// A page, or what may become one.
   private var collected: [UInt8] = []
@@ -57,6 +62,7 @@ final class AnswerCheck {
   private var held: [UInt8] = []
   private var holds: Bool
   private var reserved = 0
+  private var reservedWindow = 0
   private var firstBytes: [UInt8] = []
   private var opensWide = false
   private var watchedBytes = 0
@@ -76,12 +82,14 @@ final class AnswerCheck {
     let flags = around.isReportOnly && policy.flagInstructions != nil ? .log : policy.flagInstructions
     self.flags = flags
     strips = policy.stripsHTML && !around.isReportOnly
+    passesCoded =
+      decoder != nil && (around.isReportOnly || !plan.actsOnAnswers && policy.maxResponseBytes == nil)
     isStream = kind.form == .events || kind.form == .rpc
     holds = flags == .block && !isStream
     limit = policy.maxResponseBytes.map { ResponseLimit(bytesMax: $0, mode: .cut) }
     if looksInto { chooseWork() }
     let truncates = policy.onTooLarge == .truncate && limit.map { $0.bytesMax < statedBytes ?? .max } ?? false
-    changesLength = decoder != nil || truncates && !around.isReportOnly
+    changesLength = decoder != nil && !passesCoded || truncates && !around.isReportOnly
     switch work {
     case .passing, .over, .parsing: break
     case .watching: holdsHead = holds
@@ -102,12 +110,14 @@ final class AnswerCheck {
     default: break
     }
     around.held.release(reserved)
+    _ = around.held.reserveWindow(0, &reservedWindow)
   }
 
   private func chooseWork() {
     switch kind.form {
     case .html where strips: work = .collecting
     case .text where strips, .other where strips: work = .sniffing
+    case .data where strips && kind.isJSON: work = .sniffing
     case .other where flags == .annotate: work = .sniffing
     default: chooseFlagging(isText: false)
     }
@@ -129,8 +139,8 @@ final class AnswerCheck {
 
   /// The head as it leaves: what it says of the body is put right.
   func putRight(_ head: inout MessageHead) {
-    var isChanged = decoder != nil
-    if decoder != nil { head.remove("content-encoding") }
+    var isChanged = decoder != nil && !passesCoded
+    if isChanged { head.remove("content-encoding") }
     switch work {
     case .marking: isChanged = true
     default: isChanged = isChanged || isPage
@@ -156,6 +166,7 @@ final class AnswerCheck {
   // MARK: - The body
 
   func take(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
+    if isUnread { return .pass }
     let came = chunk
     chunk = []
     switch work {
@@ -166,12 +177,27 @@ final class AnswerCheck {
     guard decoder != nil else {
       return feed(came, &chunk) ?? (isLast ? finish(&chunk) : .pass)
     }
+    if passesCoded {
+      var text: [UInt8] = []
+      let verdict = undo(came, isLast: isLast, &text)
+      chunk = came
+      return verdict
+    }
+    return undo(came, isLast: isLast, &chunk)
+  }
+
+  private func undo(_ came: [UInt8], isLast: Bool, _ out: inout [UInt8]) -> FilterVerdict {
     decoder?.append(came)
     var left = Self.turnBytesMax
     do throws(DecompressProblem) {
       while let (piece, isDone) = try decoder?.next() {
-        if let verdict = feed(piece, &chunk) { return verdict }
-        left -= piece.count
+        if let verdict = feed(piece, &out) { return verdict }
+        if !around.held.reserveWindow(decoder?.windowBytes ?? 0, &reservedWindow) {
+          if !passesCoded { return tooMuch }
+          return passUnread("too much at once")
+        }
+        // Where a coding stands on another, a step may have come to nothing.
+        left -= max(piece.count, Self.stepBytesMin)
         if isDone { break }
         if left <= 0 {
           // Others have their turn first.
@@ -181,9 +207,24 @@ final class AnswerCheck {
       }
       if isLast { try decoder?.finish() }
     } catch {
-      return refuse(error == .tooLarge ? "It expands to more than 200 times its size" : "Its coding is broken")
+      return undoingFailed(error)
     }
-    return isLast ? finish(&chunk) : .pass
+    return isLast ? finish(&out) : .pass
+  }
+
+  private func undoingFailed(_ problem: DecompressProblem) -> FilterVerdict {
+    let why = problem == .tooLarge ? "too dense a coding" : "broken coding"
+    if passesCoded { return passUnread(why) }
+    around.reporter.unchecked(why, in: "answer")
+    return refuse(problem == .tooLarge ? "It expands to more than 200 times its size" : "Its coding is broken")
+  }
+
+  private func passUnread(_ why: String) -> FilterVerdict {
+    around.reporter.unchecked(why, in: "answer")
+    if case .watching(let check) = work { report(check) }
+    (isUnread, work, decoder) = (true, .over, nil)
+    _ = around.held.reserveWindow(0, &reservedWindow)
+    return .pass
   }
 
   /// nil: go on.
@@ -218,7 +259,8 @@ final class AnswerCheck {
       }
     }
     if firstBytes.count == Self.firstBytesMax { tellIfNoText() }
-    return nil
+    guard strips && isStream, case true? = PageSniffer.looksLikePage(firstBytes.span) else { return nil }
+    return refuse("It is said to be a stream, and opens like a page")
   }
 
   private func tellIfNoText() {
@@ -248,7 +290,10 @@ final class AnswerCheck {
 
   private func watch(_ piece: [UInt8], _ check: ContentCheck, _ out: inout [UInt8]) -> FilterVerdict? {
     let room = kind.form == .other ? Self.otherBytesMax - watchedBytes : piece.count
-    if room > 0 { _ = check.append(piece.span.extracting(first: min(room, piece.count))) }
+    if room > 0 {
+      let text = room < piece.count ? Array(piece[..<room]) : piece
+      _ = check.append(kind.characters == .latin ? Latin.utf8(text) : text)
+    }
     watchedBytes += min(room, piece.count)
     if holds {
       if !hold(piece.count) { return tooMuch }
@@ -304,9 +349,8 @@ final class AnswerCheck {
 
   private func parse() -> FilterVerdict {
     isPage = true
-    let page = kind.characters == .latin ? Latin.utf8(collected) : collected
+    let job = PageJob(plan.page, page: collected, isLatin: kind.characters == .latin, wake: around.wake)
     collected = []
-    let job = PageJob(plan.page, page: page, wake: around.wake)
     guard around.held.pool.submit(job) else { return tooMuch }
     work = .parsing(job)
     return .wait

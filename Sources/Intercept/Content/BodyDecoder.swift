@@ -17,6 +17,8 @@ struct BodyDecoder {
     for coding in codings { stages.append(Stage(decoder: try Decompressor(coding, bytesMax: .max))) }
   }
 
+  var windowBytes: Int { stages.reduce(0) { $0 + $1.decoder.windowBytes } }
+
   mutating func append(_ bytes: [UInt8]) { give(bytes, to: 0) }
 
   private mutating func give(_ bytes: [UInt8], to index: Int) {

@@ -27,14 +27,23 @@ struct BodyKind: Equatable {
 
   var form: Form
   var characters: Characters
+  /// JSON opens with no tag.
+  var isJSON: Bool
 
   init(contentType: [UInt8]?) {
     let parts = (contentType ?? []).split(separator: UInt8(ascii: ";")).map(Self.word)
     form = Self.form(parts.first ?? "")
-    characters = .utf8
-    for parameter in parts.dropFirst() where parameter.hasPrefix("charset=") {
-      characters = Self.characters(String(parameter.dropFirst(8).filter { $0 != "\"" && $0 != "'" }))
-    }
+    isJSON = form == .data && parts.first?.hasSuffix("json") == true
+    let said = parts.dropFirst().compactMap(Self.charset)
+    characters = said.first ?? .utf8
+    // Clients read the first one, or the last.
+    if said.contains(where: { $0 != said.first }) { characters = .unknown("said twice") }
+  }
+
+  private static func charset(_ parameter: String) -> Characters? {
+    let pair = parameter.utf8.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
+    guard pair.count == 2, word(Array(pair[0])[...]) == "charset" else { return nil }
+    return characters(word(Array(pair[1])[...]).filter { $0 != "\"" && $0 != "'" })
   }
 
   private static func word(_ bytes: ArraySlice<UInt8>) -> String {

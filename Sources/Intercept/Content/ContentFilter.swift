@@ -24,6 +24,9 @@ package struct ContentSurroundings {
 }
 
 package final class ContentFilter: RequestFilter {
+  /// Of 64 KiB, as BodyDecoder gives them.
+  private static let wholePiecesMax = 64
+
   private let plan: ContentPlan
   private let request: FilteredRequest
   private let around: ContentSurroundings
@@ -31,8 +34,12 @@ package final class ContentFilter: RequestFilter {
   private let reporter: ContentReporter
   private var answer: AnswerCheck?
   private var hasLookedAtHead = false
+  private var hasLookedAtBody = false
   private var isHEAD = false
   private var toldOfRequest: Set<String> = []
+  /// What of the request is held back, as it is accounted for.
+  private var reserved = 0
+  private var reservedWindow = 0
 
   package init(_ plan: ContentPlan, _ request: FilteredRequest, _ around: ContentSurroundings) {
     (self.plan, self.request, self.around) = (plan, request, around)
@@ -53,7 +60,7 @@ package final class ContentFilter: RequestFilter {
     // It may be shown again, for a credential that was waited for.
     if !hasLookedAtHead, let refusal = lookAtHead(head, hasBody: hasBody) { return refusal }
     hasLookedAtHead = true
-    if let body = head.body, let outgoing, let refusal = told(outgoing.whole(body), "request body") { return refusal }
+    if let body = head.body, !hasLookedAtBody, let refusal = lookAtWhole(body) { return refusal }
     guard plan.looksIntoAnswers else { return .pass }
     // A part of a text may be half of what is looked for.
     for name in ["range", "if-range"] as [StaticString] { head.remove(name) }
@@ -66,7 +73,9 @@ package final class ContentFilter: RequestFilter {
   }
 
   private func lookAtHead(_ head: MessageHead, hasBody: Bool) -> FilterVerdict? {
-    if head.values("upgrade").contains(where: { !$0.isEmpty }), let refusal = lookAtUpgrade() { return refusal }
+    // In HTTP/2 it is a CONNECT (RFC 8441).
+    let isUpgrade = head.values("upgrade").contains { !$0.isEmpty } || head.method.elementsEqual("CONNECT".utf8)
+    if isUpgrade, let refusal = lookAtUpgrade() { return refusal }
     guard let outgoing else { return nil }
     let places = outgoing.look(
       at: head, skipping: around.fieldsOfTheGate, placeholders: around.placeholders.texts)
@@ -88,15 +97,51 @@ package final class ContentFilter: RequestFilter {
 
   package func requestBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
     guard let outgoing else { return .pass }
-    switch outgoing.take(&chunk, isLast: isLast) {
-    case .pass: return .pass
-    case .again:
-      around.wake()
-      return .wait
-    case .found(let findings): return told(findings, "request body") ?? .pass
-    case .unchecked(let why):
-      return unchecked(why, "request body", blocks: blocksSecrets, .secretRefused) ?? .pass
+    let seen = outgoing.take(&chunk, isLast: isLast)
+    if let refusal = refusal(for: seen) { return refusal }
+    guard !blocksSecrets || reserve(outgoing.heldCount) else {
+      return .refuse(.tooMany, detail: "Too much is held back for the checks of content; send less at once")
     }
+    if !around.held.reserveWindow(outgoing.windowBytes, &reservedWindow) {
+      if let refusal = unchecked("too much at once", "request body", blocks: blocksSecrets, .tooMany) { return refusal }
+      outgoing.giveUp(&chunk)
+      return .pass
+    }
+    if seen.isThrough { return .pass }
+    around.wake()
+    return .wait
+  }
+
+  private func reserve(_ count: Int) -> Bool {
+    if count > reserved, !around.held.reserve(count - reserved) { return false }
+    if count < reserved { around.held.release(reserved - count) }
+    reserved = count
+    return true
+  }
+
+  private func refusal(for seen: RequestCheck.Seen) -> FilterVerdict? {
+    if let refusal = told(seen.findings, "request body") { return refusal }
+    return seen.unchecked.flatMap { unchecked($0, "request body", blocks: blocksSecrets, .secretRefused) }
+  }
+
+  /// A body that is there whole; what it comes to is bounded, as it is undone in one turn.
+  private func lookAtWhole(_ body: [UInt8]) -> FilterVerdict? {
+    guard let outgoing else { return nil }
+    hasLookedAtBody = true
+    var chunk = body
+    for _ in 0..<Self.wholePiecesMax {
+      let seen = outgoing.take(&chunk, isLast: true)
+      if let refusal = refusal(for: seen) { return refusal }
+      if seen.isThrough { return nil }
+      chunk = []
+    }
+    return unchecked("too dense a coding", "request body", blocks: blocksSecrets, .secretRefused)
+  }
+
+  package func requestTrailers(_ trailers: MessageHead) -> FilterVerdict {
+    guard let outgoing else { return .pass }
+    let places = outgoing.look(at: trailers, skipping: [], placeholders: around.placeholders.texts)
+    return told(places.map(\.finding), "request trailers") ?? .pass
   }
 
   /// Each kind once a place, however often it is there; the refusal, where it blocks.
@@ -180,7 +225,11 @@ package final class ContentFilter: RequestFilter {
   package func answerTrailers(_ trailers: inout MessageHead) {}
 
   /// Its page, if one is being parsed, is not waited for.
-  package func ended() { answer = nil }
+  package func ended() {
+    answer = nil
+    _ = reserve(0)
+    _ = around.held.reserveWindow(0, &reservedWindow)
+  }
 }
 
 extension MessageHead {

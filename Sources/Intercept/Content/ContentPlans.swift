@@ -23,7 +23,9 @@ package final class ContentPlan: Sendable {
     settings.secrets = .off
     settings.html = .never
     settings.flagInstructions = policy.flagInstructions == nil ? .off : .log
+    settings.readsStrings = true
     watched = ContentRules(settings)
+    settings.readsStrings = false
     if policy.flagInstructions == .annotate { settings.flagInstructions = .annotate }
     marked = ContentRules(settings)
     settings.html = .always

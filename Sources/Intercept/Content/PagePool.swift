@@ -14,12 +14,14 @@ package final class PageJob: Sendable {
 
   let rules: ContentRules
   private let page: Mutex<[UInt8]>
+  private let isLatin: Bool
   private let outcome = Mutex<Result?>(nil)
   private let isUnwanted = Atomic<Bool>(false)
   private let wake: @Sendable () -> Void
 
-  init(_ rules: ContentRules, page: [UInt8], wake: @escaping @Sendable () -> Void) {
+  init(_ rules: ContentRules, page: [UInt8], isLatin: Bool = false, wake: @escaping @Sendable () -> Void) {
     self.rules = rules
+    self.isLatin = isLatin
     self.page = Mutex(page)
     self.wake = wake
   }
@@ -27,8 +29,13 @@ package final class PageJob: Sendable {
   /// nil while it is not done.
   func takeResult() -> Result? { outcome.withLock { $0.take() } }
 
-  /// Nobody waits for it any more: where it has not begun, it is not parsed.
-  func abandon() { isUnwanted.store(true, ordering: .relaxed) }
+  /// Nobody waits for it any more: where it has not begun, it is not parsed, and what it would have been is not kept.
+  func abandon() {
+    isUnwanted.store(true, ordering: .relaxed)
+    page.withLock { $0 = [] }
+  }
+
+  var heldCount: Int { page.withLock { $0.count } }
 
   fileprivate func run() {
     if isUnwanted.load(ordering: .relaxed) { return }
@@ -37,7 +44,7 @@ package final class PageJob: Sendable {
       return page
     }
     let check = ContentCheck(rules)
-    let text = check.append(bytes) + check.finish()
+    let text = check.append(isLatin ? Latin.utf8(bytes) : bytes) + check.finish()
     let result = Result(text: text, findings: check.findings, isFlagged: check.isFlagged)
     outcome.withLock { $0 = result }
     wake()
@@ -58,7 +65,11 @@ package final class PagePool: Sendable {
   }
 
   private let queue = Mutex(Queue())
+  /// What the decoders of the process remember of their texts, in all.
+  private static let windowBytesMax = 512 << 20
+
   private let heldBytes = Atomic<Int>(0)
+  private let windowBytes = Atomic<Int>(0)
   private let start: Start
 
   package init(start: @escaping Start = PagePool.onThread) { self.start = start }
@@ -115,19 +126,46 @@ package final class PagePool: Sendable {
     return false
   }
 
+  fileprivate func reserveWindow(_ count: Int) -> Bool {
+    let all = windowBytes.wrappingAdd(count, ordering: .relaxed).newValue
+    if all <= Self.windowBytesMax { return true }
+    windowBytes.wrappingSubtract(count, ordering: .relaxed)
+    return false
+  }
+
+  fileprivate func releaseWindow(_ count: Int) { windowBytes.wrappingSubtract(count, ordering: .relaxed) }
+
   fileprivate func release(_ count: Int) { heldBytes.wrappingSubtract(count, ordering: .relaxed) }
 }
 
 /// What the exchanges of one tunnel hold back of their answers. Of one loop.
 package final class HeldBytes {
   private static let bytesMax = 16 << 20
+  private static let windowBytesMax = 64 << 20
 
   let pool: PagePool
   private var count = 0
+  private var windowCount = 0
 
   package init(_ pool: PagePool) { self.pool = pool }
 
-  deinit { pool.release(count) }
+  deinit {
+    pool.release(count)
+    pool.releaseWindow(windowCount)
+  }
+
+  /// A decoder has filled so much; `reserved` is what of it is accounted for. False where it is too much.
+  func reserveWindow(_ bytes: Int, _ reserved: inout Int) -> Bool {
+    let more = bytes - reserved
+    if more > 0 {
+      guard windowCount + more <= Self.windowBytesMax, pool.reserveWindow(more) else { return false }
+    } else if more < 0 {
+      pool.releaseWindow(-more)
+    }
+    windowCount += more
+    reserved = bytes
+    return true
+  }
 
   /// False where it would be more than a tunnel, or all of them, may hold.
   func reserve(_ bytes: Int) -> Bool {

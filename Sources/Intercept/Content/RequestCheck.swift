@@ -13,12 +13,13 @@ package struct OwnSecret {
 }
 
 final class RequestCheck {
-  enum Verdict {
-    case pass
-    /// More of what came is to be undone: ask again.
-    case again
-    case found([Finding])
-    case unchecked(String)
+  /// What a piece of a body came to.
+  struct Seen {
+    var findings: [Finding] = []
+    /// Why the rest of it is not looked into.
+    var unchecked: String?
+    /// False: more of what came is to be undone: ask again.
+    var isThrough = true
   }
 
   private let rules: ContentRules
@@ -39,9 +40,12 @@ final class RequestCheck {
 
   /// `skipping`: fields that the gate writes itself. Placeholders look like keys, and are none.
   func look(at head: MessageHead, skipping: [[UInt8]], placeholders: [[UInt8]]) -> [Place] {
-    var text = head.path
+    var text = head.method
     text.append(0x0a)
-    var places = [(end: text.count, name: "url")]
+    var places = [(end: text.count, name: "method")]
+    text += head.path
+    text.append(0x0a)
+    places.append((text.count, "url"))
     for field in head.fields where !skipping.contains(field.name) {
       text += field.name
       text.append(": ")
@@ -73,6 +77,7 @@ final class RequestCheck {
   /// What the body's fields say decides how it is looked through; why it cannot be, where that is so.
   func begin(_ head: MessageHead) -> String? {
     let kind = BodyKind(contentType: head["content-type"])
+    if case .unknown(let name) = kind.characters { return "characters \(name)" }
     if kind.form == .rpc, let coding = head["grpc-encoding"], !coding.elementsEqual("identity".utf8) {
       // Messages say for themselves whether they are compressed.
       body = Body(rules, own, isRPC: true, nil)
@@ -89,17 +94,31 @@ final class RequestCheck {
     return nil
   }
 
+  /// Bytes of the body that have come and have not gone on.
+  var heldCount: Int { body?.rest.count ?? 0 }
+
+  var windowBytes: Int { body?.decoder?.windowBytes ?? 0 }
+
+  /// The rest of the body is not looked into; what of it is held goes on.
+  func giveUp(_ chunk: inout [UInt8]) {
+    chunk += body?.rest ?? []
+    body = nil
+  }
+
   /// What may go on takes the chunk's place.
-  func take(_ chunk: inout [UInt8], isLast: Bool) -> Verdict {
-    guard var body else { return .pass }
+  func take(_ chunk: inout [UInt8], isLast: Bool) -> Seen {
+    guard var body else { return Seen() }
     self.body = nil
-    let verdict = body.take(&chunk, isLast: isLast, holdsBack: blocks)
+    let seen = body.take(&chunk, isLast: isLast, holdsBack: blocks)
     // What could not be looked into is not looked into further on.
-    if case .unchecked = verdict { chunk = body.rest + chunk } else { self.body = body }
-    return verdict
+    if seen.unchecked != nil { chunk += body.rest } else { self.body = body }
+    return seen
   }
 
   private struct Body {
+    /// A coding may come to no text for ever, while what came before might still become a secret.
+    private static let heldBytesMax = 2 << 20
+
     let rules: ContentRules
     let own: [OwnSecret]
     var decoder: BodyDecoder?
@@ -109,6 +128,8 @@ final class RequestCheck {
     /// Bytes of the text that came before the watch.
     private var base = 0
     private var seen = 0
+    /// What its text begins with.
+    private var firstBytes: [UInt8] = []
     /// Bytes that came and have not gone on, and how many did.
     private var held: [UInt8] = []
     private var gone = 0
@@ -124,48 +145,60 @@ final class RequestCheck {
 
     var rest: [UInt8] { held }
 
-    mutating func take(_ chunk: inout [UInt8], isLast: Bool, holdsBack: Bool) -> Verdict {
+    mutating func take(_ chunk: inout [UInt8], isLast: Bool, holdsBack: Bool) -> Seen {
       let came = chunk
       held += came
       chunk = []
-      var findings: [Finding] = []
-      var isThrough = true
+      var result = Seen()
       if decoder == nil {
-        guard look(at: came, isLast: isLast, &findings) else { return .unchecked("compressed messages") }
+        result.unchecked = look(at: came, isLast: isLast, &result.findings)
       } else {
-        decoder?.append(came)
-        do throws(DecompressProblem) {
-          let (piece, isDone) = try decoder?.next() ?? ([], true)
-          isThrough = isDone
-          if isDone && isLast { try decoder?.finish() }
-          _ = look(at: piece, isLast: isDone && isLast, &findings)
-        } catch {
-          return .unchecked(error == .tooLarge ? "too dense a coding" : "broken coding")
-        }
-        if isThrough { marks.append((seen, gone + held.count)) }
+        result = undo(came, isLast: isLast)
       }
-      if !findings.isEmpty && holdsBack { return .found(findings) }
-      if isThrough { letGo(&chunk, all: isLast || !holdsBack) }
-      if !findings.isEmpty { return .found(findings) }
-      return isThrough ? .pass : .again
+      if result.unchecked != nil || !result.findings.isEmpty && holdsBack { return result }
+      if result.isThrough { letGo(&chunk, all: isLast || !holdsBack) }
+      if held.count > Self.heldBytesMax { result.unchecked = "too much held back" }
+      return result
     }
 
-    /// False for what cannot be looked into.
-    private mutating func look(at text: [UInt8], isLast: Bool, _ findings: inout [Finding]) -> Bool {
+    private mutating func undo(_ came: [UInt8], isLast: Bool) -> Seen {
+      var result = Seen()
+      decoder?.append(came)
+      do throws(DecompressProblem) {
+        let (piece, isDone) = try decoder?.next() ?? ([], true)
+        result.isThrough = isDone
+        result.unchecked = look(at: piece, isLast: isDone && isLast, &result.findings)
+        if isDone && isLast { try decoder?.finish() }
+      } catch {
+        return Seen(
+          findings: result.findings, unchecked: error == .tooLarge ? "too dense a coding" : "broken coding")
+      }
+      guard result.isThrough else { return result }
+      if marks.last?.text == seen { marks.removeLast() }
+      marks.append((seen, gone + held.count))
+      return result
+    }
+
+    /// Why it cannot be looked into; nil where it can.
+    private mutating func look(at text: [UInt8], isLast: Bool, _ findings: inout [Finding]) -> String? {
+      if firstBytes.count < 4 {
+        firstBytes += text.prefix(4 - firstBytes.count)
+        if BodyKind.opensWide(firstBytes) { return "characters" }
+      }
       guard messages != nil else {
         scan(text, isLast: isLast, &findings)
-        return true
+        return nil
       }
       for piece in messages?.split(text) ?? [] {
-        if piece.isCompressed { return false }
+        if piece.isCompressed { return "compressed messages" }
         scan(Array(text[piece.range]), isLast: piece.isEnd, &findings)
         // Each message is a text: what its end may be the beginning of is not waited for.
         if piece.isEnd {
-          watch = SecretWatch(rules)
-          base = seen
+          findings += watch.append([0x0a].span, isLast: true)
+          base -= 1
         }
       }
-      return true
+      return nil
     }
 
     private mutating func scan(_ text: [UInt8], isLast: Bool, _ findings: inout [Finding]) {
@@ -238,8 +271,12 @@ struct MessageFrames {
 extension [UInt8] {
   /// Blanks in the place of each `part`.
   fileprivate mutating func blank(_ part: [UInt8]) {
-    while let start = firstIndex(of: part), !part.isEmpty {
-      for index in start..<(start + part.count) { self[index] = 0x20 }
+    var place = 0
+    while let first = part.first, let start = self[place...].firstIndex(of: first), start + part.count <= count {
+      place = start + 1
+      guard self[start..<(start + part.count)].elementsEqual(part) else { continue }
+      place = start + part.count
+      for index in start..<place { self[index] = 0x20 }
     }
   }
 }

@@ -29,6 +29,12 @@ package final class FilterChain: RequestFilter {
     return verdict
   }
 
+  package func requestTrailers(_ trailers: MessageHead) -> FilterVerdict {
+    let verdict = content.requestTrailers(trailers)
+    guard case .pass = verdict else { return verdict }
+    return credential.requestTrailers(trailers)
+  }
+
   package func answerHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict {
     let verdict = credential.answerHead(&head, hasBody: hasBody)
     guard case .pass = verdict else { return verdict }

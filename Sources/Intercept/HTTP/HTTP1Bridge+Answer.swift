@@ -48,9 +48,11 @@ extension HTTP1Bridge {
 
   private func passInterim(_ length: Int, _ turn: Turn) -> Step {
     guard mayTakeInterim() else { return upstreamBroke(turn) }
-    if request.minorVersion > 0 {
+    // No filter has seen its fields.
+    if request.minorVersion > 0, filter != nil {
+      guard client.write(Array("HTTP/1.1 \(response.status) \r\n\r\n".utf8)) else { return .end(.clientReset) }
+    } else if request.minorVersion > 0 {
       guard client.write(answerHead(keepAlive: true)) else { return .end(.clientReset) }
-      hasAnswerBegun = true
     }
     answer.drop(length)
     response = ResponseHead()

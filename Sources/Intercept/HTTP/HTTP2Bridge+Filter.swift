@@ -44,7 +44,12 @@ extension HTTP2Bridge {
     var ends = isLast
     var isCutShort = false
     switch verdict {
-    case .pass, .collect: break
+    case .pass, .collect:
+      if isUp, isLast, let trailers = stream.up.trailers,
+        case .refuse(let reason, let detail) = filter.requestTrailers(trailers.head)
+      {
+        return refuseMidway(stream, reason, detail)
+      }
     case .refuse(let reason, let detail): return refuseMidway(stream, reason, detail)
     case .wait:
       ends = false

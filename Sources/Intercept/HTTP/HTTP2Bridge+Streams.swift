@@ -153,6 +153,8 @@ extension HTTP2Bridge: HTTP2Events {
     guard block.status >= 200 else {
       stream.interimHeads += 1
       guard stream.interimHeads <= Self.interimMax, block.status != 101 else { return answerBroke(stream) }
+      // No filter has seen its fields.
+      if stream.filter != nil { block.drop(.other) }
       _ = server.interim(stream.clientID, block)
       return
     }

@@ -43,7 +43,9 @@ package protocol RequestFilter: AnyObject {
   func requestHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict
   /// The next piece of the body, which may be changed. `isLast` may come with an empty chunk.
   func requestBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict
-  /// The final answer's head. Interim answers (1xx) are not shown.
+  /// Fields behind the request's body, where they are passed on (HTTP/2).
+  func requestTrailers(_ trailers: MessageHead) -> FilterVerdict
+  /// The final answer's head. Interim answers (1xx) are not shown, and pass without their fields.
   func answerHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict
   /// Whether the head stays here until something of its body may go out, or all of it is there: until then it can be refused.
   var holdsAnswerHead: Bool { get }
@@ -92,6 +94,7 @@ package struct MessageHead: Sendable {
 }
 
 extension RequestFilter {
+  package func requestTrailers(_ trailers: MessageHead) -> FilterVerdict { .pass }
   package var holdsAnswerHead: Bool { false }
   package func answerHeadLeaves(_ head: inout MessageHead) {}
 }
