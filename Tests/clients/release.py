@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gate import get, local, rules
+from launches import beyond_a_bare_unshare
 
 ROOT = Path(os.environ["DEBIAN"])
 
@@ -30,6 +31,10 @@ def test_the_release_is_one_static_file_of_30_MB_at_most():
     assert binary.stat().st_size <= 30_000_000
     said = subprocess.run(["ldd", binary], capture_output=True, text=True)
     assert "not a dynamic executable" in said.stderr
+
+
+def test_a_launch_is_within_30_ms_of_a_bare_unshare():
+    assert beyond_a_bare_unshare(os.environ["SLUICE"]) < 30
 
 
 def test_the_root_has_no_swift(inside):

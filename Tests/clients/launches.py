@@ -1,0 +1,19 @@
+"""How long `sluice run` takes to its command's first instruction, beyond a bare unshare, by Benchmarks/launch.py."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+BENCH = Path(__file__).parents[2] / "Benchmarks/launch.py"
+
+
+def beyond_a_bare_unshare(sluice):
+    """Milliseconds, as root. Of the least of each: a machine that is busy with something else makes the others longer."""
+    got = subprocess.run([sys.executable, BENCH, "--sluice", sluice, "--rounds", "15", "--json"], capture_output=True, text=True, timeout=100)
+    # 1: beyond its bar in the median.
+    assert got.returncode in (0, 1), got.stderr
+    found = json.loads(got.stdout)
+    print(found)
+    least = {name: times["least_ms"] for name, times in found.items()}
+    assert 0 < least["unshare"] < least["sluice run --no-probe"]
+    return least["sluice run"] - least["unshare"]
