@@ -559,7 +559,8 @@ def test_other_sessions_are_served_while_a_large_page_is_read(serving, gate, ups
     took = time.monotonic() - began
     print("page", took, "slowest", slowest, "rounds", rounds)
     assert done[0].status_code == 200 and done[0].text.startswith("a\tx y\n")
-    assert rounds > 10 and slowest < max(0.1, took / 4)
+    # On the loop, the page would hold one of them up nearly as long as it takes itself.
+    assert rounds > 10 and slowest < max(0.2, took / 2)
 
 
 def test_many_pages_at_once_each_get_their_own_text(serving):
