@@ -113,7 +113,7 @@ def test_it_is_installed_serves_and_is_purged(machine):
     assert '"host":"refused.test"' in machine.run("cat", log)
     assert machine.shell(f"stat -c '%U %G %a' {log}") == "sluice adm 640\n"
     said = json.loads(machine.run("sluice", "status", "--json"))
-    assert said["listeners"] == [{"door": "connect", "address": "127.0.0.1:3128"}] and said["admin"] == "/run/sluice/admin.sock"
+    assert said["listeners"] == [{"door": "connect", "address": "127.0.0.1:3128", "tls": False}] and said["admin"] == "/run/sluice/admin.sock"
     status = machine.run("cat", f"/proc/{said['pid']}/status")
     assert re.search(r"^CapBnd:\s0+$", status, re.M) and re.search(r"^Uid:\s(\d+)\s\1\s\1\s\1$", status, re.M) and "Uid:\t0\t" not in status
 
