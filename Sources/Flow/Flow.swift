@@ -65,7 +65,11 @@ package struct Flow: ~Copyable {
   package internal(set) var client: Client
   package internal(set) var via = Via.connect
   package internal(set) var target: Target?
-  package internal(set) var rule: AllowRule?
+  package internal(set) var rule: AllowRule? {
+    didSet { limitsBytes = rule.map { $0.uploadBytes != nil || $0.downloadBytes != nil } ?? false }
+  }
+  /// Of the rule: most bound no bytes, and a relay asks on each event.
+  package private(set) var limitsBytes = false
   /// The address that is connected to.
   package internal(set) var address: IPAddress?
   /// When this request (or tunnel) began, and when the flow wants to be asked again.

@@ -109,7 +109,7 @@ extension Connection {
     up.hold(bytes, isPaid: false)
     if case .malformed = progress { return flow.handle(.bodyMalformed, worker.conditions) }
     if up.meter.hasEnded { up.isOpen = false }
-    let end = up.flush(to: &upstream, bucket: use(flow.rule?.uploadBytes))
+    let end = up.flush(to: &upstream, bucket: uploadBucket())
     if case .sinkReset? = end { return flow.handle(.upstreamEnded, worker.conditions) }
     if case .limited(let waitNs)? = end, !pace(waitNs) { return flow.handle(.uploadLimited, worker.conditions) }
     if case .none = body { return nil }

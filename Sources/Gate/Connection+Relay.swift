@@ -16,7 +16,7 @@ extension Connection {
   }
 
   mutating func pumpUp() -> Bool {
-    let end = up.pump(from: &client, to: &upstream, worker.tools, bucket: use(flow.rule?.uploadBytes))
+    let end = up.pump(from: &client, to: &upstream, worker.tools, bucket: uploadBucket())
     switch end {
     case .blocked: return false
     case .again: return true
@@ -37,7 +37,7 @@ extension Connection {
   }
 
   mutating func pumpDown() -> Bool {
-    let end = down.pump(from: &upstream, to: &client, worker.tools, bucket: use(flow.rule?.downloadBytes))
+    let end = down.pump(from: &upstream, to: &client, worker.tools, bucket: downloadBucket())
     switch end {
     case .blocked: return false
     case .again: return true
@@ -70,7 +70,10 @@ extension Connection {
     return true
   }
 
-  mutating func use(_ bucket: ByteBucket?) -> ByteBucketUse {
+  func uploadBucket() -> ByteBucketUse { use(flow.limitsBytes ? flow.rule?.uploadBytes : nil) }
+  func downloadBucket() -> ByteBucketUse { use(flow.limitsBytes ? flow.rule?.downloadBytes : nil) }
+
+  private func use(_ bucket: ByteBucket?) -> ByteBucketUse {
     guard let bucket, !flow.isReportOnly else { return ByteBucketUse(bucket: nil, nowNs: 0) }
     return ByteBucketUse(bucket: bucket, nowNs: worker.conditions.nowNs)
   }
