@@ -13,7 +13,7 @@ extension Connection {
       return flow.handle(.gateFailed, worker.conditions)
     }
     tunnelOpens()
-    Socket.sendAtOnce(upstream.fd)
+    upstream.sendAtOnce()
     inspected = InspectedTunnel(
       contexts, worker.interceptTools, target: target, client: flow.client.name, clientFD: client.fd,
       upstreamFD: upstream.fd, early: early, rule: rule, nowMs: worker.conditions.nowMs)
@@ -26,6 +26,7 @@ extension Connection {
     guard let target = flow.target else { return flow.handle(.gateFailed, worker.conditions) }
     worker.audit.count { $0.requests &+= 1 }
     let (bytes, path) = flow.takeJudgedRequest()
+    upstream.sendAtOnce()
     inspected = InspectedTunnel(
       exchanging: JudgedRequest(bytes: bytes, path: path), worker.interceptTools, target: target,
       client: flow.client.name, clientFD: client.fd, upstreamFD: upstream.fd, nowMs: worker.conditions.nowMs)

@@ -8,16 +8,28 @@ import Wire
 
 @Suite struct SideTests {
   @Test func aSecondSendWaitsForNoAcknowledgement() throws {
-    let anyPort = SocketAddress(IPAddress.v4(0x7f00_0001), port: 0)
-    let listener = try Socket.listen(on: anyPort, reusePort: false, backlog: 4)
-    let address = try #require(Socket.localAddress(listener.raw))
-    let socket = try Socket.connect(to: address)
+    let socket = try connected()
     var side = Side(fd: socket.raw, haste: .atFirstSend)
     side.willSend()
     #expect(noDelay(socket.raw) == 0)
     side.willSend()
     #expect(noDelay(socket.raw) == 1)
     #expect(side.haste == .set)
+  }
+
+  @Test func whoseSocketIsHandedOnWaitsForNone() throws {
+    let socket = try connected()
+    var side = Side(fd: socket.raw, haste: .atFirstSend)
+    side.sendAtOnce()
+    #expect(noDelay(socket.raw) == 1)
+    #expect(side.haste == .set)
+  }
+
+  /// The listener is gone by then: what is asked of the socket is an option alone.
+  private func connected() throws -> Descriptor {
+    let anyPort = SocketAddress(IPAddress.v4(0x7f00_0001), port: 0)
+    let listener = try Socket.listen(on: anyPort, reusePort: false, backlog: 4)
+    return try Socket.connect(to: try #require(Socket.localAddress(listener.raw)))
   }
 
   private func noDelay(_ fd: CInt) -> CInt {

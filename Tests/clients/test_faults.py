@@ -44,14 +44,17 @@ def strace():
         pytest.skip(why)
 
 
-@contextlib.contextmanager
 def injected(one, fault):
     """Lets calls of the gate fail meanwhile; gives the file that they are written to."""
+    return traced(one, fault.split(":")[0], "-e", f"inject={fault}")
+
+
+@contextlib.contextmanager
+def traced(one, calls, *more):
+    """Gives the file that these calls of the gate are written to meanwhile."""
     trace, attached = one.folder / "strace", one.folder / "attached"
     with open(attached, "wb") as errors:
-        tracer = subprocess.Popen(
-            ["strace", "-f", "-p", str(one.process.pid), "-o", trace, "-e", f"trace={fault.split(':')[0]}", "-e", f"inject={fault}"],
-            stderr=errors)
+        tracer = subprocess.Popen(["strace", "-f", "-p", str(one.process.pid), "-o", trace, "-e", f"trace={calls}", *more], stderr=errors)
         try:
             until("strace is attached", lambda: "attached" in attached.read_text())
             yield trace
@@ -204,3 +207,25 @@ def test_one_client_that_never_pauses_holds_up_nobody(gate):
                 program.wait()
     turns = re.split(r"epoll_p?wait", trace.read_text())
     assert max(turn.count("recvfrom(") for turn in turns) <= 10
+
+
+@pytest.mark.parametrize("rule", ["", ", content: {secrets: block}"], ids=["passed on", "checked"])
+def test_a_body_does_not_wait_until_its_head_is_acknowledged(gate, upstream, rule):
+    """A small segment behind another would: TCP_NODELAY is set between the two at the latest."""
+    def talk(stream):
+        data = b""
+        while b"hello" not in data and (more := stream.recv(65536)):
+            data += more
+        stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    site = upstream(talk)
+    one = gate(rules(local("allowed.test", site.port, rule)))
+    with traced(one, "connect,setsockopt,sendto") as trace:
+        head = f"POST http://allowed.test:{site.port}/ HTTP/1.1\r\nHost: allowed.test:{site.port}\r\nContent-Length: 5\r\n\r\n"
+        with one.dial() as sock:
+            sock.sendall(head.encode())
+            until("the head is on", lambda: '"POST / ' in trace.read_text())
+            sock.sendall(b"hello")
+            assert b" 200 " in sock.recv(65536)
+    calls = re.search(rf"connect\((\d+), [^\n]*htons\({site.port}\).*?\"hello\"", trace.read_text(), re.S)
+    assert calls and f"setsockopt({calls.group(1)}, SOL_TCP, TCP_NODELAY, [1]" in calls.group()

@@ -24,10 +24,13 @@ struct Side {
     switch haste {
     case .set: return
     case .atFirstSend: haste = .beforeTheNext
-    case .beforeTheNext:
-      haste = .set
-      Socket.sendAtOnce(fd)
+    case .beforeTheNext: sendAtOnce()
     }
+  }
+
+  mutating func sendAtOnce() {
+    haste = .set
+    Socket.sendAtOnce(fd)
   }
 
   /// What it comes to that nothing can be read now.
