@@ -31,11 +31,8 @@ final class PageConnection: Source {
   }
 
   func begin() -> Slot? {
-    slot = server.loop.register(self)
-    guard server.loop.watchEdges(socket.raw, slot, tag: 0) else {
-      server.loop.release(slot)
-      return nil
-    }
+    guard let slot = server.loop.register(self, watching: socket.raw) else { return nil }
+    self.slot = slot
     wait(Self.patienceMs)
     server.loop.again(slot)
     return slot

@@ -38,8 +38,8 @@ package final class PageServer: Source, LoopDelegate {
     acceptor = Acceptor()
     acceptor.server = self
     slot = loop.register(self)
-    acceptor.slot = loop.register(acceptor)
-    guard loop.watchEdges(fd, acceptor.slot, tag: 0) else { throw SystemError("epoll_ctl", code: 0) }
+    guard let place = loop.register(acceptor, watching: fd) else { throw SystemError("epoll_ctl", code: 0) }
+    acceptor.slot = place
   }
 
   package var url: String { rules.url }

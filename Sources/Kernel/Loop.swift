@@ -72,6 +72,13 @@ package protocol LoopDelegate: AnyObject {
 
   /// It is kept alive until its slot is released.
   package func register(_ source: any Source) -> Slot { slots.register(source) }
+  /// The same with the edges of its socket, under the tag 0; nil when the kernel refused, and then it has no place.
+  package func register(_ source: any Source, watching fd: CInt) -> Slot? {
+    let slot = register(source)
+    if watchEdges(fd, slot, tag: 0) { return slot }
+    release(slot)
+    return nil
+  }
   /// Events that the kernel still has for the slot's sockets fall out by their generation.
   package func release(_ slot: Slot) { _ = slots.release(slot) }
   /// nil when its holder has left.

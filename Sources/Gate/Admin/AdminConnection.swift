@@ -37,11 +37,8 @@ final class AdminConnection: Source {
   }
 
   func begin() -> Slot? {
-    slot = loop.register(self)
-    guard loop.watchEdges(socket.raw, slot, tag: 0) else {
-      loop.release(slot)
-      return nil
-    }
+    guard let slot = loop.register(self, watching: socket.raw) else { return nil }
+    self.slot = slot
     rearm()
     loop.again(slot)
     return slot

@@ -30,8 +30,10 @@ final class AdminDesk: Source {
     } catch {
       throw .cannotListenForAdmin(error)
     }
-    slot = loop.register(self)
-    guard loop.watchEdges(listener.fd, slot, tag: 0) else { throw .cannotStart(SystemError("epoll_ctl", code: 0)) }
+    guard let slot = loop.register(self, watching: listener.fd) else {
+      throw .cannotStart(SystemError("epoll_ctl", code: 0))
+    }
+    self.slot = slot
   }
 
   var path: String { listener.path }

@@ -50,11 +50,8 @@ final class FrontSession: Source {
 
   /// False when the kernel refused to watch the socket.
   func begin() -> Bool {
-    slot = worker.loop.register(self)
-    guard worker.loop.watchEdges(side.fd, slot, tag: 0) else {
-      worker.loop.release(slot)
-      return false
-    }
+    guard let slot = worker.loop.register(self, watching: side.fd) else { return false }
+    self.slot = slot
     side.isReadable = true
     arm(atMs: startedMs + worker.conditions.policy.settings.timeouts.headMs)
     worker.loop.again(slot)

@@ -16,10 +16,9 @@ final class LegSource: Source {
   }
 
   func begin(_ loop: Loop) -> Bool {
-    slot = loop.register(self)
-    if loop.watchEdges(leg.descriptor, slot, tag: 0) { return true }
-    loop.release(slot)
-    return false
+    guard let slot = loop.register(self, watching: leg.descriptor) else { return false }
+    self.slot = slot
+    return true
   }
 
   func end(_ loop: Loop) { loop.release(slot) }

@@ -34,11 +34,8 @@ final class MetricsConnection: Source {
   }
 
   func begin() -> Slot? {
-    slot = loop.register(self)
-    guard loop.watchEdges(socket.raw, slot, tag: 0) else {
-      loop.release(slot)
-      return nil
-    }
+    guard let slot = loop.register(self, watching: socket.raw) else { return nil }
+    self.slot = slot
     loop.setDeadline(slot, atMs: Clock.monotonicMs() + Self.idleMs)
     loop.again(slot)
     return slot

@@ -32,8 +32,10 @@ final class MetricsDesk: Source {
       throw .cannotListenForMetrics(wanted, error)
     }
     address = Socket.localAddress(socket.raw) ?? SocketAddress(wanted.address, port: wanted.port)
-    slot = loop.register(self)
-    guard loop.watchEdges(socket.raw, slot, tag: 0) else { throw .cannotStart(SystemError("epoll_ctl", code: 0)) }
+    guard let slot = loop.register(self, watching: socket.raw) else {
+      throw .cannotStart(SystemError("epoll_ctl", code: 0))
+    }
+    self.slot = slot
   }
 
   func close() {

@@ -39,11 +39,8 @@ final class NameStream: Source {
 
   /// Takes its slot; nil when the kernel refused to watch the socket.
   func begin() -> Slot? {
-    slot = loop.register(self)
-    guard loop.watchEdges(socket.raw, slot, tag: 0) else {
-      loop.release(slot)
-      return nil
-    }
+    guard let slot = loop.register(self, watching: socket.raw) else { return nil }
+    self.slot = slot
     armDeadline()
     loop.again(slot)
     return slot
