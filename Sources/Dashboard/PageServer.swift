@@ -7,7 +7,6 @@ import Wire
 package final class PageServer: Source, LoopDelegate {
   private static let connectionsMax = 64
   private static let streamsMax = 16
-  private static let acceptsMax = 16
   /// How long a log that is silent is left alone.
   private static let pauseMs: UInt64 = 50
   private static let chunksATurn = 8
@@ -53,16 +52,7 @@ package final class PageServer: Source, LoopDelegate {
   // MARK: - Browsers
 
   fileprivate func acceptAll() {
-    for _ in 0..<Self.acceptsMax {
-      switch Socket.accept(listener.raw) {
-      case .connection(let socket, _): accepted(socket)
-      case .wouldBlock: return
-      case .aborted: continue
-      // Descriptors are out: those that wait are looked at again.
-      case .exhausted: return loop.setDeadline(acceptor.slot, atMs: loop.nowMs + 100)
-      }
-    }
-    loop.again(acceptor.slot)
+    loop.acceptAll(at: acceptor.slot, { Socket.accept(listener.raw) }) { socket, _ in accepted(socket) }
   }
 
   private func accepted(_ socket: consuming Descriptor) {

@@ -6,8 +6,6 @@ import Wire
 
 final class AdminDesk: Source {
   private static let connectionsMax = 64
-  private static let acceptsMax = 16
-  private static let restMs: UInt64 = 100
 
   private unowned let server: Server
   private let loop: Loop
@@ -58,15 +56,7 @@ final class AdminDesk: Source {
   func deadlinePassed() { acceptAll() }
 
   private func acceptAll() {
-    for _ in 0..<Self.acceptsMax {
-      switch listener.accept() {
-      case .connection(let socket, _): accepted(socket)
-      case .wouldBlock: return
-      case .aborted: continue
-      case .exhausted: return loop.setDeadline(slot, atMs: loop.nowMs + Self.restMs)
-      }
-    }
-    loop.again(slot)
+    loop.acceptAll(at: slot, { listener.accept() }) { socket, _ in accepted(socket) }
   }
 
   private func accepted(_ socket: consuming Descriptor) {

@@ -6,8 +6,6 @@ import Wire
 
 final class MetricsDesk: Source {
   private static let connectionsMax = 32
-  private static let acceptsMax = 16
-  private static let restMs: UInt64 = 100
   /// Asking more often does not make the loops count more often.
   private static let freshMs: UInt64 = 250
 
@@ -55,15 +53,7 @@ final class MetricsDesk: Source {
   func deadlinePassed() { acceptAll() }
 
   private func acceptAll() {
-    for _ in 0..<Self.acceptsMax {
-      switch Socket.accept(socket.raw) {
-      case .connection(let socket, let peer): accepted(socket, from: peer)
-      case .wouldBlock: return
-      case .aborted: continue
-      case .exhausted: return loop.setDeadline(slot, atMs: loop.nowMs + Self.restMs)
-      }
-    }
-    loop.again(slot)
+    loop.acceptAll(at: slot, { Socket.accept(socket.raw) }) { socket, peer in accepted(socket, from: peer) }
   }
 
   /// What comes from a network of a client's own is no monitoring system: it is closed unread.

@@ -1,0 +1,36 @@
+// Bytes that wait for a socket to take them, in the order in which they were given.
+// It relies on its owner to bound what is appended, and to call again when the socket can take more.
+
+package struct Outbox {
+  package enum Flushed {
+    case all
+    /// The rest goes when the socket can take more.
+    case blocked
+    case broke
+  }
+
+  private var bytes: [UInt8] = []
+  private var sent = 0
+
+  package init() {}
+
+  package var isEmpty: Bool { bytes.isEmpty }
+  /// How many have not gone.
+  package var count: Int { bytes.count - sent }
+
+  package mutating func append(contentsOf more: some Collection<UInt8>) { bytes.append(contentsOf: more) }
+
+  package mutating func flush(to fd: CInt) -> Flushed {
+    while sent < bytes.count {
+      switch Socket.send(fd, bytes.span.extracting(sent..<bytes.count)) {
+      case .bytes(let count): sent += count
+      case .wouldBlock: return .blocked
+      case .end, .failed: return .broke
+      }
+    }
+    // Who has nothing to say holds no buffer.
+    bytes = []
+    sent = 0
+    return .all
+  }
+}
