@@ -17,8 +17,7 @@ final class PageConnection: Source {
   private var state = State.reading
   private var head = RequestHead()
   private var input: [UInt8] = []
-  private var output: [UInt8] = []
-  private var sent = 0
+  private var output = Outbox()
   private var isClosed = false
   /// Of a stream.
   private(set) var choice = FiguresChoice()
@@ -54,7 +53,7 @@ final class PageConnection: Source {
   }
 
   func send(_ bytes: [UInt8]) {
-    output += bytes
+    output.append(contentsOf: bytes)
     wait(Self.patienceMs)
     flush()
   }
@@ -110,16 +109,12 @@ final class PageConnection: Source {
   }
 
   private func flush() {
-    while !isClosed, sent < output.count {
-      switch Socket.send(socket.raw, output.span.extracting(sent..<output.count)) {
-      case .bytes(let count): sent += count
-      case .wouldBlock: return
-      case .end, .failed: return close()
-      }
-    }
     guard !isClosed, !output.isEmpty else { return }
-    output.removeAll(keepingCapacity: state == .streaming)
-    sent = 0
+    switch output.flush(to: socket.raw) {
+    case .all: break
+    case .blocked: return
+    case .broke: return close()
+    }
     if state == .streaming { return server.loop.setDeadline(slot, atMs: .max) }
     state = .lingering
     _ = Socket.shutdownWrite(socket.raw)

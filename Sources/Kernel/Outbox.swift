@@ -1,5 +1,5 @@
 // Bytes that wait for a socket to take them, in the order in which they were given.
-// It relies on its owner to bound what is appended, and to call again when the socket can take more.
+// It relies on its owner to bound `count` before more is appended, and to call again when the socket can take more.
 
 package struct Outbox {
   package enum Flushed {
@@ -9,7 +9,7 @@ package struct Outbox {
     case broke
   }
 
-  private var bytes: [UInt8] = []
+  private(set) var bytes: [UInt8] = []
   private var sent = 0
 
   package init() {}
@@ -18,11 +18,20 @@ package struct Outbox {
   /// How many have not gone.
   package var count: Int { bytes.count - sent }
 
-  package mutating func append(contentsOf more: some Collection<UInt8>) { bytes.append(contentsOf: more) }
+  package mutating func append(contentsOf more: some Collection<UInt8>) {
+    // One that is never empty, since its reader is slow, must not keep all that ever went through it.
+    if sent > count {
+      bytes.removeFirst(sent)
+      sent = 0
+    }
+    bytes.append(contentsOf: more)
+  }
 
-  package mutating func flush(to fd: CInt) -> Flushed {
+  package mutating func flush(to fd: CInt) -> Flushed { flush { Socket.send(fd, $0) } }
+
+  package mutating func flush(_ send: (Span<UInt8>) -> Transfer) -> Flushed {
     while sent < bytes.count {
-      switch Socket.send(fd, bytes.span.extracting(sent..<bytes.count)) {
+      switch send(bytes.span.extracting(sent..<bytes.count)) {
       case .bytes(let count): sent += count
       case .wouldBlock: return .blocked
       case .end, .failed: return .broke

@@ -13,8 +13,7 @@ final class AdminConnection: Source {
   private var slot = Slot.none
   private var input: [UInt8] = []
   private var descriptors: [CInt] = []
-  private var output: [UInt8] = []
-  private var sent = 0
+  private var output = Outbox()
   private var isReadable = true
   /// The last request is being worked on; no other is taken up meanwhile.
   private var isBusy = false
@@ -47,7 +46,7 @@ final class AdminConnection: Source {
   /// One line of a reply.
   func say(_ value: JSONValue) {
     guard !isClosed else { return }
-    output += value.line
+    output.append(contentsOf: value.line)
   }
 
   /// The request is answered whole.
@@ -72,7 +71,7 @@ final class AdminConnection: Source {
   /// An answer that is no line of JSON, and nothing more.
   func endHTTP(_ bytes: [UInt8]) {
     isClosing = true
-    if !isClosed { output += bytes }
+    if !isClosed { output.append(contentsOf: bytes) }
     finish()
   }
 
@@ -99,11 +98,11 @@ final class AdminConnection: Source {
 
   /// A request is not given up because workers are slow: they have a deadline of their own.
   func deadlinePassed() {
-    if isBusy { rearm() } else if !hasSandbox || sent < output.count { close() }
+    if isBusy { rearm() } else if !hasSandbox || !output.isEmpty { close() }
   }
 
   private func rearm() {
-    loop.setDeadline(slot, atMs: hasSandbox && sent == output.count ? .max : Clock.monotonicMs() + Self.idleMs)
+    loop.setDeadline(slot, atMs: hasSandbox && output.isEmpty ? .max : Clock.monotonicMs() + Self.idleMs)
   }
 
   private func advance() {
@@ -116,21 +115,11 @@ final class AdminConnection: Source {
 
   /// True when all has gone.
   private func flush() -> Bool {
-    while sent < output.count {
-      let transfer = Socket.send(socket.raw, output.span.extracting(sent..<output.count))
-      switch transfer {
-      case .bytes(let count):
-        sent += count
-        rearm()
-      case .wouldBlock: return false
-      case .end, .failed:
-        close()
-        return false
-      }
-    }
-    output = []
-    sent = 0
-    return true
+    let waiting = output.count
+    let flushed = output.flush(to: socket.raw)
+    if output.count < waiting { rearm() }
+    if flushed == .broke { close() }
+    return flushed == .all
   }
 
   private func read() {

@@ -12,8 +12,7 @@ final class MetricsConnection: Source {
   private let socket: Descriptor
   private var slot = Slot.none
   private var input: [UInt8] = []
-  private var output: [UInt8] = []
-  private var sent = 0
+  private var output = Outbox()
   private var step = Step.reading
 
   private enum Step {
@@ -94,19 +93,17 @@ final class MetricsConnection: Source {
   }
 
   private func send(_ bytes: [UInt8]) {
-    output = bytes
+    output.append(contentsOf: bytes)
     step = .answering
     loop.setDeadline(slot, atMs: loop.nowMs + Self.idleMs)
     flush()
   }
 
   private func flush() {
-    while sent < output.count {
-      switch Socket.send(socket.raw, output.span.extracting(sent..<output.count)) {
-      case .bytes(let count): sent += count
-      case .wouldBlock: return
-      case .end, .failed: return close()
-      }
+    switch output.flush(to: socket.raw) {
+    case .all: break
+    case .blocked: return
+    case .broke: return close()
     }
     guard Socket.shutdownWrite(socket.raw) else { return close() }
     step = .leaving

@@ -21,7 +21,7 @@ final class NameStream: Source {
   let peer: NameClient
   private var slot = Slot.none
   private var input: [UInt8] = []
-  private var output: [UInt8] = []
+  private var output = Outbox()
   private var waiting = 0
   private var isReadable = true
   /// epoll has seen the peer's end; what came before it may be unread.
@@ -141,23 +141,14 @@ final class NameStream: Source {
   }
 
   private func appendPrefixed(_ reply: [UInt8]) {
-    output.append(UInt8(truncatingIfNeeded: reply.count >> 8))
-    output.append(UInt8(truncatingIfNeeded: reply.count))
-    output.append(reply.span)
+    output.append(contentsOf: [UInt8(truncatingIfNeeded: reply.count >> 8), UInt8(truncatingIfNeeded: reply.count)])
+    output.append(contentsOf: reply)
   }
 
   /// Sends what the socket takes; false while some of it is left, or when the client is gone.
   private func flush() -> Bool {
-    while !output.isEmpty {
-      switch Socket.send(socket.raw, output.span) {
-      case .bytes(let count):
-        if count == output.count { output = [] } else { output.removeFirst(count) }
-      case .wouldBlock: return false
-      case .end, .failed:
-        close()
-        return false
-      }
-    }
-    return true
+    let flushed = output.flush(to: socket.raw)
+    if flushed == .broke { close() }
+    return flushed == .all
   }
 }

@@ -22,8 +22,7 @@ import Wire
   package private(set) var hasPeerEnded = false
   /// Of the session; what it has said by then can be read still.
   package private(set) var ending: Ending?
-  private var pending: [UInt8] = []
-  private var pendingOffset = 0
+  private var pending = Outbox()
   private var wantsEnd = false
 
   package init(_ socket: consuming Descriptor, stream: Int32) {
@@ -65,7 +64,7 @@ import Wire
     }
   }
 
-  package var pendingCount: Int { pending.count - pendingOffset }
+  package var pendingCount: Int { pending.count }
 
   /// A session that is gone takes nothing more, and that is no fault of the connection above.
   package func write(_ bytes: UnsafeRawBufferPointer) -> Bool {
@@ -76,18 +75,13 @@ import Wire
   }
 
   package func flush() -> Bool {
-    while pendingOffset < pending.count && isWritable {
-      unsafe pending.withUnsafeBytes { pending in
-        unsafe pendingOffset += send(UnsafeRawBufferPointer(rebasing: pending[pendingOffset...]))
-      }
+    let flushed = pending.flush { bytes in
+      let sent = unsafe bytes.withUnsafeBytes { unsafe send($0) }
+      return sent == 0 ? .wouldBlock : .bytes(sent)
     }
-    if pendingOffset == pending.count {
-      if pendingOffset > 0 { pending = [] }
-      pendingOffset = 0
-      if wantsEnd && !isClosed {
-        wantsEnd = false
-        _ = Socket.shutdownWrite(descriptor)
-      }
+    if flushed == .all, wantsEnd, !isClosed {
+      wantsEnd = false
+      _ = Socket.shutdownWrite(descriptor)
     }
     return true
   }

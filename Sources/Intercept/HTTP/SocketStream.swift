@@ -7,8 +7,7 @@ final class SocketStream: PlainStream {
   var isReadable = true
   var isWritable = true
   var hasPeerEnded = false
-  private var pending: [UInt8] = []
-  private var pendingOffset = 0
+  private var pending = Outbox()
   private(set) var moved: UInt64 = 0
 
   /// The socket is the caller's, and outlives this.
@@ -20,7 +19,7 @@ final class SocketStream: PlainStream {
     if hasPeerEnded { self.hasPeerEnded = true }
   }
 
-  var pendingCount: Int { pending.count - pendingOffset }
+  var pendingCount: Int { pending.count }
 
   func read(into buffer: UnsafeMutableRawBufferPointer) -> Received {
     switch unsafe Socket.receive(fd, into: buffer) {
@@ -43,20 +42,12 @@ final class SocketStream: PlainStream {
   }
 
   func flush() -> Bool {
-    while pendingOffset < pending.count && isWritable {
-      switch Socket.send(fd, pending.span.extracting(droppingFirst: pendingOffset)) {
-      case .bytes(let count):
-        moved += UInt64(count)
-        pendingOffset += count
-      case .wouldBlock: isWritable = false
-      case .end, .failed: return false
-      }
-    }
-    if pendingOffset == pending.count && pendingOffset > 0 {
-      pending = []
-      pendingOffset = 0
-    }
-    return true
+    guard isWritable else { return true }
+    let waiting = pending.count
+    let flushed = pending.flush(to: fd)
+    moved += UInt64(waiting - pending.count)
+    if flushed == .blocked { isWritable = false }
+    return flushed != .broke
   }
 
   /// Whoever has the socket says so.

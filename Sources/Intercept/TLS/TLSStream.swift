@@ -2,6 +2,7 @@
 // It relies on the loop for edges: a call that would block clears the flag, and the next edge sets it again.
 import COpenSSL
 import Glibc
+import Kernel
 import Wire
 
 /// SAFETY: OpenSSL's object is owned here and freed in deinit; the socket is the caller's and outlives it; pointers are
@@ -23,8 +24,7 @@ import Wire
   var isWritable = true
   /// The transport below has been shut down by the peer.
   var hasPeerEnded = false
-  private var pending: [UInt8] = []
-  private var pendingOffset = 0
+  private var pending = Outbox()
   /// Plain bytes that the peer's TLS took.
   private(set) var moved: UInt64 = 0
 
@@ -155,7 +155,7 @@ import Wire
 
   // MARK: - Write
 
-  var pendingCount: Int { pending.count - pendingOffset }
+  var pendingCount: Int { pending.count }
 
   /// Sends, and keeps what the socket does not take. False when the connection broke.
   func write(_ bytes: UnsafeRawBufferPointer) -> Bool {
@@ -175,16 +175,14 @@ import Wire
   /// False when the connection broke.
   func flush() -> Bool {
     guard !hasFailed else { return false }
-    while pendingOffset < pending.count && isWritable {
-      let sent = unsafe pending.withUnsafeBytes { unsafe send(UnsafeRawBufferPointer(rebasing: $0[pendingOffset...])) }
-      guard let sent else { return false }
-      pendingOffset += sent
+    let flushed = pending.flush { bytes in
+      switch unsafe bytes.withUnsafeBytes({ unsafe send($0) }) {
+      case nil: .end
+      case 0?: .wouldBlock
+      case let count?: .bytes(count)
+      }
     }
-    if pendingOffset == pending.count && pendingOffset > 0 {
-      pending = []
-      pendingOffset = 0
-    }
-    return true
+    return flushed != .broke
   }
 
   /// How many were taken; nil when the connection broke.
