@@ -150,7 +150,9 @@ final class HTTP2Front {
 
   /// RFC 9113 section 8.5: what was cut must not look complete.
   private func breakOff(_ stream: FrontStream) {
-    let code = stream.answer.isTunnel ? NGHTTP2_CONNECT_ERROR : NGHTTP2_INTERNAL_ERROR
+    // A tunnel may have broken before the answer that opened it was read.
+    let isTunnel = stream.hasFinalHead ? stream.answer.isTunnel : stream.kind.isTunnel
+    let code = isTunnel ? NGHTTP2_CONNECT_ERROR : NGHTTP2_INTERNAL_ERROR
     session.reset(stream.id, code: code.rawValue)
   }
 
