@@ -5,7 +5,7 @@ import Wire
 
 extension Flow {
   mutating func openConnect(_ conditions: borrowing Conditions) -> Action {
-    guard let bench, let target, let rule else { return .wait }
+    guard let buffers, let target, let rule else { return .wait }
     // What is inspected is requests: inside a tunnel there are none without TLS.
     switch rule.isInspected ? .tls : rule.wireProtocol(port: target.port) {
     case .tcp: return openTunnel(conditions)
@@ -19,7 +19,7 @@ extension Flow {
       deadlineMs = relayDeadlineMs(conditions)
     }
     // Bytes right behind the CONNECT may be refused with a readable answer, as nothing was answered yet.
-    if bench.hasInput { return checkHello(conditions) }
+    if buffers.hasInput { return checkHello(conditions) }
     return answerConnect()
   }
 
@@ -49,8 +49,8 @@ extension Flow {
   }
 
   private mutating func checkHello(_ conditions: borrowing Conditions) -> Action {
-    guard let bench, bench.hasInput else { return .wait }
-    switch bench.parseHello(bytesMax: conditions.policy.settings.limits.helloBytes) {
+    guard let buffers, buffers.hasInput else { return .wait }
+    switch buffers.parseHello(bytesMax: conditions.policy.settings.limits.helloBytes) {
     case .incomplete:
       if state == .peeking {
         deadlineMs = min(deadlineMs, conditions.nowMs + conditions.policy.settings.timeouts.helloMs)
@@ -84,7 +84,7 @@ extension Flow {
       note(reason)
       return openTunnel(conditions)
     }
-    if hasAnsweredConnect && reason != .notTLS { bench?.reply(reason.alert) }
+    if hasAnsweredConnect && reason != .notTLS { buffers?.reply(reason.alert) }
     let action = refuse(reason, conditions, detail: detail)
     mentionSNI(sni)
     return action
@@ -99,8 +99,8 @@ extension Flow {
   mutating func sayEstablished() {
     if hasAnsweredConnect { return }
     hasAnsweredConnect = true
-    guard let bench, opening == .proxy else { return }
-    bench.reply(bench.socks == nil ? establishedReply : SOCKS5.reply(.succeeded))
+    guard let buffers, opening == .proxy else { return }
+    buffers.reply(buffers.socks == nil ? establishedReply : SOCKS5.reply(.succeeded))
   }
 }
 

@@ -11,7 +11,7 @@ extension Flow {
   mutating func identify(_ conditions: borrowing Conditions) -> Action {
     // Only a proxy can ask for a password: others have the rules of who is no client.
     guard needsCredentials, opening == .proxy else { return decide(conditions) }
-    guard let bench, let credentials = bench.credentials(),
+    guard let buffers, let credentials = buffers.credentials(),
       let client = conditions.policy.client(source: source, user: credentials.user)
     else { return refuseCredentials(conditions) }
     self.client = client
@@ -21,14 +21,14 @@ extension Flow {
   }
 
   /// What the Gate verifies, off the loop, for `Action.authenticate`.
-  package var presentedPassword: [UInt8] { bench?.credentials()?.password ?? [] }
+  package var presentedPassword: [UInt8] { buffers?.credentials()?.password ?? [] }
 
   mutating func authenticated(_ isRight: Bool, _ conditions: borrowing Conditions) -> Action {
     guard isRight else {
       client = conditions.policy.fallback
       return refuseCredentials(conditions)
     }
-    return bench?.socks == nil ? decide(conditions) : acceptSOCKSUser(conditions)
+    return buffers?.socks == nil ? decide(conditions) : acceptSOCKSUser(conditions)
   }
 
   mutating func refuseCredentials(_ conditions: borrowing Conditions) -> Action {
@@ -50,12 +50,12 @@ extension Flow {
       guard isReportOnly else { return refuse(reason, conditions) }
       note(reason)
     }
-    if via == .http, let inspection = rule?.inspection, let (reason, detail) = bench?.judge(inspection) {
+    if via == .http, let inspection = rule?.inspection, let (reason, detail) = buffers?.judge(inspection) {
       guard isReportOnly else { return refuse(reason, conditions, line: rule?.line, detail: detail) }
       note(reason, line: rule?.line)
     }
     // Also in report mode: it stands for a credential, which goes out over verified TLS alone.
-    if via == .http, bench?.carries(conditions.policy.placeholders) == true {
+    if via == .http, buffers?.carries(conditions.policy.placeholders) == true {
       return refuse(
         .secretRefused, conditions, line: rule?.line,
         detail:
@@ -88,9 +88,9 @@ extension Flow {
       return dial(conditions)
     }
     let waitMs = retryAfterNs / 1_000_000 + 1
-    let sinceMs = bench?.pacedSinceMs ?? conditions.nowMs
+    let sinceMs = buffers?.pacedSinceMs ?? conditions.nowMs
     if rule.onLimit == .pace && conditions.nowMs + retryAfterNs / 1_000_000 <= sinceMs + Self.paceMsMax {
-      bench?.pacedSinceMs = sinceMs
+      buffers?.pacedSinceMs = sinceMs
       heldConcurrency?.leave()
       heldConcurrency = nil
       state = .pacing
@@ -102,8 +102,8 @@ extension Flow {
 
   /// What a redirected connection opened with, held to the rule that its name led to.
   var openingProblem: Reason? {
-    guard let rule, let target, let bench, opening != .proxy else { return nil }
-    if via == .tls && bench.offersECH && !rule.allowsECH { return .echRefused }
+    guard let rule, let target, let buffers, opening != .proxy else { return nil }
+    if via == .tls && buffers.offersECH && !rule.allowsECH { return .echRefused }
     if via == .http && rule.wireProtocol(port: target.port) == .tls { return .notTLS }
     return nil
   }
@@ -127,14 +127,14 @@ extension Flow {
     if isClientSlow { outcome.event = .denied }
     let mayGoOn = mayServeNext(after: reason, wantsCredentials)
     var mustWait = false
-    if let bench, !hasAnsweredConnect {
+    if let buffers, !hasAnsweredConnect {
       var refusal = Refusal(reason, target: target, client: client.name)
       refusal.detail = detail
       refusal.retryAfterSeconds = retryAfterSeconds ?? (reason == .shutdown || reason == .logUnwritable ? 1 : nil)
       refusal.wantsCredentials = wantsCredentials
       refusal.isClientSlow = isClientSlow
       refusal.closes = !mayGoOn
-      refusal.isToHEAD = via == .http && target != nil && bench.request.isHEAD
+      refusal.isToHEAD = via == .http && target != nil && buffers.request.isHEAD
       if mayExplain(refusal, conditions) {
         end(outcome)
         return explainInTunnel(refusal, conditions)
@@ -149,8 +149,8 @@ extension Flow {
 
   /// A refused CONNECT and any malformed request end their connection; so does a request whose body would have to be read.
   private func mayServeNext(after reason: Reason, _ wantsCredentials: Bool) -> Bool {
-    guard let bench, via == .http, target != nil, !bench.hasClientEnded else { return false }
-    guard case .none = bench.request.body, bench.request.keepAlive else { return false }
+    guard let buffers, via == .http, target != nil, !buffers.hasClientEnded else { return false }
+    guard case .none = buffers.request.body, buffers.request.keepAlive else { return false }
     switch reason {
     case .notAllowed, .deniedByRule, .expired, .rateLimited, .tooMany, .methodRefused, .pathRefused:
       return state == .readingHead || state == .authenticating
@@ -159,9 +159,9 @@ extension Flow {
   }
 
   mutating func awaitNextRequest(keepUpstream: Bool, _ conditions: borrowing Conditions) -> Action {
-    guard let bench else { return .close(.graceful) }
-    bench.dropHead()
-    bench.beginNextRequest()
+    guard let buffers else { return .close(.graceful) }
+    buffers.dropHead()
+    buffers.beginNextRequest()
     ordinal += 1
     state = .readingHead
     deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.keepAliveMs

@@ -5,7 +5,7 @@ import Wire
 
 extension Flow {
   mutating func sendRequest(_ conditions: borrowing Conditions) -> Action {
-    guard let bench, let target else { return .wait }
+    guard let buffers, let target else { return .wait }
     if rule?.inspection?.content.checksNothing == false {
       _ = beginRelay(conditions)
       return .inspectExchange
@@ -14,21 +14,21 @@ extension Flow {
     openedMs = conditions.nowMs
     lastActivityMs = conditions.nowMs
     deadlineMs = relayDeadlineMs(conditions)
-    bench.writeRequest(to: target)
-    bench.dropHead()
-    if case .none = bench.request.body { bench.isRequestBodyDone = true }
-    return .sendRequest(bench.request.body)
+    buffers.writeRequest(to: target)
+    buffers.dropHead()
+    if case .none = buffers.request.body { buffers.isRequestBodyDone = true }
+    return .sendRequest(buffers.request.body)
   }
 
   mutating func onExchange(_ event: Event, _ conditions: borrowing Conditions) -> Action {
-    guard let bench else { return .wait }
+    guard let buffers else { return .wait }
     switch event {
     case .upstreamSent: return readAnswerHead(conditions)
     case .requestBodyEnded:
-      bench.isRequestBodyDone = true
+      buffers.isRequestBodyDone = true
       return finishIfDone(conditions)
     case .responseBodyEnded:
-      bench.isAnswerBodyDone = true
+      buffers.isAnswerBodyDone = true
       return finishIfDone(conditions)
     case .upstreamEnded, .upstreamReset: return upstreamBroke(conditions)
     case .clientReset:
@@ -36,12 +36,14 @@ extension Flow {
       return .close(.cut)
     case .clientEnded:
       // A client may shut down its sending side and still wait for the answer.
-      bench.hasClientEnded = true
-      if bench.isRequestBodyDone { return .wait }
+      buffers.hasClientEnded = true
+      if buffers.isRequestBodyDone { return .wait }
       end(Outcome(.closed))
       return .close(.cut)
     case .bodyMalformed:
-      end(Outcome(bench.isRequestBodyDone ? .failed : .denied, bench.isRequestBodyDone ? .connectFailed : .badRequest))
+      end(
+        Outcome(buffers.isRequestBodyDone ? .failed : .denied, buffers.isRequestBodyDone ? .connectFailed : .badRequest)
+      )
       return .close(.cut)
     case .deadlinePassed: return exchangeDeadlinePassed(conditions)
     default: return onRelaying(event, conditions)
@@ -49,7 +51,7 @@ extension Flow {
   }
 
   private mutating func exchangeDeadlinePassed(_ conditions: borrowing Conditions) -> Action {
-    guard let bench, !bench.hasAnswerBegun, rule?.isExpired(nowUnix: conditions.unixSeconds) != true else {
+    guard let buffers, !buffers.hasAnswerBegun, rule?.isExpired(nowUnix: conditions.unixSeconds) != true else {
       return onRelaying(.deadlinePassed, conditions)
     }
     let dueMs = relayDeadlineMs(conditions)
@@ -61,16 +63,16 @@ extension Flow {
   }
 
   private mutating func readAnswerHead(_ conditions: borrowing Conditions) -> Action {
-    guard let bench, !bench.isAnswerHeadDone, bench.hasAnswer else { return .wait }
-    switch bench.parseResponse(bytesMax: conditions.policy.settings.limits.headBytes) {
+    guard let buffers, !buffers.isAnswerHeadDone, buffers.hasAnswer else { return .wait }
+    switch buffers.parseResponse(bytesMax: conditions.policy.settings.limits.headBytes) {
     case .incomplete: return .wait
     case .malformed: return answerUnusable(conditions)
     case .complete(let length):
-      if bench.response.isInterim {
+      if buffers.response.isInterim {
         // RFC 9110 section 15.2: a 1.0 client knows no interim answers.
-        if bench.request.minorVersion > 0 { bench.writeResponse(keepAlive: true) }
-        bench.dropAnswerHead(length)
-        bench.hasAnswerBegun = bench.hasAnswerBegun || bench.request.minorVersion > 0
+        if buffers.request.minorVersion > 0 { buffers.writeResponse(keepAlive: true) }
+        buffers.dropAnswerHead(length)
+        buffers.hasAnswerBegun = buffers.hasAnswerBegun || buffers.request.minorVersion > 0
         return .sendInterim
       }
       return beginAnswer(length, conditions)
@@ -78,69 +80,69 @@ extension Flow {
   }
 
   private mutating func beginAnswer(_ length: Int, _ conditions: borrowing Conditions) -> Action {
-    guard let bench else { return .wait }
-    let isUpgrade = bench.response.isWebSocketUpgrade
-    if bench.response.status == 101 && !(isUpgrade && bench.request.upgradesToWebSocket) {
+    guard let buffers else { return .wait }
+    let isUpgrade = buffers.response.isWebSocketUpgrade
+    if buffers.response.status == 101 && !(isUpgrade && buffers.request.upgradesToWebSocket) {
       return answerUnusable(conditions)
     }
-    let body = isUpgrade ? BodyLength.none : bench.response.body(toHEAD: bench.request.isHEAD)
+    let body = isUpgrade ? BodyLength.none : buffers.response.body(toHEAD: buffers.request.isHEAD)
     // A 1.0 client cannot read chunks, and was asked for on its own terms: see writeUpstream.
-    if case .chunked = body, bench.request.minorVersion == 0 { return answerUnusable(conditions) }
+    if case .chunked = body, buffers.request.minorVersion == 0 { return answerUnusable(conditions) }
     var endsWithConnection = false
     if case .untilClose = body { endsWithConnection = true }
-    bench.answerKeepsUpstream = bench.response.keepAlive && !endsWithConnection
-    bench.answerKeepsClient =
-      !endsWithConnection && bench.request.keepAlive && !bench.hasClientEnded && !conditions.isDraining
-      && bench.isRequestBodyDone
-    bench.writeResponse(keepAlive: bench.answerKeepsClient || isUpgrade)
-    bench.dropAnswerHead(length)
-    bench.isAnswerHeadDone = true
-    bench.hasAnswerBegun = true
+    buffers.answerKeepsUpstream = buffers.response.keepAlive && !endsWithConnection
+    buffers.answerKeepsClient =
+      !endsWithConnection && buffers.request.keepAlive && !buffers.hasClientEnded && !conditions.isDraining
+      && buffers.isRequestBodyDone
+    buffers.writeResponse(keepAlive: buffers.answerKeepsClient || isUpgrade)
+    buffers.dropAnswerHead(length)
+    buffers.isAnswerHeadDone = true
+    buffers.hasAnswerBegun = true
     if isUpgrade { return beginRelay(conditions) }
-    if case .none = body { bench.isAnswerBodyDone = true }
+    if case .none = body { buffers.isAnswerBodyDone = true }
     return .sendResponse(body)
   }
 
   private mutating func finishIfDone(_ conditions: borrowing Conditions) -> Action {
-    guard let bench, bench.isAnswerBodyDone else { return .wait }
-    guard bench.answerKeepsClient, bench.isRequestBodyDone, let target, let address else {
+    guard let buffers, buffers.isAnswerBodyDone else { return .wait }
+    guard buffers.answerKeepsClient, buffers.isRequestBodyDone, let target, let address else {
       end(Outcome(.closed))
       return .close(.graceful)
     }
-    let keepUpstream = bench.answerKeepsUpstream && !bench.hasAnswer
+    let keepUpstream = buffers.answerKeepsUpstream && !buffers.hasAnswer
     end(Outcome(.closed))
-    bench.standing = keepUpstream ? (target, address) : nil
+    buffers.standing = keepUpstream ? (target, address) : nil
     return awaitNextRequest(keepUpstream: keepUpstream, conditions)
   }
 
   /// The upstream of the last request went away while nothing was asked of it.
-  package mutating func standingUpstreamEnded() { bench?.standing = nil }
+  package mutating func standingUpstreamEnded() { buffers?.standing = nil }
 
   /// RFC 9112 section 9.3.1: a request on a kept connection that broke before any answer may go out once more, if it is safe.
   private mutating func upstreamBroke(_ conditions: borrowing Conditions) -> Action {
-    guard let bench else { return .wait }
-    if bench.isAnswerHeadDone || bench.hasAnswerBegun {
+    guard let buffers else { return .wait }
+    if buffers.isAnswerHeadDone || buffers.hasAnswerBegun {
       end(Outcome(.failed, .connectFailed))
       return .close(.cut)
     }
-    if bench.usesStanding && !bench.didRedial && !bench.hasAnswer, bench.isRepeatable,
+    if buffers.usesStanding && !buffers.didRedial && !buffers.hasAnswer, buffers.isRepeatable,
       let target, let address
     {
-      bench.didRedial = true
-      bench.usesStanding = false
-      bench.standing = nil
-      bench.dialling = Dialling(address)
-      _ = bench.dialling?.next(nowMs: conditions.nowMs)
+      buffers.didRedial = true
+      buffers.usesStanding = false
+      buffers.standing = nil
+      buffers.dialling = Dialling(address)
+      _ = buffers.dialling?.next(nowMs: conditions.nowMs)
       state = .dialling
-      bench.dialDeadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.connectMs
-      deadlineMs = bench.dialDeadlineMs
+      buffers.dialDeadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.connectMs
+      deadlineMs = buffers.dialDeadlineMs
       return .connect(address, port: target.port)
     }
     return answerUnusable(conditions)
   }
 
   private mutating func answerUnusable(_ conditions: borrowing Conditions) -> Action {
-    guard let bench, !bench.hasAnswerBegun else {
+    guard let buffers, !buffers.hasAnswerBegun else {
       end(Outcome(.failed, .connectFailed))
       return .close(.cut)
     }

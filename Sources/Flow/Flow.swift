@@ -78,7 +78,7 @@ package struct Flow: ~Copyable {
   /// Counts the requests of one connection.
   package internal(set) var ordinal: UInt32 = 0
   /// What is needed until a tunnel stands, and then given back: an idle tunnel holds no buffer.
-  var bench: Bench?
+  var buffers: RequestBuffers?
   var source: IPAddress
   package let sandbox: String?
   var opening: Opening
@@ -109,7 +109,7 @@ package struct Flow: ~Copyable {
     needsCredentials = false
     startedNs = conditions.nowNs
     deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.headMs
-    bench = Bench()
+    buffers = RequestBuffers()
     identifySource(conditions)
     state = expectsProxyHeader ? .readingProxyHeader : firstState
   }
@@ -131,22 +131,22 @@ package struct Flow: ~Copyable {
   // MARK: - Bytes in and out
 
   package mutating func clientSent(_ bytes: Span<UInt8>) {
-    bench?.append(bytes)
+    buffers?.append(bytes)
   }
 
   package mutating func upstreamSent(_ bytes: Span<UInt8>) {
-    bench?.appendAnswer(bytes)
+    buffers?.appendAnswer(bytes)
   }
 
   /// Bytes of the client that no state has used: the start of a body, or of the next request.
   package mutating func takeInput(within meter: inout BodyMeter) -> (bytes: [UInt8], progress: BodyMeter.Progress) {
-    bench?.takeInput(within: &meter) ?? ([], .ended(0))
+    buffers?.takeInput(within: &meter) ?? ([], .ended(0))
   }
   package mutating func takeAnswer(within meter: inout BodyMeter) -> (bytes: [UInt8], progress: BodyMeter.Progress) {
-    bench?.takeAnswer(within: &meter) ?? ([], .ended(0))
+    buffers?.takeAnswer(within: &meter) ?? ([], .ended(0))
   }
-  package mutating func takeToClient() -> [UInt8] { bench?.takeToClient() ?? [] }
-  package mutating func takeToUpstream() -> [UInt8] { bench?.takeToUpstream() ?? [] }
+  package mutating func takeToClient() -> [UInt8] { buffers?.takeToClient() ?? [] }
+  package mutating func takeToUpstream() -> [UInt8] { buffers?.takeToUpstream() ?? [] }
   /// It has asked for nothing yet, or for nothing more.
   package var isQuiet: Bool {
     switch state {
@@ -161,12 +161,12 @@ package struct Flow: ~Copyable {
     default: false
     }
   }
-  package var hasInput: Bool { bench?.hasInput ?? false }
+  package var hasInput: Bool { buffers?.hasInput ?? false }
   /// It asked by SOCKS 5; known until the tunnel stands.
-  package var isSOCKS: Bool { bench?.socks != nil }
-  package var hasAnswer: Bool { bench?.hasAnswer ?? false }
+  package var isSOCKS: Bool { buffers?.socks != nil }
+  package var hasAnswer: Bool { buffers?.hasAnswer ?? false }
 
-  package var wantsAnswerHead: Bool { state == .exchanging && bench?.isAnswerHeadDone == false }
+  package var wantsAnswerHead: Bool { state == .exchanging && buffers?.isAnswerHeadDone == false }
 
   package var hasReport: Bool { outcome != nil || notice != nil }
 
@@ -178,14 +178,14 @@ package struct Flow: ~Copyable {
 
   /// All that came before the tunnel stood; a tunnel needs no buffers, so they are given back.
   package mutating func takeAllForTunnel() -> EarlyBytes {
-    defer { if state == .relaying { bench = nil } }
-    return bench?.takeAll() ?? EarlyBytes()
+    defer { if state == .relaying { buffers = nil } }
+    return buffers?.takeAll() ?? EarlyBytes()
   }
 
   /// The request that was judged and all that came behind it, and the path that goes out.
   package mutating func takeJudgedRequest() -> (bytes: [UInt8], path: [UInt8]?) {
-    defer { bench = nil }
-    return bench?.takeJudgedRequest() ?? ([], nil)
+    defer { buffers = nil }
+    return buffers?.takeJudgedRequest() ?? ([], nil)
   }
 
   // MARK: - The one function that moves it

@@ -22,12 +22,12 @@ extension Flow {
   }
 
   private mutating func readProxyHeader(_ conditions: borrowing Conditions) -> Action {
-    guard let bench, bench.hasInput else { return .wait }
-    switch bench.read(ProxyHeader.parse) {
+    guard let buffers, buffers.hasInput else { return .wait }
+    switch buffers.read(ProxyHeader.parse) {
     case .incomplete: return .wait
     case .malformed(let problem): return refuseHead("\(problem)", conditions)
     case .complete(let header, let byteCount):
-      bench.drop(byteCount)
+      buffers.drop(byteCount)
       return take(header, conditions)
     }
   }

@@ -47,19 +47,19 @@ extension Flow {
   }
 
   private mutating func readOpening(_ conditions: borrowing Conditions) -> Action {
-    guard let bench, let first = bench.firstByte else { return .wait }
+    guard let buffers, let first = buffers.firstByte else { return .wait }
     if ReplyForm(first) == .http {
       state = .readingHead
       return readHead(conditions)
     }
-    switch bench.parseHello(bytesMax: conditions.policy.settings.limits.helloBytes) {
+    switch buffers.parseHello(bytesMax: conditions.policy.settings.limits.helloBytes) {
     case .incomplete: return .wait
     case .notTLS: return refuseOpening(.notTLS, nil, conditions)
     case .malformed(let problem): return refuseOpening(.badRequest, "\(problem)", conditions)
     case .complete(let hello):
       via = .tls
       isHeldToTLS = true
-      bench.offersECH = hello.offersECH
+      buffers.offersECH = hello.offersECH
       return readServerName(hello.serverName, conditions)
     }
   }

@@ -9,7 +9,7 @@ enum SOCKSStep { case greeting, password, request }
 extension Flow {
   mutating func beginSOCKS(_ conditions: borrowing Conditions) -> Action {
     state = .readingSOCKS
-    bench?.socks = .greeting
+    buffers?.socks = .greeting
     return readSOCKS(conditions)
   }
 
@@ -25,11 +25,11 @@ extension Flow {
   }
 
   private mutating func readSOCKS(_ conditions: borrowing Conditions) -> Action {
-    guard let bench, bench.hasInput, let step = bench.socks else { return .wait }
+    guard let buffers, buffers.hasInput, let step = buffers.socks else { return .wait }
     switch step {
-    case .greeting: return take(bench.read(SOCKSGreeting.parse), conditions) { $0.choose($1, $2) }
-    case .password: return take(bench.read(SOCKSCredentials.parse), conditions) { $0.verify($1, $2) }
-    case .request: return take(bench.read(SOCKSRequest.parse), conditions) { $0.follow($1, $2) }
+    case .greeting: return take(buffers.read(SOCKSGreeting.parse), conditions) { $0.choose($1, $2) }
+    case .password: return take(buffers.read(SOCKSCredentials.parse), conditions) { $0.verify($1, $2) }
+    case .request: return take(buffers.read(SOCKSRequest.parse), conditions) { $0.follow($1, $2) }
     }
   }
 
@@ -40,10 +40,10 @@ extension Flow {
     switch result {
     case .incomplete: return .wait
     case .malformed(let problem):
-      bench?.socksReply = problem.reply
+      buffers?.socksReply = problem.reply
       return refuseHead("\(problem)", conditions)
     case .complete(let message, let byteCount):
-      bench?.drop(byteCount)
+      buffers?.drop(byteCount)
       return next(&self, message, conditions)
     }
   }
@@ -58,13 +58,13 @@ extension Flow {
   private mutating func answer(_ method: SOCKSMethod, then step: SOCKSStep) -> Action {
     var reply: [UInt8] = []
     SOCKS5.write(method, into: &reply)
-    bench?.reply(reply)
-    bench?.socks = step
+    buffers?.reply(reply)
+    buffers?.socks = step
     return .reply
   }
 
   private mutating func verify(_ credentials: SOCKSCredentials, _ conditions: borrowing Conditions) -> Action {
-    bench?.presented = credentials
+    buffers?.presented = credentials
     // A client that nobody asked who it is may say so all the same, as with HTTP.
     guard needsCredentials else { return acceptSOCKSUser(conditions) }
     guard let client = conditions.policy.client(source: source, user: credentials.user) else {
@@ -81,8 +81,8 @@ extension Flow {
     needsCredentials = false
     var reply: [UInt8] = []
     SOCKS5.writeAuthentication(isRight: true, into: &reply)
-    bench?.reply(reply)
-    bench?.socks = .request
+    buffers?.reply(reply)
+    buffers?.socks = .request
     return .reply
   }
 
@@ -94,20 +94,20 @@ extension Flow {
       // A reload since the greeting may want a password of clients at this address.
       return needsCredentials ? refuseCredentials(conditions) : decide(conditions)
     case .bind, .udpAssociate, .other:
-      bench?.socksReply = .commandNotSupported
+      buffers?.socksReply = .commandNotSupported
       return refuseHead("Of SOCKS the gate speaks CONNECT alone: no BIND, no UDP", conditions)
     }
   }
 
   /// Each step of the negotiation has its own way to say no.
   func sayInSOCKS(_ refusal: Refusal) {
-    guard let bench, let step = bench.socks else { return }
+    guard let buffers, let step = buffers.socks else { return }
     var reply: [UInt8] = []
     switch step {
     case .greeting: SOCKS5.write(SOCKSMethod.noneAcceptable, into: &reply)
     case .password: SOCKS5.writeAuthentication(isRight: false, into: &reply)
-    case .request: SOCKS5.write(bench.socksReply ?? refusal.reason.socksReply, into: &reply)
+    case .request: SOCKS5.write(buffers.socksReply ?? refusal.reason.socksReply, into: &reply)
     }
-    bench.reply(reply)
+    buffers.reply(reply)
   }
 }

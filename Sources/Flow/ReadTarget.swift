@@ -28,15 +28,15 @@ extension Flow {
   }
 
   mutating func readHead(_ conditions: borrowing Conditions) -> Action {
-    guard let bench, hasInput else { return .wait }
-    if ordinal == 0 && opening == .proxy && bench.firstByte == SOCKS5.version { return beginSOCKS(conditions) }
+    guard let buffers, hasInput else { return .wait }
+    if ordinal == 0 && opening == .proxy && buffers.firstByte == SOCKS5.version { return beginSOCKS(conditions) }
     if ordinal > 0 && target != nil { beginHead(conditions) }
-    switch bench.parseRequest(bytesMax: conditions.policy.settings.limits.headBytes) {
+    switch buffers.parseRequest(bytesMax: conditions.policy.settings.limits.headBytes) {
     case .incomplete: return .wait
     case .malformed(let problem): return refuseHead("\(problem)", conditions)
     case .complete: break
     }
-    switch bench.request.form {
+    switch buffers.request.form {
     case .connect(let target):
       via = .connect
       self.target = target
@@ -45,7 +45,7 @@ extension Flow {
       self.target = target
     case .origin, .asterisk: break
     }
-    switch (opening, bench.request.form) {
+    switch (opening, buffers.request.form) {
     case (.redirected(_, let port, _), .origin), (.redirected(_, let port, _), .asterisk):
       return readOriginHost(port, conditions)
     case (.redirected, _):
@@ -58,7 +58,7 @@ extension Flow {
 
   /// The host is the one that Host names, the port the one that the connection went to.
   private mutating func readOriginHost(_ port: UInt16, _ conditions: borrowing Conditions) -> Action {
-    guard let named = bench?.request.originHost else { return .wait }
+    guard let named = buffers?.request.originHost else { return .wait }
     via = .http
     target = Target(host: named.host, port: port)
     // A Host without a port says 80.

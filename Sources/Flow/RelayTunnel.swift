@@ -111,8 +111,8 @@ extension Flow {
         deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.helloMs
       }
     }
-    bench?.isRuleReplaced = true
-    bench?.dialling?.screen { screen($0, target, rule, conditions) }
+    buffers?.isRuleReplaced = true
+    buffers?.dialling?.screen { screen($0, target, rule, conditions) }
     return rearmed(conditions)
   }
 

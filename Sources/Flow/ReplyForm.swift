@@ -24,14 +24,14 @@ extension Flow {
 
   /// Puts the refusal into words; false: it cannot be told yet in which.
   mutating func say(_ refusal: Refusal) -> Bool {
-    guard let bench else { return true }
-    if bench.socks != nil {
+    guard let buffers else { return true }
+    if buffers.socks != nil {
       sayInSOCKS(refusal)
     } else if opening == .proxy || via == .http {
-      bench.write(refusal)
+      buffers.write(refusal)
     } else {
-      guard let first = bench.firstByte else {
-        bench.unsaid = refusal
+      guard let first = buffers.firstByte else {
+        buffers.unsaid = refusal
         return false
       }
       say(refusal, in: ReplyForm(first))
@@ -41,8 +41,8 @@ extension Flow {
 
   private func say(_ refusal: Refusal, in form: ReplyForm) {
     switch form {
-    case .http: bench?.write(refusal)
-    case .tls: bench?.reply(refusal.reason.alert)
+    case .http: buffers?.write(refusal)
+    case .tls: buffers?.reply(refusal.reason.alert)
     case .socks, .unknown: break
     }
   }
@@ -57,7 +57,7 @@ extension Flow {
   mutating func onRefusing(_ event: Event, _ conditions: borrowing Conditions) -> Action {
     switch event {
     case .clientSent:
-      guard let bench, let refusal = bench.unsaid, let first = bench.firstByte else { return .wait }
+      guard let buffers, let refusal = buffers.unsaid, let first = buffers.firstByte else { return .wait }
       if mayExplain(refusal, conditions) { return explainInTunnel(refusal, conditions) }
       say(refusal, in: ReplyForm(first))
       end()

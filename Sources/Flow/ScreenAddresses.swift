@@ -5,27 +5,27 @@ import Wire
 
 extension Flow {
   mutating func dial(_ conditions: borrowing Conditions) -> Action {
-    guard let bench, let target, let rule else { return .wait }
-    if let standing = bench.standing, via == .http, standing.target == target,
+    guard let buffers, let target, let rule else { return .wait }
+    if let standing = buffers.standing, via == .http, standing.target == target,
       screen(standing.address, target, rule, conditions) == nil
     {
       address = standing.address
-      bench.usesStanding = true
+      buffers.usesStanding = true
       return sendRequest(conditions)
     }
-    bench.standing = nil
+    buffers.standing = nil
     state = .dialling
-    bench.dialDeadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.connectMs
-    deadlineMs = bench.dialDeadlineMs
+    buffers.dialDeadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.connectMs
+    deadlineMs = buffers.dialDeadlineMs
     switch target.host {
     case .name(let name):
-      bench.dialling = Dialling()
+      buffers.dialling = Dialling()
       return .resolve(name)
     case .address(let address):
       if let reason = screenOrNote(address, target, rule, conditions) {
         return refuse(reason, conditions, address: address)
       }
-      bench.dialling = Dialling(address)
+      buffers.dialling = Dialling(address)
       return dialNext(conditions)
     }
   }
@@ -38,13 +38,13 @@ extension Flow {
   /// What passes the screening will be dialled; of what does not, report mode takes a note.
   mutating func take(_ answer: NameAnswer, _ conditions: borrowing Conditions) {
     if answer.addresses.isEmpty {
-      bench?.dialling?.answered(answer, nowMs: conditions.nowMs) { _ in nil }
+      buffers?.dialling?.answered(answer, nowMs: conditions.nowMs) { _ in nil }
       return
     }
-    guard let bench, let target, let rule else { return }
+    guard let buffers, let target, let rule else { return }
     var refused: [(Reason, IPAddress)] = []
     let reportOnly = isReportOnly
-    bench.dialling?.answered(answer, nowMs: conditions.nowMs) { address in
+    buffers.dialling?.answered(answer, nowMs: conditions.nowMs) { address in
       guard let reason = Self.screen(address, target, rule, conditions) else { return nil }
       refused.append((reason, address))
       return reportOnly && reason != .loop ? nil : reason
@@ -53,36 +53,36 @@ extension Flow {
   }
 
   mutating func attemptFailed(_ code: Int32, _ conditions: borrowing Conditions) -> Action {
-    bench?.dialling?.attemptFailed(code: code)
+    buffers?.dialling?.attemptFailed(code: code)
     return dialNext(conditions)
   }
 
   mutating func dialDeadlinePassed(_ conditions: borrowing Conditions) -> Action {
-    guard let bench else { return .wait }
-    if conditions.nowMs >= bench.dialDeadlineMs {
-      return refuse(.timeout, conditions, address: bench.dialling?.lastTried)
+    guard let buffers else { return .wait }
+    if conditions.nowMs >= buffers.dialDeadlineMs {
+      return refuse(.timeout, conditions, address: buffers.dialling?.lastTried)
     }
     return dialNext(conditions)
   }
 
   private mutating func dialNext(_ conditions: borrowing Conditions) -> Action {
-    guard let bench, let target, bench.dialling != nil else { return .wait }
-    deadlineMs = bench.dialDeadlineMs
-    switch bench.dialling?.next(nowMs: conditions.nowMs) ?? .exhausted {
+    guard let buffers, let target, buffers.dialling != nil else { return .wait }
+    deadlineMs = buffers.dialDeadlineMs
+    switch buffers.dialling?.next(nowMs: conditions.nowMs) ?? .exhausted {
     case .connect(let address):
-      if let dialling = bench.dialling, dialling.hasMoreToTry {
-        deadlineMs = min(bench.dialDeadlineMs, dialling.startsNextAtMs)
+      if let dialling = buffers.dialling, dialling.hasMoreToTry {
+        deadlineMs = min(buffers.dialDeadlineMs, dialling.startsNextAtMs)
       }
       return .connect(address, port: target.port)
     case .wait(let untilMs):
-      if let untilMs { deadlineMs = min(bench.dialDeadlineMs, untilMs) }
+      if let untilMs { deadlineMs = min(buffers.dialDeadlineMs, untilMs) }
       return .wait
     case .exhausted: return dialFailed(conditions)
     }
   }
 
   private mutating func dialFailed(_ conditions: borrowing Conditions) -> Action {
-    guard let dialling = bench?.dialling else { return refuse(.connectFailed, conditions) }
+    guard let dialling = buffers?.dialling else { return refuse(.connectFailed, conditions) }
     if dialling.lastFailure != nil { return refuse(.connectFailed, conditions, address: dialling.lastTried) }
     if let (reason, address) = dialling.refused { return refuse(reason, conditions, address: address) }
     return refuse(.resolveFailed, conditions)
@@ -92,15 +92,15 @@ extension Flow {
   mutating func connected(_ dialled: IPAddress, _ peer: IPAddress, _ conditions: borrowing Conditions) -> Action {
     guard dialled == peer else { return refuse(.addressRefused, conditions, address: peer) }
     // The rule is another one since the attempt began.
-    if bench?.isRuleReplaced == true, let target, let rule, let reason = screen(dialled, target, rule, conditions),
+    if buffers?.isRuleReplaced == true, let target, let rule, let reason = screen(dialled, target, rule, conditions),
       reason == .loop || !isReportOnly
     {
       return refuse(reason, conditions, address: dialled)
     }
     address = dialled
-    bench?.dialling = nil
+    buffers?.dialling = nil
     if via == .http { return sendRequest(conditions) }
-    bench?.dropHead()
+    buffers?.dropHead()
     // The SNI of a redirected connection is its target already.
     return via == .tls ? openTunnel(conditions) : openConnect(conditions)
   }

@@ -1,11 +1,11 @@
 // A socket that the main thread bound, or was handed, for one worker, and what it is for.
-// It relies on the worker to take it over: until then nobody closes it, and then its Listener or Responder does.
+// It relies on the worker to take it over: until then nobody closes it, and then its Listener or DNSDatagramSocket does.
 import Kernel
 package import Policy
 
 /// A place that the gate listens on, with the port that it got.
 struct Listening {
-  let door: Door
+  let door: ListenerKind
   let address: SocketAddress
   let speaksTLS: Bool
 }
@@ -13,7 +13,7 @@ struct Listening {
 package struct BoundSocket: Sendable {
   package enum Transport: Sendable, Equatable { case stream, datagram }
 
-  package let door: Door
+  package let door: ListenerKind
   package let transport: Transport
   package let raw: CInt
   /// Of one that speaks TLS: the address by which the policy knows it.
@@ -23,7 +23,7 @@ package struct BoundSocket: Sendable {
   /// Other workers have the same one, under numbers of their own.
   let isShared: Bool
 
-  package init(door: Door, transport: Transport, raw: CInt, sandbox: String? = nil, isShared: Bool = false) {
+  package init(door: ListenerKind, transport: Transport, raw: CInt, sandbox: String? = nil, isShared: Bool = false) {
     self.door = door
     self.transport = transport
     self.raw = raw
@@ -36,7 +36,9 @@ package struct BoundSocket: Sendable {
 
   /// What one worker needs of a listener: DNS has a socket for datagrams beside the one for streams.
   /// Port 0 takes a port from the kernel; the caller passes it on, so that all sockets of the listener share it.
-  static func open(_ door: Door, _ address: inout SocketAddress, reusePort: Bool) throws(SystemError) -> [BoundSocket] {
+  static func open(_ door: ListenerKind, _ address: inout SocketAddress, reusePort: Bool) throws(SystemError)
+    -> [BoundSocket]
+  {
     guard door == .dns else {
       let stream = try Socket.listen(
         on: address, reusePort: reusePort, isTransparent: door == .transparent, backlog: 4096)

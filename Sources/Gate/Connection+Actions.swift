@@ -75,7 +75,7 @@ extension Connection {
     closeUpstream()
     resolutionBegins()
     nameToken &+= 1
-    switch worker.names.resolve(name, for: slot, token: nameToken) {
+    switch worker.resolver.resolve(name, for: slot, token: nameToken) {
     case .pending: return nil
     case .ready(let v4, let v6):
       return flow.handle(.resolved(v4: v4.addresses, v6: v6.addresses), worker.conditions)
@@ -175,7 +175,7 @@ extension Connection {
     case .nothing: return
     case .failed(let code): tell(.attemptFailed(code: code))
     case .connected(let dialled, let peer):
-      upstream = Side(fd: upstreamSocket.fd, haste: .atFirstSend)
+      upstream = SocketState(fd: upstreamSocket.fd, haste: .atFirstSend)
       // A server that speaks first may have done so: no further edge tells of what this one told.
       upstream.note(readiness)
       connectionStands()
@@ -189,7 +189,7 @@ extension Connection {
   mutating func closeUpstream(cut: Bool = false) {
     upstreamSocket.close(cut: cut)
     up.abandon(worker.tools.pipes)
-    upstream = Side()
+    upstream = SocketState()
     down.hasSourceEnded = false
   }
 }

@@ -70,7 +70,7 @@ extension Connection {
     (client.hasPeerEnded, upstream.hasPeerEnded) = (false, false)
     filters = worker.filters(for: slot, keeping: filters)
     flow.touched(atMs: worker.conditions.nowMs)
-    let progress = inspected.advance(turn)
+    let progress = inspected.advance(tick)
     (up.moved, down.moved) = (inspected.bytesUp, inspected.bytesDown)
     for outcome in inspected.takeOutcomes() { record(outcome) }
     for use in filters?.takeUses() ?? [] { worker.record(use, of: flow, id: id) }
@@ -82,16 +82,16 @@ extension Connection {
     }
   }
 
-  private var turn: Turn {
+  private var tick: Tick {
     let settings = worker.conditions.policy.settings
-    var turn = Turn(
+    var tick = Tick(
       nowMs: worker.conditions.nowMs, nowNs: worker.conditions.nowNs, rule: flow.rule,
       headBytesMax: settings.limits.headBytes, headMs: settings.timeouts.headMs)
-    turn.isReportOnly = flow.isReportOnly
-    turn.isDraining = worker.conditions.isDraining
-    turn.isLogUnwritable = worker.conditions.isLogUnwritable
-    turn.filters = filters
-    return turn
+    tick.isReportOnly = flow.isReportOnly
+    tick.isDraining = worker.conditions.isDraining
+    tick.isLogUnwritable = worker.conditions.isLogUnwritable
+    tick.filters = filters
+    return tick
   }
 
   /// What its filters still had to say is written down.

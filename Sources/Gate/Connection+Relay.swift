@@ -1,5 +1,5 @@
 // Steps "relay" and what bounds it: each direction is pumped as far as its sockets and its byte bucket allow.
-// It relies on Channel for the bytes; what an end means is the Flow's to say.
+// It relies on RelayDirection for the bytes; what an end means is the Flow's to say.
 import Flow
 import Kernel
 import Policy

@@ -1,4 +1,4 @@
-// What one client connection is made of, and what moves it: its two sockets, its Flow, one Channel a direction.
+// What one client connection is made of, and what moves it: its two sockets, its Flow, one RelayDirection a direction.
 // It performs the Flow's actions and tells the Flow what came of them. A value owned by its Session: see there why.
 import Flow
 import Intercept
@@ -24,10 +24,10 @@ struct Connection: ~Copyable {
   var lease: NameLease?
   var upstreamSocket = Upstream()
   var flow: Flow
-  var client: Side
-  var upstream = Side()
-  var up = Channel()
-  var down = Channel()
+  var client: SocketState
+  var upstream = SocketState()
+  var up = RelayDirection()
+  var down = RelayDirection()
   /// What is inside, where the rule wants it looked at.
   var inspected: InspectedTunnel?
   var filters: TunnelFilters?
@@ -59,7 +59,7 @@ struct Connection: ~Copyable {
   init(worker: Worker, id: UInt64, socket: consuming Descriptor, flow: consuming Flow, lease: NameLease?) {
     self.worker = worker
     self.id = id
-    client = Side(fd: socket.raw)
+    client = SocketState(fd: socket.raw)
     clientSocket = socket
     self.flow = flow
     self.lease = lease
@@ -165,7 +165,7 @@ struct Connection: ~Copyable {
     while phase == .open && flow.state.wantsClientBytes && client.isReadable {
       chunks += 1
       if chunks > Self.headChunksMax { return worker.loop.again(slot) }
-      let asked = Channel.copyBytesMax
+      let asked = RelayDirection.copyBytesMax
       switch worker.tools.scratch.receive(from: client.fd, upTo: asked) {
       case .bytes(let count):
         if count < asked && !client.hasPeerEnded { client.isReadable = false }
@@ -195,7 +195,7 @@ struct Connection: ~Copyable {
       }
       chunks += 1
       if chunks > Self.headChunksMax { return worker.loop.again(slot) }
-      let asked = Channel.copyBytesMax
+      let asked = RelayDirection.copyBytesMax
       switch worker.tools.scratch.receive(from: upstream.fd, upTo: asked) {
       case .bytes(let count):
         if count < asked && !upstream.hasPeerEnded { upstream.isReadable = false }

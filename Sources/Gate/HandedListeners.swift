@@ -6,7 +6,7 @@ import Wire
 
 struct HandedListeners: Sendable {
   private struct Place: Hashable {
-    let door: Door
+    let door: ListenerKind
     let address: ListenAddress
   }
 
@@ -17,7 +17,7 @@ struct HandedListeners: Sendable {
 
   /// `listen` and `adminPath` are what is in force, of the policy or the options.
   init(
-    _ sockets: [HandedSocket], listen: (Door) -> [ListenAddress], adminPath: String?
+    _ sockets: [HandedSocket], listen: (ListenerKind) -> [ListenAddress], adminPath: String?
   ) throws(ServerError) {
     for socket in sockets { try take(socket, listen, adminPath) }
     for (place, _) in datagrams where streams[place] == nil { throw Self.lacks("ListenStream", place) }
@@ -27,11 +27,11 @@ struct HandedListeners: Sendable {
   }
 
   private mutating func take(
-    _ socket: HandedSocket, _ listen: (Door) -> [ListenAddress], _ adminPath: String?
+    _ socket: HandedSocket, _ listen: (ListenerKind) -> [ListenAddress], _ adminPath: String?
   ) throws(ServerError) {
     if socket.name == "admin" {
       try takeAdmin(socket, adminPath)
-    } else if let door = Door(rawValue: socket.name) {
+    } else if let door = ListenerKind(rawValue: socket.name) {
       let place = try Self.place(of: socket, door)
       guard listen(door).contains(place.address) else {
         throw .handed(
@@ -44,7 +44,7 @@ struct HandedListeners: Sendable {
         streams[place, default: []].append(socket.raw)
       }
     } else {
-      let known = (Door.allCases.map(\.rawValue) + ["admin"]).joined(separator: ", ")
+      let known = (ListenerKind.allCases.map(\.rawValue) + ["admin"]).joined(separator: ", ")
       let called = socket.name.isEmpty ? "has no name" : "is named `\(socket.name)`"
       throw .handed(
         "socket \(socket.raw) \(called); name it after the key of `listen` that it is for (FileDescriptorName= one of \(known))"
@@ -56,7 +56,7 @@ struct HandedListeners: Sendable {
     }
   }
 
-  private static func place(of socket: HandedSocket, _ door: Door) throws(ServerError) -> Place {
+  private static func place(of socket: HandedSocket, _ door: ListenerKind) throws(ServerError) -> Place {
     switch socket.kind {
     case .stream(let address):
       return Place(door: door, address: ListenAddress(address.ip, port: address.port))
@@ -97,7 +97,7 @@ struct HandedListeners: Sendable {
   // MARK: - Handing on
 
   /// The sockets of this listener, for each worker its own; nil where none was handed in.
-  func sockets(_ door: Door, _ address: ListenAddress, workers: Int) throws(SystemError) -> [[BoundSocket]]? {
+  func sockets(_ door: ListenerKind, _ address: ListenAddress, workers: Int) throws(SystemError) -> [[BoundSocket]]? {
     let place = Place(door: door, address: address)
     guard let streams = streams[place] else { return nil }
     var sockets = try Self.spread(streams, .stream, door, workers)
@@ -111,7 +111,7 @@ struct HandedListeners: Sendable {
 
   /// Each worker has one, and each socket at least one worker.
   private static func spread(
-    _ raws: [CInt], _ transport: BoundSocket.Transport, _ door: Door, _ workers: Int
+    _ raws: [CInt], _ transport: BoundSocket.Transport, _ door: ListenerKind, _ workers: Int
   ) throws(SystemError) -> [[BoundSocket]] {
     var sockets = [[BoundSocket]](repeating: [], count: workers)
     for index in 0..<max(workers, raws.count) {

@@ -13,7 +13,7 @@ final class Listener: Source {
   /// nil once it is closed.
   private var socket: Descriptor?
   private let fd: CInt
-  private let door: Door
+  private let door: ListenerKind
   /// Of one that speaks TLS: the address by which the policy in force knows what it shows.
   private let identity: ListenAddress?
   let sandbox: String?
@@ -24,7 +24,7 @@ final class Listener: Source {
   private var saidExhausted = false
 
   init(
-    socket: consuming Descriptor, door: Door, identity: ListenAddress?, sandbox: String?, isShared: Bool,
+    socket: consuming Descriptor, door: ListenerKind, identity: ListenAddress?, sandbox: String?, isShared: Bool,
     worker: Worker
   ) {
     fd = socket.raw

@@ -1,5 +1,5 @@
 // What the admin socket asks of the gate as a process: its state, and changes that are made on the main thread.
-// It relies on AdminDesk for who asks, and on Survey for what only workers know.
+// It relies on AdminListener for who asks, and on Survey for what only workers know.
 import Kernel
 import Policy
 import Wire

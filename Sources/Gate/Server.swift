@@ -22,7 +22,7 @@ extension PolicySource {
 package struct ServeOptions: Sendable {
   package var workers: Int?
   /// In place of what the file says; a door that is not here is the file's to open.
-  package var listen: [Door: [ListenAddress]]
+  package var listen: [ListenerKind: [ListenAddress]]
   /// In place of `log.file`.
   package var logFile: String?
   /// In place of `listen.admin`.
@@ -35,7 +35,8 @@ package struct ServeOptions: Sendable {
   package var handed: [HandedSocket]
 
   package init(
-    workers: Int? = nil, listen: [Door: [ListenAddress]] = [:], logFile: String? = nil, adminPath: String? = nil,
+    workers: Int? = nil, listen: [ListenerKind: [ListenAddress]] = [:], logFile: String? = nil,
+    adminPath: String? = nil,
     metrics: ListenAddress? = nil, explainsDenials: Bool = false, handed: [HandedSocket] = []
   ) {
     self.workers = workers
@@ -50,7 +51,7 @@ package struct ServeOptions: Sendable {
 
 package enum ServerError: Error, CustomStringConvertible {
   case noPolicy
-  case cannotListen(Door, ListenAddress, SystemError)
+  case cannotListen(ListenerKind, ListenAddress, SystemError)
   case cannotListenForAdmin(LocalSocketProblem)
   case cannotListenForMetrics(ListenAddress, SystemError)
   case handed(String)
@@ -109,8 +110,8 @@ package final class Server {
   let startFolder = Machine.currentFolder()
   /// What `run` waits in; nil for a gate that somebody else looks after.
   private(set) var main: MainLoop?
-  private(set) var admin: AdminDesk?
-  private(set) var metricsDesk: MetricsDesk?
+  private(set) var admin: AdminListener?
+  private(set) var metricsDesk: MetricsListener?
   private(set) var isDraining = false
   private let running = RunningWorkers()
   private var hostsFile: FileStamp?
@@ -157,9 +158,9 @@ package final class Server {
     let sockets = try bindListeners(handed)
     // Where /proc is not there, these figures are left out.
     figures = try? ProcessFigures()
-    if let path = adminPath { admin = try AdminDesk(self, at: path, handed: handed.admin?.raw, main) }
+    if let path = adminPath { admin = try AdminListener(self, at: path, handed: handed.admin?.raw, main) }
     if let address = options.metrics ?? policy.settings.listen.metrics {
-      metricsDesk = try MetricsDesk(self, at: address, main.loop)
+      metricsDesk = try MetricsListener(self, at: address, main.loop)
     }
     defer {
       admin?.close()
@@ -225,7 +226,7 @@ package final class Server {
   /// One socket a worker and address (SO_REUSEPORT), and the kernel spreads the connections; or those that were handed in.
   private func bindListeners(_ handed: HandedListeners) throws(ServerError) -> [[BoundSocket]] {
     var sockets = [[BoundSocket]](repeating: [], count: workers)
-    for door in Door.allCases {
+    for door in ListenerKind.allCases {
       for address in options.listen[door] ?? policy.settings.listen[door] {
         let speaksTLS = options.listen[door] == nil && door == .connect && inForce.listeners[address] != nil
         do throws(SystemError) {
@@ -246,7 +247,7 @@ package final class Server {
   }
 
   private func bind(
-    _ door: Door, _ address: ListenAddress, _ handed: HandedListeners
+    _ door: ListenerKind, _ address: ListenAddress, _ handed: HandedListeners
   ) throws(SystemError) -> ([[BoundSocket]], SocketAddress) {
     var bound = SocketAddress(address.address, port: address.port)
     if let sockets = try handed.sockets(door, address, workers: workers) { return (sockets, bound) }

@@ -9,7 +9,7 @@ final class TunnelFilters: FilterSource {
   private let plans: ContentPlans
   private let store: CredentialStore
   private let wake: @Sendable () -> Void
-  private let told: Told
+  private let told: ReportedFindings
   private let held: HeldBytes
 
   /// nil where the policy has no credentials and checks no content: then there is nothing to put in, to find or to look into.
@@ -20,7 +20,7 @@ final class TunnelFilters: FilterSource {
   ) {
     if policy.credentials.isEmpty && plans.isEmpty { return nil }
     (self.policy, self.plans, self.store, self.wake) = (policy, plans, store, wake)
-    told = old?.told ?? Told()
+    told = old?.told ?? ReportedFindings()
     held = old?.held ?? HeldBytes(pages)
   }
 
@@ -68,7 +68,7 @@ final class TunnelFilters: FilterSource {
   }
 
   /// Filters outlive no tunnel, and all of it is one loop's.
-  private final class Told {
+  private final class ReportedFindings {
     var uses: [CredentialUse] = []
     var reports: [ContentReport] = []
   }

@@ -23,7 +23,7 @@ extension Worker {
   func counts() -> WorkerCounts {
     var counts = WorkerCounts()
     counts.counters = audit.counters
-    counts.names = names.counts
+    counts.names = resolver.counts
     counts.loops = [
       LoopUse(
         worker: index, busyNs: loop.nowNs &- loop.startedNs &- loop.idleNs, idleNs: loop.idleNs, turns: loop.turns)

@@ -68,7 +68,7 @@ package final class Shared: Sendable {
 final class Worker: LoopDelegate {
   let index: Int
   let loop: Loop
-  let names: Names
+  let resolver: Resolver
   let tools: PumpTools
   let passwords: PasswordCache
   let shared: Shared
@@ -78,13 +78,13 @@ final class Worker: LoopDelegate {
   private var content: ContentPlans
   let audit: AuditLog
   /// Connections that come in TLS.
-  private(set) lazy var fronts = Fronts(of: self)
+  private(set) lazy var fronts = TLSListenerConnections(of: self)
   private let mailbox: Mailbox<WorkerMessage>
   /// SAFETY of `@exclusivity(unchecked)`: it is changed at the beginning of a turn and by mail, when no flow looks at it.
   @safe @exclusivity(unchecked) private(set) var conditions: Conditions
   private var listeners: [Listener] = []
   /// nil where no DNS is served.
-  private var desk: NameDesk?
+  private var desk: DNSServer?
   private var sessionCount = 0
   private(set) var isStopping = false
 
@@ -100,13 +100,13 @@ final class Worker: LoopDelegate {
     content = inForce.content
     mailbox = shared.mailboxes[index]
     loop = try Loop()
-    names = try Names(loop: loop, settings: policy.settings, hosts: hosts)
+    resolver = try Resolver(loop: loop, settings: policy.settings, hosts: hosts)
     tools = PumpTools()
     passwords = PasswordCache(verifier: shared.passwords, worker: index)
     audit = AuditLog(file: shared.log, sequence: shared.sequence)
     conditions = Conditions(policy: policy, gate: gate)
     conditions.explainsDenials = inForce.explainsDenials
-    names.report(to: self)
+    resolver.report(to: self)
     try loop.watchMailbox(mailbox.fd)
     turnBegan()
     for bound in listening { try serve(bound) }
@@ -115,7 +115,7 @@ final class Worker: LoopDelegate {
   /// Takes the socket over: where it throws, the socket is closed.
   func serve(_ bound: BoundSocket) throws(SystemError) {
     let socket = Descriptor(owning: bound.raw)
-    let desk = bound.door == .dns ? desk ?? NameDesk(worker: self) : nil
+    let desk = bound.door == .dns ? desk ?? DNSServer(worker: self) : nil
     if let desk { self.desk = desk }
     if bound.transport == .datagram {
       try desk?.serveDatagrams(socket, sandbox: bound.sandbox, isShared: bound.isShared)
@@ -136,16 +136,16 @@ final class Worker: LoopDelegate {
 
   func run() {
     loop.run(self)
-    names.end()
+    resolver.end()
     report(0, .ended(counts()))
   }
 
   // MARK: - Sessions
 
   /// Step "accept": a new flow, or a refusal when there are too many connections.
-  func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, at door: Door, _ sandbox: String?) {
+  func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, at door: ListenerKind, _ sandbox: String?) {
     if door == .dns {
-      desk?.accepted(socket, from: NameClient(source: peer.ip, sandbox: sandbox))
+      desk?.accepted(socket, from: DNSClient(source: peer.ip, sandbox: sandbox))
       return
     }
     if !takePlace() { return refuse(socket, at: door, client: clientName(peer.ip, sandbox), shared.takeId()) }
@@ -164,7 +164,7 @@ final class Worker: LoopDelegate {
       Socket.abort(socket.raw)
       return recordRefused(client: clientName(peer.ip, nil), .tooMany, shared.takeId())
     }
-    let front = FrontSession(
+    let front = TLSListenerConnection(
       worker: self, socket: socket, from: peer.ip, listener, expectsHeader: expectsHeader(peer.ip, nil))
     if !fronts.accepted(front) { shared.closed() }
   }
@@ -210,10 +210,10 @@ final class Worker: LoopDelegate {
     return (.redirected(to: destination.ip, port: destination.port, name: lease?.name), lease)
   }
 
-  private func refuse(_ socket: borrowing Descriptor, at door: Door, client: String, _ id: UInt64) {
+  private func refuse(_ socket: borrowing Descriptor, at door: ListenerKind, client: String, _ id: UInt64) {
     if door == .connect {
       // What the client has sent is read first, as far as it is there: else close(2) would reset the answer away.
-      _ = tools.scratch.receive(from: socket.raw, upTo: Channel.copyBytesMax)
+      _ = tools.scratch.receive(from: socket.raw, upTo: RelayDirection.copyBytesMax)
       let reply = Flow.tooManyReply
       _ = Socket.send(socket.raw, reply.span)
     } else {
@@ -264,7 +264,7 @@ final class Worker: LoopDelegate {
     }
   }
 
-  func record(_ outcome: NameOutcome, client: Client) {
+  func record(_ outcome: DNSOutcome, client: Client) {
     audit.record(outcome, client: client.name, policy: conditions.policy, wallMs: loop.wallMs)
   }
 
@@ -297,7 +297,7 @@ final class Worker: LoopDelegate {
       case .dismiss(let sandbox, let isCut, let token): dismiss(sandbox, isCut: isCut, token)
       case .surroundings(let gate, let hosts):
         conditions.gate = gate
-        names.replaceHosts(hosts)
+        resolver.replaceHosts(hosts)
       case .verified(let verified): deliver(verified)
       case .wake(let slot): session(at: slot)?.resume()
       case .drain: drain()
@@ -314,10 +314,10 @@ final class Worker: LoopDelegate {
     listenersTLS = inForce.listeners
     content = inForce.content
     conditions.gate = gate
-    names.replaceHosts(hosts)
+    resolver.replaceHosts(hosts)
     desk?.failWaiting()
     do throws(SystemError) {
-      try names.replaceSettings(policy.settings)
+      try resolver.replaceSettings(policy.settings)
     } catch {
       Messages.warn("the resolver stays as it was: \(error); \(Server.replaced)")
     }
@@ -357,7 +357,7 @@ final class Worker: LoopDelegate {
   }
 }
 
-extension Worker: NamesAsker {
+extension Worker: ResolverDelegate {
   func resolved(_ answer: NameAnswer, for slot: Slot, token: UInt64) {
     if let desk, slot == desk.slot { return desk.resolved(answer, token: token) }
     session(at: slot)?.resolved(answer, token: token)

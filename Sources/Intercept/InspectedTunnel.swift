@@ -141,54 +141,54 @@ package final class InspectedTunnel {
     plain?.upstream.note(isReadable: isReadable, isWritable: isWritable, hasPeerEnded: hasPeerEnded)
   }
 
-  package func advance(_ turn: Turn) -> TunnelProgress {
+  package func advance(_ tick: Tick) -> TunnelProgress {
     while true {
       switch phase {
       case .ended: return .event(.gateFailed)
       case .upstreamHandshake:
-        if let progress = shakeUpstream(turn) { return progress }
+        if let progress = shakeUpstream(tick) { return progress }
       case .clientHandshake:
-        if let progress = shakeClient(turn) { return progress }
-      case .bridging(let bridge): return bridge.advance(turn)
+        if let progress = shakeClient(tick) { return progress }
+      case .bridging(let bridge): return bridge.advance(tick)
       }
     }
   }
 
   // MARK: - Handshakes
 
-  private func shakeUpstream(_ turn: Turn) -> TunnelProgress? {
+  private func shakeUpstream(_ tick: Tick) -> TunnelProgress? {
     guard let upstreamStream else { return .event(.gateFailed) }
     switch upstreamStream.handshake() {
     case .done:
       phase = .clientHandshake
-      startedMs = turn.nowMs
+      startedMs = tick.nowMs
       return nil
-    case .blocked: return wait(turn) ? .waiting : .event(.upstreamFailed("It did not finish the TLS handshake in time"))
+    case .blocked: return wait(tick) ? .waiting : .event(.upstreamFailed("It did not finish the TLS handshake in time"))
     case .failed(.untrusted(let why)): return .event(.upstreamUntrusted("OpenSSL says: \(why)"))
     case .failed(.broken(let why)): return .event(.upstreamFailed("TLS with it failed: \(why)"))
     }
   }
 
-  private func shakeClient(_ turn: Turn) -> TunnelProgress? {
-    guard let stream = clientStream ?? beginClient(turn) else { return .event(.gateFailed) }
+  private func shakeClient(_ tick: Tick) -> TunnelProgress? {
+    guard let stream = clientStream ?? beginClient(tick) else { return .event(.gateFailed) }
     clientStream = stream
     switch stream.handshake() {
     case .done:
-      guard let bridge = bridge(stream, turn) else { return .event(.gateFailed) }
+      guard let bridge = bridge(stream, tick) else { return .event(.gateFailed) }
       phase = .bridging(bridge)
       return nil
-    case .blocked: return wait(turn) ? .waiting : .event(.clientReset)
+    case .blocked: return wait(tick) ? .waiting : .event(.clientReset)
     // It does not trust the CA, as a rule: its alert is its answer.
     case .failed: return .event(.clientReset)
     }
   }
 
-  private func wait(_ turn: Turn) -> Bool {
-    handshakeDueMs = startedMs + turn.headMs
-    return turn.nowMs < handshakeDueMs
+  private func wait(_ tick: Tick) -> Bool {
+    handshakeDueMs = startedMs + tick.headMs
+    return tick.nowMs < handshakeDueMs
   }
 
-  private func beginClient(_ turn: Turn) -> TLSStream? {
+  private func beginClient(_ tick: Tick) -> TLSStream? {
     guard let contexts else { return nil }
     let context =
       standing != nil
@@ -196,7 +196,7 @@ package final class InspectedTunnel {
       : upstreamStream?.chosenProtocol == .http2 ? contexts.serveHTTP2 : contexts.serveHTTP1
     do throws(TLSProblem) {
       let leaf = try tools.leaves.leaf(
-        for: target.host, contexts.authority, key: contexts.leafKey, nowMs: turn.nowMs)
+        for: target.host, contexts.authority, key: contexts.leafKey, nowMs: tick.nowMs)
       guard let stream = TLSStream(context, fd: clientFD, early: early) else { return nil }
       early = []
       return stream.serve(leaf, key: contexts.leafKey) ? stream : nil
@@ -206,13 +206,13 @@ package final class InspectedTunnel {
   }
 
   /// Both sides speak what the upstream chose; a client that only hears why it is refused chose itself.
-  private func bridge(_ stream: TLSStream, _ turn: Turn) -> (any Bridge)? {
+  private func bridge(_ stream: TLSStream, _ tick: Tick) -> (any Bridge)? {
     handshakeDueMs = .max
     let spoken = stream.chosenProtocol ?? .http1
     // It offered no protocol that the upstream speaks.
     if let upstreamStream, (upstreamStream.chosenProtocol ?? .http1) != spoken { return nil }
     return Bridges.make(
       spoken, client: stream, upstream: upstreamStream, target: target, clientName: client, standing: standing, tools,
-      turn)
+      tick)
   }
 }

@@ -32,7 +32,7 @@ package struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
 }
 
 /// What a listener is for: `listen.connect`, `listen.transparent`, `listen.dns`.
-package enum Door: String, CaseIterable, Sendable {
+package enum ListenerKind: String, CaseIterable, Sendable {
   case connect, transparent, dns
 }
 
@@ -62,7 +62,7 @@ package struct Settings: Sendable {
       return places
     }
 
-    package subscript(door: Door) -> [ListenAddress] {
+    package subscript(door: ListenerKind) -> [ListenAddress] {
       get {
         switch door {
         case .connect: connect

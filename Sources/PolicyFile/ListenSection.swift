@@ -10,12 +10,12 @@ struct ListenSection {
 
   func read(_ node: YAMLNode) -> Settings.Listen {
     var listen = Settings.Listen()
-    let known = Door.allCases.map(\.rawValue) + ["proxy_protocol", "admin", "metrics"]
+    let known = ListenerKind.allCases.map(\.rawValue) + ["proxy_protocol", "admin", "metrics"]
     guard let fields = Fields(node, of: "listen", known: known, findings) else { return listen }
     listen.connect = []
-    for door in Door.allCases { readListeners(door, fields, into: &listen) }
+    for door in ListenerKind.allCases { readListeners(door, fields, into: &listen) }
     // Sandboxes may bring all the listeners that there are.
-    if Door.allCases.allSatisfy({ !fields.has($0.rawValue) }) && !fields.has("admin") {
+    if ListenerKind.allCases.allSatisfy({ !fields.has($0.rawValue) }) && !fields.has("admin") {
       findings.problem(node.mark, "`listen` names no listener; write listen: {connect: 127.0.0.1:3128}")
     }
     listen.admin = readAdmin(fields)
@@ -53,7 +53,7 @@ struct ListenSection {
 
   // MARK: - Listeners
 
-  private func readListeners(_ door: Door, _ fields: Fields, into listen: inout Settings.Listen) {
+  private func readListeners(_ door: ListenerKind, _ fields: Fields, into listen: inout Settings.Listen) {
     let key = door.rawValue
     guard let node = fields.node(key) else { return }
     var nodes: [YAMLNode] = []
@@ -78,7 +78,7 @@ struct ListenSection {
     listen[door] = addresses
   }
 
-  private func add(_ address: ListenAddress, _ mark: Mark, _ door: Door, to addresses: inout [ListenAddress]) {
+  private func add(_ address: ListenAddress, _ mark: Mark, _ door: ListenerKind, to addresses: inout [ListenAddress]) {
     if addresses.contains(address) {
       findings.problem(mark, "\(address) stands twice in `\(door.rawValue)`; keep one")
       return
@@ -97,11 +97,11 @@ struct ListenSection {
       findings.problem(node.mark, "`address` is missing; write connect: {address: 192.0.2.1:3128, tls: {…}}")
     }
     var found: [(ListenAddress, Mark)] = []
-    for node in fields.list("address", orSingle: true, example: Door.connect.example) {
+    for node in fields.list("address", orSingle: true, example: ListenerKind.connect.example) {
       if let address = listener(node) { found.append((address, node.mark)) }
     }
     if found.isEmpty, case .sequence(let items)? = fields.node("address")?.content, items.isEmpty {
-      findings.problem(fields.mark(of: "address"), "`address` names none; write \(Door.connect.example)")
+      findings.problem(fields.mark(of: "address"), "`address` names none; write \(ListenerKind.connect.example)")
     }
     guard let tls = fields.node("tls") else { return (found, nil) }
     return (found, files.identity(tls, of: "tls", example: ("/etc/sluice/gate.pem", "/etc/sluice/gate.key")))
@@ -121,8 +121,8 @@ struct ListenSection {
   }
 
   private func checkOverlaps(_ listen: Settings.Listen, _ fields: Fields) {
-    var seen: [ListenAddress: Door] = [:]
-    for door in Door.allCases {
+    var seen: [ListenAddress: ListenerKind] = [:]
+    for door in ListenerKind.allCases {
       for address in listen[door] where address.port != 0 {
         if let other = seen[address], other != door {
           findings.problem(
@@ -138,7 +138,7 @@ struct ListenSection {
   }
 }
 
-extension Door {
+extension ListenerKind {
   fileprivate var example: String {
     switch self {
     case .connect: "127.0.0.1:3128"

@@ -48,8 +48,8 @@ struct NetworkSection {
 
   private func placed<Rule>(
     _ fields: Fields, _ key: String, _ example: String, _ read: (YAMLNode) -> Rule?
-  ) -> [Placed<Rule>] {
-    fields.list(key, example: example).compactMap { node in read(node).map { Placed(rule: $0, mark: node.mark) } }
+  ) -> [Located<Rule>] {
+    fields.list(key, example: example).compactMap { node in read(node).map { Located(rule: $0, mark: node.mark) } }
   }
 
   private func line(_ mark: Mark) -> SourceLine { SourceLine(file: findings.file, line: mark.line) }

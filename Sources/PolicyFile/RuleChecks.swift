@@ -5,7 +5,7 @@ import Wire
 import YAML
 
 /// A rule and the place that a message about it names.
-struct Placed<Rule> {
+struct Located<Rule> {
   var rule: Rule
   var mark: Mark
 }
@@ -17,9 +17,9 @@ struct RuleChecks {
   }
 
   let findings: Findings
-  let deny: [Placed<DenyRule>]
-  let allow: [Placed<AllowSpec>]
-  let limits: [Placed<RateLimit>]
+  let deny: [Located<DenyRule>]
+  let allow: [Located<AllowSpec>]
+  let limits: [Located<RateLimit>]
 
   func check() {
     checkDuplicates(deny.map { (Key(pattern: $0.rule.pattern, ports: $0.rule.ports), $0.mark) }, "deny rule")

@@ -8,7 +8,7 @@ struct FilesPart {
 
   private let options: SandboxOptions
   private let facts: HostFacts
-  private let home = Plan.home
+  private let home = SandboxPlan.home
   /// What is shown of the user's so far, the folders above before those below.
   private var shown: [(path: String, access: MountAccess)] = []
 
@@ -16,7 +16,7 @@ struct FilesPart {
     self.options = options
     self.facts = facts
     writable =
-      ["/tmp", "/var/tmp", "/run", Plan.home, "/dev/shm", "/proc"] + options.readWrite + [options.workspace]
+      ["/tmp", "/var/tmp", "/run", SandboxPlan.home, "/dev/shm", "/proc"] + options.readWrite + [options.workspace]
     steps = [.newRoot(bytes: 4 << 20, inodes: 4096)]
     addSystem()
     addSettings()

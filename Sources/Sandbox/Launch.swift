@@ -18,18 +18,18 @@ package enum SandboxEvent: Equatable, Sendable {
 package struct Launched: ~Copyable {
   package let control: Descriptor
   private let pid: CInt
-  private let plan: Plan
+  private let plan: SandboxPlan
   private let origin: [Int]
   private let cgroup: Cgroup?
   private let reportsProbes: Bool
 
   /// With `reportsProbes` a probe that got through is an event like one that held, and not a failure.
-  package init(_ plan: Plan, reportsProbes: Bool = false) throws(LaunchFailure) {
+  package init(_ plan: SandboxPlan, reportsProbes: Bool = false) throws(LaunchFailure) {
     var cgroup: Cgroup?
     if let spec = plan.cgroup { cgroup = try Cgroup(spec) }
     // No text at all where there is no cgroup.
     let processes = cgroup.map { $0.processes.utf8.map { CChar(bitPattern: $0) } + [0] } ?? []
-    let compiled = CompiledPlan(plan)
+    let compiled = CompiledSandboxPlan(plan)
     var control: CInt = -1
     var stage: UnsafePointer<CChar>?
     // SAFETY: the arrays live through the call. The child has its own copy of them, and never comes back from it.
@@ -60,7 +60,7 @@ package struct Launched: ~Copyable {
 
   /// Where the kernel cannot redirect all ports, another plan is carried out in its place. `why` is told the reason.
   package static func start(
-    _ plan: Plan, reportsProbes: Bool = false, orElse other: (_ why: LaunchFailure) -> Plan
+    _ plan: SandboxPlan, reportsProbes: Bool = false, orElse other: (_ why: LaunchFailure) -> SandboxPlan
   ) throws(LaunchFailure) -> Launched {
     let sandbox = try Launched(plan, reportsProbes: reportsProbes)
     guard let failure = sandbox.redirectionFailure() else { return sandbox }

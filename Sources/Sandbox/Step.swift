@@ -1,5 +1,5 @@
 // One step of making a sandbox, as a value: what is done, with which numbers and paths. Each prints as one line.
-// It relies on nothing: CompiledPlan turns it into what the C side performs.
+// It relies on nothing: CompiledSandboxPlan turns it into what the C side performs.
 
 package enum IPFamily: String, Sendable { case v4, v6 }
 

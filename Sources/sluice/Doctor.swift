@@ -23,13 +23,13 @@ struct Doctor: ParsableCommand {
 
   func run() throws {
     var report = Report(asJSON: json)
-    for offer in Offers.gather() { report.add(offer) }
+    for offer in MachineFeatures.gather() { report.add(offer) }
     do {
       try probe(&report)
     } catch let failure as LaunchFailure {
       let lines = failure.description.split(separator: "\n", maxSplits: 1)
       report.add(
-        Offer(
+        MachineFeature(
           "sandbox", .missing, String(lines[0]),
           remedy: lines.count > 1 ? lines[1].drop { $0 == " " }.description : "what is missing above"))
     } catch let error as ServerError {
@@ -51,7 +51,7 @@ struct Doctor: ParsableCommand {
       )
     }
     defer { HostFile.removeFolder(folder) }
-    let canaries = try Canaries()
+    let canaries = try HostProbeListeners()
     let (plan, hasAllLimits) = try plan(folder, user, canaries)
     if plan.user.isOther { try SandboxUser.dropGroups() }
     let sandbox = try Launched.start(plan, reportsProbes: true) { _ in plan.withoutRedirection }
@@ -70,21 +70,24 @@ struct Doctor: ParsableCommand {
     let made = hasAllLimits ? "made one, with all limits" : "made one, with --limits best-effort"
     report.add(
       isWhole
-        ? Offer("sandbox", .ok, made)
-        : Offer("sandbox", .missing, "it ended before all its walls were tried", remedy: "what is missing above"))
+        ? MachineFeature("sandbox", .ok, made)
+        : MachineFeature(
+          "sandbox", .missing, "it ended before all its walls were tried", remedy: "what is missing above"))
     for (probe, holds) in results { report.add(probe, holds: holds && !reached.contains(probe)) }
   }
 
   private static let name = "sandbox"
 
   /// With a cgroup where one can be had; that there is none was said.
-  private func plan(_ folder: String, _ user: SandboxUser, _ canaries: Canaries) throws -> (Plan, hasAllLimits: Bool) {
+  private func plan(_ folder: String, _ user: SandboxUser, _ canaries: HostProbeListeners) throws -> (
+    SandboxPlan, hasAllLimits: Bool
+  ) {
     // Printing goes without warnings of limits that are not held: the cgroup's line says it.
     let more = ["--print-plan"] + (user.isOther ? ["--user", "\(user.uid)"] : [])
     let policy = Policy.denyAll(clients: [Self.name])
-    func plan(_ options: [String]) throws -> Plan {
+    func plan(_ options: [String]) throws -> SandboxPlan {
       let run = try Run.parse(["--workspace", folder] + more + options + ["--", "true"])
-      return try SandboxWish(run, policy, trust: nil).plan(isForeground: false, canaries: canaries.probes)
+      return try SandboxRequest(run, policy, trust: nil).plan(isForeground: false, canaries: canaries.probes)
     }
     do { return (try plan([]), true) } catch is LaunchFailure { return (try plan(["--limits", "best-effort"]), false) }
   }
@@ -105,7 +108,7 @@ private struct Report {
 
   var isWhole: Bool { missing.isEmpty }
 
-  mutating func add(_ offer: Offer) {
+  mutating func add(_ offer: MachineFeature) {
     if offer.state == .missing { missing.append(offer.name) }
     if asJSON {
       var pairs = [("check", offer.name), ("state", offer.state.rawValue), ("found", offer.found)]

@@ -112,9 +112,9 @@ struct Run: ParsableCommand {
     let isWithout = link != nil && policy == nil
     guard let loaded = isWithout ? Policy.denyAll : source.load(replacing: nil) else { throw ServerError.noPolicy }
     let trust = try GateTrust(loaded, isOwn: link == nil)
-    let wish = SandboxWish(self, loaded, trust: trust.bundle, gateRules: link?.network)
+    let wish = SandboxRequest(self, loaded, trust: trust.bundle, gateRules: link?.network)
     var supervisor = try Supervisor()
-    let canaries = noProbe ? nil : try Canaries()
+    let canaries = noProbe ? nil : try HostProbeListeners()
     let plan = try wish.plan(isForeground: supervisor.isForeground, canaries: canaries?.probes ?? [])
     if printPlan {
       print(plan.text, terminator: "")
@@ -214,7 +214,7 @@ private struct LoadedPolicySource: PolicySource {
 
 extension BoundSocket {
   init(_ spec: ListenerSpec, raw: CInt, sandbox: String) {
-    let door: Door =
+    let door: ListenerKind =
       switch spec.purpose {
       case .proxy: .connect
       case .transparent: .transparent

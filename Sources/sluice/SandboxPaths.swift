@@ -133,7 +133,7 @@ struct SandboxPaths {
 
   // MARK: - Hidden and protected
 
-  private static let ownPlaces = ["/proc", "/sys", "/dev", "/tmp", "/run", "/var/tmp", Plan.home]
+  private static let ownPlaces = ["/proc", "/sys", "/dev", "/tmp", "/run", "/var/tmp", SandboxPlan.home]
 
   private mutating func hide(_ wish: Wish, _ places: [String]) throws(LaunchFailure) {
     guard let path = try Self.real(wish, places) else {

@@ -73,8 +73,8 @@ struct Serve: ParsableCommand {
   }
 
   func run() throws {
-    var listen: [Door: [ListenAddress]] = [:]
-    for (door, texts) in [(Door.connect, listenConnect), (.transparent, listenTransparent), (.dns, listenDNS)] {
+    var listen: [ListenerKind: [ListenAddress]] = [:]
+    for (door, texts) in [(ListenerKind.connect, listenConnect), (.transparent, listenTransparent), (.dns, listenDNS)] {
       for text in texts { listen[door, default: []].append(try Self.address(text, door.rawValue)) }
     }
     let metrics = try listenMetrics.map { try Self.address($0, "metrics") }

@@ -17,7 +17,7 @@ package struct BridgeSimulation {
   private let upstream = MemoryStream()
   private let first: any Bridge
   private let second: any Bridge
-  private var turn: Turn
+  private var tick: Tick
   private let tools = InterceptTools()
   /// Refusals of the first bridge.
   package private(set) var refused: [Reason] = []
@@ -26,12 +26,12 @@ package struct BridgeSimulation {
   package var toClient: [UInt8] { client.taken }
 
   package init?(_ spoken: ApplicationProtocol, target: Target, rule: AllowRule) {
-    turn = Turn(nowMs: 1, nowNs: 1_000_000, rule: rule, headBytesMax: 16_384, headMs: 10_000)
+    tick = Tick(nowMs: 1, nowNs: 1_000_000, rule: rule, headBytesMax: 16_384, headMs: 10_000)
     guard
       let first = Bridges.make(
-        spoken, client: client, upstream: middleOut, target: target, clientName: "c", tools, turn),
+        spoken, client: client, upstream: middleOut, target: target, clientName: "c", tools, tick),
       let second = Bridges.make(
-        spoken, client: middleIn, upstream: upstream, target: target, clientName: "c", tools, turn)
+        spoken, client: middleIn, upstream: upstream, target: target, clientName: "c", tools, tick)
     else { return nil }
     (self.first, self.second) = (first, second)
   }
@@ -62,8 +62,8 @@ package struct BridgeSimulation {
   /// Turns, until nothing moves.
   package mutating func settle() throws(Violation) {
     for _ in 0..<1000 {
-      turn.nowMs += 1
-      turn.nowNs += 1_000_000
+      tick.nowMs += 1
+      tick.nowNs += 1_000_000
       let before = progress
       if !middleOut.isOver { try advance(first, isFirst: true) }
       middleOut.pass(to: middleIn)
@@ -81,7 +81,7 @@ package struct BridgeSimulation {
   }
 
   private mutating func advance(_ bridge: any Bridge, isFirst: Bool) throws(Violation) {
-    let end = bridge.advance(turn)
+    let end = bridge.advance(tick)
     for outcome in bridge.takeOutcomes() {
       guard let reason = outcome.reason else { continue }
       if isFirst {

@@ -27,7 +27,8 @@ import Wire
     #expect(
       try parse(#"{"command":"attach","name":"a","listeners":["connect","dns-udp"],"more":true}"#)
         == .attach(
-          name: "a", listeners: [AdminListener(.connect, .stream), AdminListener(.dns, .datagram)], hasMore: true))
+          name: "a", listeners: [AttachedListener(.connect, .stream), AttachedListener(.dns, .datagram)], hasMore: true)
+    )
   }
 
   @Test(arguments: [

@@ -25,7 +25,7 @@ private struct Model {
     var index: Int
     var usedMs: UInt64
     /// Tells the order of uses at one time.
-    var turn: Int
+    var tick: Int
     var connections = 0
   }
 
@@ -33,23 +33,23 @@ private struct Model {
   let holdMs: UInt64
   var held: [Held] = []
   var nowMs: UInt64 = 0
-  var turn = 0
+  var tick = 0
 
   mutating func answer(_ name: HostName) -> Int? {
-    turn += 1
+    tick += 1
     if let at = held.firstIndex(where: { $0.name == name }) {
       held[at].usedMs = nowMs
-      held[at].turn = turn
+      held[at].tick = tick
       return held[at].index
     }
     var index = held.count + 1
     if held.count == namesMax {
       let unused = held.filter { $0.connections == 0 }
-      guard let oldest = unused.min(by: { $0.turn < $1.turn }), oldest.usedMs + holdMs <= nowMs else { return nil }
+      guard let oldest = unused.min(by: { $0.tick < $1.tick }), oldest.usedMs + holdMs <= nowMs else { return nil }
       index = oldest.index
       held.removeAll { $0.index == index }
     }
-    held.append(Held(name: name, index: index, usedMs: nowMs, turn: turn))
+    held.append(Held(name: name, index: index, usedMs: nowMs, tick: tick))
     return index
   }
 
@@ -61,11 +61,11 @@ private struct Model {
 
   mutating func release(_ index: Int) {
     guard let at = held.firstIndex(where: { $0.index == index }) else { return }
-    turn += 1
+    tick += 1
     held[at].connections -= 1
     if held[at].connections > 0 { return }
     held[at].usedMs = nowMs
-    held[at].turn = turn
+    held[at].tick = tick
   }
 }
 

@@ -93,7 +93,7 @@ import Wire
     _ text: [UInt8], cut: Int, as kind: InnerRequest.Kind, room: Int
   ) throws -> (heads: [Int], body: [UInt8], isWhole: Bool) {
     let ends = try Socket.pair()
-    let leg = Leg(Descriptor(owning: ends.near), stream: 1)
+    let leg = StreamSocket(Descriptor(owning: ends.near), stream: 1)
     var far: Descriptor? = Descriptor(owning: ends.far)
     var answer = InnerAnswer()
     var heads: [Int] = []

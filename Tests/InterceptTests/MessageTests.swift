@@ -105,16 +105,16 @@ import Wire
   }
 
   private static func judge(
-    _ method: String, named: Target? = target, _ judge: inout RequestJudge, _ turn: Turn, pacedSinceMs: UInt64? = nil
+    _ method: String, named: Target? = target, _ judge: inout RequestJudge, _ tick: Tick, pacedSinceMs: UInt64? = nil
   ) -> RequestVerdict {
     let (method, path) = (Array(method.utf8), Array("/".utf8))
     judge.beginRequest()
     return judge.judge(
-      method: method.span, path: path.span, named: named, pacedSinceMs: pacedSinceMs, ordinal: judge.ordinal, turn)
+      method: method.span, path: path.span, named: named, pacedSinceMs: pacedSinceMs, ordinal: judge.ordinal, tick)
   }
 
-  private static func turn(_ rule: AllowRule?, nowMs: UInt64 = 1000) -> Turn {
-    Turn(nowMs: nowMs, nowNs: nowMs * 1_000_000, rule: rule, headBytesMax: 16_384, headMs: 10_000)
+  private static func tick(_ rule: AllowRule?, nowMs: UInt64 = 1000) -> Tick {
+    Tick(nowMs: nowMs, nowNs: nowMs * 1_000_000, rule: rule, headBytesMax: 16_384, headMs: 10_000)
   }
 
   private static func reason(_ verdict: RequestVerdict) -> Reason? {
@@ -123,17 +123,17 @@ import Wire
 
   @Test func eachRefusalHasItsReasonAndItsLine() throws {
     var judge = RequestJudge(target: Self.target, client: "a")
-    let turn = Self.turn(try Self.rule())
-    #expect(Self.reason(Self.judge("GET", &judge, turn)) == nil)
-    #expect(Self.reason(Self.judge("POST", &judge, turn)) == .methodRefused)
-    #expect(Self.reason(Self.judge("GET", named: nil, &judge, turn)) == .sniMismatch)
-    var draining = turn
+    let tick = Self.tick(try Self.rule())
+    #expect(Self.reason(Self.judge("GET", &judge, tick)) == nil)
+    #expect(Self.reason(Self.judge("POST", &judge, tick)) == .methodRefused)
+    #expect(Self.reason(Self.judge("GET", named: nil, &judge, tick)) == .sniMismatch)
+    var draining = tick
     draining.isDraining = true
     #expect(Self.reason(Self.judge("GET", &judge, draining)) == .shutdown)
-    var unwritable = turn
+    var unwritable = tick
     unwritable.isLogUnwritable = true
     #expect(Self.reason(Self.judge("GET", &judge, unwritable)) == .logUnwritable)
-    #expect(Self.reason(Self.judge("GET", &judge, Self.turn(nil))) == .notAllowed)
+    #expect(Self.reason(Self.judge("GET", &judge, Self.tick(nil))) == .notAllowed)
     let outcomes = judge.takeOutcomes()
     #expect(outcomes.map(\.reason) == [.methodRefused, .sniMismatch, .shutdown, .logUnwritable, .notAllowed])
     #expect(outcomes.map(\.ordinal) == [2, 3, 4, 5, 6])
@@ -142,19 +142,19 @@ import Wire
 
   @Test func reportModeNotesAndLetsOut() throws {
     var judge = RequestJudge(target: Self.target, client: "a")
-    var turn = Self.turn(try Self.rule())
-    turn.isReportOnly = true
-    #expect(Self.reason(Self.judge("POST", &judge, turn)) == nil)
+    var tick = Self.tick(try Self.rule())
+    tick.isReportOnly = true
+    #expect(Self.reason(Self.judge("POST", &judge, tick)) == nil)
     #expect(judge.takeOutcomes().map(\.wouldDeny) == [true])
   }
 
   @Test func aRequestCostsATokenAndARefusalNone() throws {
     var judge = RequestJudge(target: Self.target, client: "a")
     let rule = try Self.rule { ($0.requestsPerMinute, $0.burst) = (60, 1) }
-    let turn = Self.turn(rule)
-    #expect(Self.reason(Self.judge("POST", &judge, turn)) == .methodRefused)
-    #expect(Self.reason(Self.judge("GET", &judge, turn)) == nil)
-    let verdict = Self.judge("GET", &judge, turn)
+    let tick = Self.tick(rule)
+    #expect(Self.reason(Self.judge("POST", &judge, tick)) == .methodRefused)
+    #expect(Self.reason(Self.judge("GET", &judge, tick)) == nil)
+    let verdict = Self.judge("GET", &judge, tick)
     guard case .refuse(let refused) = verdict else { return #expect(Bool(false), "it was let out") }
     #expect(refused.refusal.reason == .rateLimited && refused.refusal.retryAfterSeconds == 2)
     #expect(refused.outcome.bucket == BucketLevel(tokens: 0, capacity: 1, perMinute: 60))
@@ -163,21 +163,21 @@ import Wire
   @Test func paceWaitsForAMinuteAtMost() throws {
     var judge = RequestJudge(target: Self.target, client: "a")
     let rule = try Self.rule { ($0.requestsPerMinute, $0.burst, $0.onLimit) = (60, 1, .pace) }
-    #expect(Self.reason(Self.judge("GET", &judge, Self.turn(rule))) == nil)
-    guard case .pace(let untilMs) = Self.judge("GET", &judge, Self.turn(rule)) else {
+    #expect(Self.reason(Self.judge("GET", &judge, Self.tick(rule))) == nil)
+    guard case .pace(let untilMs) = Self.judge("GET", &judge, Self.tick(rule)) else {
       return #expect(Bool(false), "it does not wait")
     }
     #expect(untilMs == 2001)
-    let late = Self.judge("GET", &judge, Self.turn(rule, nowMs: 100_000), pacedSinceMs: nil)
+    let late = Self.judge("GET", &judge, Self.tick(rule, nowMs: 100_000), pacedSinceMs: nil)
     #expect(Self.reason(late) == nil)
     #expect(
-      Self.reason(Self.judge("GET", &judge, Self.turn(rule, nowMs: 100_000), pacedSinceMs: 30_000)) == .rateLimited)
+      Self.reason(Self.judge("GET", &judge, Self.tick(rule, nowMs: 100_000), pacedSinceMs: 30_000)) == .rateLimited)
   }
 
   @Test func whatStandsRefusedIsRefusedInOneWay() {
     var judge = RequestJudge(target: Self.target, client: "a")
     judge.standing = Refusal(.upstreamUntrusted, target: Self.target, client: "a")
-    #expect(Self.reason(Self.judge("GET", &judge, Self.turn(nil))) == .upstreamUntrusted)
+    #expect(Self.reason(Self.judge("GET", &judge, Self.tick(nil))) == .upstreamUntrusted)
     #expect(judge.takeOutcomes().isEmpty)
   }
 }

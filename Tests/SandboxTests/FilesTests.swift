@@ -13,7 +13,7 @@ import Testing
     var options = SandboxOptions(
       command: ["true"], environment: [], workspace: Self.work, user: SandboxUser(uid: 1, gid: 1, isOther: false))
     change(&options)
-    return Plan(options, facts).steps
+    return SandboxPlan(options, facts).steps
   }
 
   /// From the first thing of the user's on.
@@ -103,7 +103,7 @@ import Testing
       command: ["true"], environment: [], workspace: Self.work, user: SandboxUser(uid: 1, gid: 1, isOther: false))
     options.home = .folder("/srv/home")
     // The log must not stand there.
-    #expect(Plan(options, HostFacts()).writable == [Self.work, "/srv/home"])
+    #expect(SandboxPlan(options, HostFacts()).writable == [Self.work, "/srv/home"])
   }
 
   @Test func pathsAreComparedByBytesAndByWholeNames() {

@@ -32,7 +32,9 @@ extension String {
     return facts
   }
 
-  private func plan(_ change: (inout SandboxOptions) -> Void = { _ in }) -> Plan { Plan(options(change), facts()) }
+  private func plan(_ change: (inout SandboxOptions) -> Void = { _ in }) -> SandboxPlan {
+    SandboxPlan(options(change), facts())
+  }
 
   private func place(_ steps: [Step], _ matches: (Step) -> Bool) throws -> Int {
     let place = steps.firstIndex(where: matches)
@@ -107,7 +109,7 @@ extension String {
     #expect(listeners.filter { $0.port == 53 }.allSatisfy { $0.purpose == .dns })
     #expect(listeners.filter { $0.port == 3128 } == [ListenerSpec(.proxy, .v4, port: 3128)])
     // Nothing else differs.
-    func rest(_ plan: Plan) -> [Step] {
+    func rest(_ plan: SandboxPlan) -> [Step] {
       plan.steps.filter { step in
         switch step {
         case .redirect, .listen, .handOut: false
@@ -120,7 +122,7 @@ extension String {
   }
 
   @Test func aHostWithoutIPv6HasNoStepsForIt() {
-    let plan = Plan(options(), facts { $0.hasIPv6 = false })
+    let plan = SandboxPlan(options(), facts { $0.hasIPv6 = false })
     #expect(plan.listeners.allSatisfy { $0.family == .v4 })
     #expect(!plan.steps.contains(.localRoute(.v6)))
     #expect(!plan.text.contains("ipv6"))
@@ -164,7 +166,7 @@ extension String {
 
   @Test func aCompiledPlanKeepsTheNumbersOfItsSteps() {
     let plan = plan { $0.probes = [.rawSockets, .reading("/etc/shadow")] }
-    let compiled = CompiledPlan(plan)
+    let compiled = CompiledSandboxPlan(plan)
     #expect(compiled.steps.count == plan.steps.count - 2)
     #expect(compiled.origin == Array(2..<plan.steps.count))
     #expect(compiled.uid == 1000 && compiled.namespaces == 0x7e02_0000)

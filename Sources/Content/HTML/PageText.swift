@@ -34,8 +34,8 @@ private struct PageWalk {
   private struct State {
     var isHidden = false
     var isKept = false
-    var ink: Ink?
-    var ground: Ink
+    var ink: TextColor?
+    var ground: TextColor
   }
 
   private struct Frame {
@@ -177,8 +177,8 @@ private struct PageWalk {
   private func style(of node: PageNode, _ tag: String) -> Style {
     var style =
       sheet.isEmpty ? Style("") : sheet.style(tag: tag, id: node.attribute("id"), classes: node.attribute("class"))
-    if let color = node.attribute("color") ?? node.attribute("text") { style.ink = Ink(color) }
-    if let ground = node.attribute("bgcolor") { style.ground = Ink(ground) }
+    if let color = node.attribute("color") ?? node.attribute("text") { style.ink = TextColor(color) }
+    if let ground = node.attribute("bgcolor") { style.ground = TextColor(ground) }
     if !node.isHTML {
       for name in ["display", "visibility", "opacity", "font-size"] {
         if let value = node.attribute(name) { style.add(Style("\(name):\(value)")) }

@@ -3,8 +3,8 @@
 
 struct Style: Equatable {
   var hides = false
-  var ink: Ink?
-  var ground: Ink?
+  var ink: TextColor?
+  var ground: TextColor?
 
   /// `property: value; …`, as in an attribute or between braces.
   init(_ declarations: String) {
@@ -17,8 +17,8 @@ struct Style: Equatable {
       values[name] = value
     }
     hides = Self.hides(values)
-    if let color = values["color"] { ink = Ink(color) }
-    if let color = values["background-color"] ?? values["background"] { ground = Ink(color) }
+    if let color = values["color"] { ink = TextColor(color) }
+    if let color = values["background-color"] ?? values["background"] { ground = TextColor(color) }
     if values["background-image"] != nil { ground = .unknown }
   }
 
@@ -33,7 +33,7 @@ struct Style: Equatable {
     if values["display"] == "none" || values["visibility"] == "hidden" || values["visibility"] == "collapse" {
       return true
     }
-    if values["content-visibility"] == "hidden" || values["color"].map(Ink.init) == .transparent { return true }
+    if values["content-visibility"] == "hidden" || values["color"].map(TextColor.init) == .transparent { return true }
     if let opacity = number(values["opacity"]), opacity.value < (opacity.unit == "%" ? 3 : 0.03) { return true }
     if let size = number(values["font-size"]), size.pixels <= 1 { return true }
     if let font = values["font"],

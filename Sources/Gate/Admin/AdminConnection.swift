@@ -1,5 +1,5 @@
 // One connection of an operator: lines in, one request at a time, lines out. What it may hold and how long is bounded.
-// It relies on AdminDesk to act; a descriptor that came with a line is the next request's, or is closed.
+// It relies on AdminListener to act; a descriptor that came with a line is the next request's, or is closed.
 import Kernel
 import Wire
 
@@ -7,7 +7,7 @@ final class AdminConnection: Source {
   private static let idleMs: UInt64 = 10_000
   private static let chunkBytes = 4096
 
-  private unowned let desk: AdminDesk
+  private unowned let desk: AdminListener
   private let loop: Loop
   private let socket: Descriptor
   private var slot = Slot.none
@@ -24,7 +24,7 @@ final class AdminConnection: Source {
   /// Listeners of a sandbox that is not whole yet.
   var gathered: [BoundSocket] = []
 
-  init(_ socket: consuming Descriptor, desk: AdminDesk, loop: Loop) {
+  init(_ socket: consuming Descriptor, desk: AdminListener, loop: Loop) {
     self.socket = socket
     self.desk = desk
     self.loop = loop

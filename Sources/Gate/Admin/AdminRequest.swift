@@ -13,7 +13,7 @@ package enum AdminRequest: Equatable, Sendable {
   /// What a sandbox of this name has to know before it is made.
   case client(name: String, probe: HostName)
   /// Listeners of a sandbox, in the order of the descriptors that come with the line.
-  case attach(name: String, listeners: [AdminListener], hasMore: Bool)
+  case attach(name: String, listeners: [AttachedListener], hasMore: Bool)
   case detach
 
   package static let lineBytesMax = 4096
@@ -21,17 +21,19 @@ package enum AdminRequest: Equatable, Sendable {
   static let tunnelsDefault = 1_000
 }
 
-package struct AdminListener: Equatable, Sendable {
-  package let door: Door
+package struct AttachedListener: Equatable, Sendable {
+  package let door: ListenerKind
   package let transport: BoundSocket.Transport
 
-  package init(_ door: Door, _ transport: BoundSocket.Transport) { (self.door, self.transport) = (door, transport) }
+  package init(_ door: ListenerKind, _ transport: BoundSocket.Transport) {
+    (self.door, self.transport) = (door, transport)
+  }
 
   /// The word that stands for it; a datagram socket is that of DNS alone.
   package init?(word: String) {
     if word == "dns-udp" {
       self.init(.dns, .datagram)
-    } else if let door = Door(rawValue: word) {
+    } else if let door = ListenerKind(rawValue: word) {
       self.init(door, .stream)
     } else {
       return nil
@@ -134,13 +136,13 @@ private struct AdminFields {
     return name
   }
 
-  func listeners() throws(AdminProblem) -> [AdminListener] {
+  func listeners() throws(AdminProblem) -> [AttachedListener] {
     guard case .list(let items)? = value["listeners"], !items.isEmpty else {
       throw AdminProblem("`listeners` is a list of words, one for each descriptor that comes with the line")
     }
-    var listeners: [AdminListener] = []
+    var listeners: [AttachedListener] = []
     for item in items {
-      guard let word = item.asText, let listener = AdminListener(word: word) else {
+      guard let word = item.asText, let listener = AttachedListener(word: word) else {
         throw AdminProblem("a listener is connect, transparent, dns or dns-udp")
       }
       listeners.append(listener)

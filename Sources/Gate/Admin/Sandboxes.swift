@@ -33,7 +33,7 @@ final class Sandboxes {
   // MARK: - It comes
 
   func attach(
-    _ connection: AdminConnection, _ name: String, _ listeners: [AdminListener], _ received: [CInt], hasMore: Bool
+    _ connection: AdminConnection, _ name: String, _ listeners: [AttachedListener], _ received: [CInt], hasMore: Bool
   ) {
     if let problem = problem(connection, name, listeners, received) {
       LocalSocket.close(received)
@@ -61,7 +61,7 @@ final class Sandboxes {
   }
 
   private func problem(
-    _ connection: AdminConnection, _ name: String, _ listeners: [AdminListener], _ received: [CInt]
+    _ connection: AdminConnection, _ name: String, _ listeners: [AttachedListener], _ received: [CInt]
   ) -> String? {
     if server.isDraining { return "the gate drains" }
     if connection.hasSandbox { return "this connection has a sandbox already" }

@@ -37,7 +37,7 @@ package struct WorkerCounts: Sendable {
   var open = 0
   var liveBytesUp: UInt64 = 0
   var liveBytesDown: UInt64 = 0
-  var names = Names.Counts()
+  var names = Resolver.Counts()
   var loops: [LoopUse] = []
 
   static func += (sum: inout WorkerCounts, other: WorkerCounts) {

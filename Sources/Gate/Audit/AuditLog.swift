@@ -122,7 +122,7 @@ package final class AuditLog {
   }
 
   /// A DNS query: one line each, and no port in it.
-  func record(_ outcome: NameOutcome, client: String, policy: Policy, wallMs: Int64) {
+  func record(_ outcome: DNSOutcome, client: String, policy: Policy, wallMs: Int64) {
     counters.count(outcome.event, outcome.reason, via: .dns, wouldDeny: outcome.wouldDeny)
     lines.append(outcome.event, sequence.take(), wallMs) { line in
       line.text(#","client":"#, client)

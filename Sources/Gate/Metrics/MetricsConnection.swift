@@ -1,5 +1,5 @@
 // One connection of a monitoring system: one request of HTTP/1, one answer, then its end.
-// It relies on MetricsDesk for the text; what it may send and how long it may take is bounded.
+// It relies on MetricsListener for the text; what it may send and how long it may take is bounded.
 import Kernel
 import Wire
 
@@ -7,7 +7,7 @@ final class MetricsConnection: Source {
   private static let idleMs: UInt64 = 10_000
   private static let chunkBytes = 4096
 
-  private unowned let desk: MetricsDesk
+  private unowned let desk: MetricsListener
   private let loop: Loop
   private let socket: Descriptor
   private var slot = Slot.none
@@ -26,7 +26,7 @@ final class MetricsConnection: Source {
   }
   private var isHead = false
 
-  init(_ socket: consuming Descriptor, desk: MetricsDesk, loop: Loop) {
+  init(_ socket: consuming Descriptor, desk: MetricsListener, loop: Loop) {
     self.socket = socket
     self.desk = desk
     self.loop = loop

@@ -5,7 +5,7 @@ package import Wire
 
 package protocol Bridge: AnyObject {
   /// Does all that the two connections now allow.
-  func advance(_ turn: Turn) -> TunnelProgress
+  func advance(_ tick: Tick) -> TunnelProgress
   /// When it wants another turn without an edge.
   var deadlineMs: UInt64 { get }
   /// What is to be written down.
@@ -34,7 +34,7 @@ package enum Bridges {
   /// nil without memory for it. Without an upstream every request is refused with `standing`.
   package static func make(
     _ spoken: ApplicationProtocol, client: any PlainStream, upstream: (any PlainStream)?, target: Target,
-    clientName: String, standing: Refusal? = nil, _ tools: InterceptTools, _ turn: Turn
+    clientName: String, standing: Refusal? = nil, _ tools: InterceptTools, _ tick: Tick
   ) -> (any Bridge)? {
     var judge = RequestJudge(target: target, client: clientName)
     judge.standing = standing
@@ -42,7 +42,7 @@ package enum Bridges {
     case .http1: return HTTP1Bridge(client: client, upstream: upstream, judge: judge, buffer: tools.buffer)
     case .http2:
       guard let library = tools.http2 else { return nil }
-      return HTTP2Bridge(client: client, upstream: upstream, judge: judge, buffer: tools.buffer, library, turn)
+      return HTTP2Bridge(client: client, upstream: upstream, judge: judge, buffer: tools.buffer, library, tick)
     }
   }
 }

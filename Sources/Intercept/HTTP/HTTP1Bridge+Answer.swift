@@ -5,17 +5,17 @@ import Policy
 import Wire
 
 extension HTTP1Bridge {
-  func moveAnswer(_ turn: Turn) -> Step {
+  func moveAnswer(_ tick: Tick) -> Step {
     switch answerStep {
-    case .idle: watchUpstream(turn)
-    case .head: readAnswerHead(turn)
-    case .body: moveAnswerBody(turn)
-    case .done: finishExchange(turn)
+    case .idle: watchUpstream(tick)
+    case .head: readAnswerHead(tick)
+    case .body: moveAnswerBody(tick)
+    case .done: finishExchange(tick)
     }
   }
 
   /// Nothing was asked of it: whatever it says, it will not serve the next request.
-  private func watchUpstream(_ turn: Turn) -> Step {
+  private func watchUpstream(_ tick: Tick) -> Step {
     guard let upstream, upstream.isReadable else { return .idle }
     switch buffer.read(from: upstream) {
     case .blocked: return .idle
@@ -26,28 +26,28 @@ extension HTTP1Bridge {
     }
   }
 
-  private func readAnswerHead(_ turn: Turn) -> Step {
+  private func readAnswerHead(_ tick: Tick) -> Step {
     guard let upstream, !client.hasPending else { return .idle }
     if answer.isEmpty || response.isPartlyRead {
       guard upstream.isReadable else { return .idle }
       switch buffer.read(from: upstream) {
       case .bytes(let count): buffer.withBytes(0..<count) { answer.append($0) }
       case .blocked: return .idle
-      case .ended, .truncated, .failed: return upstreamBroke(turn)
+      case .ended, .truncated, .failed: return upstreamBroke(tick)
       }
     }
     if !response.isPartlyRead { answer.compact() }
-    switch answer.parse({ response.parse($0, bytesMax: turn.headBytesMax) }) {
+    switch answer.parse({ response.parse($0, bytesMax: tick.headBytesMax) }) {
     case .incomplete: return .worked
-    case .malformed: return upstreamBroke(turn)
+    case .malformed: return upstreamBroke(tick)
     case .complete(let length):
-      if response.isInterim { return passInterim(length, turn) }
-      return beginAnswer(length, turn)
+      if response.isInterim { return passInterim(length, tick) }
+      return beginAnswer(length, tick)
     }
   }
 
-  private func passInterim(_ length: Int, _ turn: Turn) -> Step {
-    guard mayTakeInterim() else { return upstreamBroke(turn) }
+  private func passInterim(_ length: Int, _ tick: Tick) -> Step {
+    guard mayTakeInterim() else { return upstreamBroke(tick) }
     // No filter has seen its fields.
     if request.minorVersion > 0, filter != nil {
       guard client.write(Array("HTTP/1.1 \(response.status) \r\n\r\n".utf8)) else { return .end(.clientReset) }
@@ -59,20 +59,20 @@ extension HTTP1Bridge {
     return .worked
   }
 
-  private func beginAnswer(_ length: Int, _ turn: Turn) -> Step {
+  private func beginAnswer(_ length: Int, _ tick: Tick) -> Step {
     let isUpgrade = response.isWebSocketUpgrade
-    if response.status == 101 && !(isUpgrade && request.upgradesToWebSocket) { return upstreamBroke(turn) }
+    if response.status == 101 && !(isUpgrade && request.upgradesToWebSocket) { return upstreamBroke(tick) }
     let body = isUpgrade ? BodyLength.none : response.body(toHEAD: request.isHEAD)
     // A 1.0 client cannot read chunks.
-    if case .chunked = body, request.minorVersion == 0 { return upstreamBroke(turn) }
+    if case .chunked = body, request.minorVersion == 0 { return upstreamBroke(tick) }
     var isRequestDone = false
     if case .done = requestStep { isRequestDone = true }
     keepsConnection =
-      response.keepAlive && body != .untilClose && request.keepAlive && !hasClientEnded && !turn.isDraining
+      response.keepAlive && body != .untilClose && request.keepAlive && !hasClientEnded && !tick.isDraining
       && isRequestDone && !isOneRequest
     hasAnswerBegun = true
     if let filter, !isUpgrade {
-      if let step = filterAnswerHead(filter, body, turn) { return step }
+      if let step = filterAnswerHead(filter, body, tick) { return step }
       answer.drop(length)
       answerStep = body == .none ? .done : .body
       return .worked
@@ -111,7 +111,7 @@ extension HTTP1Bridge {
     }
   }
 
-  private func filterAnswerHead(_ filter: any RequestFilter, _ body: BodyLength, _ turn: Turn) -> Step? {
+  private func filterAnswerHead(_ filter: any RequestFilter, _ body: BodyLength, _ tick: Tick) -> Step? {
     var out: [UInt8] = []
     answer.parse {
       response.writeDownstream(
@@ -122,7 +122,7 @@ extension HTTP1Bridge {
       hasAnswerBegun = false
       keepsConnection = false
       headLength = 0
-      return refuse(judge.refuse(reason, turn, detail: detail))
+      return refuse(judge.refuse(reason, tick, detail: detail))
     }
     var writesChunks = body == .chunked
     if filter.changesAnswerLength, body != .none, body != .untilClose {
@@ -144,16 +144,16 @@ extension HTTP1Bridge {
     }
     down = BodyPipe(body, writesChunks: writesChunks)
     out.removeAll(keepingCapacity: true)
-    guard head.appendHTTP1(to: &out) else { return upstreamBroke(turn) }
+    guard head.appendHTTP1(to: &out) else { return upstreamBroke(tick) }
     return client.write(out) ? nil : .end(.clientReset)
   }
 
-  private func moveAnswerBody(_ turn: Turn) -> Step {
+  private func moveAnswerBody(_ tick: Tick) -> Step {
     guard let upstream else { return .end(.relayEnded) }
     let filtering: BodyPipe.Filter? = filter.map { filter in { filter.answerBody(&$0, isLast: $1) } }
     guard !down.hasEnded else {
       // A body of no bytes: the head that waits for them goes out all the same.
-      if down.holdsHead, let end = down.end(to: client, filtering) { return ended(end, turn) }
+      if down.holdsHead, let end = down.end(to: client, filtering) { return ended(end, tick) }
       answerStep = .done
       return .worked
     }
@@ -166,25 +166,25 @@ extension HTTP1Bridge {
       case .ended:
         answerStep = .done
         return .worked
-      default: return ended(step, turn)
+      default: return ended(step, tick)
       }
     }
     if answer.isEmpty {
       guard upstream.isReadable else { return .idle }
-      let grant = Self.grant(turn.rule?.downloadBytes, turn)
-      guard grant.count > 0 else { return starved(grant, turn, .downloadLimited) }
+      let grant = Self.grant(tick.rule?.downloadBytes, tick)
+      guard grant.count > 0 else { return starved(grant, tick, .downloadLimited) }
       let received = buffer.read(from: upstream, upTo: grant.count)
-      Self.refund(grant.count, received, turn.rule?.downloadBytes, turn)
+      Self.refund(grant.count, received, tick.rule?.downloadBytes, tick)
       switch received {
-      case .bytes(let count): return pass(count, filtering, turn)
+      case .bytes(let count): return pass(count, filtering, tick)
       case .blocked: return .idle
       case .ended where down.endsWithConnection:
         keepsConnection = false
-        if let end = down.end(to: client, filtering) { return ended(end, turn) }
+        if let end = down.end(to: client, filtering) { return ended(end, tick) }
         answerStep = .done
         return .worked
       // Without a close_notify, what lasts until the end may have been cut short by anyone.
-      case .ended, .truncated, .failed: return upstreamBroke(turn)
+      case .ended, .truncated, .failed: return upstreamBroke(tick)
       }
     }
     let step = answer.parse { bytes in
@@ -196,13 +196,13 @@ extension HTTP1Bridge {
     case .ended(let count):
       answer.drop(count)
       answerStep = .done
-    default: return ended(step, turn)
+    default: return ended(step, tick)
     }
     return .worked
   }
 
   /// The usual case: what was read goes out of the buffer that it was read into.
-  private func pass(_ count: Int, _ filtering: BodyPipe.Filter?, _ turn: Turn) -> Step {
+  private func pass(_ count: Int, _ filtering: BodyPipe.Filter?, _ tick: Tick) -> Step {
     let step = buffer.withBytes(0..<count) { bytes in
       filtering.map { down.pass(bytes, to: client, $0) } ?? down.pass(bytes, to: client)
     }
@@ -215,11 +215,11 @@ extension HTTP1Bridge {
       if used < count { buffer.withBytes(used..<count) { answer.append($0) } }
       answerStep = .done
       return .worked
-    default: return ended(step, turn)
+    default: return ended(step, tick)
     }
   }
 
-  private func ended(_ step: BodyPipe.Step, _ turn: Turn) -> Step {
+  private func ended(_ step: BodyPipe.Step, _ tick: Tick) -> Step {
     switch step {
     case .sinkBroke: return .end(.clientReset)
     case .held: return .idle
@@ -229,16 +229,16 @@ extension HTTP1Bridge {
       mode = .closing
       return .worked
     case .refused(let reason, let detail):
-      let verdict = judge.refuse(reason, turn, detail: detail)
+      let verdict = judge.refuse(reason, tick, detail: detail)
       guard down.holdsHead else { return .end(.clientReset) }
       // What is left of the answer stands where the next one would.
       headLength = 0
       return refuse(verdict)
-    default: return upstreamBroke(turn)
+    default: return upstreamBroke(tick)
     }
   }
 
-  private func finishExchange(_ turn: Turn) -> Step {
+  private func finishExchange(_ tick: Tick) -> Step {
     guard keepsConnection, answer.isEmpty, case .done = requestStep else {
       mode = .closing
       return .worked
@@ -254,23 +254,23 @@ extension HTTP1Bridge {
     var retryAfterNs: UInt64
   }
 
-  static func grant(_ bucket: ByteBucket?, _ turn: Turn) -> Grant {
-    guard let bucket, !turn.isReportOnly else { return Grant(count: ReadBuffer.byteCount, retryAfterNs: 0) }
-    let reserved = bucket.reserve(upTo: ReadBuffer.byteCount, nowNs: turn.nowNs)
+  static func grant(_ bucket: ByteBucket?, _ tick: Tick) -> Grant {
+    guard let bucket, !tick.isReportOnly else { return Grant(count: ReadBuffer.byteCount, retryAfterNs: 0) }
+    let reserved = bucket.reserve(upTo: ReadBuffer.byteCount, nowNs: tick.nowNs)
     return Grant(count: reserved.granted, retryAfterNs: reserved.retryAfterNs)
   }
 
   /// Gives back what was granted and not read.
-  static func refund(_ granted: Int, _ received: Received, _ bucket: ByteBucket?, _ turn: Turn) {
+  static func refund(_ granted: Int, _ received: Received, _ bucket: ByteBucket?, _ tick: Tick) {
     var unused = granted
     if case .bytes(let count) = received { unused -= count }
-    if unused > 0, !turn.isReportOnly { bucket?.refund(unused) }
+    if unused > 0, !tick.isReportOnly { bucket?.refund(unused) }
   }
 
   /// Waits for tokens where the rule says so.
-  func starved(_ grant: Grant, _ turn: Turn, _ event: Event) -> Step {
-    guard turn.rule?.onLimit == .pace else { return .end(event) }
-    return wait(untilMs: turn.nowMs + max(1, min(grant.retryAfterNs / 1_000_000, 1_000)))
+  func starved(_ grant: Grant, _ tick: Tick, _ event: Event) -> Step {
+    guard tick.rule?.onLimit == .pace else { return .end(event) }
+    return wait(untilMs: tick.nowMs + max(1, min(grant.retryAfterNs / 1_000_000, 1_000)))
   }
 
   // MARK: - WebSocket
@@ -281,11 +281,11 @@ extension HTTP1Bridge {
   }
 
   /// Bytes both ways, as they come.
-  func relay(_ turn: Turn) -> Step {
+  func relay(_ tick: Tick) -> Step {
     guard let upstream else { return .end(.relayEnded) }
     guard upstream.flush() else { return .end(.upstreamReset) }
-    let one = move(from: client, &input, to: upstream, turn.rule?.uploadBytes, turn, .uploadLimited)
-    let other = move(from: upstream, &answer, to: client, turn.rule?.downloadBytes, turn, .downloadLimited)
+    let one = move(from: client, &input, to: upstream, tick.rule?.uploadBytes, tick, .uploadLimited)
+    let other = move(from: upstream, &answer, to: client, tick.rule?.downloadBytes, tick, .downloadLimited)
     for step in [one, other] { if case .end(.relayEnded) = step { continue } else if case .end = step { return step } }
     if case .end = one { relayEnds.client = true }
     if case .end = other { relayEnds.upstream = true }
@@ -301,7 +301,7 @@ extension HTTP1Bridge {
 
   /// TLS ends both directions at once in practice: the end of one side is the end.
   private func move(
-    from source: any PlainStream, _ early: inout Unread, to sink: any PlainStream, _ bucket: ByteBucket?, _ turn: Turn,
+    from source: any PlainStream, _ early: inout Unread, to sink: any PlainStream, _ bucket: ByteBucket?, _ tick: Tick,
     _ limited: Event
   ) -> Step {
     guard !sink.isFull else { return .idle }
@@ -312,10 +312,10 @@ extension HTTP1Bridge {
       return isWritten ? .worked : broke
     }
     guard source.isReadable else { return .idle }
-    let grant = Self.grant(bucket, turn)
-    guard grant.count > 0 else { return starved(grant, turn, limited) }
+    let grant = Self.grant(bucket, tick)
+    guard grant.count > 0 else { return starved(grant, tick, limited) }
     let received = buffer.read(from: source, upTo: grant.count)
-    Self.refund(grant.count, received, bucket, turn)
+    Self.refund(grant.count, received, bucket, tick)
     switch received {
     case .bytes(let count): return buffer.write(0..<count, to: sink) ? .worked : broke
     case .blocked: return .idle

@@ -63,22 +63,22 @@ extension HTTP1Bridge {
     return .worked
   }
 
-  func collect(_ turn: Turn) -> Step {
-    if collected?.isWhole == true { return offerAgain(turn) }
-    if let step = fillInput(turn) { return step }
+  func collect(_ tick: Tick) -> Step {
+    if collected?.isWhole == true { return offerAgain(tick) }
+    if let step = fillInput(tick) { return step }
     guard let (count, step) = input.parse({ collected?.take($0) }) else { return .end(.gateFailed) }
     input.drop(count)
     switch step {
     case .more, .whole: return .worked
-    case .malformed: return refuseCollected(turn, "The framing of the body is broken")
+    case .malformed: return refuseCollected(tick, "The framing of the body is broken")
     case .tooLarge:
-      return refuseCollected(turn, "Its body has to be there whole to be signed, and is larger than the gate keeps")
+      return refuseCollected(tick, "Its body has to be there whole to be signed, and is larger than the gate keeps")
     }
   }
 
   /// What of the body has not come is not waited for.
-  private func refuseCollected(_ turn: Turn, _ detail: String) -> Step {
+  private func refuseCollected(_ tick: Tick, _ detail: String) -> Step {
     headLength = 0
-    return refuse(judge.refuse(.badRequest, turn, detail: detail))
+    return refuse(judge.refuse(.badRequest, tick, detail: detail))
   }
 }

@@ -77,7 +77,7 @@ final class HTTP1Bridge: Bridge {
 
   func takeOutcomes() -> [Outcome] { judge.takeOutcomes() }
 
-  func advance(_ turn: Turn) -> TunnelProgress {
+  func advance(_ tick: Tick) -> TunnelProgress {
     deadlineMs = .max
     for _ in 0..<Self.roundsMax {
       if !client.flush() { return .event(.clientReset) }
@@ -87,12 +87,12 @@ final class HTTP1Bridge: Bridge {
         if client.hasPending { return .waiting }
         client.end()
         return .event(.relayEnded)
-      case .relaying: step = relay(turn)
+      case .relaying: step = relay(tick)
       case .exchanging:
         if let upstream, !upstream.flush() {
-          step = upstreamBroke(turn)
+          step = upstreamBroke(tick)
         } else {
-          step = exchange(turn)
+          step = exchange(tick)
         }
       }
       switch step {
@@ -104,18 +104,18 @@ final class HTTP1Bridge: Bridge {
     return .again
   }
 
-  private func exchange(_ turn: Turn) -> Step {
+  private func exchange(_ tick: Tick) -> Step {
     let step: Step =
       switch requestStep {
-      case .head: readRequestHead(turn)
-      case .paced(let untilMs): turn.nowMs >= untilMs ? judgeRequest(turn) : wait(untilMs: untilMs)
-      case .held: offerAgain(turn)
-      case .collecting: collect(turn)
-      case .body: moveRequestBody(turn)
+      case .head: readRequestHead(tick)
+      case .paced(let untilMs): tick.nowMs >= untilMs ? judgeRequest(tick) : wait(untilMs: untilMs)
+      case .held: offerAgain(tick)
+      case .collecting: collect(tick)
+      case .body: moveRequestBody(tick)
       case .done: watchClient()
       }
     guard case .idle = step, mode == .exchanging else { return step }
-    return moveAnswer(turn)
+    return moveAnswer(tick)
   }
 
   var isOneRequest: Bool { judgedBefore != nil }
@@ -127,13 +127,13 @@ final class HTTP1Bridge: Bridge {
 
   // MARK: - The request
 
-  private func readRequestHead(_ turn: Turn) -> Step {
+  private func readRequestHead(_ tick: Tick) -> Step {
     guard !client.hasPending else { return .idle }
-    if let headBeganMs, turn.nowMs >= headBeganMs + turn.headMs {
-      return refuse(judge.refuse(.timeout, turn, detail: "The request's head did not come to its end"))
+    if let headBeganMs, tick.nowMs >= headBeganMs + tick.headMs {
+      return refuse(judge.refuse(.timeout, tick, detail: "The request's head did not come to its end"))
     }
     if input.isEmpty || request.isPartlyRead {
-      guard client.isReadable else { return headBeganMs.map { wait(untilMs: $0 + turn.headMs) } ?? .idle }
+      guard client.isReadable else { return headBeganMs.map { wait(untilMs: $0 + tick.headMs) } ?? .idle }
       switch buffer.read(from: client) {
       case .bytes(let count): buffer.withBytes(0..<count) { input.append($0) }
       case .blocked: return .idle
@@ -142,17 +142,17 @@ final class HTTP1Bridge: Bridge {
       }
     }
     if headBeganMs == nil {
-      headBeganMs = turn.nowMs
+      headBeganMs = tick.nowMs
       input.compact()
       judge.beginRequest()
     }
-    switch input.parse({ request.parse($0, bytesMax: turn.headBytesMax) }) {
+    switch input.parse({ request.parse($0, bytesMax: tick.headBytesMax) }) {
     case .incomplete: return .worked
-    case .malformed(let problem): return refuse(judge.refuse(.badRequest, turn, detail: "\(problem)"))
+    case .malformed(let problem): return refuse(judge.refuse(.badRequest, tick, detail: "\(problem)"))
     case .complete(let length):
       headLength = length
       pacedSinceMs = nil
-      return judgeRequest(turn)
+      return judgeRequest(tick)
     }
   }
 
@@ -162,34 +162,34 @@ final class HTTP1Bridge: Bridge {
     return .end(.relayEnded)
   }
 
-  private func judgeRequest(_ turn: Turn) -> Step {
+  private func judgeRequest(_ tick: Tick) -> Step {
     if let judgedBefore {
       judgedPath = judgedBefore.path
-      filter = turn.rule.flatMap { turn.filter(for: $0, judge) }
-      judgedBy = turn.rule
-      return offerHead(turn)
+      filter = tick.rule.flatMap { tick.filter(for: $0, judge) }
+      judgedBy = tick.rule
+      return offerHead(tick)
     }
     switch request.form {
     case .origin, .asterisk: break
     case .connect, .absolute:
-      return refuse(judge.refuse(.badRequest, turn, detail: "Inside a tunnel ask for /PATH, with Host"))
+      return refuse(judge.refuse(.badRequest, tick, detail: "Inside a tunnel ask for /PATH, with Host"))
     }
     let judged = { (bytes: Span<UInt8>) in
       self.judge.judge(
         method: bytes.extracting(self.request.method), path: bytes.extracting(self.request.requestTarget),
         named: self.request.originHost, pacedSinceMs: self.pacedSinceMs, ordinal: self.judge.ordinal,
-        turn)
+        tick)
     }
     let verdict = collected.map { judged($0.head.span) } ?? input.parse(judged)
     switch verdict {
     case .allow(let path):
       judgedPath = path
-      filter = turn.rule.flatMap { turn.filter(for: $0, judge) }
-      judgedBy = turn.rule
-      return offerHead(turn)
+      filter = tick.rule.flatMap { tick.filter(for: $0, judge) }
+      judgedBy = tick.rule
+      return offerHead(tick)
     case .refuse: return refuse(verdict)
     case .pace(let untilMs):
-      pacedSinceMs = pacedSinceMs ?? turn.nowMs
+      pacedSinceMs = pacedSinceMs ?? tick.nowMs
       requestStep = .paced(untilMs: untilMs)
       return wait(untilMs: untilMs)
     }
@@ -202,14 +202,14 @@ final class HTTP1Bridge: Bridge {
   var collected: CollectedBody?
 
   /// Another policy may have come meanwhile: what it says of the request counts.
-  func offerAgain(_ turn: Turn) -> Step {
-    if turn.rule === judgedBy { return offerHead(turn) }
+  func offerAgain(_ tick: Tick) -> Step {
+    if tick.rule === judgedBy { return offerHead(tick) }
     endFilter()
-    return judgeRequest(turn)
+    return judgeRequest(tick)
   }
 
   /// The head goes out, changed by the filter where there is one.
-  private func offerHead(_ turn: Turn) -> Step {
+  private func offerHead(_ tick: Tick) -> Step {
     guard let upstream else { return .end(.relayEnded) }
     var out: [UInt8] = []
     let write = { (bytes: Span<UInt8>) in
@@ -222,7 +222,7 @@ final class HTTP1Bridge: Bridge {
       head.body = collected?.bytes
       switch filter.requestHead(&head, hasBody: body != .none) {
       case .pass: break
-      case .refuse(let reason, let detail): return refuse(judge.refuse(reason, turn, detail: detail))
+      case .refuse(let reason, let detail): return refuse(judge.refuse(reason, tick, detail: detail))
       case .wait, .end:
         requestStep = .held
         return .idle
@@ -233,14 +233,14 @@ final class HTTP1Bridge: Bridge {
       if rewritesLength { head.frameAsChunks() }
       out.removeAll(keepingCapacity: true)
       guard head.appendHTTP1(to: &out) else {
-        return refuse(judge.refuse(.badRequest, turn, detail: "A field that the gate would add is malformed"))
+        return refuse(judge.refuse(.badRequest, tick, detail: "A field that the gate would add is malformed"))
       }
       up = BodyPipe(body, writesChunks: rewritesLength || body == .chunked)
       if rewritesLength { body = .chunked }
     } else {
       up = BodyPipe(body)
     }
-    guard upstream.write(out) else { return upstreamBroke(turn) }
+    guard upstream.write(out) else { return upstreamBroke(tick) }
     input.drop(headLength)
     headBeganMs = nil
     response = ResponseHead()
@@ -270,7 +270,7 @@ final class HTTP1Bridge: Bridge {
     return .worked
   }
 
-  private func moveRequestBody(_ turn: Turn) -> Step {
+  private func moveRequestBody(_ tick: Tick) -> Step {
     guard let upstream else { return .end(.relayEnded) }
     guard !up.hasEnded else {
       requestStep = .done
@@ -284,7 +284,7 @@ final class HTTP1Bridge: Bridge {
       if case .held = step { return .idle }
       if case .more = step { return .worked }
     } else {
-      if let step = fillInput(turn) { return step }
+      if let step = fillInput(tick) { return step }
       step = input.parse { bytes in
         filtering.map { up.pass(bytes, to: upstream, $0) } ?? up.pass(bytes, to: upstream)
       }
@@ -299,22 +299,22 @@ final class HTTP1Bridge: Bridge {
       requestStep = .done
     // A request does not end before its end.
     case .malformed, .cutShort:
-      _ = judge.refuse(.badRequest, turn, detail: "The framing of the body is broken")
+      _ = judge.refuse(.badRequest, tick, detail: "The framing of the body is broken")
       return .end(.clientReset)
-    case .refused(let reason, let detail): return refuseMidway(reason, detail, turn)
-    case .sinkBroke: return upstreamBroke(turn)
+    case .refused(let reason, let detail): return refuseMidway(reason, detail, tick)
+    case .sinkBroke: return upstreamBroke(tick)
     }
     return .worked
   }
 
   /// Reads on in the client's body, as far as its rate goes; nil: there is something to use.
-  func fillInput(_ turn: Turn) -> Step? {
+  func fillInput(_ tick: Tick) -> Step? {
     guard input.isEmpty else { return nil }
     guard client.isReadable else { return .idle }
-    let grant = Self.grant(turn.rule?.uploadBytes, turn)
-    guard grant.count > 0 else { return starved(grant, turn, .uploadLimited) }
+    let grant = Self.grant(tick.rule?.uploadBytes, tick)
+    guard grant.count > 0 else { return starved(grant, tick, .uploadLimited) }
     let received = buffer.read(from: client, upTo: grant.count)
-    Self.refund(grant.count, received, turn.rule?.uploadBytes, turn)
+    Self.refund(grant.count, received, tick.rule?.uploadBytes, tick)
     switch received {
     case .bytes(let count):
       buffer.withBytes(0..<count) { input.append($0) }
@@ -325,8 +325,8 @@ final class HTTP1Bridge: Bridge {
   }
 
   /// A part of the body is out: the upstream must not take it for the whole.
-  private func refuseMidway(_ reason: Reason, _ detail: String?, _ turn: Turn) -> Step {
-    let verdict = judge.refuse(reason, turn, detail: detail)
+  private func refuseMidway(_ reason: Reason, _ detail: String?, _ tick: Tick) -> Step {
+    let verdict = judge.refuse(reason, tick, detail: detail)
     if hasAnswerBegun && !down.holdsHead { return .end(.clientReset) }
     return refuse(verdict)
   }
@@ -391,16 +391,16 @@ final class HTTP1Bridge: Bridge {
   }
 
   /// What an upstream that went away leaves its client with.
-  func upstreamBroke(_ turn: Turn) -> Step {
+  func upstreamBroke(_ tick: Tick) -> Step {
     switch answerStep {
     case .idle:
       // Nothing was asked of it: the client may ask again on a new connection.
       mode = .closing
       return .worked
     case .head where !hasAnswerBegun, .body where down.holdsHead:
-      return refuse(judge.refuse(.connectFailed, turn, detail: "It sent no HTTP answer that the gate can pass on"))
+      return refuse(judge.refuse(.connectFailed, tick, detail: "It sent no HTTP answer that the gate can pass on"))
     case .head, .body, .done:
-      _ = judge.refuse(.connectFailed, turn)
+      _ = judge.refuse(.connectFailed, tick)
       return .end(.upstreamReset)
     }
   }

@@ -23,7 +23,7 @@ extension HTTP2Bridge: HTTP2Events {
     stream.up.isEnded = endsStream
     stream.isHEAD = server.block.withValue(.method) { $0.isText("HEAD") }
     if server.block.isTooLarge {
-      return refuse(stream, judge.refuse(.badRequest, turn, detail: "head is larger than limits.head_bytes"))
+      return refuse(stream, judge.refuse(.badRequest, tick, detail: "head is larger than limits.head_bytes"))
     }
     begin(stream, server.block, endsStream: endsStream)
   }
@@ -36,23 +36,23 @@ extension HTTP2Bridge: HTTP2Events {
         return refuse(
           stream,
           judge.refuse(
-            .badRequest, turn, ordinal: stream.ordinal, detail: "No CONNECT inside a tunnel, but for a WebSocket"))
+            .badRequest, tick, ordinal: stream.ordinal, detail: "No CONNECT inside a tunnel, but for a WebSocket"))
       }
       method = Array("GET".utf8)
     }
     let verdict = block.withValue(.path) { path in
       judge.judge(
         method: method.span, path: path, named: named(block), pacedSinceMs: stream.pacedSinceMs,
-        ordinal: stream.ordinal, turn)
+        ordinal: stream.ordinal, tick)
     }
     switch verdict {
     case .refuse: refuse(stream, verdict)
     case .pace(let untilMs):
-      stream.pacedSinceMs = stream.pacedSinceMs ?? turn.nowMs
+      stream.pacedSinceMs = stream.pacedSinceMs ?? tick.nowMs
       wait(stream, block, endsStream: endsStream, untilMs: untilMs)
     case .allow(let path):
-      stream.filter = turn.rule.flatMap { turn.filter(for: $0, judge) }
-      stream.judgedBy = turn.rule
+      stream.filter = tick.rule.flatMap { tick.filter(for: $0, judge) }
+      stream.judgedBy = tick.rule
       var block = block
       if let path { block.set(.path, path) }
       offer(stream, block, endsStream: endsStream)
@@ -79,14 +79,14 @@ extension HTTP2Bridge: HTTP2Events {
       switch filter.requestHead(&head, hasBody: !endsStream) {
       case .pass: break
       case .refuse(let reason, let detail):
-        return refuse(stream, judge.refuse(reason, turn, ordinal: stream.ordinal, detail: detail))
+        return refuse(stream, judge.refuse(reason, tick, ordinal: stream.ordinal, detail: detail))
       // Asked again when the session gets its next turn.
-      case .wait, .end: return wait(stream, judged, endsStream: endsStream, untilMs: turn.nowMs)
+      case .wait, .end: return wait(stream, judged, endsStream: endsStream, untilMs: tick.nowMs)
       case .collect:
         return refuse(
           stream,
           judge.refuse(
-            .badRequest, turn, ordinal: stream.ordinal,
+            .badRequest, tick, ordinal: stream.ordinal,
             detail: "Its body has to be there whole to be signed; over HTTP/2 the gate keeps none: use HTTP/1.1"))
       }
       if filter.changesRequestLength, !endsStream { head.remove("content-length") }
@@ -94,7 +94,7 @@ extension HTTP2Bridge: HTTP2Events {
         return refuse(
           stream,
           judge.refuse(
-            .badRequest, turn, ordinal: stream.ordinal, detail: "A field that the gate would add is malformed"))
+            .badRequest, tick, ordinal: stream.ordinal, detail: "A field that the gate would add is malformed"))
       }
     }
     let authority = authorityText
@@ -161,7 +161,7 @@ extension HTTP2Bridge: HTTP2Events {
     if let filter = stream.filter {
       var head = block.head
       if case .refuse(let reason, let detail) = filter.answerHead(&head, hasBody: !endsStream) {
-        return refuse(stream, judge.refuse(reason, turn, ordinal: stream.ordinal, detail: detail))
+        return refuse(stream, judge.refuse(reason, tick, ordinal: stream.ordinal, detail: detail))
       }
       if filter.changesAnswerLength, !endsStream { head.remove("content-length") }
       guard block.take(head) else { return answerBroke(stream) }
@@ -180,7 +180,7 @@ extension HTTP2Bridge: HTTP2Events {
     refuse(
       stream,
       judge.refuse(
-        .connectFailed, turn, ordinal: stream.ordinal, detail: "It sent no HTTP answer that the gate can pass on"))
+        .connectFailed, tick, ordinal: stream.ordinal, detail: "It sent no HTTP answer that the gate can pass on"))
   }
 
   // MARK: - Bodies
@@ -238,7 +238,7 @@ extension HTTP2Bridge: HTTP2Events {
   }
 
   func refuseMidway(_ stream: HTTP2Stream, _ reason: Reason, _ detail: String?) {
-    let verdict = judge.refuse(reason, turn, ordinal: stream.ordinal, detail: detail)
+    let verdict = judge.refuse(reason, tick, ordinal: stream.ordinal, detail: detail)
     guard stream.hasFinalHead, stream.heldHead == nil else { return refuse(stream, verdict) }
     // A part of the answer is out: it must not look whole.
     stream.isRefused = true

@@ -21,7 +21,7 @@ final class HTTP2Bridge: Bridge {
   /// Streams with a body that a filter holds back.
   var held: [HTTP2Stream] = []
   /// Of the turn under way: callbacks come inside it alone.
-  var turn: Turn
+  var tick: Tick
   /// WebSockets (RFC 8441), since the upstream said that it takes them.
   var offersProtocols = false
   private(set) var deadlineMs = UInt64.max
@@ -32,17 +32,17 @@ final class HTTP2Bridge: Bridge {
   init?(
     client: any PlainStream, upstream: (any PlainStream)?, judge: RequestJudge, buffer: ReadBuffer,
     _ library: HTTP2Library,
-    _ turn: Turn
+    _ tick: Tick
   ) {
-    guard let server = HTTP2Session(client, isServer: true, headBytesMax: turn.headBytesMax, library) else {
+    guard let server = HTTP2Session(client, isServer: true, headBytesMax: tick.headBytesMax, library) else {
       return nil
     }
     self.server = server
     self.judge = judge
     self.buffer = buffer
-    self.turn = turn
+    self.tick = tick
     if let upstream {
-      guard let session = HTTP2Session(upstream, isServer: false, headBytesMax: turn.headBytesMax, library) else {
+      guard let session = HTTP2Session(upstream, isServer: false, headBytesMax: tick.headBytesMax, library) else {
         return nil
       }
       self.upstream = session
@@ -57,10 +57,10 @@ final class HTTP2Bridge: Bridge {
 
   // MARK: - Turns
 
-  func advance(_ turn: Turn) -> TunnelProgress {
-    self.turn = turn
+  func advance(_ tick: Tick) -> TunnelProgress {
+    self.tick = tick
     deadlineMs = .max
-    if turn.isDraining || (judge.standing != nil && judge.ordinal > 0) { leave() }
+    if tick.isDraining || (judge.standing != nil && judge.ordinal > 0) { leave() }
     for _ in 0..<Self.roundsMax {
       guard server.tls.flush() else { return .event(.clientReset) }
       if let upstream, !isUpstreamGone, !upstream.tls.flush() { upstreamBroke() }
@@ -87,14 +87,14 @@ final class HTTP2Bridge: Bridge {
   private func readClient() -> HTTP1Bridge.Step {
     let tls = server.tls
     guard tls.isReadable, !tls.isFull else { return .idle }
-    let grant = HTTP1Bridge.grant(turn.rule?.uploadBytes, turn)
+    let grant = HTTP1Bridge.grant(tick.rule?.uploadBytes, tick)
     guard grant.count > 0 else { return starved(grant, .uploadLimited) }
     let received = buffer.read(from: tls, upTo: grant.count)
-    HTTP1Bridge.refund(grant.count, received, turn.rule?.uploadBytes, turn)
+    HTTP1Bridge.refund(grant.count, received, tick.rule?.uploadBytes, tick)
     switch received {
     case .bytes(let count):
       guard buffer.withBytes(0..<count, { server.feed($0) }) else {
-        if !isClientCut { _ = judge.refuse(.badRequest, turn) }
+        if !isClientCut { _ = judge.refuse(.badRequest, tick) }
         return .end(.clientReset)
       }
       return .worked
@@ -108,10 +108,10 @@ final class HTTP2Bridge: Bridge {
     guard let upstream, !isUpstreamGone, upstream.tls.isReadable,
       !upstream.tls.isFull
     else { return .idle }
-    let grant = HTTP1Bridge.grant(turn.rule?.downloadBytes, turn)
+    let grant = HTTP1Bridge.grant(tick.rule?.downloadBytes, tick)
     guard grant.count > 0 else { return starved(grant, .downloadLimited) }
     let received = buffer.read(from: upstream.tls, upTo: grant.count)
-    HTTP1Bridge.refund(grant.count, received, turn.rule?.downloadBytes, turn)
+    HTTP1Bridge.refund(grant.count, received, tick.rule?.downloadBytes, tick)
     switch received {
     case .bytes(let count):
       if !buffer.withBytes(0..<count, { upstream.feed($0) }) { upstreamBroke() }
@@ -124,8 +124,8 @@ final class HTTP2Bridge: Bridge {
   }
 
   private func starved(_ grant: HTTP1Bridge.Grant, _ event: Event) -> HTTP1Bridge.Step {
-    guard turn.rule?.onLimit == .pace else { return .end(event) }
-    deadlineMs = min(deadlineMs, turn.nowMs + max(1, min(grant.retryAfterNs / 1_000_000, 1_000)))
+    guard tick.rule?.onLimit == .pace else { return .end(event) }
+    deadlineMs = min(deadlineMs, tick.nowMs + max(1, min(grant.retryAfterNs / 1_000_000, 1_000)))
     return .idle
   }
 
@@ -172,13 +172,13 @@ final class HTTP2Bridge: Bridge {
     for stream in byClient.values
     where !stream.isRefused && !stream.down.isEnded && !stream.down.isWholeUnfiltered {
       if stream.hasFinalHead, stream.heldHead == nil {
-        _ = judge.refuse(.connectFailed, turn, ordinal: stream.ordinal)
+        _ = judge.refuse(.connectFailed, tick, ordinal: stream.ordinal)
         server.reset(stream.clientID, code: NGHTTP2_INTERNAL_ERROR.rawValue)
       } else {
         refuse(
           stream,
           judge.refuse(
-            .connectFailed, turn, ordinal: stream.ordinal, detail: "It sent no HTTP answer that the gate can pass on"))
+            .connectFailed, tick, ordinal: stream.ordinal, detail: "It sent no HTTP answer that the gate can pass on"))
       }
     }
     byUpstream.removeAll()
@@ -193,14 +193,14 @@ final class HTTP2Bridge: Bridge {
     waiting = []
     for stream in due {
       guard let (block, endsStream, untilMs) = stream.waiting, byClient[stream.clientID] === stream else { continue }
-      if turn.nowMs < untilMs {
+      if tick.nowMs < untilMs {
         waiting.append(stream)
         deadlineMs = min(deadlineMs, untilMs)
         continue
       }
       stream.waiting = nil
       // Another policy may have come meanwhile: what it says of the request counts.
-      if stream.filter != nil, stream.judgedBy === turn.rule {
+      if stream.filter != nil, stream.judgedBy === tick.rule {
         offer(stream, block, endsStream: endsStream)
       } else {
         stream.endFilter()
@@ -212,13 +212,13 @@ final class HTTP2Bridge: Bridge {
   func wait(_ stream: HTTP2Stream, _ block: FieldBlock, endsStream: Bool, untilMs: UInt64) {
     stream.waiting = (block, endsStream, untilMs)
     waiting.append(stream)
-    if untilMs > turn.nowMs { deadlineMs = min(deadlineMs, untilMs) }
+    if untilMs > tick.nowMs { deadlineMs = min(deadlineMs, untilMs) }
   }
 
   func clientMisbehaved() {
     guard !isClientCut else { return }
     isClientCut = true
-    _ = judge.refuse(.badRequest, turn)
+    _ = judge.refuse(.badRequest, tick)
   }
 
   func upstreamMisbehaved() { upstreamBroke() }

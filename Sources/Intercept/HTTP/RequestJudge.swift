@@ -53,64 +53,64 @@ struct RequestJudge {
   /// `named` is the authority of the request; `path` its request target, in origin form or `*`.
   mutating func judge(
     method: Span<UInt8>, path: Span<UInt8>, named: Target?, pacedSinceMs: UInt64?, ordinal: UInt32,
-    _ turn: Turn
+    _ tick: Tick
   ) -> RequestVerdict {
     wouldRefuse = false
     judged = ordinal
     if let standing { return .refuse(RefusedRequest(refusal: standing, outcome: Outcome(.closed))) }
     guard named == target else {
       return refuse(
-        .sniMismatch, turn, ordinal: ordinal, detail: "The request names another authority than the tunnel it is in")
+        .sniMismatch, tick, ordinal: ordinal, detail: "The request names another authority than the tunnel it is in")
     }
-    if turn.isDraining { return refuse(.shutdown, turn, ordinal: ordinal) }
-    if turn.isLogUnwritable { return refuse(.logUnwritable, turn, ordinal: ordinal) }
-    guard let rule = turn.rule else { return refuse(.notAllowed, turn, ordinal: ordinal) }
+    if tick.isDraining { return refuse(.shutdown, tick, ordinal: ordinal) }
+    if tick.isLogUnwritable { return refuse(.logUnwritable, tick, ordinal: ordinal) }
+    guard let rule = tick.rule else { return refuse(.notAllowed, tick, ordinal: ordinal) }
     var spelling: [UInt8]?
     if let inspection = rule.inspection {
       switch inspection.judge(method: method, target: path) {
       case .allow(let judged): spelling = judged.map { $0.bytes + path.array(from: $0.queryStart) }
       case .refuse(let reason, let problem):
-        guard turn.isReportOnly else { return refuse(reason, turn, ordinal: ordinal, detail: problem.map { "\($0)" }) }
+        guard tick.isReportOnly else { return refuse(reason, tick, ordinal: ordinal, detail: problem.map { "\($0)" }) }
         note(reason, rule)
       }
     }
-    return takeToken(rule, path: spelling, pacedSinceMs, turn)
+    return takeToken(rule, path: spelling, pacedSinceMs, tick)
   }
 
   private mutating func takeToken(
-    _ rule: AllowRule, path: [UInt8]?, _ pacedSinceMs: UInt64?, _ turn: Turn
+    _ rule: AllowRule, path: [UInt8]?, _ pacedSinceMs: UInt64?, _ tick: Tick
   ) -> RequestVerdict {
-    guard let bucket = rule.requests, case .empty(let retryAfterNs) = bucket.take(nowNs: turn.nowNs) else {
+    guard let bucket = rule.requests, case .empty(let retryAfterNs) = bucket.take(nowNs: tick.nowNs) else {
       return .allow(path: path)
     }
-    if turn.isReportOnly {
+    if tick.isReportOnly {
       note(.rateLimited, rule)
       return .allow(path: path)
     }
     let waitMs = retryAfterNs / 1_000_000 + 1
-    if rule.onLimit == .pace, turn.nowMs + waitMs <= (pacedSinceMs ?? turn.nowMs) + Self.paceMsMax {
-      return .pace(untilMs: turn.nowMs + waitMs)
+    if rule.onLimit == .pace, tick.nowMs + waitMs <= (pacedSinceMs ?? tick.nowMs) + Self.paceMsMax {
+      return .pace(untilMs: tick.nowMs + waitMs)
     }
-    var verdict = refused(.rateLimited, turn, detail: nil)
+    var verdict = refused(.rateLimited, tick, detail: nil)
     verdict.refusal.retryAfterSeconds = (waitMs + 999) / 1000
-    let level = bucket.level(nowNs: turn.nowNs)
+    let level = bucket.level(nowNs: tick.nowNs)
     verdict.outcome.bucket = BucketLevel(tokens: level.tokens, capacity: level.capacity, perMinute: level.perMinute)
     return .refuse(record(verdict))
   }
 
   /// `ordinal`: of a request that was begun before others.
   mutating func refuse(
-    _ reason: Reason, _ turn: Turn, ordinal: UInt32? = nil, detail: String? = nil
+    _ reason: Reason, _ tick: Tick, ordinal: UInt32? = nil, detail: String? = nil
   ) -> RequestVerdict {
     judged = ordinal ?? self.ordinal
-    return .refuse(record(refused(reason, turn, detail: detail)))
+    return .refuse(record(refused(reason, tick, detail: detail)))
   }
 
-  private func refused(_ reason: Reason, _ turn: Turn, detail: String?) -> RefusedRequest {
+  private func refused(_ reason: Reason, _ tick: Tick, detail: String?) -> RefusedRequest {
     var refusal = Refusal(reason, target: target, client: client)
     refusal.detail = detail
     if reason == .shutdown || reason == .logUnwritable { refusal.retryAfterSeconds = 1 }
-    return RefusedRequest(refusal: refusal, outcome: Outcome(reason.logEvent, reason, line: turn.rule?.line))
+    return RefusedRequest(refusal: refusal, outcome: Outcome(reason.logEvent, reason, line: tick.rule?.line))
   }
 
   private mutating func record(_ refused: RefusedRequest) -> RefusedRequest {
@@ -130,7 +130,7 @@ struct RequestJudge {
   }
 }
 
-extension Turn {
+extension Tick {
   func filter(for rule: AllowRule, _ judge: RequestJudge) -> (any RequestFilter)? {
     filters?.filter(
       for: rule,

@@ -20,7 +20,7 @@ struct GateLink {
       var client = try AdminClient(path)
       let answer = try client.demand(
         .command(
-          "client", [JSONMember("name", .text(name)), JSONMember("probe", .text(SandboxWish.probeName))]))
+          "client", [JSONMember("name", .text(name)), JSONMember("probe", .text(SandboxRequest.probeName))]))
       guard answer["taken"]?.asBool != true else {
         throw AdminFailure("\(path): a sandbox named \(name) is there already; give another --name")
       }
@@ -48,7 +48,7 @@ struct GateLink {
   }
 
   /// What the command could write of the gate's own, it could change; by the socket it could tell the gate what to do.
-  func check(_ plan: Plan) throws(LaunchFailure) {
+  func check(_ plan: SandboxPlan) throws(LaunchFailure) {
     for file in files {
       guard let real = HostFile.realPath(file) else { continue }
       for shown in plan.writable where real.isWithin(shown) {
@@ -70,7 +70,7 @@ struct GateLink {
   }
 }
 
-extension Plan {
+extension SandboxPlan {
   /// A socket by which a gate is told what to do must not stand where the command sees it: it has the same uid.
   func checkHidden(adminSocket path: String?) throws(LaunchFailure) {
     guard let path, let folder = HostFile.realPath(path.folder) else { return }
@@ -112,7 +112,7 @@ final class AttachedGate {
     repeat {
       let part = rest.prefix(LocalSocket.descriptorsMax)
       rest = rest.dropFirst(part.count)
-      let words = part.map { JSONValue.text(AdminListener($0.door, $0.transport).word) }
+      let words = part.map { JSONValue.text(AttachedListener($0.door, $0.transport).word) }
       _ = try client.demand(
         .command(
           "attach",

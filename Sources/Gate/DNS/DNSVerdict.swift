@@ -1,0 +1,91 @@
+// What becomes of one DNS query: one decision, the same whether it came as a datagram or on a stream.
+// It relies on the rules of the client, and touches nothing but the table of made-up addresses: who asks acts on it.
+import Flow
+import Policy
+import Wire
+
+/// A query is answered from rules and tables alone, or it is one of a name whose own addresses may be asked for.
+enum DNSVerdict {
+  case address(IPAddress)
+  case pointer(HostName)
+  /// The name is there, and has nothing of this type.
+  case noData
+  /// Ask upstream, and screen what comes by these rules.
+  case resolve(HostName, [AllowRule])
+  /// NXDOMAIN, and a line in the log.
+  case refuse(Reason, SourceLine?)
+  /// SERVFAIL, and a line in the log: no synthetic address is free.
+  case full
+}
+
+extension DNSVerdict {
+  /// `note` is set where enforce would have refused: report mode lets it pass.
+  static func decide(
+    _ query: borrowing DNSQuery, client: Client, _ conditions: borrowing Conditions, _ synthetic: SyntheticNames,
+    note: inout DNSOutcome?
+  ) -> DNSVerdict {
+    if let address = query.reverseAddress {
+      return pointer(address, client: client, conditions, synthetic)
+    }
+    guard let name = query.name else { return .refuse(.notAllowed, nil) }
+    let rules: [AllowRule]
+    switch client.network.judge(name: name, nowUnix: conditions.unixSeconds) {
+    case .allow(let found): rules = found
+    case .refuse(let reason, let line):
+      guard client.network.isReportOnly else { return .refuse(reason, line) }
+      note = DNSOutcome(.denied, reason, host: name, line: line)
+      note?.wouldDeny = true
+      rules = [client.network.reportRule]
+    }
+    // HTTPS and SVCB would hand out the keys of encrypted ClientHellos, and any other type could carry a tunnel.
+    guard let family = query.type.family else { return .noData }
+    switch conditions.policy.settings.dns.answers {
+    case .real: return .resolve(name, rules)
+    case .synthetic:
+      guard synthetic.has(family) else { return .noData }
+      let address = synthetic.address(
+        of: name, family: family, for: client.name, isShared: conditions.policy.tellsClientsApart,
+        nowMs: conditions.nowMs)
+      return address.map(DNSVerdict.address) ?? .full
+    }
+  }
+
+  /// An address that was made up here has the name it was made up for, and tells it to whom that name is allowed; of
+  /// any other nothing is known here, and nobody is asked.
+  private static func pointer(
+    _ address: IPAddress, client: Client, _ conditions: borrowing Conditions, _ synthetic: SyntheticNames
+  ) -> DNSVerdict {
+    guard let name = synthetic.name(of: address) else { return .refuse(.notAllowed, nil) }
+    switch client.network.judge(name: name, nowUnix: conditions.unixSeconds) {
+    case .allow: return .pointer(name)
+    case .refuse: return client.network.isReportOnly ? .pointer(name) : .refuse(.notAllowed, nil)
+    }
+  }
+
+  /// What may be handed out of the name's own addresses: each must be acceptable to one of the rules, for a port that
+  /// is not known yet. The first one that none accepts is told with its reason.
+  static func screen(
+    _ addresses: [IPAddress], _ name: HostName, _ rules: [AllowRule], _ gate: GateAddresses
+  ) -> (good: [IPAddress], refused: (reason: Reason, address: IPAddress)?) {
+    var good: [IPAddress] = []
+    var refused: (reason: Reason, address: IPAddress)?
+    for address in addresses {
+      var reason: Reason?
+      for rule in rules {
+        reason = Screening.check(address, port: 0, host: .name(name), rule: rule, gate: gate)
+        if reason == nil { break }
+      }
+      if let reason {
+        if refused == nil { refused = (reason, address) }
+      } else {
+        good.append(address)
+      }
+    }
+    return (good, refused)
+  }
+}
+
+extension DNSType {
+  /// The family of address that this type asks for.
+  var family: Family? { self == .a ? .v4 : self == .aaaa ? .v6 : nil }
+}

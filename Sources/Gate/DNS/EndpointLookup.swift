@@ -1,0 +1,72 @@
+// The addresses of a token endpoint: looked up as the gate looks up any name, and screened as those of a target are.
+// It relies on a loop of its own, which ends with the answer: it is called on a thread that may wait.
+import Flow
+import Intercept
+import Kernel
+import Policy
+import Wire
+
+final class EndpointLookup: LoopDelegate, ResolverDelegate {
+  private let loop: Loop
+  private let resolver: Resolver
+  private var addresses: [IPAddress] = []
+  private var unanswered = 2
+
+  static func addresses(
+    of grant: OAuth2, _ surroundings: GateCredentials.Surroundings
+  ) throws(CredentialProblem) -> [SocketAddress] {
+    guard case .name(let name) = grant.endpoint.host else { throw CredentialProblem("the endpoint has no name") }
+    let found: [IPAddress]
+    do throws(SystemError) {
+      let lookup = try EndpointLookup(surroundings)
+      found = lookup.run(name)
+    } catch {
+      throw CredentialProblem("\(name) cannot be looked up: \(error)")
+    }
+    guard !found.isEmpty else { throw CredentialProblem("\(name) has no address, or no name server answered") }
+    let allowed = found.filter { address in
+      Screening.check(
+        address, port: grant.endpoint.port, host: grant.endpoint.host, rule: rule(grant), gate: surroundings.gate)
+        == nil
+    }
+    guard !allowed.isEmpty else {
+      throw CredentialProblem(
+        "no address of \(name) may be asked (\(found[0]) for one); if it is meant, list it in `addresses` of `oauth2`")
+    }
+    return allowed.map { SocketAddress($0, port: grant.endpoint.port) }
+  }
+
+  /// As if the policy had a rule for it: no client can ask for it by this.
+  private static func rule(_ grant: OAuth2) -> AllowRule {
+    var spec = AllowSpec(
+      line: SourceLine(file: "", line: 0), pattern: .exact(grant.endpoint.host),
+      ports: PortSet([grant.endpoint.port...grant.endpoint.port]))
+    spec.addresses = grant.addresses
+    return AllowRule(spec, limit: nil, usage: RuleUsage())
+  }
+
+  private init(_ surroundings: GateCredentials.Surroundings) throws(SystemError) {
+    loop = try Loop()
+    resolver = try Resolver(loop: loop, settings: surroundings.settings, hosts: surroundings.hosts)
+    resolver.report(to: self)
+  }
+
+  private func run(_ name: HostName) -> [IPAddress] {
+    switch resolver.resolve(name, for: .none, token: 0) {
+    case .ready(let v4, let v6): addresses = v6.addresses + v4.addresses
+    case .pending: loop.run(self)
+    }
+    resolver.end()
+    return addresses
+  }
+
+  func resolved(_ answer: NameAnswer, for slot: Slot, token: UInt64) {
+    addresses += answer.addresses
+    unanswered -= 1
+    if unanswered == 0 { loop.stop() }
+  }
+
+  func turnBegan() {}
+  func mailArrived() {}
+  func turnEnded() {}
+}

@@ -1,0 +1,38 @@
+// A leg on the loop: its edges are those of the session behind it.
+// It relies on its front to end it; the session has a place on the loop of its own.
+import Intercept
+import Kernel
+
+final class StreamSocketSource: Source {
+  let leg: StreamSocket
+  /// Of the session behind it. It may end sooner, and its slot have another holder then.
+  var session = Slot.none
+  private(set) var slot = Slot.none
+  private unowned let front: TLSListenerConnection
+
+  init(_ leg: StreamSocket, of front: TLSListenerConnection) {
+    self.leg = leg
+    self.front = front
+  }
+
+  func begin(_ loop: Loop) -> Bool {
+    guard let slot = loop.register(self, watching: leg.descriptor) else { return false }
+    self.slot = slot
+    return true
+  }
+
+  func end(_ loop: Loop) { loop.release(slot) }
+
+  func ready(_ readiness: Readiness, tag: UInt8) {
+    leg.note(readiness)
+    front.legChanged(leg)
+  }
+
+  func sessionEnded(isCut: Bool) {
+    leg.sessionEnded(isCut: isCut)
+    front.legChanged(leg)
+  }
+
+  func resume() {}
+  func deadlinePassed() {}
+}

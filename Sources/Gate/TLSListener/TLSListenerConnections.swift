@@ -1,0 +1,46 @@
+// All connections in TLS of one worker, and which of its sessions serve them.
+// It relies on slots: a place on the loop tells a front from a session, and one session from the next.
+import Kernel
+
+final class TLSListenerConnections {
+  private unowned let worker: Worker
+  private var fronts: [Int: TLSListenerConnection] = [:]
+  /// What is the client of a session, while that lives; by the session's slot.
+  private var legs: [Int: StreamSocketSource] = [:]
+
+  init(of worker: Worker) { self.worker = worker }
+
+  var isEmpty: Bool { fronts.isEmpty }
+
+  /// Step "accept" of a listener that speaks TLS. False: it could not be watched.
+  func accepted(_ front: TLSListenerConnection) -> Bool {
+    guard front.begin() else { return false }
+    fronts[front.slot.index] = front
+    return true
+  }
+
+  func ended(_ slot: Slot, hasPlace: Bool) {
+    worker.loop.release(slot)
+    fronts[slot.index] = nil
+    if hasPlace { worker.shared.closed() }
+    worker.stopIfDone()
+  }
+
+  func drain() { for front in fronts.values { front.drain() } }
+  func closeAll() { for front in fronts.values { front.closeNow() } }
+
+  // MARK: - Sessions
+
+  func join(_ leg: StreamSocketSource) { legs[leg.session.index] = leg }
+
+  /// Its session is told nothing more; another one may have its slot next.
+  func part(_ leg: StreamSocketSource) {
+    if legs[leg.session.index] === leg { legs[leg.session.index] = nil }
+  }
+
+  /// For each session that ends: most have a client of their own.
+  func sessionEnded(_ session: Slot, isCut: Bool) {
+    if legs.isEmpty { return }
+    legs.removeValue(forKey: session.index)?.sessionEnded(isCut: isCut)
+  }
+}

@@ -1,0 +1,217 @@
+// What the options of `sluice run` and the policy come to: who the command is, which paths it sees, what is probed.
+// It relies on Sandbox for the plan itself; what cannot be held to is refused here, before anything is started.
+import Gate
+import Intercept
+import Kernel
+import Policy
+import Redirect
+import Sandbox
+import Wire
+
+struct SandboxRequest {
+  private let options: Run
+  private let policy: Policy
+  private let trust: TrustBundle?
+  /// Those of a running gate, where it is not the policy that decides.
+  private let gateRules: NetworkPolicy?
+
+  /// `trust`: what the command is to trust, where the gate looks into its TLS or explains refusals in it.
+  init(_ options: Run, _ policy: Policy, trust: TrustBundle?, gateRules: NetworkPolicy? = nil) {
+    (self.options, self.policy, self.trust, self.gateRules) = (options, policy, trust, gateRules)
+  }
+
+  func plan(isForeground: Bool, canaries: [Probe]) throws(LaunchFailure) -> SandboxPlan {
+    let paths = try SandboxPaths(options, policy.settings.files)
+    let workspace = paths.workspace
+    let user = try user(workspace: workspace)
+    let secrets = SandboxSecrets(credentials: policy.credentials)
+    var wanted = SandboxOptions(
+      command: options.command, environment: try environment(secrets), workspace: workspace, user: user)
+    wanted.hostName = options.name
+    wanted.ports = ports().ports
+    wanted.readOnly = paths.readOnly
+    wanted.readWrite = paths.readWrite
+    wanted.hidden = paths.hidden
+    wanted.protected = paths.protected
+    wanted.home = paths.home
+    wanted.temporaryBytes = policy.settings.files.temporaryBytes
+    wanted.trust = trust.map {
+      SandboxTrust(certificate: $0.certificate, bundle: $0.bundle, javaStore: $0.javaStore)
+    }
+    try secrets.checkFiles(shown: [workspace] + wanted.readOnly + wanted.readWrite)
+    try hold(policy.settings.process, in: &wanted)
+    wanted.isForeground = isForeground
+    if !options.noProbe { wanted.probes = probes(paths) + canaries }
+    return SandboxPlan(wanted, HostFacts.gather())
+  }
+
+  /// The policy's, and then the options'.
+  private func environment(_ secrets: SandboxSecrets) throws(LaunchFailure) -> [String] {
+    var environment = SandboxEnvironment(trustsGate: trust != nil)
+    let wanted = policy.settings.environment
+    let passed = try secrets.withoutThem(Environment.names(), passing: wanted.pass)
+    environment.pass(SandboxEnvironment.passed + passed, Environment.value)
+    for variable in wanted.set { environment.set(variable.name, variable.value) }
+    for entry in try secrets.environment(options.env) {
+      let name = String(entry.prefix { $0 != "=" })
+      if entry.contains("=") {
+        environment.set(name, String(entry.dropFirst(name.count + 1)))
+      } else {
+        environment.pass([name], Environment.value)
+      }
+    }
+    return environment.entries
+  }
+
+  // MARK: - Limits
+
+  /// By a cgroup all of them; else what rlimits can hold, and the rest is said.
+  private func hold(_ wanted: Settings.Process, in sandbox: inout SandboxOptions) throws(LaunchFailure) {
+    sandbox.limits = ProcessLimits(processes: nil, dataBytes: nil)
+    guard options.limits == .bestEffort else {
+      let settings = try cgroupSettings(wanted, workspace: sandbox.workspace)
+      let all = CgroupSpec(base: "", name: "", settings: settings)
+      let base = try CgroupSpec.base(controllers: all.controllers, isRoot: SandboxUser.isRoot)
+      sandbox.cgroup = CgroupSpec(base: base, name: "sluice-\(options.name)-\(Machine.processID)", settings: settings)
+      return
+    }
+    sandbox.limits = ProcessLimits(processes: wanted.processes, dataBytes: wanted.memoryBytes)
+    guard !options.printPlan else { return }
+    var loose: [String] = []
+    if wanted.cpu != nil { loose.append("cpu.max") }
+    if wanted.memoryBytes != nil { loose.append("memory.max for all processes together (each is held to it)") }
+    if wanted.swapBytes != nil { loose.append("memory.swap.max") }
+    if !wanted.io.isEmpty { loose.append("io.max") }
+    if !loose.isEmpty { Messages.warn("--limits best-effort: not enforced are \(loose.joined(separator: ", "))") }
+  }
+
+  private func cgroupSettings(
+    _ wanted: Settings.Process, workspace: String
+  ) throws(LaunchFailure) -> [CgroupSpec.Setting] {
+    var settings: [CgroupSpec.Setting] = []
+    if let cpu = wanted.cpu { settings.append(.init("cpu.max", "\(cpu.quotaUs) \(cpu.periodUs)")) }
+    if let bytes = wanted.memoryBytes {
+      // All of it ends, or none: half an agent is worse than none.
+      settings += [.init("memory.max", "\(bytes)"), .init("memory.oom.group", "1")]
+    }
+    if let bytes = wanted.swapBytes { settings.append(.init("memory.swap.max", "\(bytes)")) }
+    if let count = wanted.processes { settings.append(.init("pids.max", "\(count)")) }
+    for one in wanted.io {
+      guard let device = one.device.map({ "\($0)" }) ?? BlockDevice.holding(workspace).map({ "\($0)" }) else {
+        throw LaunchFailure(
+          "process_limits: io.max: the workspace \(workspace) is on no disk of this machine (tmpfs, overlay or network); "
+            + "name the device: io.max: MAJOR:MINOR \(one.text), with the numbers that lsblk prints")
+      }
+      settings.append(.init("io.max", "\(device) \(one.text)"))
+    }
+    return settings
+  }
+
+  /// Who is watched must not write what is written of it.
+  func checkLog(_ log: String, _ plan: SandboxPlan) throws(LaunchFailure) {
+    let folder = log.lastIndex(of: "/").map { String(log[..<$0]) } ?? "."
+    guard let real = HostFile.realPath(folder.isEmpty ? "/" : folder) else { return }
+    for shown in plan.writable where real.isAtOrBelow(shown) {
+      throw LaunchFailure(
+        "the log \(log) would stand where the command can write it; name another place with --log FILE")
+    }
+  }
+
+  // MARK: - Who
+
+  private func user(workspace: String) throws(LaunchFailure) -> SandboxUser {
+    guard SandboxUser.isRoot else {
+      guard options.user == nil else { throw LaunchFailure("--user: only root can run the command as somebody else") }
+      return .caller()
+    }
+    let user: SandboxUser
+    if let name = options.user {
+      user = try named(name)
+    } else {
+      user = .dropped(workspace: workspace)
+    }
+    if !user.mayWrite(workspace) {
+      throw LaunchFailure(
+        "the workspace \(workspace) cannot be written by user \(user.uid), whom the command would run as; "
+          + "chown it to that user (any one but root), or give --user or another --workspace")
+    }
+    return user
+  }
+
+  private func named(_ text: String) throws(LaunchFailure) -> SandboxUser {
+    let entry = Users.entry(text)
+    guard let uid = entry?.uid ?? UInt32(text) else {
+      throw LaunchFailure("--user \(text): no such user in /etc/passwd; write the number that `id -u NAME` prints")
+    }
+    guard uid != 0 else { throw LaunchFailure("--user \(text): the command never runs as root") }
+    return SandboxUser(uid: uid, gid: entry?.gid ?? uid, isOther: true)
+  }
+
+  // MARK: - Ports
+
+  private var network: NetworkPolicy {
+    if let gateRules { return gateRules }
+    guard case .client(let client) = policy.identify(source: .v4(0), sandbox: options.name) else {
+      return policy.fallback.network
+    }
+    return client.network
+  }
+
+  /// For a kernel that cannot redirect all: those that the policy names, one by one, and whether there are more.
+  private func ports() -> (ports: [UInt16], isCut: Bool) {
+    var ports: Set<UInt16> = []
+    var isCut = false
+    for range in network.allow.flatMap(\.ports.ranges).sorted(by: { $0.count < $1.count }) {
+      guard ports.count + range.count <= SandboxPlan.portsMax else {
+        isCut = true
+        continue
+      }
+      ports.formUnion(range)
+    }
+    return (Array(ports), isCut)
+  }
+
+  /// What is beyond the bound is reached through the proxy alone.
+  func warnOfPorts(_ why: LaunchFailure) {
+    guard ports().isCut else { return }
+    Messages.warn(
+      "the policy names more than \(SandboxPlan.portsMax) ports: those of its widest rules have no listener on every address, and "
+        + "are reached by programs that use HTTPS_PROXY alone; this kernel cannot redirect all (it takes nf_tables and "
+        + "nft_tproxy): \(why)")
+  }
+
+  // MARK: - Probes
+
+  static let probeName = "probe.sluice.invalid"
+
+  private func probes(_ paths: SandboxPaths) -> [Probe] {
+    var probes: [Probe] = [
+      .rawSockets, .datagram("192.0.2.1", port: 9), .stream("192.0.2.1", port: 9), .stream("169.254.169.254", port: 9),
+      .reading("/proc/1/root"), .reading("/proc/1/environ"), .reading("/etc/shadow"), .writing("/sluice-probe"),
+      .writing("/usr/sluice-probe"), .writing("/etc/passwd"),
+    ]
+    if HostFile.kind("/proc/sys/net/ipv6") == .folder {
+      probes += [.datagram("2001:db8::1", port: 9), .stream("2001:db8::1", port: 9)]
+    }
+    // What the policy lets out by `*` or by default is no refusal to be tried.
+    if let name = try? HostName(Self.probeName), isRefused(name) {
+      // Of a CONNECT to port 443 the tunnel stands where refusals are explained inside it.
+      probes += [.target("\(Self.probeName):80"), .name(Self.probeName)]
+    } else {
+      Messages.warn("the policy lets out every name: whether one is refused is not probed")
+    }
+    let shown = [paths.workspace] + paths.readOnly + paths.readWrite
+    probes += paths.hidden.filter { HostFile.kind($0) == .file }.map { .reading($0) }
+    for path in [options.policy, options.log].compactMap({ $0 }).compactMap({ HostFile.realPath($0) }) {
+      let isShown =
+        shown.contains { path.isAtOrBelow($0) } || path.hasPrefix("/usr/") || path.hasPrefix("/dev/")
+      if !isShown { probes.append(.reading(path)) }
+    }
+    for path in [options.gate, policy.settings.listen.admin].compactMap({ $0 }).compactMap({ HostFile.realPath($0) }) {
+      probes.append(.localSocket(path))
+    }
+    return probes
+  }
+
+  private func isRefused(_ name: HostName) -> Bool { network.refuses(name, nowUnix: Clock.wallMs() / 1000) }
+}
