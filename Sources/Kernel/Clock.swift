@@ -1,0 +1,12 @@
+// The monotonic and the wall clock, in milliseconds and nanoseconds.
+// It relies on clock_gettime(2), which cannot fail for these clocks.
+import CLinux
+import Glibc
+
+package enum Clock {
+  package static func monotonicMs() -> UInt64 { clinux_monotonic_ns() / 1_000_000 }
+  package static func monotonicNs() -> UInt64 { clinux_monotonic_ns() }
+  package static func wallMs() -> Int64 { clinux_wall_ms() }
+  /// Not for a loop's thread.
+  package static func pause(ms: UInt32) { _ = usleep(ms * 1000) }
+}

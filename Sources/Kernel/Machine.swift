@@ -1,0 +1,20 @@
+// Facts about the machine and the process: cores, current folder, exit.
+// It relies on nothing.
+import CLinux
+import Glibc
+
+package enum Machine {
+  /// Cores that this process may run on.
+  package static func cores() -> Int { Int(clinux_cores()) }
+  package static var processID: Int32 { getpid() }
+  package static var userID: UInt32 { geteuid() }
+
+  /// nil when it cannot be told, e.g. since the folder was removed.
+  package static func currentFolder() -> String? {
+    var text = [CChar](repeating: 0, count: 4096)
+    // SAFETY: the array lives through the call and has room for its count.
+    let count = unsafe text.withUnsafeMutableBufferPointer { unsafe clinux_current_folder($0.baseAddress, $0.count) }
+    return count > 0 ? String(decoding: text.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self) : nil
+  }
+  package static func exit(status: Int32) -> Never { Glibc.exit(status) }
+}
