@@ -159,6 +159,7 @@ class Gate(Logged):
 
     def dial(self, source=None):
         sock = socket.create_connection(("127.0.0.1", self.port), DEADLINE, (source, 0) if source else None)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(DEADLINE)
         return sock
 
