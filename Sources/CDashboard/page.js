@@ -10,14 +10,15 @@ const COURSES = {
   ended: 'let out', refused: 'refused', would_deny: 'would deny', limited: 'limited', failed: 'failed', revoked: 'cut', flagged: 'flagged',
 };
 const REASONS = {
-  not_allowed: 'no rule allows it', denied_by_rule: 'a deny rule names it', expired: 'its rule has expired',
+  not_allowed: 'no rule allows it', not_authenticated: 'no proxy password, or a wrong one', denied_by_rule: 'a deny rule names it', expired: 'its rule has expired',
   rate_limited: 'over its rate', too_many: 'too many at once', address_refused: 'its address is not public',
   bad_request: 'malformed, or can be read in two ways', no_sni: 'its TLS names no server', sni_mismatch: 'its TLS names another server',
-  not_tls: 'no TLS where the rule wants it', ech_refused: 'encrypted ClientHello', method_refused: 'a method that its rule does not name',
+  not_tls: 'no TLS where the rule wants it', ech_refused: 'encrypted ClientHello', authority_mismatch: 'it names another host than its tunnel',
+  method_refused: 'a method that its rule does not name',
   path_refused: 'a path that its rule does not name', resolve_failed: 'its name has no address', connect_failed: 'its server did not answer',
   timeout: 'too slow', loop: 'it leads to the gate itself', upstream_untrusted: 'its certificate did not verify',
   content_refused: 'its content', secret_refused: 'it carries a secret', credential_failed: 'its credential could not be had',
-  shutdown: 'the gate was ending', log_unwritable: 'the log could not be written',
+  not_approved: 'nobody approved it', shutdown: 'the gate was ending', log_unwritable: 'the log could not be written',
 };
 
 const $ = (id) => document.getElementById(id);

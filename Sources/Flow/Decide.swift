@@ -32,7 +32,7 @@ extension Flow {
   }
 
   mutating func refuseCredentials(_ conditions: borrowing Conditions) -> Action {
-    refuse(.notAllowed, conditions, wantsCredentials: true)
+    refuse(.notAuthenticated, conditions)
   }
 
   mutating func decide(_ conditions: borrowing Conditions) -> Action {
@@ -112,7 +112,7 @@ extension Flow {
 
   mutating func refuse(
     _ reason: Reason, _ conditions: borrowing Conditions, line: SourceLine? = nil, address: IPAddress? = nil,
-    detail: String? = nil, retryAfterSeconds: UInt64? = nil, wantsCredentials: Bool = false, isClientSlow: Bool = false
+    detail: String? = nil, retryAfterSeconds: UInt64? = nil, isClientSlow: Bool = false
   ) -> Action {
     // Nothing named a target: the log says where the connection went.
     if target == nil, case .redirected(let address, let port, let name) = opening {
@@ -125,13 +125,12 @@ extension Flow {
       outcome.bucket = BucketLevel(tokens: level.tokens, capacity: level.capacity, perMinute: level.perMinute)
     }
     if isClientSlow { outcome.event = .denied }
-    let mayGoOn = mayServeNext(after: reason, wantsCredentials)
+    let mayGoOn = mayServeNext(after: reason)
     var mustWait = false
     if let buffers, !hasAnsweredConnect {
       var refusal = Refusal(reason, target: target, client: client.name)
       refusal.detail = detail
       refusal.retryAfterSeconds = retryAfterSeconds ?? (reason == .shutdown || reason == .logUnwritable ? 1 : nil)
-      refusal.wantsCredentials = wantsCredentials
       refusal.isClientSlow = isClientSlow
       refusal.closes = !mayGoOn
       refusal.isToHEAD = via == .http && target != nil && buffers.request.isHEAD
@@ -148,11 +147,12 @@ extension Flow {
   }
 
   /// A refused CONNECT and any malformed request end their connection; so does a request whose body would have to be read.
-  private func mayServeNext(after reason: Reason, _ wantsCredentials: Bool) -> Bool {
+  private func mayServeNext(after reason: Reason) -> Bool {
     guard let buffers, via == .http, target != nil, !buffers.hasClientEnded else { return false }
     guard case .none = buffers.request.body, buffers.request.keepAlive else { return false }
     switch reason {
-    case .notAllowed, .deniedByRule, .expired, .rateLimited, .tooMany, .methodRefused, .pathRefused:
+    case .notAllowed, .notAuthenticated, .deniedByRule, .expired, .rateLimited, .tooMany, .methodRefused, .pathRefused,
+      .notApproved:
       return state == .readingHead || state == .authenticating
     default: return false
     }

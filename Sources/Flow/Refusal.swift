@@ -11,7 +11,6 @@ package struct Refusal: Sendable {
   /// What exactly is wrong, for a malformed request.
   package var detail: String?
   package var retryAfterSeconds: UInt64?
-  var wantsCredentials = false
   package var closes = true
   package var isToHEAD = false
   /// The client did not finish its head in time: 408, since 504 speaks of an upstream.
@@ -59,7 +58,7 @@ package struct Refusal: Sendable {
       out.append("\r\nRetry-After: ")
       JSONText.appendDecimal(retryAfterSeconds, to: &out)
     }
-    if wantsCredentials { out.append("\r\nProxy-Authenticate: Basic realm=\"sluice\"") }
+    if reason == .notAuthenticated { out.append("\r\nProxy-Authenticate: Basic realm=\"sluice\"") }
     out.append("\r\nContent-Type: application/json\r\nContent-Length: ")
     JSONText.appendDecimal(body.count, to: &out)
     out.append("\r\nCache-Control: no-store\r\nConnection: ")
@@ -68,8 +67,7 @@ package struct Refusal: Sendable {
   }
 
   private var statusLine: (code: Int, phrase: StaticString) {
-    if wantsCredentials { return (407, "Proxy Authentication Required") }
-    return isClientSlow ? (408, "Request Timeout") : reason.status
+    isClientSlow ? (408, "Request Timeout") : reason.status
   }
 
   private func writeBody(into body: inout [UInt8]) {
@@ -94,11 +92,10 @@ package struct Refusal: Sendable {
   }
 
   private func writeMessage(into body: inout [UInt8]) {
-    if let detail, !wantsCredentials {
+    if let detail {
       JSONText.appendString("\(reason.explanation) \(detail).", to: &body)
     } else {
-      JSONText.appendString(
-        wantsCredentials ? "This gate wants a proxy user and password (Basic)." : reason.explanation, to: &body)
+      JSONText.appendString(reason.explanation, to: &body)
     }
   }
 
@@ -120,6 +117,7 @@ extension Reason {
   var status: (code: Int, phrase: StaticString) {
     switch self {
     case .badRequest: (400, "Bad Request")
+    case .notAuthenticated: (407, "Proxy Authentication Required")
     case .rateLimited, .tooMany: (429, "Too Many Requests")
     case .resolveFailed, .connectFailed, .upstreamUntrusted: (502, "Bad Gateway")
     case .timeout: (504, "Gateway Timeout")
@@ -160,6 +158,7 @@ extension Reason {
   var explanation: StaticString {
     switch self {
     case .notAllowed: "No rule of the egress policy allows this target."
+    case .notAuthenticated: "This gate wants a proxy user and password (Basic)."
     case .deniedByRule: "A deny rule of the egress policy names this target; no allow rule overrides it."
     case .expired: "The rule that allowed this target has expired."
     case .rateLimited: "The request rate that the policy grants for this target is used up; try again later."
@@ -169,6 +168,7 @@ extension Reason {
     case .sniMismatch: "The TLS ClientHello names another server than the target."
     case .notTLS: "The policy lets only TLS through to this target."
     case .echRefused: "The policy refuses Encrypted ClientHello for this target."
+    case .authorityMismatch: "The request names another authority than the tunnel that it is in."
     case .methodRefused: "The policy refuses this method."
     case .pathRefused: "The policy refuses this path."
     case .resolveFailed: "The target's name could not be resolved."
@@ -180,6 +180,7 @@ extension Reason {
     case .contentRefused: "The policy refuses this content."
     case .secretRefused: "The request carries a secret that must not leave."
     case .credentialFailed: "The gate has no valid credential for this target at the moment."
+    case .notApproved: "The request for this target was not approved."
     case .shutdown: "The gate is shutting down."
     case .logUnwritable: "The gate cannot write its log, and lets nothing out unrecorded."
     }

@@ -24,7 +24,9 @@ extension Flow {
   /// Whether a refusal that could only be an alert, or the answer to a CONNECT that most clients do not show, is told
   /// inside TLS. On port 443 a CONNECT is taken for one of TLS.
   func mayExplain(_ refusal: Refusal, _ conditions: borrowing Conditions) -> Bool {
-    guard conditions.explainsDenials, let buffers, target != nil, !refusal.wantsCredentials else { return false }
+    guard conditions.explainsDenials, let buffers, target != nil, refusal.reason != .notAuthenticated else {
+      return false
+    }
     guard opening == .proxy else {
       return buffers.firstByte == 0x16 && (refusal.reason.isOfPolicy || refusal.reason.isOfUpstream)
     }

@@ -4,6 +4,8 @@ import Wire
 
 package enum Reason: String, CaseIterable, Sendable {
   case notAllowed = "not_allowed"
+  /// No proxy user and password, or a wrong one, where the policy wants them.
+  case notAuthenticated = "not_authenticated"
   case deniedByRule = "denied_by_rule"
   case expired
   case rateLimited = "rate_limited"
@@ -13,6 +15,8 @@ package enum Reason: String, CaseIterable, Sendable {
   case sniMismatch = "sni_mismatch"
   case notTLS = "not_tls"
   case echRefused = "ech_refused"
+  /// A request inside a tunnel names another authority than the tunnel's target.
+  case authorityMismatch = "authority_mismatch"
   case methodRefused = "method_refused"
   case pathRefused = "path_refused"
   case resolveFailed = "resolve_failed"
@@ -24,6 +28,8 @@ package enum Reason: String, CaseIterable, Sendable {
   case contentRefused = "content_refused"
   case secretRefused = "secret_refused"
   case credentialFailed = "credential_failed"
+  /// A person refused it, or nobody answered in time.
+  case notApproved = "not_approved"
   case shutdown
   case logUnwritable = "log_unwritable"
 

@@ -130,7 +130,10 @@ private func connect(_ target: String) -> String { "CONNECT \(target) HTTP/1.1\r
       driver.send(connect("raw.example:22").replacing("\r\n\r\n", with: "\r\n") + credentials).name == "authenticate")
     driver.conditions.policy = try Self.policy("$6$two")
     #expect(driver.tell(.policyReplaced).name == "close")
-    #expect(driver.replyText().hasPrefix("HTTP/1.1 407 "))
+    let reply = driver.replyText()
+    #expect(reply.hasPrefix("HTTP/1.1 407 Proxy Authentication Required: not_authenticated\r\n"))
+    #expect(!reply.contains("policy_line"))
+    #expect(driver.flow.takeOutcome()?.reason == .notAuthenticated)
     #expect(driver.tell(.authenticated(true)).name == "wait")
   }
 

@@ -7,8 +7,10 @@ import Testing
 @Suite struct DocumentsTests {
   @Test func everyReasonIsExplained() throws {
     let text = try Repository.file("docs/denials.md").lines.joined(separator: "\n")
+    let page = try Repository.file("Sources/CDashboard/page.js").lines.joined(separator: "\n")
     for reason in Reason.allCases {
-      #expect(text.contains("`\(reason.rawValue)`"), "docs/denials.md lacks \(reason.rawValue)")
+      #expect(text.contains("\n| `\(reason.rawValue)` |"), "docs/denials.md lacks \(reason.rawValue)")
+      #expect(page.contains(" \(reason.rawValue): '"), "page.js has no words for \(reason.rawValue)")
     }
   }
 

@@ -13,7 +13,8 @@ NOT_HERE = {
     "connect_failed": "the upstream was asked, and did not answer",
     "method_refused": "of inspected targets", "path_refused": "of inspected targets", "upstream_untrusted": "of inspected targets",
     "content_refused": "of inspected targets", "secret_refused": "of inspected targets",
-    "credential_failed": "of inspected targets",
+    "credential_failed": "of inspected targets", "authority_mismatch": "of inspected targets",
+    "not_approved": "of approvals",
 }
 DENIED = "  deny: ['*.denied.test:*']\n"
 KINDS = {}
@@ -157,11 +158,11 @@ def unproven(name, more):
     def way(scene):
         with_a_user(scene, may=True)
         got = scene.connect("allowed.test", more=more)
-        assert got.startswith(b"HTTP/1.1 407 "), got
+        assert got.startswith(b"HTTP/1.1 407 ") and b"policy_line" not in got, got
         return got
 
     way.__name__ = name
-    return refused("not_allowed")(way)
+    return refused("not_authenticated")(way)
 
 
 unproven("no_password", "")

@@ -443,7 +443,7 @@ extension Refusal {
   fileprivate var mayGoOn: Bool {
     switch reason {
     case .methodRefused, .pathRefused, .rateLimited, .tooMany, .notAllowed, .expired, .contentRefused, .secretRefused,
-      .credentialFailed:
+      .credentialFailed, .notApproved:
       true
     default: false
     }
