@@ -62,6 +62,8 @@ extension Connection {
 
   /// Before each return to the loop: what is waited for is asked for.
   mutating func awaitNext() {
+    // A reset may come in the same event as the request: nothing is read of a client that waits, and no edge follows.
+    if client.isBroken && phase == .open && flow.state.isUndecided { tell(.clientReset) }
     if !client.isWritable && !hearsClientWritable && phase != .closed {
       hearsClientWritable = true
       guard worker.loop.watchWritingEdgesToo(client.fd, slot, tag: Self.clientTag) else {

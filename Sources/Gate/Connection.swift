@@ -80,8 +80,6 @@ struct Connection: ~Copyable {
   mutating func ready(_ readiness: Readiness, tag: UInt8) {
     if tag == Self.clientTag {
       client.note(readiness)
-      // While nothing is read of a client, this is how its reset is heard: it does not keep its place until a deadline.
-      if readiness.isBroken && flow.state.isUndecided { return tell(.clientReset) }
     } else if upstreamSocket.isStanding(tag) {
       upstream.note(readiness)
       if flow.state == .readingHead { return standingUpstreamEvent() }

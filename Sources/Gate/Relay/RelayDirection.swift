@@ -12,6 +12,8 @@ struct SocketState {
   var isWritable = true
   /// The peer has shut down its sending side: a short read does not mean that nothing follows.
   var hasPeerEnded = false
+  /// The connection broke: whatever it still waits for is waited for in vain. No further edge tells of it.
+  private(set) var isBroken = false
   var haste = Haste.set
   /// A shutdown failed: what it has sent may still be read, and then nothing follows.
   var isGone = false
@@ -39,6 +41,7 @@ struct SocketState {
   mutating func note(_ readiness: Readiness) {
     if readiness.isReadable { isReadable = true }
     if readiness.isWritable || readiness.isBroken { isWritable = true }
+    if readiness.isBroken { isBroken = true }
     if readiness.hasPeerEnded {
       isReadable = true
       hasPeerEnded = true
