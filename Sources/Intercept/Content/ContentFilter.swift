@@ -216,7 +216,10 @@ package final class ContentFilter: RequestFilter {
 
   private var blocksAnswers: Bool { plan.actsOnAnswers && !request.isReportOnly }
 
-  package func answerHeadLeaves(_ head: inout MessageHead) { answer?.putRight(&head) }
+  package func answerHeadLeaves(_ head: inout MessageHead) {
+    answer?.putRight(&head)
+    if answer?.changesLength == true { head.remove("content-length") }
+  }
 
   package func answerBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
     answer?.take(&chunk, isLast: isLast) ?? .pass

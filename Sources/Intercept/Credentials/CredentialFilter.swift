@@ -137,6 +137,8 @@ package final class CredentialFilter: RequestFilter {
     return .pass
   }
 
+  package func interimHead(_ head: inout MessageHead) { answerTrailers(&head) }
+
   package func answerTrailers(_ trailers: inout MessageHead) {
     guard var scrubber else { return }
     for index in trailers.fields.indices { scrubber.scrubWhole(&trailers.fields[index].value) }

@@ -24,8 +24,10 @@ struct BodyPipe {
   private var meter = BodyMeter(.none)
   private var scanner: ChunkedScanner?
   private var writesChunks = false
-  /// Gives the head that goes out in front of the first bytes; nil when it is no head any more.
-  private var head: (() -> [UInt8]?)?
+  /// Gives the head that goes out in front of the first bytes, and whether the body goes out in chunks; nil when it is no
+  /// head any more.
+  typealias HeldHead = () -> (bytes: [UInt8], writesChunks: Bool)?
+  private var head: HeldHead?
   /// The filter wants to be asked again; and whether what it has was the last piece.
   private(set) var isHeld = false
   private var isLastHeld = false
@@ -33,7 +35,7 @@ struct BodyPipe {
   init() {}
 
   /// `writesChunks`: what a filter lets through is framed as chunks, whatever it was. `head`: it waits for the first bytes.
-  init(_ length: BodyLength, writesChunks: Bool = false, head: (() -> [UInt8]?)? = nil) {
+  init(_ length: BodyLength, writesChunks: Bool = false, head: HeldHead? = nil) {
     meter = BodyMeter(length)
     if case .chunked = length { scanner = ChunkedScanner() }
     self.writesChunks = writesChunks
@@ -100,6 +102,11 @@ struct BodyPipe {
     return give([UInt8]().span, isLast, to: sink, filter) { .held(0) } ?? (isLast ? .ended(0) : .more)
   }
 
+  /// The upstream sends nothing: the filter lets go of what it holds, and a head that waits goes out with it, or alone.
+  mutating func pause(_ sink: any PlainStream, _ filter: Filter) -> Step {
+    give([UInt8]().span, false, to: sink, filter, releasesHead: true) { .held(0) } ?? .more
+  }
+
   /// A body that lasts until its connection ends has done so.
   mutating func end(to sink: any PlainStream, _ filter: Filter?) -> Step? {
     meter = BodyMeter(.none)
@@ -108,7 +115,8 @@ struct BodyPipe {
   }
 
   private mutating func give(
-    _ bytes: Span<UInt8>, _ isLast: Bool, to sink: any PlainStream, _ filter: Filter, _ held: () -> Step
+    _ bytes: Span<UInt8>, _ isLast: Bool, to sink: any PlainStream, _ filter: Filter, releasesHead: Bool = false,
+    _ held: () -> Step
   ) -> Step? {
     var chunk: [UInt8] = []
     chunk.append(bytes)
@@ -124,14 +132,14 @@ struct BodyPipe {
       (end, ends) = (.cutShort, true)
       meter = BodyMeter(.none)
     }
-    return write(chunk, ends: ends, to: sink) ?? end
+    return write(chunk, ends: ends, sendsHead: releasesHead && !isHeld, to: sink) ?? end
   }
 
-  private mutating func write(_ chunk: [UInt8], ends: Bool, to sink: any PlainStream) -> Step? {
+  private mutating func write(_ chunk: [UInt8], ends: Bool, sendsHead: Bool, to sink: any PlainStream) -> Step? {
     var framed: [UInt8] = []
-    if let head, ends || !chunk.isEmpty {
-      guard let bytes = head() else { return .malformed }
-      framed = bytes
+    if let head, ends || sendsHead || !chunk.isEmpty {
+      guard let leaving = head() else { return .malformed }
+      (framed, writesChunks) = leaving
       self.head = nil
     }
     if writesChunks {

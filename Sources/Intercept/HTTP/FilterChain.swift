@@ -43,6 +43,15 @@ package final class FilterChain: RequestFilter {
 
   package func answerHeadLeaves(_ head: inout MessageHead) { content.answerHeadLeaves(&head) }
 
+  package func interimHead(_ head: inout MessageHead) {
+    credential.interimHead(&head)
+    content.interimHead(&head)
+  }
+
+  package var answerPauseMs: UInt64? { content.answerPauseMs }
+
+  package func answerPaused(_ chunk: inout [UInt8]) -> FilterVerdict { content.answerPaused(&chunk) }
+
   package func answerBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
     let verdict = credential.answerBody(&chunk, isLast: isLast)
     guard case .pass = verdict else { return verdict }

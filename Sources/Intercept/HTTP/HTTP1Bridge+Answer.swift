@@ -48,11 +48,15 @@ extension HTTP1Bridge {
 
   private func passInterim(_ length: Int, _ tick: Tick) -> Step {
     guard mayTakeInterim() else { return upstreamBroke(tick) }
-    // No filter has seen its fields.
-    if request.minorVersion > 0, filter != nil {
-      guard client.write(Array("HTTP/1.1 \(response.status) \r\n\r\n".utf8)) else { return .end(.clientReset) }
-    } else if request.minorVersion > 0 {
-      guard client.write(answerHead(keepAlive: true)) else { return .end(.clientReset) }
+    if request.minorVersion > 0 {
+      var out = answerHead(keepAlive: true)
+      if let filter {
+        var head = MessageHead(http1: out)
+        filter.interimHead(&head)
+        out.removeAll(keepingCapacity: true)
+        guard head.appendHTTP1(to: &out) else { return upstreamBroke(tick) }
+      }
+      guard client.write(out) else { return .end(.clientReset) }
     }
     answer.drop(length)
     response = ResponseHead()
@@ -71,6 +75,7 @@ extension HTTP1Bridge {
       response.keepAlive && body != .untilClose && request.keepAlive && !hasClientEnded && !tick.isDraining
       && isRequestDone && !isOneRequest
     hasAnswerBegun = true
+    answerHeadMs = tick.nowMs
     if let filter, !isUpgrade {
       if let step = filterAnswerHead(filter, body, tick) { return step }
       answer.drop(length)
@@ -124,6 +129,18 @@ extension HTTP1Bridge {
       headLength = 0
       return refuse(judge.refuse(reason, tick, detail: detail))
     }
+    if filter.holdsAnswerHead, body != .none {
+      if filter.changesAnswerLength, request.minorVersion == 0 { keepsConnection = false }
+      let mayChunk = request.minorVersion > 0 && body != .untilClose
+      down = BodyPipe(body) {
+        filter.answerHeadLeaves(&head)
+        let writesChunks = head["content-length"] == nil && mayChunk
+        if writesChunks { head.frameAsChunks() } else { head.remove("transfer-encoding") }
+        var out: [UInt8] = []
+        return head.appendHTTP1(to: &out) ? (out, writesChunks) : nil
+      }
+      return nil
+    }
     var writesChunks = body == .chunked
     if filter.changesAnswerLength, body != .none, body != .untilClose {
       if request.minorVersion > 0 {
@@ -133,14 +150,6 @@ extension HTTP1Bridge {
         head.remove("content-length")
         keepsConnection = false
       }
-    }
-    if filter.holdsAnswerHead, body != .none {
-      down = BodyPipe(body, writesChunks: writesChunks) {
-        filter.answerHeadLeaves(&head)
-        var out: [UInt8] = []
-        return head.appendHTTP1(to: &out) ? out : nil
-      }
-      return nil
     }
     down = BodyPipe(body, writesChunks: writesChunks)
     out.removeAll(keepingCapacity: true)
@@ -170,14 +179,14 @@ extension HTTP1Bridge {
       }
     }
     if answer.isEmpty {
-      guard upstream.isReadable else { return .idle }
+      guard upstream.isReadable else { return paused(tick) }
       let grant = Self.grant(tick.rule?.downloadBytes, tick)
       guard grant.count > 0 else { return starved(grant, tick, .downloadLimited) }
       let received = buffer.read(from: upstream, upTo: grant.count)
       Self.refund(grant.count, received, tick.rule?.downloadBytes, tick)
       switch received {
       case .bytes(let count): return pass(count, filtering, tick)
-      case .blocked: return .idle
+      case .blocked: return paused(tick)
       case .ended where down.endsWithConnection:
         keepsConnection = false
         if let end = down.end(to: client, filtering) { return ended(end, tick) }
@@ -199,6 +208,15 @@ extension HTTP1Bridge {
     default: return ended(step, tick)
     }
     return .worked
+  }
+
+  /// Nothing has come: a filter that holds the answer back does so for a bounded time.
+  private func paused(_ tick: Tick) -> Step {
+    guard let filter, let pauseMs = filter.answerPauseMs else { return .idle }
+    guard tick.nowMs >= answerHeadMs + pauseMs else { return wait(untilMs: answerHeadMs + pauseMs) }
+    let step = down.pause(client) { chunk, _ in filter.answerPaused(&chunk) }
+    if case .more = step { return .worked }
+    return ended(step, tick)
   }
 
   /// The usual case: what was read goes out of the buffer that it was read into.

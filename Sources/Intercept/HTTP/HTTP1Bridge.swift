@@ -54,6 +54,7 @@ final class HTTP1Bridge: Bridge {
   var headBeganMs: UInt64?
   var pacedSinceMs: UInt64?
   var hasAnswerBegun = false
+  var answerHeadMs: UInt64 = 0
   var keepsConnection = false
   var hasClientEnded = false
   var relayEnds = RelayEnds()

@@ -37,39 +37,71 @@ extension HTTP2Bridge {
     }
   }
 
+  /// Nothing of the upstream waits to be read: answers that were held back long enough leave.
+  func endPauses() {
+    guard !pausing.isEmpty else { return }
+    let streams = pausing
+    pausing = []
+    for stream in streams where byClient[stream.clientID] === stream {
+      guard stream.heldHead != nil, let filter = stream.filter, filter.answerPauseMs != nil else { continue }
+      if tick.nowMs < stream.pauseEndsMs || stream.down.isHeld {
+        pausing.append(stream)
+        if !stream.down.isHeld { deadlineMs = min(deadlineMs, stream.pauseEndsMs) }
+      } else {
+        var chunk: [UInt8] = []
+        settleAnswer(stream, filter.answerPaused(&chunk), chunk, isLast: false, sendsHead: true)
+      }
+    }
+  }
+
   private func runFilter(_ stream: HTTP2Stream, isUp: Bool) {
     guard let filter = stream.filter else { return }
-    var (chunk, isLast) = isUp ? stream.up.takeUnfiltered() : stream.down.takeUnfiltered()
-    let verdict = isUp ? filter.requestBody(&chunk, isLast: isLast) : filter.answerBody(&chunk, isLast: isLast)
+    guard isUp else {
+      var (chunk, isLast) = stream.down.takeUnfiltered()
+      return settleAnswer(stream, filter.answerBody(&chunk, isLast: isLast), chunk, isLast: isLast)
+    }
+    var (chunk, isLast) = stream.up.takeUnfiltered()
+    let verdict = filter.requestBody(&chunk, isLast: isLast)
     var ends = isLast
-    var isCutShort = false
     switch verdict {
     case .pass, .collect:
-      if isUp, isLast, let trailers = stream.up.trailers,
+      if isLast, let trailers = stream.up.trailers,
         case .refuse(let reason, let detail) = filter.requestTrailers(trailers.head)
       {
         return refuseMidway(stream, reason, detail)
       }
     case .refuse(let reason, let detail): return refuseMidway(stream, reason, detail)
     case .wait:
-      ends = false
-      if isUp { stream.up.isHeld = true } else { stream.down.isHeld = true }
+      (ends, stream.up.isHeld) = (false, true)
       if !held.contains(where: { $0 === stream }) { held.append(stream) }
-    case .end: (ends, isCutShort) = (true, !isUp)
+    case .end: ends = true
     }
-    if isUp {
-      stream.up.append(chunk)
-      stream.up.isEnded = ends
-      server.giveBack(stream.up.settle(), stream.clientID)
-      wakeUp(stream)
-    } else {
-      if ends || !chunk.isEmpty, !sendHeldHead(of: stream) { return }
-      stream.down.append(chunk)
-      stream.down.isEnded = ends
-      upstream?.giveBack(stream.down.settle(), stream.upstreamID)
-      if isCutShort { cutShort(stream) }
-      wakeDown(stream)
+    stream.up.append(chunk)
+    stream.up.isEnded = ends
+    server.giveBack(stream.up.settle(), stream.clientID)
+    wakeUp(stream)
+  }
+
+  private func settleAnswer(
+    _ stream: HTTP2Stream, _ verdict: FilterVerdict, _ chunk: [UInt8], isLast: Bool, sendsHead: Bool = false
+  ) {
+    var ends = isLast
+    var (isCutShort, isHeld) = (false, false)
+    switch verdict {
+    case .pass, .collect: break
+    case .refuse(let reason, let detail): return refuseMidway(stream, reason, detail)
+    case .wait:
+      (ends, isHeld) = (false, true)
+      stream.down.isHeld = true
+      if !held.contains(where: { $0 === stream }) { held.append(stream) }
+    case .end: (ends, isCutShort) = (true, true)
     }
+    if ends || !chunk.isEmpty || sendsHead && !isHeld, !sendHeldHead(of: stream) { return }
+    stream.down.append(chunk)
+    stream.down.isEnded = ends
+    upstream?.giveBack(stream.down.settle(), stream.upstreamID)
+    if isCutShort { cutShort(stream) }
+    wakeDown(stream)
   }
 
   /// False where it is no head any more: the stream is answered otherwise.

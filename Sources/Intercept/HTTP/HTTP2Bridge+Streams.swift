@@ -153,8 +153,11 @@ extension HTTP2Bridge: HTTP2Events {
     guard block.status >= 200 else {
       stream.interimHeads += 1
       guard stream.interimHeads <= Self.interimMax, block.status != 101 else { return answerBroke(stream) }
-      // No filter has seen its fields.
-      if stream.filter != nil { block.drop(.other) }
+      if let filter = stream.filter {
+        var head = block.head
+        filter.interimHead(&head)
+        guard block.take(head) else { return answerBroke(stream) }
+      }
       _ = server.interim(stream.clientID, block)
       return
     }
@@ -163,11 +166,16 @@ extension HTTP2Bridge: HTTP2Events {
       if case .refuse(let reason, let detail) = filter.answerHead(&head, hasBody: !endsStream) {
         return refuse(stream, judge.refuse(reason, tick, ordinal: stream.ordinal, detail: detail))
       }
-      if filter.changesAnswerLength, !endsStream { head.remove("content-length") }
+      let isHeld = filter.holdsAnswerHead && !endsStream
+      if filter.changesAnswerLength, !endsStream, !isHeld { head.remove("content-length") }
       guard block.take(head) else { return answerBroke(stream) }
-      if filter.holdsAnswerHead, !endsStream {
+      if isHeld {
         stream.hasFinalHead = true
         stream.heldHead = block
+        if let pauseMs = filter.answerPauseMs {
+          stream.pauseEndsMs = tick.nowMs + pauseMs
+          pausing.append(stream)
+        }
         return
       }
     }

@@ -20,11 +20,13 @@ final class HTTP2Bridge: Bridge {
   var waiting: [HTTP2Stream] = []
   /// Streams with a body that a filter holds back.
   var held: [HTTP2Stream] = []
+  /// Streams with an answer that a filter holds back for a bounded time.
+  var pausing: [HTTP2Stream] = []
   /// Of the turn under way: callbacks come inside it alone.
   var tick: Tick
   /// WebSockets (RFC 8441), since the upstream said that it takes them.
   var offersProtocols = false
-  private(set) var deadlineMs = UInt64.max
+  var deadlineMs = UInt64.max
   private var isLeaving = false
   private var isUpstreamGone = false
   private var isClientCut = false
@@ -74,7 +76,7 @@ final class HTTP2Bridge: Bridge {
       }
       switch readUpstream() {
       case .worked: hasWorked = true
-      case .idle: break
+      case .idle: endPauses()
       case .end(let event): return .event(event)
       }
       guard let hasSent = pump() else { return .event(.clientReset) }

@@ -17,6 +17,8 @@ final class HTTP2Stream {
   var filter: (any RequestFilter)?
   /// The answer's head, while a filter holds it back.
   var heldHead: FieldBlock?
+  /// When an answer that is held back leaves, if its upstream sends nothing.
+  var pauseEndsMs: UInt64 = .max
   /// The rule that let the request out.
   var judgedBy: AllowRule?
   /// The head of a request that waits, for a token or for a filter, and until when.

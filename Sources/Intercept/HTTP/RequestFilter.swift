@@ -45,13 +45,21 @@ package protocol RequestFilter: AnyObject {
   func requestBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict
   /// Fields behind the request's body, where they are passed on (HTTP/2).
   func requestTrailers(_ trailers: MessageHead) -> FilterVerdict
-  /// The final answer's head. Interim answers (1xx) are not shown, and pass without their fields.
+  /// Fields of an interim answer (1xx), which may be changed, and pass.
+  func interimHead(_ head: inout MessageHead)
+  /// The final answer's head.
   func answerHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict
   /// Whether the head stays here until something of its body may go out, or all of it is there: until then it can be refused.
   var holdsAnswerHead: Bool { get }
-  /// A head that was held, as it leaves. May change it.
+  /// A head that was held, as it leaves. May change it. A length that stays in it is the length of the body that leaves;
+  /// without one the body goes out in chunks, or until the connection ends.
   func answerHeadLeaves(_ head: inout MessageHead)
   func answerBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict
+  /// How long after its head an answer may be held back while the upstream sends nothing; nil: for as long as it takes.
+  var answerPauseMs: UInt64? { get }
+  /// That time is over, and nothing of the upstream waits to be read. Bytes in `chunk`, and a head that was held, leave now
+  /// unless the verdict is `wait`.
+  func answerPaused(_ chunk: inout [UInt8]) -> FilterVerdict
   /// Fields behind the answer's body, where they are passed on (HTTP/2).
   func answerTrailers(_ trailers: inout MessageHead)
   /// Whether a body may come out longer or shorter than it went in: then its length is not announced.
@@ -97,6 +105,9 @@ extension RequestFilter {
   package func requestTrailers(_ trailers: MessageHead) -> FilterVerdict { .pass }
   package var holdsAnswerHead: Bool { false }
   package func answerHeadLeaves(_ head: inout MessageHead) {}
+  package func interimHead(_ head: inout MessageHead) {}
+  package var answerPauseMs: UInt64? { nil }
+  package func answerPaused(_ chunk: inout [UInt8]) -> FilterVerdict { .pass }
 }
 
 extension MessageHead {
