@@ -278,6 +278,22 @@ int clinux_pending_error(int fd) {
   return getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size) < 0 ? errno : code;
 }
 
+int clinux_taken(int fd, uint64_t *bytes, int *waits) {
+  // The kernel's structure goes on where the C library's ends (include/uapi/linux/tcp.h).
+  struct {
+    struct tcp_info known;
+    uint64_t pacing_rate, max_pacing_rate, bytes_acked, bytes_received;
+    uint32_t segments_out, segments_in, unsent_bytes;
+  } info;
+  _Static_assert(sizeof(struct tcp_info) == 104, "the first fields, up to tcpi_total_retrans");
+  memset(&info, 0, sizeof info);
+  socklen_t size = sizeof info;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0) return -errno;
+  *bytes = info.bytes_acked;
+  *waits = info.unsent_bytes > 0 || info.known.tcpi_unacked > 0;
+  return 0;
+}
+
 int clinux_shutdown_write(int fd) { return shutdown(fd, SHUT_WR) < 0 ? -errno : 0; }
 
 int clinux_reset_on_close(int fd) {

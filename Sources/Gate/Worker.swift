@@ -226,8 +226,7 @@ final class Worker: LoopDelegate {
   func ended(_ slot: Slot, isCut: Bool) {
     loop.release(slot)
     sessionCount -= 1
-    shared.closed()
-    fronts.sessionEnded(slot, isCut: isCut)
+    if !fronts.sessionEnded(slot, isCut: isCut) { shared.closed() }
     stopIfDone()
   }
 

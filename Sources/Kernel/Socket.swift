@@ -129,6 +129,15 @@ package enum Socket {
     return unsafe clinux_peer_address(fd, &plain) == 0 ? SocketAddress(plain) : nil
   }
 
+  /// How many bytes of ours the TCP peer's kernel took, and whether others still wait in this one. An application may see
+  /// nothing of a slow peer's progress for long: the kernel takes more only when a third of its buffer is free.
+  package static func taken(_ fd: CInt) -> (bytes: Int, waits: Bool) {
+    var bytes: UInt64 = 0
+    var waits: CInt = 0
+    guard unsafe clinux_taken(fd, &bytes, &waits) == 0 else { return (0, false) }
+    return (Int(clamping: bytes), waits != 0)
+  }
+
   /// SO_ERROR, which also clears it.
   package static func pendingError(_ fd: CInt) -> CInt { clinux_pending_error(fd) }
 

@@ -66,6 +66,9 @@ class RawProxy(Raw):
         return HeadersFrame(stream, data=self.encoder.encode(list(fields)),
                             flags=["END_HEADERS"] + (["END_STREAM"] if ends else [])).serialize()
 
+    def answer_head(self, stream):
+        return int(self.until(HeadersFrame, stream).fields[b":status"])
+
 
 class Streams:
     """A client that keeps to the protocol: windows, and many streams at once."""

@@ -52,6 +52,8 @@ void clinux_send_at_once(int fd);
 int clinux_peer_address(int fd, struct clinux_address *address);
 int clinux_original_destination(int fd, uint32_t family, struct clinux_address *address);
 int clinux_pending_error(int fd);
+// How many bytes the TCP peer has acknowledged in all, and whether it has others still to acknowledge (TCP_INFO).
+int clinux_taken(int fd, uint64_t *bytes, int *waits);
 int clinux_shutdown_write(int fd);
 void clinux_keep_alive(int fd, int idle_seconds);
 int clinux_reset_on_close(int fd);

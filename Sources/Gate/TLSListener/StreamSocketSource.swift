@@ -8,6 +8,10 @@ final class StreamSocketSource: Source {
   /// Of the session behind it. It may end sooner, and its slot have another holder then.
   var session = Slot.none
   private(set) var slot = Slot.none
+  /// The session is over and left its place under `limits.connections` to this socket.
+  private(set) var hasPlace = false
+  /// The connection has no use for it any more.
+  var isDropped = false
   private unowned let front: TLSListenerConnection
 
   init(_ leg: StreamSocket, of front: TLSListenerConnection) {
@@ -28,9 +32,16 @@ final class StreamSocketSource: Source {
     front.legChanged(leg)
   }
 
-  func sessionEnded(isCut: Bool) {
+  /// The one session of a connection in HTTP/1.1: the place of the connection is its place too.
+  private var isWhole: Bool { leg.stream == 0 }
+
+  /// True: the session's place is not free yet, as a descriptor of the connection is still held for it.
+  func sessionEnded(isCut: Bool) -> Bool {
+    if isDropped { return isWhole }
+    hasPlace = !isWhole
     leg.sessionEnded(isCut: isCut)
     front.legChanged(leg)
+    return true
   }
 
   func resume() {}

@@ -30,8 +30,7 @@ final class TLSListenerConnection: Source {
   private var early: [UInt8] = []
   private var lingeredBytes = 0
   private var dueMs = UInt64.max
-  /// Under `limits.connections`; a session that serves all of the connection takes it over.
-  private var hasPlace = true
+  private var untaken = SendDeadline()
   /// By their own slots.
   private var legs: [Int: StreamSocketSource] = [:]
 
@@ -74,7 +73,7 @@ final class TLSListenerConnection: Source {
       record(.timeout)
       close(.cut)
     case .serving: advance()
-    case .lingering: finish()
+    case .lingering: lingeredLong()
     case .closed: break
     }
   }
@@ -168,7 +167,8 @@ final class TLSListenerConnection: Source {
     let settings = worker.conditions.policy.settings
     let tick = ListenerTick(
       nowMs: worker.conditions.nowMs, headBytesMax: settings.limits.headBytes, headMs: settings.timeouts.headMs,
-      keepAliveMs: settings.timeouts.keepAliveMs, isDraining: worker.conditions.isDraining)
+      keepAliveMs: settings.timeouts.keepAliveMs, idleMs: settings.timeouts.idleMs,
+      isDraining: worker.conditions.isDraining)
     switch front.advance(tick, self) {
     case .waiting: arm(atMs: front.deadlineMs)
     case .again: worker.loop.again(slot)
@@ -209,9 +209,23 @@ final class TLSListenerConnection: Source {
     }
   }
 
+  /// The client had time to end its side too. A slow one has not taken all yet: what the kernel still holds for it is
+  /// waited for here, under a deadline, and not left behind without an owner.
+  private func lingeredLong() {
+    let taken = Socket.taken(side.fd)
+    if !taken.waits { return finish() }
+    let patienceMs = min(worker.conditions.policy.settings.timeouts.idleMs, SendDeadline.patienceMs)
+    let isTaken = untaken.holds(whileWaiting: true, patienceMs: patienceMs, nowMs: worker.conditions.nowMs) {
+      taken.bytes
+    }
+    if isTaken { return arm(atMs: worker.conditions.nowMs + Connection.lingerMs) }
+    Socket.abort(side.fd)
+    finish()
+  }
+
   private func finish() {
     phase = .closed
-    worker.fronts.ended(slot, hasPlace: hasPlace)
+    worker.fronts.ended(slot)
   }
 }
 
@@ -228,7 +242,6 @@ extension TLSListenerConnection: ListenerSessionHost {
       if !isWhole { worker.shared.closed() }
       return .notNow
     }
-    if isWhole { hasPlace = false }
     legs[source.slot.index] = source
     worker.fronts.join(source)
     return .leg(source.leg)

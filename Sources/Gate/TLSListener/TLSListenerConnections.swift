@@ -19,10 +19,10 @@ final class TLSListenerConnections {
     return true
   }
 
-  func ended(_ slot: Slot, hasPlace: Bool) {
+  func ended(_ slot: Slot) {
     worker.loop.release(slot)
     fronts[slot.index] = nil
-    if hasPlace { worker.shared.closed() }
+    worker.shared.closed()
     worker.stopIfDone()
   }
 
@@ -33,14 +33,16 @@ final class TLSListenerConnections {
 
   func join(_ leg: StreamSocketSource) { legs[leg.session.index] = leg }
 
-  /// Its session is told nothing more; another one may have its slot next.
+  /// Its session may live on, and then has its place until its own end.
   func part(_ leg: StreamSocketSource) {
-    if legs[leg.session.index] === leg { legs[leg.session.index] = nil }
+    leg.isDropped = true
+    if leg.hasPlace { worker.shared.closed() }
   }
 
-  /// For each session that ends: most have a client of their own.
-  func sessionEnded(_ session: Slot, isCut: Bool) {
-    if legs.isEmpty { return }
-    legs.removeValue(forKey: session.index)?.sessionEnded(isCut: isCut)
+  /// For each session that ends: most have a client of their own. True: its place under `limits.connections` stays
+  /// taken, by the connection that it served.
+  func sessionEnded(_ session: Slot, isCut: Bool) -> Bool {
+    if legs.isEmpty { return false }
+    return legs.removeValue(forKey: session.index)?.sessionEnded(isCut: isCut) ?? false
   }
 }

@@ -1,5 +1,6 @@
 // A connection in TLS that carries what a plain one would: its bytes go to one session, and that one's come back.
 // It relies on both streams keeping what is not taken; nothing is read for one that is full.
+import Kernel
 import Wire
 
 final class HTTP1ListenerSession {
@@ -12,6 +13,7 @@ final class HTTP1ListenerSession {
   private var hasClientEnded = false
   private var hasSessionEnded = false
   private var hasSaidEnd = false
+  private var untaken = SendDeadline()
 
   init(_ tls: TLSStream, _ leg: StreamSocket, buffer: ReadBuffer, _ host: any ListenerSessionHost) {
     self.tls = tls
@@ -20,7 +22,9 @@ final class HTTP1ListenerSession {
     self.host = host
   }
 
-  func advance() -> ListenerProgress {
+  var deadlineMs: UInt64 { untaken.dueMs }
+
+  func advance(_ tick: ListenerTick) -> ListenerProgress {
     for _ in 0..<Self.roundsMax {
       if leg.ending == .cut { return .ended(.cut) }
       _ = leg.flush()
@@ -29,10 +33,17 @@ final class HTTP1ListenerSession {
         hasSaidEnd = true
         tls.end()
       }
-      if hasSaidEnd && leg.ending != nil { return .ended(.graceful) }
-      if !hasRead && !hasHeard { return .waiting }
+      if hasSaidEnd && leg.ending != nil && !tls.hasPending { return .ended(.graceful) }
+      if !hasRead && !hasHeard { return wait(tick) }
     }
     return .again
+  }
+
+  private func wait(_ tick: ListenerTick) -> ListenerProgress {
+    let isTaken = untaken.holds(
+      whileWaiting: tls.hasPending, patienceMs: tick.patienceMs(isServed: leg.ending == nil), nowMs: tick.nowMs
+    ) { tls.taken }
+    return isTaken ? .waiting : clientBroke()
   }
 
   private func clientBroke() -> ListenerProgress {

@@ -2,6 +2,7 @@
 // It relies on HTTP2Session for the protocol and its bounds; windows and socket buffers carry a slow reader's pace.
 import CNGHTTP2
 import Flow
+import Kernel
 import Policy
 import Wire
 
@@ -20,6 +21,9 @@ final class HTTP2ListenerSession {
   private var unheard: Set<Int32> = []
   /// Streams that are over, while their last bytes are on the way to their sessions.
   private var parting: [StreamSocket] = []
+  /// Streams whose sessions are over, while the client has not taken all that these said.
+  private var left: Set<Int32> = []
+  private var untaken = SendDeadline()
   /// Of the turn under way: callbacks come inside it alone.
   private var tick: ListenerTick
   private(set) var deadlineMs = UInt64.max
@@ -28,6 +32,7 @@ final class HTTP2ListenerSession {
   private var hasAsked = false
   private var isLeaving = false
   private var hasMisbehaved = false
+  private var hasSaidEnd = false
 
   init?(
     _ tls: TLSStream, buffer: ReadBuffer, _ library: HTTP2Library, _ tick: ListenerTick, _ host: any ListenerSessionHost
@@ -52,6 +57,7 @@ final class HTTP2ListenerSession {
   func advance(_ tick: ListenerTick) -> ListenerProgress {
     self.tick = tick
     if tick.isDraining || isQuietTooLong { leave() }
+    giveUpLeft()
     for _ in 0..<Self.roundsMax {
       guard tls.flush(), let hasRead = readClient() else { return clientBroke() }
       serveLegs()
@@ -59,8 +65,8 @@ final class HTTP2ListenerSession {
       let pumped = session.pump()
       if pumped == .broke { return clientBroke() }
       if session.isDone || (isLeaving && streams.isEmpty) {
-        if tls.hasPending { return .waiting }
-        tls.end()
+        sayEnd()
+        if tls.hasPending { return wait() }
         closeLegs()
         return .ended(hasMisbehaved ? .cut : .graceful)
       }
@@ -74,8 +80,33 @@ final class HTTP2ListenerSession {
   private var quietDueMs: UInt64 { quietSinceMs + (hasAsked ? tick.keepAliveMs : tick.headMs) }
 
   private func wait() -> ListenerProgress {
-    deadlineMs = streams.isEmpty ? quietDueMs : .max
+    let isServed = left.count < streams.count
+    let isTaken = untaken.holds(
+      whileWaiting: tls.hasPending, patienceMs: tick.patienceMs(isServed: isServed), nowMs: tick.nowMs
+    ) { tls.taken }
+    if !isTaken { return clientBroke() }
+    deadlineMs = untaken.dueMs
+    if streams.isEmpty && !isLeaving { deadlineMs = min(deadlineMs, quietDueMs) }
+    for id in left { if let stream = streams[id] { deadlineMs = min(deadlineMs, stream.untaken.dueMs) } }
     return .waiting
+  }
+
+  /// A client that reads its connection may still leave one stream's window shut. Where it reads nothing at all, the
+  /// deadline of the connection is the one that counts.
+  private func giveUpLeft() {
+    for id in left {
+      guard let stream = streams[id] else { continue }
+      let isTaken = stream.untaken.holds(
+        whileWaiting: !tls.hasPending, patienceMs: tick.patienceMs(isServed: false), nowMs: tick.nowMs
+      ) { stream.taken }
+      if !isTaken { session.reset(id, code: NGHTTP2_CANCEL.rawValue) }
+    }
+  }
+
+  private func sayEnd() {
+    guard !hasSaidEnd, !tls.hasPending else { return }
+    hasSaidEnd = true
+    tls.end()
   }
 
   private func leave() {
@@ -92,6 +123,7 @@ final class HTTP2ListenerSession {
   private func closeLegs() {
     for stream in streams.values { if let leg = stream.leg { host.close(leg, isReset: true) } }
     streams.removeAll()
+    left.removeAll()
     for leg in parting { host.close(leg, isReset: false) }
     parting = []
   }
@@ -126,6 +158,7 @@ final class HTTP2ListenerSession {
 
   private func serve(_ stream: ListenerStream, _ leg: StreamSocket) {
     if leg.ending == .cut { return breakOff(stream) }
+    if !stream.isServed { isLeft(stream) }
     _ = leg.flush()
     giveBack(stream, leg)
     if !stream.hasFinalHead { readHead(stream, leg) }
@@ -135,6 +168,14 @@ final class HTTP2ListenerSession {
       session.resume(stream.id)
     }
     if leg.ending != nil { endIfUnheard(stream) }
+  }
+
+  /// Its session is gone, and what is left is the client's to take.
+  private func isLeft(_ stream: ListenerStream) {
+    guard left.insert(stream.id).inserted else { return }
+    _ = stream.untaken.holds(
+      whileWaiting: true, patienceMs: tick.patienceMs(isServed: false), nowMs: tick.nowMs
+    ) { stream.taken }
   }
 
   /// Its session is gone, and so is who would read the rest of what the client says.
@@ -255,6 +296,7 @@ extension HTTP2ListenerSession: HTTP2Events {
     let stream = ListenerStream(
       id, .message(isChunked: false, isHEAD: false), nil, InnerAnswer(canned: canned), hasClientEnded: endsStream)
     streams[id] = stream
+    isLeft(stream)
     takeHeads(stream)
   }
 
@@ -288,6 +330,7 @@ extension HTTP2ListenerSession: HTTP2Events {
       return .later
     case .broken: return .broken
     case .bytes(let count, let isLast):
+      stream.taken += count
       if isLast { answerEnded(stream) }
       return .bytes(count, isLast: isLast, trailers: nil)
     }
@@ -296,6 +339,7 @@ extension HTTP2ListenerSession: HTTP2Events {
   func streamClosed(_ session: HTTP2Session, _ id: Int32, code: UInt32) {
     guard let stream = streams.removeValue(forKey: id) else { return }
     unheard.remove(id)
+    left.remove(id)
     session.giveBack(stream.owed, id)
     quietSinceMs = tick.nowMs
     let isWhole = code == NGHTTP2_NO_ERROR.rawValue

@@ -1,5 +1,6 @@
 // The TLS of one connection to a listener that speaks it: the handshake, and then the bytes between the client and the
 // sessions behind. It relies on its host to make a session for each request stream; it judges nothing itself.
+import Kernel
 package import Policy
 import Wire
 
@@ -34,15 +35,22 @@ package struct ListenerTick {
   package var headBytesMax: Int
   package var headMs: UInt64
   package var keepAliveMs: UInt64
+  package var idleMs: UInt64
   package var isDraining: Bool
 
-  package init(nowMs: UInt64, headBytesMax: Int, headMs: UInt64, keepAliveMs: UInt64, isDraining: Bool) {
+  package init(
+    nowMs: UInt64, headBytesMax: Int, headMs: UInt64, keepAliveMs: UInt64, idleMs: UInt64, isDraining: Bool
+  ) {
     self.nowMs = nowMs
     self.headBytesMax = headBytesMax
     self.headMs = headMs
     self.keepAliveMs = keepAliveMs
+    self.idleMs = idleMs
     self.isDraining = isDraining
   }
+
+  /// How long a client may leave bytes untaken: while a session works for it, as long as that may be idle.
+  func patienceMs(isServed: Bool) -> UInt64 { isServed ? idleMs : min(idleMs, SendDeadline.patienceMs) }
 }
 
 package enum ListenerProgress {
@@ -94,8 +102,8 @@ package final class TLSListenerSession {
     switch phase {
     case .handshake: return .waiting
     case .http1(let front):
-      deadlineMs = .max
-      return front.advance()
+      defer { deadlineMs = front.deadlineMs }
+      return front.advance(tick)
     case .http2(let front):
       defer { deadlineMs = front.deadlineMs }
       return front.advance(tick)

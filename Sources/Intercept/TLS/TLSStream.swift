@@ -27,6 +27,7 @@ import Wire
   private var pending = Outbox()
   /// Plain bytes that the peer's TLS took.
   private(set) var moved: UInt64 = 0
+  private var isEndUnsaid = false
 
   init?(_ context: TLSContext, fd: CInt, early: [UInt8] = []) {
     guard let ssl = unsafe SSL_new(context.raw) else { return nil }
@@ -155,7 +156,11 @@ import Wire
 
   // MARK: - Write
 
-  var pendingCount: Int { pending.count }
+  /// The end that is not said yet counts as a byte.
+  var pendingCount: Int { pending.count + (isEndUnsaid ? 1 : 0) }
+
+  /// How many bytes the peer's kernel took, with all that TLS adds to them.
+  var taken: Int { Socket.taken(fd).bytes }
 
   /// Sends, and keeps what the socket does not take. False when the connection broke.
   func write(_ bytes: UnsafeRawBufferPointer) -> Bool {
@@ -182,6 +187,7 @@ import Wire
       case let count?: .bytes(count)
       }
     }
+    if flushed == .all && isEndUnsaid { sayEnd() }
     return flushed != .broke
   }
 
@@ -209,8 +215,19 @@ import Wire
   /// Tells the peer that nothing follows.
   func end() {
     guard !hasFailed else { return }
+    isEndUnsaid = true
+    if pending.isEmpty { sayEnd() }
+  }
+
+  /// Behind all that was written. A full socket takes it later.
+  private func sayEnd() {
     ERR_clear_error()
-    _ = unsafe SSL_shutdown(ssl)
+    let result = unsafe SSL_shutdown(ssl)
+    if result < 0, unsafe SSL_get_error(ssl, result) == SSL_ERROR_WANT_WRITE {
+      isWritable = false
+    } else {
+      isEndUnsaid = false
+    }
     ERR_clear_error()
   }
 }
