@@ -99,7 +99,7 @@ extension Flow {
     }
     guard let rule, !isReportOnly else { return rearmed(conditions) }
     if let address, let reason = screen(address, target, rule, conditions) {
-      return replaced(reason, rule.line, conditions)
+      return replaced(reason, Screening.line(reason, address, port: target.port, rule: rule), conditions)
     }
     if let reason = openingProblem { return replaced(reason, rule.line, conditions) }
     // A protocol is asked of tunnels, not of what a plain request was upgraded to.

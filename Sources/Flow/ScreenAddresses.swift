@@ -23,7 +23,8 @@ extension Flow {
       return .resolve(name)
     case .address(let address):
       if let reason = screenOrNote(address, target, rule, conditions) {
-        return refuse(reason, conditions, address: address)
+        return refuse(
+          reason, conditions, line: Screening.line(reason, address, port: target.port, rule: rule), address: address)
       }
       buffers.dialling = Dialling(address)
       return dialNext(conditions)
@@ -49,7 +50,9 @@ extension Flow {
       refused.append((reason, address))
       return reportOnly && reason != .loop ? nil : reason
     }
-    if reportOnly, let (reason, address) = refused.first(where: { $0.0 != .loop }) { note(reason, address: address) }
+    if reportOnly, let (reason, address) = refused.first(where: { $0.0 != .loop }) {
+      note(reason, line: Screening.line(reason, address, port: target.port, rule: rule), address: address)
+    }
   }
 
   mutating func attemptFailed(_ code: Int32, _ conditions: borrowing Conditions) -> Action {
@@ -84,7 +87,10 @@ extension Flow {
   private mutating func dialFailed(_ conditions: borrowing Conditions) -> Action {
     guard let dialling = buffers?.dialling else { return refuse(.connectFailed, conditions) }
     if dialling.lastFailure != nil { return refuse(.connectFailed, conditions, address: dialling.lastTried) }
-    if let (reason, address) = dialling.refused { return refuse(reason, conditions, address: address) }
+    if let (reason, address) = dialling.refused, let target, let rule {
+      return refuse(
+        reason, conditions, line: Screening.line(reason, address, port: target.port, rule: rule), address: address)
+    }
     return refuse(.resolveFailed, conditions)
   }
 
@@ -95,7 +101,8 @@ extension Flow {
     if buffers?.isRuleReplaced == true, let target, let rule, let reason = screen(dialled, target, rule, conditions),
       reason == .loop || !isReportOnly
     {
-      return refuse(reason, conditions, address: dialled)
+      return refuse(
+        reason, conditions, line: Screening.line(reason, dialled, port: target.port, rule: rule), address: dialled)
     }
     address = dialled
     buffers?.dialling = nil
@@ -113,7 +120,7 @@ extension Flow {
     guard let reason = screen(address, target, rule, conditions) else { return nil }
     // The gate never connects to itself, whatever the mode: that loop would not end.
     if reason == .loop || !isReportOnly { return reason }
-    note(reason, address: address)
+    note(reason, line: Screening.line(reason, address, port: target.port, rule: rule), address: address)
     return nil
   }
 

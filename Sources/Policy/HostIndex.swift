@@ -17,6 +17,8 @@ struct HostIndex: Sendable {
       case .exact(.name(let name)): names[Self.hash(name), default: []].append(index)
       case .exact(.address(let address)): addresses[address, default: []].append(index)
       case .wildcard(let parent): parents[Self.hash(parent), default: []].append(index)
+      // Only deny rules name networks, and DeniedAddresses finds those.
+      case .network: break
       case .any: any.append(index)
       }
     }
@@ -59,7 +61,8 @@ extension HostPattern {
     case (.any, _): true
     case (.exact(let exact), _): exact == host
     case (.wildcard(let parent), .name(let name)): name.isBelow(parent)
-    case (.wildcard, .address): false
+    case (.network(let prefix), .address(let address)): prefix.contains(address)
+    case (.wildcard, .address), (.network, .name): false
     }
   }
 }

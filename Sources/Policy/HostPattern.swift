@@ -6,6 +6,8 @@ package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
   case exact(Host)
   /// One or more labels in front of this name; the name itself is not matched.
   case wildcard(HostName)
+  /// Every address of a network. In deny rules only.
+  case network(AddressPrefix)
   /// Every name. An address is matched only by a rule that names it.
   case any
 
@@ -13,6 +15,7 @@ package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
     switch self {
     case .exact(let host): "\(host)"
     case .wildcard(let parent): "*.\(parent)"
+    case .network(let prefix): prefix.address.width == 128 ? "[\(prefix)]" : "\(prefix)"
     case .any: "*"
     }
   }
@@ -23,6 +26,8 @@ package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
     case (.any, _): true
     case (.wildcard(let parent), .wildcard(let name)): name == parent || name.isBelow(parent)
     case (.wildcard(let parent), .exact(.name(let name))): name.isBelow(parent)
+    case (.network(let prefix), .exact(.address(let address))): prefix.contains(address)
+    case (.network(let prefix), .network(let other)): prefix.length <= other.length && prefix.contains(other.address)
     default: self == other
     }
   }
@@ -35,6 +40,7 @@ package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
     switch self {
     case .exact: .max
     case .wildcard(let parent): parent.bytes.count
+    case .network(let prefix): prefix.length
     case .any: 0
     }
   }

@@ -24,6 +24,7 @@ package final class NetworkPolicy: Sendable {
   package let reportRule: AllowRule
   /// What lets out the rest under `default: allow`.
   private let defaultRule: AllowRule
+  private let deniedAddresses: DeniedAddresses
   private let allowedPorts: PortSet
   private let denyIndex: HostIndex
   private let allowIndex: HostIndex
@@ -33,18 +34,20 @@ package final class NetworkPolicy: Sendable {
     isReportOnly = spec.isReportOnly
     defaultAllows = spec.defaultAllows
     deny = spec.deny
+    let denied = DeniedAddresses(spec.deny)
+    deniedAddresses = denied
     var usages: [RuleKey: RuleUsage] = [:]
     for rule in old?.allow ?? [] { usages[rule.key] = rule.usage }
     let limits = LimitTable(spec.rateLimits)
     allow = spec.allow.map { rule in
       let usage = usages[RuleKey(pattern: rule.pattern, ports: rule.ports)] ?? RuleUsage()
-      return AllowRule(rule, limit: limits.limit(for: rule), usage: usage)
+      return AllowRule(rule, limit: limits.limit(for: rule), usage: usage, denied: denied)
     }
     var everything = AllowSpec(line: spec.line, pattern: .any, ports: .all)
     defaultRule = AllowRule(
-      everything, limit: limits.limit(for: everything), usage: old?.defaultRule.usage ?? RuleUsage())
+      everything, limit: limits.limit(for: everything), usage: old?.defaultRule.usage ?? RuleUsage(), denied: denied)
     everything.wireProtocol = .tcp
-    reportRule = AllowRule(everything, limit: nil, usage: RuleUsage())
+    reportRule = AllowRule(everything, limit: nil, usage: RuleUsage(), denied: denied)
     allowedPorts = PortSet(spec.allow.flatMap(\.ports.ranges))
     denyIndex = HostIndex(spec.deny.enumerated().map { ($0.offset, $0.element.pattern) })
     allowIndex = HostIndex(Self.leastSpecificFirst(allow))
@@ -103,6 +106,9 @@ package final class NetworkPolicy: Sendable {
 
   private func denying(_ target: Target) -> DenyRule? {
     if deny.isEmpty { return nil }
+    if case .address(let address) = target.host, let rule = deniedAddresses.rule(address, port: target.port) {
+      return rule
+    }
     var found: Int?
     denyIndex.visit(target.host, includingAny: true) { index in
       if deny[index].ports.contains(target.port), deny[index].pattern.matches(target.host) { found = index }

@@ -191,6 +191,48 @@ extension AllowRule {
   }
 }
 
+extension AddressPrefix {
+  /// An address that no narrower pattern names; nil where there is none among the first ones.
+  fileprivate func someAddress(apartFrom patterns: Set<HostPattern>) -> IPAddress? {
+    let inside = patterns.compactMap(\.prefix).filter { $0 != self && contains($0.address) && $0.length > length }
+    for number in 0...inside.count {
+      guard let candidate = address.advanced(by: number), contains(candidate) else { return nil }
+      if !inside.contains(where: { $0.contains(candidate) }) { return candidate }
+    }
+    // Networks fill the beginning; the end of each may be free.
+    for other in inside {
+      guard let candidate = other.last.advanced(by: 1), contains(candidate) else { continue }
+      if !inside.contains(where: { $0.contains(candidate) }) { return candidate }
+    }
+    return nil
+  }
+
+  private var last: IPAddress {
+    switch address {
+    case .v4(let value): .v4(value | (length == 0 ? .max : ~(UInt32.max << UInt32(32 - length))))
+    case .v6(let high, let low):
+      .v6(
+        high: length >= 64 ? high : high | (UInt64.max >> UInt64(length)),
+        low: length >= 128 ? low : low | (length <= 64 ? .max : UInt64.max >> UInt64(length - 64)))
+    }
+  }
+}
+
+extension IPAddress {
+  /// Nil past the last address.
+  fileprivate func advanced(by count: Int) -> IPAddress? {
+    switch self {
+    case .v4(let value):
+      let (sum, overflow) = value.addingReportingOverflow(UInt32(truncatingIfNeeded: count))
+      return overflow ? nil : .v4(sum)
+    case .v6(let high, let low):
+      let (sum, overflow) = low.addingReportingOverflow(UInt64(truncatingIfNeeded: count))
+      if !overflow { return .v6(high: high, low: sum) }
+      return high == .max ? nil : .v6(high: high + 1, low: sum)
+    }
+  }
+}
+
 extension HostPattern {
   /// A host that this pattern is the narrowest one for; nil when there is none that is short enough.
   fileprivate func someHost(apartFrom patterns: Set<HostPattern>) -> Host? {
@@ -198,6 +240,7 @@ extension HostPattern {
     switch self {
     case .exact(let host): return host
     case .wildcard(let name): parent = ".\(name)"
+    case .network(let prefix): return prefix.someAddress(apartFrom: patterns).map(Host.address)
     case .any: parent = ".invalid"
     }
     for number in 0...patterns.count {

@@ -102,9 +102,12 @@ package final class AllowRule: Sendable {
   /// The entry of `rate_limits` that holds for it.
   package let limitLine: SourceLine?
   package let usage: RuleUsage
+  /// Addresses that the same policy denies: a name that the rule allows may resolve to one of them.
+  let denied: DeniedAddresses
   let statedProtocol: WireProtocol?
 
-  package init(_ spec: AllowSpec, limit: RateLimit?, usage: RuleUsage) {
+  package init(_ spec: AllowSpec, limit: RateLimit?, usage: RuleUsage, denied: DeniedAddresses = .none) {
+    self.denied = denied
     line = spec.line
     pattern = spec.pattern
     ports = spec.ports

@@ -1,5 +1,6 @@
 // Step "screen": may this very address be connected to for this target. It is asked of the address that is then dialled.
-// It relies on AddressKind for what an address is, and on the rule for what an operator says beyond that.
+// It relies on AddressKind for what an address is, and on the rule for what an operator says beyond that: the addresses
+// that it lists, and those that deny rules name.
 package import Wire
 
 /// Addresses that are the gate itself.
@@ -26,7 +27,7 @@ package struct GateAddresses: Sendable {
 }
 
 package enum Screening {
-  /// nil: it may be connected to.
+  /// Nil: it may be connected to. Port 0 stands for all ports of the rule.
   package static func check(
     _ address: IPAddress, port: UInt16, host: Host, rule: AllowRule, gate: GateAddresses
   ) -> Reason? {
@@ -37,10 +38,18 @@ package enum Screening {
       if embedded.kind.isNeverDialled { return .addressRefused }
       if gate.isListener(embedded, port) { return .loop }
     }
+    // Deny wins, also over `addresses`: a name is another way to the same machine.
+    if rule.denied.rule(address, port: port, of: rule.ports) != nil { return .deniedByRule }
     if isListed(address, rule) { return nil }
     if !rule.addresses.isEmpty { return .addressRefused }
     if gate.isInterface(address) { return .addressRefused }
     return isOpen(address, kind, host, gate) ? nil : .addressRefused
+  }
+
+  /// The line that explains what `check` said: the deny rule's where one refused the address, else the allow rule's.
+  package static func line(_ reason: Reason, _ address: IPAddress, port: UInt16, rule: AllowRule) -> SourceLine {
+    guard reason == .deniedByRule else { return rule.line }
+    return rule.denied.rule(address, port: port, of: rule.ports)?.line ?? rule.line
   }
 
   /// A rule lists an address in `addresses`, or by being about that address.

@@ -122,7 +122,7 @@ struct InspectionKeys {
     }
     switch (rule.pattern, credential.placement) {
     case (.exact, _), (.wildcard, .sigv4): break
-    case (.wildcard, _), (.any, _):
+    case (.wildcard, _), (.network, _), (.any, _):
       findings.problem(
         mark,
         "a credential goes to no host but its own, and \(rule.pattern) is many; give each host that may have it a rule")

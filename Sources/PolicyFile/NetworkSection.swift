@@ -58,11 +58,11 @@ struct NetworkSection {
     if case .mapping = node.content {
       guard
         let fields = Fields(node, of: "a deny rule", known: ["host", "ports"], misplaced: Self.notDenied, findings),
-        let text = hostAndPorts(fields, portsDefault: nil)
+        let text = hostAndPorts(fields, portsDefault: nil, isDeny: true)
       else { return nil }
       return DenyRule(line: line(node.mark), pattern: text.pattern, ports: text.ports)
     }
-    guard let text = ruleText(node) else { return nil }
+    guard let text = ruleText(node, isDeny: true) else { return nil }
     return DenyRule(line: line(node.mark), pattern: text.pattern, ports: text.ports)
   }
 
@@ -152,22 +152,22 @@ struct NetworkSection {
     return limit
   }
 
-  private func ruleText(_ node: YAMLNode) -> RuleText? {
+  private func ruleText(_ node: YAMLNode, isDeny: Bool = false) -> RuleText? {
     guard case .scalar(let text, _) = node.content, !node.isNull else {
       findings.problem(node.mark, "a rule is a text HOST:PORT or a mapping with `host`, not \(node.kindName)")
       return nil
     }
-    return parse(text, node.mark, portsDefault: nil)
+    return parse(text, node.mark, portsDefault: nil, isDeny)
   }
 
-  private func hostAndPorts(_ fields: Fields, portsDefault: PortSet?) -> RuleText? {
+  private func hostAndPorts(_ fields: Fields, portsDefault: PortSet?, isDeny: Bool = false) -> RuleText? {
     guard fields.has("host") else {
       findings.problem(fields.mark, "`host` is missing; write host: HOST:PORT")
       return nil
     }
     guard let text = fields.text("host", example: "api.example.com:443") else { return nil }
     let mark = fields.node("host")?.mark ?? fields.mark
-    guard fields.has("ports") else { return parse(text, mark, portsDefault: portsDefault) }
+    guard fields.has("ports") else { return parse(text, mark, portsDefault: portsDefault, isDeny) }
     let ports = fields.list("ports", orSingle: true, example: "[80, 443]").compactMap { portText($0) }
     guard !ports.isEmpty, let set = parsePorts(ports.joined(separator: ","), fields.mark(of: "ports")) else {
       return nil
@@ -177,7 +177,7 @@ struct NetworkSection {
       findings.problem(fields.mark(of: "ports"), "the port stands in `host` already; keep one of the two")
       return nil
     }
-    return parse(text, mark, portsDefault: set)
+    return parse(text, mark, portsDefault: set, isDeny)
   }
 
   private func portText(_ node: YAMLNode) -> String? {
@@ -193,8 +193,8 @@ struct NetworkSection {
     }
   }
 
-  private func parse(_ text: String, _ mark: Mark, portsDefault: PortSet?) -> RuleText? {
-    do throws(RuleText.Problem) { return try RuleText.parse(text, portsDefault: portsDefault) } catch {
+  private func parse(_ text: String, _ mark: Mark, portsDefault: PortSet?, _ isDeny: Bool) -> RuleText? {
+    do throws(RuleText.Problem) { return try RuleText.parse(text, portsDefault: portsDefault, isDeny: isDeny) } catch {
       findings.problem(mark, error.description)
       return nil
     }

@@ -40,19 +40,35 @@ struct RuleChecks {
     }
   }
 
+  /// Only a warning: a deny rule above an allow rule is how an operator stops something at once, and a reload that
+  /// was rejected for it would leave the tunnels alive.
   private func checkDenied() {
     guard !deny.isEmpty else { return }
     let denied = Dictionary(grouping: deny.map(\.rule), by: \.pattern)
     for (rule, mark) in allow.map({ ($0.rule, $0.mark) }) {
-      for pattern in rule.pattern.covering {
-        guard let deny = denied[pattern]?.first(where: { $0.ports.covers(rule.ports) }) else { continue }
-        findings.problem(
-          mark,
-          "this rule can never match: the deny rule in line \(deny.line.line) covers \(rule.pattern):\(rule.ports); remove one"
-        )
-        break
-      }
+      let hidden = rule.pattern.covering.lazy.compactMap { Self.first($0, denied, rule) }.first
+      guard let deny = hidden ?? Self.hidingAddresses(of: rule, denied) else { continue }
+      findings.warn(
+        mark,
+        "this rule allows nothing: the deny rule in line \(deny.line.line) covers \(rule.pattern):\(rule.ports); remove one"
+          + " of them once that is meant to last")
     }
+  }
+
+  private static func first(_ pattern: HostPattern, _ denied: [HostPattern: [DenyRule]], _ rule: AllowSpec) -> DenyRule?
+  {
+    denied[pattern]?.first { $0.ports.covers(rule.ports) }
+  }
+
+  /// The deny rule that hides the last of a rule's `addresses`, where such rules hide all of them.
+  private static func hidingAddresses(of rule: AllowSpec, _ denied: [HostPattern: [DenyRule]]) -> DenyRule? {
+    var hiding: DenyRule?
+    for prefix in rule.addresses {
+      let found = prefix.covering.lazy.compactMap { first($0, denied, rule) }.first
+      guard let found else { return nil }
+      hiding = found
+    }
+    return hiding
   }
 
   private func checkLimits() {
@@ -78,14 +94,22 @@ struct RuleChecks {
   }
 }
 
+extension AddressPrefix {
+  /// Every pattern that covers this network: itself, as an address where it is one, and the networks around it.
+  fileprivate var covering: [HostPattern] {
+    let networks = (0...length).reversed().map { HostPattern.network(AddressPrefix(address, length: $0)) }
+    return length == address.width ? [.exact(.address(address))] + networks : networks
+  }
+}
+
 extension HostPattern {
   /// Every pattern that covers this one: itself, the wildcards above it, and all.
   fileprivate var covering: [HostPattern] {
     var patterns = [self]
     let name: HostName
     switch self {
-    case .any: return patterns
-    case .exact(.address): return patterns + [.any]
+    case .any, .network: return patterns
+    case .exact(.address(let address)): return AddressPrefix(address, length: address.width).covering + [.any]
     case .exact(.name(let exact)): name = exact
     case .wildcard(let parent): name = parent
     }

@@ -11,8 +11,9 @@ struct RuleText: Hashable, Sendable {
   /// Why a text is no rule; `description` says what to write.
   struct Problem: Error, CustomStringConvertible { let description: String }
 
-  /// `portsDefault` stands in where the text names no port; nil makes that a problem.
-  static func parse(_ text: String, portsDefault: PortSet? = nil) throws(Problem) -> RuleText {
+  /// `portsDefault` stands in where the text names no port; nil makes that a problem. A deny rule may name a network.
+  static func parse(_ text: String, portsDefault: PortSet? = nil, isDeny: Bool = false) throws(Problem) -> RuleText {
+    if isDeny, let network = try parseNetwork(text, portsDefault) { return network }
     try rejectLookalikes(text)
     let (host, port) = try split(text)
     guard let ports = try port.map(parsePorts) ?? portsDefault else {
@@ -39,6 +40,39 @@ struct RuleText: Hashable, Sendable {
       }
       throw Problem(description: "a rule has no path; write \(front.contains(":") ? front : front + ":443")")
     }
+  }
+
+  /// `10.0.0.0/8:*` or `[fd00::/8]:*`; nil where the text is about no network.
+  private static func parseNetwork(_ text: String, _ portsDefault: PortSet?) throws(Problem) -> RuleText? {
+    guard let slash = text.firstIndex(of: "/"), !text.contains("://") else { return nil }
+    let front = String(text[..<slash])
+    let isBracketed = front.hasPrefix("[")
+    guard let address = IPAddress(isBracketed ? String(front.dropFirst()) : front) else { return nil }
+    let isV6 = address.width == 128
+    guard isBracketed == isV6 else {
+      let form = isV6 ? "an IPv6 network stands in brackets" : "an IPv4 network stands without brackets"
+      throw Problem(description: "\(form), with its port behind; write \(isV6 ? "\"[fd00::/8]:*\"" : "10.0.0.0/8:*")")
+    }
+    let end = isV6 ? text.firstIndex(of: "]") : text.firstIndex(of: ":") ?? text.endIndex
+    guard let end else {
+      throw Problem(description: "the bracket of the IPv6 network is not closed; write [fd00::/8]:*")
+    }
+    let prefix: AddressPrefix
+    do throws(AddressPrefixProblem) {
+      prefix = try AddressPrefix(String(text[(isV6 ? text.index(after: text.startIndex) : text.startIndex)..<end]))
+    } catch {
+      throw Problem(description: "`\(text.quotable)`: \(error)")
+    }
+    let pattern = HostPattern.network(prefix)
+    let rest = isV6 ? text[end...].dropFirst() : text[end...]
+    if rest.isEmpty {
+      if let portsDefault { return RuleText(pattern: pattern, ports: portsDefault) }
+      throw Problem(description: "the port is missing; write \(pattern):* for all ports")
+    }
+    guard rest.hasPrefix(":") else {
+      throw Problem(description: "behind the network comes :PORT, not `\(String(rest).quotable)`")
+    }
+    return RuleText(pattern: pattern, ports: try parsePorts(rest.dropFirst()))
   }
 
   private static func split(_ text: String) throws(Problem) -> (host: Substring, port: Substring?) {

@@ -68,7 +68,6 @@ private let ruleMistakes: [Mistake] = [
   Mistake(allow("{host: a.example:443, ech: maybe}"), "3:34", "refuse or allow"),
   Mistake(allow("a.example:443\n    - A.example.:443"), "4:7", "stands in line 3; keep one"),
   Mistake(allow("[a.example:443]"), "3:7", "not a list"),
-  Mistake("network_policy:\n  deny: [\"*.example:*\"]\n  allow: [a.example:443]\n", "3:11", "deny rule in line 2"),
 ]
 
 private let limitMistakes: [Mistake] = [

@@ -260,7 +260,9 @@ final class DNSServer: Source {
     let gate = worker.conditions.gate
     var (good, refused) = DNSVerdict.screen(asked, entry.name, entry.rules, gate)
     if let refused {
-      var outcome = DNSOutcome(.denied, refused.reason, host: entry.name, line: entry.rules.first?.line)
+      var outcome = DNSOutcome(
+        .denied, refused.reason, host: entry.name,
+        line: entry.rules.first.map { Screening.line(refused.reason, refused.address, port: 0, rule: $0) })
       outcome.address = refused.address
       if question.client.network.isReportOnly {
         good = asked

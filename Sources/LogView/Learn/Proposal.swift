@@ -100,7 +100,7 @@ package struct Proposal: Sendable {
       for rule in network.allow {
         switch rule.pattern {
         case .exact(.name(let name)), .wildcard(let name): names.append(name)
-        case .exact(.address), .any: break
+        case .exact(.address), .network, .any: break
         }
       }
     }
