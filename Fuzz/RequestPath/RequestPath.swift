@@ -10,21 +10,21 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   guard let path = try? RequestPath(target: bytes.span) else { return 0 }
   precondition(path.queryStart <= bytes.count && path.bytes.first == 0x2f, "no path")
   precondition((try? RequestPath(target: path.bytes.span))?.bytes == path.bytes, "a second spelling")
-  precondition(
-    path.bytes.allSatisfy { $0 > 0x20 && $0 < 0x7f && $0 != 0x5c && $0 != 0x3f && $0 != 0x23 },
-    "a byte that no path has")
-  let segments = path.bytes.split(separator: 0x2f, omittingEmptySubsequences: false).dropFirst()
-  for (index, segment) in segments.enumerated() {
-    let isLast = index == segments.count - 1
-    precondition(isLast || !segment.isEmpty, "an empty segment")
-    guard let plain = Percent.decode(Array(segment).span) else { preconditionFailure("a broken escape") }
-    precondition(plain != [0x2e] && plain != [0x2e, 0x2e], "a dot segment")
-    precondition(
-      !plain.contains { $0 < 0x20 || $0 == 0x2f || $0 == 0x5c || $0 == 0x7f }, "a slash or control byte inside")
-    precondition(String(validating: plain, as: UTF8.self) != nil, "no UTF-8")
-  }
+  precondition(path.bytes.allSatisfy { $0 > 0x20 && $0 < 0x7f && $0 != 0x3f && $0 != 0x23 }, "a byte that no path has")
+  precondition(path.readings.reduce(0) { $0 + $1.count } <= 1 << 19, "too much to read")
+  for reading in path.readings { check(reading) }
   checkPattern(path)
   return 0
+}
+
+private func check(_ reading: [UInt8]) {
+  precondition(reading.first == 0x2f && !reading.contains(0x5c), "no path")
+  for segment in reading.split(separator: 0x2f) {
+    guard let plain = Percent.decode(Array(segment).span) else { preconditionFailure("a broken escape") }
+    precondition(plain != [0x2e] && plain != [0x2e, 0x2e], "a dot segment")
+    precondition(!plain.contains { $0 < 0x20 || $0 == 0x7f }, "a control byte")
+    precondition(String(validating: plain, as: UTF8.self) != nil, "no UTF-8")
+  }
 }
 
 /// A path without stars is a pattern that matches itself.

@@ -1,5 +1,5 @@
 // What a rule says of the requests to its target: methods, paths, a credential, checks of content, the upstream's TLS.
-// It relies on Wire for paths in their one spelling; a rule that has one of these is inspected.
+// It relies on PathPattern for paths and on MethodOverrides for methods; a rule that says one of these is inspected.
 package import Wire
 
 package struct Inspection: Sendable {
@@ -7,6 +7,8 @@ package struct Inspection: Sendable {
   package var methods: [[UInt8]] = []
   /// Empty: any.
   package var paths: [PathPattern] = []
+  /// Methods and paths as pairs, in place of `methods` and `paths`.
+  package var requests: [RequestPattern] = []
   package var credential: Credential?
   package var content = ContentPolicy()
   package var tls = UpstreamTLS()
@@ -16,28 +18,58 @@ package struct Inspection: Sendable {
   package enum Verdict: Sendable {
     /// With the path that is sent on in place of the client's spelling; nil: the client's own, as no path was judged.
     case allow(RequestPath?)
-    case refuse(Reason, PathProblem?)
+    /// With a detail for the client and the log, where there is more to say than the reason.
+    case refuse(Reason, String?)
   }
 
-  /// `target` is the path and query of the request (origin form).
-  package func judge(method: Span<UInt8>, target: Span<UInt8>) -> Verdict {
-    if !methods.isEmpty, !methods.contains(where: { Self.same($0.span, method) }) {
-      return .refuse(.methodRefused, nil)
+  /// One entry of `requests`; empty: any.
+  package struct RequestPattern: Hashable, Sendable {
+    package var methods: [[UInt8]]
+    package var paths: [PathPattern]
+
+    package init(methods: [[UInt8]], paths: [PathPattern]) { (self.methods, self.paths) = (methods, paths) }
+
+    fileprivate func allows(_ method: [UInt8]) -> Bool { methods.isEmpty || methods.contains(method) }
+  }
+
+  /// All that a request may be: one of these.
+  package var patterns: [RequestPattern] {
+    requests.isEmpty ? [RequestPattern(methods: methods, paths: paths)] : requests
+  }
+
+  /// `target` is the path and query of the request (origin form). `overrides` are the fields that ask for another method;
+  /// those of the query are found here. A request must be allowed with each method that a server may take it for.
+  package func judge(
+    method: Span<UInt8>, target: Span<UInt8>, overrides: MethodOverrides = MethodOverrides()
+  ) -> Verdict {
+    let patterns = patterns
+    // Without a word on methods and paths, nothing is compared.
+    if patterns.allSatisfy({ $0.methods.isEmpty && $0.paths.isEmpty }) { return .allow(nil) }
+    var own: [UInt8] = []
+    own.append(method)
+    let asked = overrides.methods + MethodOverrides(query: target).methods
+    let byMethod = ([own] + asked).map { method in patterns.filter { $0.allows(method) } }
+    if let index = byMethod.firstIndex(where: \.isEmpty) {
+      return .refuse(.methodRefused, index == 0 ? nil : MethodOverrides.detail(asked[index - 1]))
     }
-    if paths.isEmpty { return .allow(nil) }
+    if byMethod.allSatisfy({ $0.contains { $0.paths.isEmpty } }) { return .allow(nil) }
     do throws(PathProblem) {
       let path = try RequestPath(target: target)
-      return paths.contains { $0.matches(path) } ? .allow(path) : .refuse(.pathRefused, nil)
+      for (index, patterns) in byMethod.enumerated() where !patterns.contains(where: \.paths.isEmpty) {
+        guard PathPattern.allow(path, patterns.flatMap(\.paths)) else {
+          let isAmbiguous = path.readings.count > 1
+          let detail = isAmbiguous ? Self.ambiguous : index == 0 ? nil : MethodOverrides.detail(asked[index - 1])
+          return .refuse(.pathRefused, detail)
+        }
+      }
+      return .allow(path)
     } catch {
-      return .refuse(.pathRefused, error)
+      return .refuse(.pathRefused, "\(error)")
     }
   }
 
-  private static func same(_ one: Span<UInt8>, _ other: Span<UInt8>) -> Bool {
-    guard one.count == other.count else { return false }
-    for index in 0..<one.count where one[index] != other[index] { return false }
-    return true
-  }
+  private static let ambiguous =
+    "servers read this path in more than one way (%2F, //, \\, ;), and the rule does not allow every one of them"
 }
 
 /// How the upstream of an inspected rule is spoken to.

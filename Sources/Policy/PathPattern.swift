@@ -1,9 +1,9 @@
-// A glob of a rule's `paths`, compared with a path in its one spelling.
-// It relies on Wire.RequestPath for that spelling: a pattern is brought into it too, so `%7e` and `~` are the same.
+// A glob of a rule's `paths`, compared with every reading of a path.
+// It relies on Wire.RequestPath for the readings: a pattern is a path too, so `%7e` and `~` are the same in it.
 package import Wire
 
 /// `*` stands for any part of one segment, and alone for a whole segment that is not empty; a segment `**` stands for any
-/// number of segments, also none. All else is itself, case and all.
+/// number of segments, also none. All else is itself, case and all: `%2F` in a pattern is `%2F` in a path.
 package struct PathPattern: Hashable, Sendable, CustomStringConvertible {
   private enum Segment: Hashable {
     case any
@@ -23,41 +23,60 @@ package struct PathPattern: Hashable, Sendable, CustomStringConvertible {
   }
 
   package let description: String
-  private let segments: [Segment]
+  /// By reading of the pattern; the first takes every byte for itself.
+  private let readings: [[Segment]]
 
   package init(_ text: String) throws(Problem) {
     let bytes = Array(text.utf8)
     if bytes.contains(UInt8(ascii: "?")) { throw .query }
     do throws(PathProblem) {
-      let path = try RequestPath(target: bytes.span).bytes
-      description = String(decoding: path, as: UTF8.self)
-      segments = try Self.split(path)
+      let path = try RequestPath(target: bytes.span)
+      description = String(decoding: path.readings[0], as: UTF8.self)
+      readings = path.readings.map(Self.segments)
     } catch {
       throw .path(error)
     }
-    for segment in segments {
-      guard case .glob(let bytes) = segment else { continue }
+    for case .glob(let bytes) in readings.joined() {
       for (one, next) in zip(bytes, bytes.dropFirst()) where one == Self.star && next == Self.star {
         throw .deepWildcard
       }
     }
   }
 
-  private static var star: UInt8 { UInt8(ascii: "*") }
-
-  private static func split(_ path: [UInt8]) throws(PathProblem) -> [Segment] {
-    path.dropFirst().split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map {
-      $0.elementsEqual([star, star]) ? .any : .glob(Array($0))
+  /// Whether every way to read the path is allowed. A path that is written as a pattern is, `/@scope%2Fx`, is read by a
+  /// server as the pattern is, so its other readings may match the pattern's; `/@scope/x` is not allowed by it.
+  package static func allow(_ path: RequestPath, _ patterns: [PathPattern]) -> Bool {
+    let names = path.readings.map(Self.names)
+    guard patterns.contains(where: { $0.matches(names[0]) }) else { return false }
+    return names.dropFirst().allSatisfy { reading in
+      patterns.contains { pattern in
+        if pattern.matches(reading) { return true }
+        guard pattern.readings.count > 1, pattern.matches(names[0]) else { return false }
+        return pattern.readings.dropFirst().contains { Self.matches(reading, $0) }
+      }
     }
   }
 
-  package func matches(_ path: RequestPath) -> Bool {
-    let names = path.bytes.dropFirst().split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
-    return Self.matches(segments.count, names.count) {
+  package func matches(_ path: RequestPath) -> Bool { Self.allow(path, [self]) }
+
+  private static var star: UInt8 { UInt8(ascii: "*") }
+
+  private static func names(_ path: [UInt8]) -> [ArraySlice<UInt8>] {
+    path.dropFirst().split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+  }
+
+  private static func segments(_ path: [UInt8]) -> [Segment] {
+    names(path).map { $0.elementsEqual([star, star]) ? .any : .glob(Array($0)) }
+  }
+
+  private func matches(_ names: [ArraySlice<UInt8>]) -> Bool { Self.matches(names, readings[0]) }
+
+  private static func matches(_ names: [ArraySlice<UInt8>], _ segments: [Segment]) -> Bool {
+    matches(segments.count, names.count) {
       segments[$0] == .any
     } same: { segment, name in
       guard case .glob(let glob) = segments[segment] else { return false }
-      return Self.matches(Array(names[name]), glob)
+      return matches(Array(names[name]), glob)
     }
   }
 
