@@ -544,7 +544,7 @@ static int wait_for(int fd, short what, int timeout_ms) {
 
 int clinux_wait_readable(int fd, int timeout_ms) { return wait_for(fd, POLLIN, timeout_ms); }
 
-int clinux_wait_writable(int fd) { return wait_for(fd, POLLOUT, -1); }
+int clinux_wait_writable(int fd, int timeout_ms) { return wait_for(fd, POLLOUT, timeout_ms); }
 
 // MARK: the terminal
 

@@ -146,6 +146,8 @@ package struct Flow: ~Copyable {
     buffers?.takeAnswer(within: &meter) ?? ([], .ended(0))
   }
   package mutating func takeToClient() -> [UInt8] { buffers?.takeToClient() ?? [] }
+  /// The bytes that were taken last are the gate's own words, not an upstream's.
+  package var isReplyOwn: Bool { buffers?.isReplyOwn ?? false }
   package mutating func takeToUpstream() -> [UInt8] { buffers?.takeToUpstream() ?? [] }
   /// It has asked for nothing yet, or for nothing more.
   package var isQuiet: Bool {

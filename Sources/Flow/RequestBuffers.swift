@@ -22,6 +22,8 @@ final class RequestBuffers {
   @safe @exclusivity(unchecked) private var answer: [UInt8] = []
   @safe @exclusivity(unchecked) private var answerOffset = 0
   @safe @exclusivity(unchecked) private var toClient: [UInt8] = []
+  /// These bytes are the gate's own words, not an upstream's answer.
+  @safe @exclusivity(unchecked) private(set) var isReplyOwn = false
   @safe @exclusivity(unchecked) private var toUpstream: [UInt8] = []
   @safe @exclusivity(unchecked) var request = RequestHead()
   @safe @exclusivity(unchecked) var response = ResponseHead()
@@ -161,6 +163,7 @@ final class RequestBuffers {
 
   func writeResponse(keepAlive: Bool) {
     let bytes = answer
+    isReplyOwn = false
     toClient.reserveCapacity(toClient.count + bytes.count + Self.addedBytes)
     response.writeDownstream(
       from: bytes.span, keepAlive: keepAlive, toMinorVersion: request.minorVersion, toHEAD: request.isHEAD,
@@ -174,10 +177,14 @@ final class RequestBuffers {
 
   func write(_ refusal: Refusal) {
     toClient.removeAll(keepingCapacity: true)
+    isReplyOwn = true
     refusal.write(into: &toClient)
   }
 
-  func reply(_ bytes: [UInt8]) { toClient = bytes }
+  func reply(_ bytes: [UInt8]) {
+    toClient = bytes
+    isReplyOwn = true
+  }
 
   /// As much of the input as belongs to the request's body.
   func takeInput(within meter: inout BodyMeter) -> (bytes: [UInt8], progress: BodyMeter.Progress) {

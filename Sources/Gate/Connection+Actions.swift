@@ -24,7 +24,7 @@ extension Connection {
         next = flow.handle(.destinationNamed(lease?.name), worker.conditions)
       case .connect(let address, let port): next = connect(address, port)
       case .reply:
-        down.hold(flow.takeToClient())
+        down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
         if case .sinkReset? = down.flush(to: &client) {
           next = flow.handle(.clientReset, worker.conditions)
         } else if flow.hasInput {
@@ -36,7 +36,7 @@ extension Connection {
       case .inspectExchange: next = inspectExchange()
       case .sendRequest(let body): next = sendRequest(body)
       case .sendInterim:
-        down.hold(flow.takeToClient())
+        down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
         next = flow.hasAnswer ? flow.handle(.upstreamSent, worker.conditions) : nil
       case .sendResponse(let body): next = sendResponse(body)
       case .nextRequest(let keepUpstream): next = nextRequest(keepUpstream: keepUpstream)
@@ -83,7 +83,7 @@ extension Connection {
   }
 
   mutating func openRelay(up isUp: Bool, down isDown: Bool) -> Action? {
-    down.hold(flow.takeToClient())
+    down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
     // It is asked for twice where the first bytes are looked at in between.
     tunnelOpens()
     if isUp {
@@ -118,7 +118,7 @@ extension Connection {
 
   mutating func sendResponse(_ body: BodyLength) -> Action? {
     down.open(BodyMeter(body))
-    down.hold(flow.takeToClient())
+    down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
     let (bytes, progress) = flow.takeAnswer(within: &down.meter)
     down.hold(bytes)
     if case .malformed = progress { return flow.handle(.bodyMalformed, worker.conditions) }
@@ -134,12 +134,7 @@ extension Connection {
       flow.standingUpstreamEnded()
       closeUpstream()
     }
-    // Each further request may leave a line: without room for one, the connection ends behind its answer.
-    if !worker.mayAccept {
-      close(.graceful)
-      return nil
-    }
-    down.hold(flow.takeToClient())
+    down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
     phase = .flushingAnswer
     flushAnswer()
     // What was read last was not all that there was: the next request, or the rest of it, and no edge tells of it again.

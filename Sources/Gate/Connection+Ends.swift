@@ -14,7 +14,7 @@ extension Connection {
     if up.hasCarriedEnd && down.hasCarriedEnd && down.isEmpty { return close(cut: false) }
     closeUpstream()
     down.isOpen = false
-    down.hold(flow.takeToClient())
+    down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
     phase = .farewell
     arm(atMs: worker.conditions.nowMs + Self.lingerMs * 5)
     sayFarewell()

@@ -7,7 +7,7 @@ import Policy
 
 extension Connection {
   mutating func openInspected() -> Action? {
-    down.hold(flow.takeToClient())
+    down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
     let early = flow.takeAllForTunnel().input
     guard let contexts = worker.intercept, let target = flow.target, let rule = flow.rule else {
       return flow.handle(.gateFailed, worker.conditions)
@@ -36,7 +36,7 @@ extension Connection {
 
   /// The client is answered inside its TLS; the upstream, if one stands, is asked nothing more.
   mutating func explain() -> Action? {
-    down.hold(flow.takeToClient())
+    down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
     guard let refusal = flow.takeUnsaid(), let contexts = worker.intercept, let target = flow.target else {
       return flow.handle(.gateFailed, worker.conditions)
     }

@@ -4,7 +4,7 @@ import Kernel
 import Policy
 
 final class Listener: Source {
-  /// How long accepting rests after descriptors ran out, or while the log waits for its disk.
+  /// How long accepting rests after descriptors ran out.
   private static let restMs: UInt64 = 100
   /// Connections taken in one turn: others are to be served too.
   private static let acceptsMax = 64
@@ -64,7 +64,6 @@ final class Listener: Source {
 
   private func acceptAll() {
     for _ in 0..<Self.acceptsMax {
-      if !worker.mayAccept { return rest() }
       switch Socket.accept(fd) {
       case .connection(let descriptor, let peer):
         saidExhausted = false

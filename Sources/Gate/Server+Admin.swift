@@ -31,6 +31,7 @@ extension Server {
       finish(
         GateMetrics(
           status: status(counts, isWhole: isWhole), log: shared.log.backlog(), linesWritten: shared.sequence.count,
+          linesLost: shared.log.lostLines,
           reloads: reloads, process: figures, startedWallMs: startedWallMs,
           levels: LimitLevels(policy, nowNs: Clock.monotonicNs())
         ).text)

@@ -33,11 +33,14 @@ package struct ServeOptions: Sendable {
   package var explainsDenials: Bool
   /// What a service manager has bound.
   package var handed: [HandedSocket]
+  /// As each line of the log has it.
+  package var gateName: GateName
 
   package init(
     workers: Int? = nil, listen: [ListenerKind: [ListenAddress]] = [:], logFile: String? = nil,
     adminPath: String? = nil,
-    metrics: ListenAddress? = nil, explainsDenials: Bool = false, handed: [HandedSocket] = []
+    metrics: ListenAddress? = nil, explainsDenials: Bool = false, handed: [HandedSocket] = [],
+    gateName: GateName = .ofHost
   ) {
     self.workers = workers
     self.listen = listen
@@ -46,6 +49,7 @@ package struct ServeOptions: Sendable {
     self.metrics = metrics
     self.explainsDenials = explainsDenials
     self.handed = handed
+    self.gateName = gateName
   }
 }
 
@@ -86,6 +90,7 @@ package final class Server {
   /// How often the main thread looks after what has no event: /etc/hosts, interfaces, a log that waits for its disk.
   package static let roundMs = 2_000
   private static let unwritableRoundMs = 200
+  private static let probingMsMax: UInt64 = 1_000
   /// Lines of a reload on standard error; `sluice reload` shows more.
   private static let changesShownMax = 20
   private static let hostsPath = "/etc/hosts"
@@ -116,7 +121,7 @@ package final class Server {
   private let running = RunningWorkers()
   private var hostsFile: FileStamp?
   private var hosts = HostsTable.empty
-  private var saidUnwritable = false
+  var saidOfLog = SharedAppendFile.Condition.fine
   private var notices: ServiceNotices?
 
   package init(_ source: any PolicySource, _ options: ServeOptions) throws(ServerError) {
@@ -128,11 +133,14 @@ package final class Server {
     workers = options.workers ?? Machine.cores()
     let logFile = options.logFile ?? policy.settings.log.file
     do {
-      let log = try SharedAppendFile(path: logFile)
+      let sequence = AuditSequence()
+      let log = try AuditLog.open(
+        logFile, bytesMax: policy.settings.log.bufferBytes, sequence: sequence, gate: options.gateName)
       var mailboxes: [Mailbox<WorkerMessage>] = []
       for _ in 0..<workers { mailboxes.append(try Mailbox()) }
       shared = Shared(
-        log: log, mailboxes: mailboxes, reports: try Mailbox(), passwords: try PasswordVerifier(),
+        log: log, sequence: sequence, gate: options.gateName, mailboxes: mailboxes, reports: try Mailbox(),
+        passwords: try PasswordVerifier(),
         syntheticNames: SyntheticNames(policy.settings, listen: options.listen), credentials: GateCredentials(policy))
     } catch {
       throw .cannotOpenLog(logFile ?? "standard output", error)
@@ -201,6 +209,14 @@ package final class Server {
     try start([sockets])
   }
 
+  /// Before and after a sandbox checks itself: its lines of that time are marked. It returns when the worker knows.
+  package func noteProbing(_ sandbox: String, isOver: Bool) {
+    let count = shared.probingTakenCount
+    tellAll(.probing(sandbox: sandbox, isOver: isOver, token: 0))
+    let dueMs = Clock.monotonicMs() &+ Self.probingMsMax
+    while shared.probingTakenCount == count && Clock.monotonicMs() < dueMs { Clock.pause(ms: 1) }
+  }
+
   /// What stands may finish within `graceMs`. False when log lines are lost.
   package func finish(graceMs: UInt64) -> Bool {
     let dueMs = Clock.monotonicMs() + graceMs
@@ -213,12 +229,6 @@ package final class Server {
       rounds += 1
     }
     return finishLog()
-  }
-
-  private func finishLog() -> Bool {
-    if shared.log.finish(triesMax: 20, pauseMs: 100) { return true }
-    Messages.warn("the log could not be written to its end: \(shared.log.pendingBytes) bytes are lost")
-    return false
   }
 
   // MARK: - Start
@@ -276,6 +286,7 @@ package final class Server {
   private func startThreads(_ sockets: [[BoundSocket]]) throws(SystemError) {
     let shared = shared
     let running = running
+    try Threads.start(name: "log") { shared.log.run() }
     let (policy, gate, hosts) = (inForce, gateAddresses(), hosts)
     try Threads.start(name: "passwords") {
       shared.passwords.run { verified in shared.mailboxes[verified.question.worker].post(.verified(verified)) }
@@ -313,22 +324,6 @@ package final class Server {
       listeners: addresses.map { ($0.ip, $0.port) }, interfaces: InterfaceAddresses.list().map(\.ip))
   }
 
-  private func recordPolicy() {
-    record { log, policy in log.recordPolicy(policy, wallMs: Clock.wallMs()) }
-  }
-
-  /// A limit of `process_limits` ended a process of this client's, or kept one from starting.
-  package func recordLimit(_ limit: String, client: String) {
-    record { log, policy in log.recordLimit(limit, client: client, policy: policy, wallMs: Clock.wallMs()) }
-  }
-
-  /// A line of the main thread's own.
-  private func record(_ line: (AuditLog, Policy) -> Void) {
-    let log = AuditLog(file: shared.log, sequence: shared.sequence)
-    line(log, policy)
-    log.flush()
-  }
-
   // MARK: - While it serves
 
   /// SIGHUP, or `sluice reload`: the log is opened anew (it may have been renamed), and the policy is read again.
@@ -338,7 +333,7 @@ package final class Server {
       messages.append(text)
       Messages.say(text)
     }
-    if let error = shared.log.reopen() { say("warning: the log stays where it was: \(error)") }
+    reopenLog(say)
     guard let read = source.load(replacing: policy, say) else {
       return finish(keptPolicy(messages))
     }
@@ -349,6 +344,7 @@ package final class Server {
     for word in Self.takenUpLater(policy.settings, new.settings) {
       say("warning: changes of \(word) take effect at the next start")
     }
+    shared.log.setBytesMax(new.settings.log.bufferBytes)
     shared.syntheticNames.note(ttlSeconds: new.settings.dns.ttlSeconds)
     let change = ReloadSummary(from: policy, to: new)
     policy = new
@@ -360,7 +356,8 @@ package final class Server {
     var result = Reloaded(policy: new, change: change, messages: messages)
     // Who waits for these words may rely on them: they are said when each loop has the policy.
     survey { answers in
-      Messages.say("policy \(new.hash) is in force")
+      result.silent = answers.silent
+      if let silence = result.silence { Messages.warn(silence) } else { Messages.say("policy \(new.hash) is in force") }
       self.tellManager("STATUS=policy \(new.hash) is in force")
       for line in change.lines.prefix(Self.changesShownMax) { Messages.say("  \(line)") }
       for case .replaced(let cut) in answers.bodies { result.cut += cut }
@@ -404,20 +401,11 @@ package final class Server {
   }
 
   package func lookAround() {
-    if shared.log.isUnwritable || shared.log.pendingBytes > 0 { retryLog() }
+    lookAfterLog()
     readHosts()
     let gate = gateAddresses()
     shared.credentials.lookAround(hosts: hosts, gate: gate)
     tellAll(.surroundings(gate, hosts))
-  }
-
-  private func retryLog() {
-    let error = shared.log.retry()
-    if let error, !saidUnwritable {
-      Messages.warn("the log cannot be written: \(error); new tunnels are refused until it can")
-    }
-    if error == nil && saidUnwritable { Messages.say("the log is written again") }
-    saidUnwritable = error != nil
   }
 
   private func readHosts() {

@@ -55,6 +55,13 @@ extension Worker {
     report(token, .adopted(isWhole))
   }
 
+  /// Mail comes behind the events of its turn: connections that the check made before its end have their numbers.
+  func noteProbing(_ sandbox: String, isOver: Bool, _ token: UInt64) {
+    if isOver { audit.endProbing(sandbox, before: shared.upcomingId) } else { audit.beginProbing(sandbox) }
+    shared.tookProbing()
+    report(token, .probing)
+  }
+
   /// Its listeners are closed, and what says nothing more; the rest may finish, unless it is cut.
   func dismiss(_ name: String, isCut: Bool, _ token: UInt64) {
     closeListeners(of: name)
@@ -62,6 +69,8 @@ extension Worker {
       if isCut { session.tellFromOutside(.drainEnded) } else { session.closeIfQuiet() }
     }
     if isCut { for session in liveSessions where session.sandbox == name { session.closeNow() } }
-    report(token, .dismissed(left: liveSessions.count { $0.sandbox == name }))
+    let left = liveSessions.count { $0.sandbox == name }
+    if left == 0 { audit.forgetProbing(name) }
+    report(token, .dismissed(left: left))
   }
 }

@@ -16,6 +16,8 @@ package enum WorkerMessage: Sendable {
   case question(WorkerQuestion, token: UInt64)
   case adopt([BoundSocket], token: UInt64)
   case dismiss(sandbox: String, isCut: Bool, token: UInt64)
+  /// A sandbox begins to check itself, or has done so.
+  case probing(sandbox: String, isOver: Bool, token: UInt64)
   /// What a session waited for is there, or cannot be had.
   case wake(Slot)
   case drain
@@ -36,7 +38,8 @@ package struct PolicyInForce: Sendable {
 /// What all workers of a process share.
 package final class Shared: Sendable {
   let log: SharedAppendFile
-  let sequence = AuditSequence()
+  let sequence: AuditSequence
+  let gate: GateName
   let mailboxes: [Mailbox<WorkerMessage>]
   /// What workers answer to the main thread.
   let reports: Mailbox<WorkerReport>
@@ -46,12 +49,17 @@ package final class Shared: Sendable {
   let pages = PagePool()
   private let connections = Atomic<Int>(0)
   private let nextId = Atomic<UInt64>(1)
+  /// Messages of `probing` that a worker has taken.
+  private let probingTaken = Atomic<Int>(0)
 
   init(
-    log: SharedAppendFile, mailboxes: [Mailbox<WorkerMessage>], reports: Mailbox<WorkerReport>,
+    log: SharedAppendFile, sequence: AuditSequence, gate: GateName, mailboxes: [Mailbox<WorkerMessage>],
+    reports: Mailbox<WorkerReport>,
     passwords: PasswordVerifier, syntheticNames: SyntheticNames, credentials: GateCredentials
   ) {
     self.log = log
+    self.sequence = sequence
+    self.gate = gate
     self.mailboxes = mailboxes
     self.reports = reports
     self.passwords = passwords
@@ -62,6 +70,9 @@ package final class Shared: Sendable {
   var liveConnections: Int { connections.load(ordering: .relaxed) }
   func opened() -> Int { connections.wrappingAdd(1, ordering: .relaxed).newValue }
   func closed() { connections.wrappingSubtract(1, ordering: .relaxed) }
+  var upcomingId: UInt64 { nextId.load(ordering: .relaxed) }
+  var probingTakenCount: Int { probingTaken.load(ordering: .acquiring) }
+  func tookProbing() { probingTaken.wrappingAdd(1, ordering: .releasing) }
   func takeId() -> UInt64 { nextId.wrappingAdd(1, ordering: .relaxed).oldValue }
 }
 
@@ -103,7 +114,7 @@ final class Worker: LoopDelegate {
     resolver = try Resolver(loop: loop, settings: policy.settings, hosts: hosts)
     tools = PumpTools()
     passwords = PasswordCache(verifier: shared.passwords, worker: index)
-    audit = AuditLog(file: shared.log, sequence: shared.sequence)
+    audit = AuditLog(file: shared.log, sequence: shared.sequence, gate: shared.gate, loop: loop)
     conditions = Conditions(policy: policy, gate: gate)
     conditions.explainsDenials = inForce.explainsDenials
     resolver.report(to: self)
@@ -136,6 +147,7 @@ final class Worker: LoopDelegate {
 
   func run() {
     loop.run(self)
+    audit.finish(wallMs: loop.wallMs)
     resolver.end()
     report(0, .ended(counts()))
   }
@@ -267,13 +279,6 @@ final class Worker: LoopDelegate {
     audit.record(outcome, client: client.name, policy: conditions.policy, wallMs: loop.wallMs)
   }
 
-  /// Unless `on_failure: continue` says so, no name is answered that could not be recorded; and its lines are bounded.
-  var mayRecordNames: Bool { mayAccept && !conditions.isLogUnwritable }
-
-  var mayAccept: Bool {
-    audit.pendingBytes < conditions.policy.settings.log.bufferBytes
-  }
-
   // MARK: - LoopDelegate
 
   /// What the flows see of the world moves once a turn.
@@ -294,6 +299,7 @@ final class Worker: LoopDelegate {
       case .question(let question, let token): answer(question, token)
       case .adopt(let sockets, let token): adopt(sockets, token)
       case .dismiss(let sandbox, let isCut, let token): dismiss(sandbox, isCut: isCut, token)
+      case .probing(let sandbox, let isOver, let token): noteProbing(sandbox, isOver: isOver, token)
       case .surroundings(let gate, let hosts):
         conditions.gate = gate
         resolver.replaceHosts(hosts)
@@ -347,7 +353,6 @@ final class Worker: LoopDelegate {
     for session in liveSessions { session.closeNow() }
     fronts.closeAll()
     desk?.close()
-    audit.flush()
     loop.stop()
   }
 

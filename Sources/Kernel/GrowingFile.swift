@@ -80,7 +80,7 @@ package enum StandardOutput {
       if result >= 0 {
         written += result
       } else if result == -Int(EAGAIN) {
-        let ready = clinux_wait_writable(STDOUT_FILENO)
+        let ready = clinux_wait_writable(STDOUT_FILENO, -1)
         if ready < 0 { throw SystemError("poll", code: -ready) }
       } else {
         throw SystemError("write", code: CInt(truncatingIfNeeded: -result))

@@ -16,5 +16,18 @@ package enum Machine {
     let count = unsafe text.withUnsafeMutableBufferPointer { unsafe clinux_current_folder($0.baseAddress, $0.count) }
     return count > 0 ? String(decoding: text.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self) : nil
   }
+
+  /// nil where it cannot be told.
+  package static func hostName() -> String? {
+    var text = [CChar](repeating: 0, count: 256)
+    // SAFETY: the array lives through the call, and its last byte stays zero.
+    let result = unsafe text.withUnsafeMutableBufferPointer { room in
+      guard let base = room.baseAddress else { return CInt(-1) }
+      return unsafe gethostname(base, room.count - 1)
+    }
+    let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+    return result == 0 ? String(decoding: bytes, as: UTF8.self) : nil
+  }
+
   package static func exit(status: Int32) -> Never { Glibc.exit(status) }
 }

@@ -63,4 +63,7 @@ package final class Bell: Sendable {
 
   /// Blocks until the bell was rung; false when that cannot be waited for.
   package func wait() -> Bool { counter.take() }
+
+  /// The same for so long at most; below zero: without end.
+  package func wait(msMax: CInt) -> Bool { clinux_wait_readable(counter.fd, msMax) > 0 && counter.take() }
 }

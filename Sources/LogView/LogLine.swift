@@ -2,7 +2,7 @@
 // It relies on LineParser, which fills it; one value is used for all lines, so that a line costs no allocation.
 package import Wire
 
-/// The fields of docs/denials.md, in the order in which the gate writes them.
+/// The fields of docs/log.md, in the order in which the gate writes them.
 package enum LogField: Int, CaseIterable, Sendable {
   case version, time, seq, event, id, client, via, host, port, sni, rule, policy, reason, address, wouldDeny
   case bytesUp, bytesDown, durationMs, inspected, tokens, capacity, perMinute

@@ -64,6 +64,9 @@ struct Run: ParsableCommand {
       "How process_limits are held: by a cgroup, or best-effort by rlimits, which says what it does not hold.",
       valueName: "how"))
   var limits = LimitsMode.cgroup
+  @Option(
+    name: .customLong("gate-name"), help: "The gate's name on each line of its log.")
+  var gateName: GateName = .ofHost
   @Flag(name: .customLong("no-probe"), help: "Start the command without trying the walls first.") var noProbe = false
   @Flag(
     name: .customLong("no-self-sandbox"),
@@ -132,14 +135,14 @@ struct Run: ParsableCommand {
       return plan.withoutRedirection
     }
     let sockets = try sandbox.takeListeners().map { BoundSocket($0.spec, raw: $0.raw, sandbox: name) }
-    let attached = try link?.attach(sockets)
+    let attached = try link?.attach(sockets, isProbing: plan.hasProbes)
     var server: Server?
     if attached == nil {
       server = try Server(
         LoadedPolicySource(first: loaded, source: source),
         ServeOptions(
           workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile,
-          explainsDenials: trust.bundle != nil))
+          explainsDenials: trust.bundle != nil, gateName: gateName))
     }
     if noSelfSandbox {
       SelfConfinement.sayOff()
@@ -148,8 +151,7 @@ struct Run: ParsableCommand {
       try SelfConfinement.supervising(cgroup: plan.cgroup, read: loaded.filesReadLater).enterOrFail()
     }
     try server?.start(adopting: sockets)
-    if plan.hasProbes { try sandbox.probe() }
-    try sandbox.awaitReady()
+    try awaitReady(sandbox, checks: plan.hasProbes, server, attached)
     if let reached = canaries?.reached().first {
       throw LaunchFailure("BROKEN, the command was not started: \(reached)")
     }
@@ -169,6 +171,18 @@ struct Run: ParsableCommand {
     if !isGateLost { attached?.detach() }
     _ = server?.finish(graceMs: Self.graceMs)
     return status
+  }
+
+  /// The gate knows the sandbox's own check from the command's traffic: its log marks the former.
+  private func awaitReady(
+    _ sandbox: borrowing Launched, checks: Bool, _ server: Server?, _ attached: AttachedGate?
+  ) throws {
+    guard checks else { return try sandbox.awaitReady() }
+    server?.noteProbing(name, isOver: false)
+    try sandbox.probe()
+    try sandbox.awaitReady()
+    server?.noteProbing(name, isOver: true)
+    try attached?.endProbing()
   }
 
   /// What the command has sent may still be on its way.

@@ -7,6 +7,11 @@ import Policy
 import PolicyFile
 import Sandbox
 
+extension GateName: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
+  public var defaultValueDescription: String { "the host's name" }
+}
+
 struct Serve: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Run the gate in the foreground.",
@@ -60,6 +65,9 @@ struct Serve: ParsableCommand {
     name: .customLong("listen-metrics"),
     help: "ADDRESS:PORT that Prometheus asks for /metrics, in place of `listen.metrics`.")
   var listenMetrics: String?
+  @Option(
+    name: .customLong("gate-name"), help: "This gate's name on each line of its log.")
+  var gateName: GateName = .ofHost
   @Flag(
     name: .customLong("no-self-sandbox"),
     help: "The gate keeps every right of its user: for debuggers, or where its own files must move about.")
@@ -83,7 +91,9 @@ struct Serve: ParsableCommand {
       let handed = try Self.handedSockets()
       let server = try Server(
         source,
-        ServeOptions(workers: workers, listen: listen, adminPath: listenAdmin, metrics: metrics, handed: handed))
+        ServeOptions(
+          workers: workers, listen: listen, adminPath: listenAdmin, metrics: metrics, handed: handed,
+          gateName: gateName))
       let status = try server.run { () throws(ServerError) in
         if noSelfSandbox { return SelfConfinement.sayOff() }
         try server.keepPrograms()

@@ -25,9 +25,10 @@ import Wire
       try parse(#"{"command":"client","name":"a","probe":"P.example"}"#)
         == .client(name: "a", probe: try HostName("p.example")))
     #expect(
-      try parse(#"{"command":"attach","name":"a","listeners":["connect","dns-udp"],"more":true}"#)
+      try parse(#"{"command":"attach","name":"a","listeners":["connect","dns-udp"],"more":true,"probing":true}"#)
         == .attach(
-          name: "a", listeners: [AttachedListener(.connect, .stream), AttachedListener(.dns, .datagram)], hasMore: true)
+          name: "a", listeners: [AttachedListener(.connect, .stream), AttachedListener(.dns, .datagram)], hasMore: true,
+          isProbing: true)
     )
   }
 
@@ -47,6 +48,7 @@ import Wire
     (#"{"command":"attach","name":"a","listeners":[]}"#, "`listeners`"),
     (#"{"command":"attach","name":"a","listeners":["udp"]}"#, "a listener is"),
     (#"{"command":"attach","name":"a","listeners":["dns"],"more":1}"#, "`more`"),
+    (#"{"command":"attach","name":"a","listeners":["dns"],"probing":"x"}"#, "`probing`"),
   ])
   func aBadRequestSaysWhatIsWrong(text: String, says: String) {
     do {

@@ -43,7 +43,7 @@ import Testing
     "Kernel/PipePool.swift": "two descriptors in a tuple",
     "Kernel/Loop.swift": "the event array is owned by its class; calls of the slot table do not nest",
     "Kernel/Mailbox.swift": "eight bytes of a local",
-    "Kernel/SharedAppendFile.swift": "an array's bytes for the time of a call",
+    "Kernel/AppendTarget.swift": "an array's bytes and a local for the time of a call",
     "Kernel/Threads.swift": "a retained box handed to a thread",
     "Kernel/Machine.swift": "locals for the time of a call",
     "Kernel/Environment.swift": "C strings for the time of a call",

@@ -122,7 +122,7 @@ class Logged:
 
 class Gate(Logged):
     def __init__(self, folder, names, policy, workers=1, more="", log=None, on_failure="refuse", command=None, flags=(),
-                 listens=("--listen-connect", "127.0.0.1:0"), start={}):
+                 listens=("--listen-connect", "127.0.0.1:0"), start={}, stdout=subprocess.DEVNULL):
         self.folder, self.names, self.workers = folder, names, workers
         self.log, self.errors, self.policy_file = log or folder / "log", folder / "stderr", folder / "policy.yaml"
         self.more = more if "timeouts" in more else more + "\ntimeouts: {drain: 1}"
@@ -131,7 +131,7 @@ class Gate(Logged):
         with open(self.errors, "wb") as errors:
             self.process = subprocess.Popen(
                 [*(command or [os.environ["SLUICE"]]), "serve", "--policy", self.policy_file, "--workers", str(workers),
-                 *listens, *MORE, *flags], stderr=errors, stdout=subprocess.DEVNULL, **start)
+                 *listens, *MORE, *flags], stderr=errors, stdout=stdout, **start)
         found = until("the gate listens", self.listening)
         self.port = int(found.group(1))
         self.url = f"http://127.0.0.1:{self.port}"

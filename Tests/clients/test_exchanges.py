@@ -115,22 +115,27 @@ def test_a_verdict_on_a_password_counts_for_that_password_alone(gate, tmp_path):
     assert got.startswith(b"HTTP/1.1 407 "), got
 
 
-def test_a_kept_connection_leaves_no_more_lines_than_may_wait(gate, small_disk):
-    """The disk is full, and the policy lets traffic go on: past the buffer no connection is accepted, nor kept."""
+def test_a_kept_connection_is_answered_while_its_lines_find_no_room(gate, small_disk):
+    """The disk is full, and the policy lets traffic go on: past the buffer lines are lost and counted, and clients hear no less."""
     one = gate(rules('"allowed.test:80"'), log=small_disk.log, on_failure="continue", more="limits: {log_buffer_bytes: 64KiB}")
     small_disk.fill()
-    answered = 0
+    count = 1500
     with one.dial() as sock:
-        while answered < 3000:
-            sock.sendall(get("refused.test"))
-            got = answer(sock)
-            if not got:
-                break
-            answered += 1
-    assert answered < 1000
-    # What waits is more than the whole disk had room for.
+        for number in range(count):
+            sock.sendall(get(f"refused{number}.test"))
+            assert answer(sock).startswith(b"HTTP/1.1 403 "), number
+    # The lines that wait are more than the whole disk had room for.
     subprocess.run(["mount", "-o", "remount,size=1m", small_disk.log.parent], check=True)
-    until("it accepts again", lambda: one.ask(get("refused.test")).startswith(b"HTTP/1.1 403 "))
+    lost = one.logged(event="failed", reason="log_unwritable")
+    assert one.ask(get("last.test")).startswith(b"HTTP/1.1 403 ")
+    one.logged(event="denied", host="last.test")
+    lines = one.lines()
+    assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
+    written = [line["host"] for line in lines if line["event"] == "denied"]
+    assert len(written) + lost["lost"] == count + 1 and lost["lost"] > 500
+    # The count stands between the last line that found room and the first one that did so again.
+    behind = [line["host"] for line in lines if line["seq"] > lost["seq"]]
+    assert behind[-1] == "last.test" and set(behind[:-1]) <= {f"refused{number}.test" for number in range(count - 500, count)}
 
 
 def test_a_request_behind_a_chunked_body_is_answered(gate, upstream):

@@ -1,4 +1,5 @@
 """Every kind of refusal: no packet goes to the upstream, and no question to a name server that the verdict did not allow."""
+import itertools
 import re
 import socket
 from pathlib import Path
@@ -308,9 +309,11 @@ def a_full_disk(scene):
     scene.allow(log=disk.log)
     disk.fill()
 
-    # The page that the log has begun still has room: lines of other refusals use it up.
+    # The page that the log has begun still has room: lines of other refusals use it up, of a name each, as repeats share one.
+    names = itertools.count()
+
     def rather_refused():
-        return b"log_unwritable" in scene.gate.ask(get(f"refused.test:{scene.port}"))
+        return b"log_unwritable" in scene.gate.ask(get(f"refused{next(names)}.test:{scene.port}"))
 
     until("the log cannot be written", rather_refused)
     got = scene.connect("allowed.test")

@@ -92,7 +92,7 @@ int clinux_signal_take(int fd);
 int clinux_file_stamp(const char *path, uint64_t stamp[4]);
 int clinux_descriptor_stamp(int fd, uint64_t stamp[4]);
 int clinux_wait_readable(int fd, int timeout_ms);
-int clinux_wait_writable(int fd);
+int clinux_wait_writable(int fd, int timeout_ms);
 
 // The terminal of standard input and output, one a process. Between `take` and `give_back` keys come one by one and are
 // not shown; a signal that ends the process gives it back first. `leave` is what is written to it then, at most 64 bytes.

@@ -92,8 +92,8 @@ final class AdminListener: Source {
       LocalSocket.close(received)
       return connection.refuse(error.text)
     }
-    if case .attach(let name, let listeners, let hasMore) = request {
-      return sandboxes.attach(connection, name, listeners, received, hasMore: hasMore)
+    if case .attach(let name, let listeners, let hasMore, let isProbing) = request {
+      return sandboxes.attach(connection, name, listeners, received, hasMore: hasMore, isProbing: isProbing)
     }
     guard received.isEmpty else {
       LocalSocket.close(received)
@@ -112,6 +112,7 @@ final class AdminListener: Source {
       server.beginDrain()
       connection.answer(.success([JSONMember("connections", .number(server.openConnections))]))
     case .client(let name, let probe): connection.answer(server.describe(client: name, probe: probe, sandboxes.names))
+    case .probed: sandboxes.endProbing(connection)
     case .attach, .detach: sandboxes.detach(connection)
     }
   }

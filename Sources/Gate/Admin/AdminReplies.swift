@@ -35,13 +35,31 @@ struct Reloaded {
   var change: ReloadSummary?
   var cut = 0
   /// What was said to whoever runs the gate.
-  let messages: [String]
+  var messages: [String]
+  /// Workers that have not said that they have the policy.
+  var silent: [Int] = []
+
+  /// nil where every worker has the policy.
+  var silence: String? {
+    if silent.isEmpty { return nil }
+    let names = silent.map { "\($0)" }.joined(separator: ", ")
+    return
+      "worker \(names) did not take policy \(policy.hash) within \(Survey.waitMs / 1000) s, and decides by the one before until it answers; `sluice status` says whether it does"
+  }
 
   var json: JSONValue {
     guard let change else {
       return .failure(
         "the policy was not replaced; \(policy.hash) stays in force",
         [JSONMember("problems", .list(messages.map { .text($0) }))])
+    }
+    if let silence {
+      return .failure(
+        silence,
+        [
+          JSONMember("policy", .text(policy.hash)), JSONMember("silent_workers", .list(silent.map { .number($0) })),
+          JSONMember("cut", .number(cut)), JSONMember("problems", .list(messages.map { .text($0) })),
+        ])
     }
     let shown = change.lines.prefix(Self.changesMax)
     return .success([

@@ -13,7 +13,9 @@ package enum AdminRequest: Equatable, Sendable {
   /// What a sandbox of this name has to know before it is made.
   case client(name: String, probe: HostName)
   /// Listeners of a sandbox, in the order of the descriptors that come with the line.
-  case attach(name: String, listeners: [AttachedListener], hasMore: Bool)
+  case attach(name: String, listeners: [AttachedListener], hasMore: Bool, isProbing: Bool)
+  /// The sandbox of this connection has checked itself.
+  case probed
   case detach
 
   package static let lineBytesMax = 4096
@@ -50,7 +52,7 @@ package struct AdminProblem: Error, Equatable {
 
 extension AdminRequest {
   private static let commands = [
-    "status", "metrics", "reload", "tunnels", "close", "drain", "client", "attach", "detach",
+    "status", "metrics", "reload", "tunnels", "close", "drain", "client", "attach", "probed", "detach",
   ]
 
   package static func parse(_ line: [UInt8]) throws(AdminProblem) -> AdminRequest {
@@ -63,23 +65,26 @@ extension AdminRequest {
     }
     let fields = AdminFields(value: value)
     switch command {
-    case "status", "metrics", "reload", "drain", "detach": try fields.check(members, [])
+    case "status", "metrics", "reload", "drain", "probed", "detach": try fields.check(members, [])
     case "tunnels": try fields.check(members, ["limit"])
     case "close": try fields.check(members, ["id"])
     case "client": try fields.check(members, ["name", "probe"])
-    case "attach": try fields.check(members, ["name", "listeners", "more"])
+    case "attach": try fields.check(members, ["name", "listeners", "more", "probing"])
     default: throw AdminProblem("no such command; there are \(commands.joined(separator: ", "))")
     }
     switch command {
     case "metrics": return .metrics
     case "reload": return .reload
     case "drain": return .drain
+    case "probed": return .probed
     case "detach": return .detach
     case "tunnels": return .tunnels(max: try fields.limit())
     case "close": return try fields.close()
     case "client": return .client(name: try fields.name(), probe: try fields.probe())
     case "attach":
-      return .attach(name: try fields.name(), listeners: try fields.listeners(), hasMore: try fields.more())
+      return .attach(
+        name: try fields.name(), listeners: try fields.listeners(), hasMore: try fields.flag("more"),
+        isProbing: try fields.flag("probing"))
     default: return .status
     }
   }
@@ -150,9 +155,9 @@ private struct AdminFields {
     return listeners
   }
 
-  func more() throws(AdminProblem) -> Bool {
-    guard let more = value["more"] else { return false }
-    guard let isMore = more.asBool else { throw AdminProblem("`more` is true or false") }
-    return isMore
+  func flag(_ name: String) throws(AdminProblem) -> Bool {
+    guard let flag = value[name] else { return false }
+    guard let isSet = flag.asBool else { throw AdminProblem("`\(name)` is true or false") }
+    return isSet
   }
 }

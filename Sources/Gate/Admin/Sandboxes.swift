@@ -33,7 +33,8 @@ final class Sandboxes {
   // MARK: - It comes
 
   func attach(
-    _ connection: AdminConnection, _ name: String, _ listeners: [AttachedListener], _ received: [CInt], hasMore: Bool
+    _ connection: AdminConnection, _ name: String, _ listeners: [AttachedListener], _ received: [CInt], hasMore: Bool,
+    isProbing: Bool
   ) {
     if let problem = problem(connection, name, listeners, received) {
       LocalSocket.close(received)
@@ -50,6 +51,7 @@ final class Sandboxes {
     table[name] = Sandbox(number: lastNumber, worker: worker, connection: connection)
     connection.hasSandbox = true
     server.replaceSandboxes { $0.serving(sandboxes: [name]) }
+    if isProbing { survey.ask(worker, { .probing(sandbox: name, isOver: false, token: $0) }) { _ in } }
     survey.ask(worker, { .adopt(sockets, token: $0) }) { [weak connection] answers in
       guard case .adopted(true)? = answers.bodies.first else {
         connection?.end("the listeners could not be served; the gate's standard error says why")
@@ -57,6 +59,16 @@ final class Sandboxes {
       }
       Messages.say("serving the sandbox \(name)")
       connection?.answer(.success([JSONMember("client", .text(name))]))
+    }
+  }
+
+  /// Its command may begin when this is answered.
+  func endProbing(_ connection: AdminConnection) {
+    guard let (name, sandbox) = entry(of: connection) else {
+      return connection.refuse("this connection has no sandbox")
+    }
+    survey.ask(sandbox.worker, { .probing(sandbox: name, isOver: true, token: $0) }) { [weak connection] _ in
+      connection?.answer(.success())
     }
   }
 

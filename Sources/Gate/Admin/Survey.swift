@@ -7,6 +7,8 @@ final class Survey {
     var bodies: [WorkerReport.Body] = []
     /// False where a worker did not answer in time.
     var isWhole = true
+    /// Workers that did not answer in time.
+    var silent: [Int] = []
   }
 
   private struct Pending {
@@ -16,7 +18,7 @@ final class Survey {
     let finish: (Answers) -> Void
   }
 
-  private static let waitMs: UInt64 = 5_000
+  static let waitMs: UInt64 = 5_000
 
   private let mailboxes: [Mailbox<WorkerMessage>]
   private var working: Set<Int>
@@ -66,14 +68,13 @@ final class Survey {
   /// When something is due, if nothing comes before.
   var dueMs: UInt64? { (timers.map(\.dueMs) + pending.values.map(\.dueMs)).min() }
 
-  func runDue() {
-    let nowMs = Clock.monotonicMs()
+  func runDue(nowMs: UInt64 = Clock.monotonicMs()) {
     let due = timers.filter { $0.dueMs <= nowMs }
     timers.removeAll { $0.dueMs <= nowMs }
     for timer in due { timer.body() }
     for (token, late) in pending where late.dueMs <= nowMs {
       pending[token] = nil
-      late.finish(Answers(bodies: late.answers.bodies, isWhole: false))
+      late.finish(Answers(bodies: late.answers.bodies, isWhole: false, silent: late.awaited.sorted()))
     }
   }
 

@@ -20,6 +20,8 @@ package struct WorkerReport: Sendable {
     /// How many connections the new policy ended.
     case replaced(cut: Int)
     case adopted(Bool)
+    /// It knows that a sandbox checks itself, or has done so.
+    case probing
     /// How many connections of the sandbox are left.
     case dismissed(left: Int)
     /// The worker's last word: what it has counted in all.

@@ -10,11 +10,20 @@ struct LogLines {
   /// What all lines of one millisecond begin with.
   private var opening: [UInt8] = []
   private var openingMs = Int64.min
+  /// The gate's name, as a field.
+  private let gate: [UInt8]
+
+  init(gate: [UInt8]) { self.gate = gate }
 
   var byteCount: Int { bytes.count }
 
   /// Lends the buffer; whoever writes it out empties it.
   mutating func withBytes(_ body: (inout [UInt8]) -> Void) { body(&bytes) }
+
+  mutating func take() -> [UInt8] {
+    defer { bytes = [] }
+    return bytes
+  }
 
   /// One whole line: what every line has, then its own fields.
   mutating func append(
@@ -29,9 +38,18 @@ struct LogLines {
     }
     bytes += opening
     JSONText.appendDecimal(sequence, to: &bytes)
+    bytes += gate
     bytes.append(event.field)
     fields(&self)
     bytes.append("}\n")
+  }
+
+  /// The fields alone, for a line that is written later.
+  mutating func fields(_ write: (inout LogLines) -> Void) -> [UInt8] {
+    let start = bytes.count
+    write(&self)
+    defer { bytes.removeSubrange(start...) }
+    return Array(bytes[start...])
   }
 
   // MARK: - Fields
@@ -94,6 +112,17 @@ struct LogLines {
     bytes.append(#","host":""#)
     bytes += host.bytes
     bytes.append(UInt8(ascii: "\""))
+  }
+
+  /// Bytes and time. Bytes and `inspected` stand where something went to an upstream: a refusal has neither.
+  mutating func account(_ event: LogEvent, _ facts: AuditFacts, isInspected: Bool) {
+    let hasEnded = event == .closed || event == .revoked
+    if hasEnded || facts.hasBytes {
+      number(#","bytes_up":"#, facts.bytesUp)
+      number(#","bytes_down":"#, facts.bytesDown)
+    }
+    number(#","duration_ms":"#, facts.durationMs)
+    if isInspected { field(#","inspected":true"#) } else if hasEnded { field(#","inspected":false"#) }
   }
 
   mutating func bucket(_ level: BucketLevel) {

@@ -149,7 +149,7 @@ final class DNSServer: Source {
     case .answerable(let head, let code):
       head.write(code, into: &out)
       // By asking for an unknown version of EDNS a client finds out which one is known.
-      if code != .badVersion && worker.mayRecordNames {
+      if code != .badVersion {
         worker.record(DNSOutcome(.denied, .badRequest), client: client(of: peer, policy))
       }
       return .answered
@@ -166,7 +166,7 @@ final class DNSServer: Source {
     asker: @autoclosure () -> DNSRequester
   ) -> Asked {
     // What could not be recorded is not answered; nor is it a refusal, since the client may ask again.
-    guard worker.mayRecordNames && !conditions.isDraining else {
+    guard !conditions.isLogUnwritable && !conditions.isDraining else {
       fail(question, nil, into: &out)
       return .answered
     }

@@ -51,6 +51,8 @@ extension GateMetrics {
   static let logLines = MetricFamily("sluice_log_lines_total", .counter, "Lines of the log that were made.")
   static let logWritable = MetricFamily("sluice_log_writable", .gauge, "0 while the log cannot be written.")
   static let logWaitingLines = MetricFamily("sluice_log_waiting_lines", .gauge, "Lines that wait for the disk.")
+  static let logLostLines = MetricFamily(
+    "sluice_log_lost_lines_total", .counter, "Lines that found no room while the disk was full or hung.")
   static let logWaitingBytes = MetricFamily("sluice_log_waiting_bytes", .gauge, "Bytes of these lines.")
   static let logWaitingSeconds = MetricFamily(
     "sluice_log_waiting_seconds", .gauge, "How long the oldest of these lines has waited.")

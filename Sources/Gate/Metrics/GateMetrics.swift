@@ -8,6 +8,7 @@ package struct GateMetrics {
   let status: GateStatus
   let log: SharedAppendFile.Backlog
   let linesWritten: UInt64
+  let linesLost: UInt64
   let reloads: ReloadCounts
   let process: ProcessFigures?
   let startedWallMs: Int64
@@ -17,7 +18,8 @@ package struct GateMetrics {
     buildInfo, workers, isWhole, isDraining, connections, connectionsMax, open, sandboxes, tunnels, requests, queries,
     bytes, outcomes, outcomesByVia, wouldDeny, steps, limitLeft, limitCapacity, limitsLeftOut, lookups, lookupsUnderWay,
     questions,
-    answers, cachedNames, logLines, logWritable, logWaitingLines, logWaitingBytes, logWaitingSeconds, loopBusy,
+    answers, cachedNames, logLines, logWritable, logWaitingLines, logLostLines, logWaitingBytes, logWaitingSeconds,
+    loopBusy,
     loopIdle, loopTurns, policyInfo, policyGeneration, policyLoaded, policyReloads, lastReload, cpu, resident,
     openFiles, openFilesMax, started,
   ]
@@ -140,6 +142,7 @@ package struct GateMetrics {
     plain(Self.logLines, .whole(linesWritten), &out)
     plain(Self.logWritable, .flag(!status.log.isUnwritable), &out)
     plain(Self.logWaitingLines, .whole(log.lines), &out)
+    plain(Self.logLostLines, .whole(linesLost), &out)
     plain(Self.logWaitingBytes, .whole(log.bytes), &out)
     plain(Self.logWaitingSeconds, .milliseconds(log.ageMs), &out)
   }

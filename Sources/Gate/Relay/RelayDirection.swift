@@ -53,13 +53,15 @@ struct RelayDirection {
   /// Bytes that the sink has not taken, from `heldOffset` on.
   private(set) var held: [UInt8] = []
   private var heldOffset = 0
+  /// Of the held bytes, those that the gate itself says: no payload.
+  private var own: Range<UInt32> = 0..<0
   /// Of the held bytes, the last ones that no byte bucket has granted yet.
   private var unpaid = 0
   private var pipe: Pipe?
   /// What was read behind the end of a chunked body: it belongs to what follows.
   private var surplus: [UInt8] = []
   var meter = BodyMeter(.none)
-  /// Bytes that the sink took.
+  /// Bytes that the sink took, without the gate's own replies.
   var moved: UInt64 = 0
   var isOpen = false
   var hasSourceEnded = false
@@ -81,10 +83,22 @@ struct RelayDirection {
   }
 
   /// `isPaid` is false for bytes that came in before a relay stood, past the byte bucket.
-  mutating func hold(_ bytes: [UInt8], isPaid: Bool = true) {
+  mutating func hold(_ bytes: [UInt8], isPaid: Bool = true, isOwn: Bool = false) {
     if bytes.isEmpty { return }
     if !isPaid { unpaid += bytes.count }
+    if isOwn { noteOwn(bytes.count) }
     if held.isEmpty { held = bytes } else { held += bytes }
+  }
+
+  private mutating func noteOwn(_ count: Int) {
+    let end = UInt32(clamping: held.count + count)
+    own = (own.isEmpty ? min(UInt32(clamping: held.count), end) : own.lowerBound)..<end
+  }
+
+  /// How many of the next bytes are the gate's own.
+  private func ownCount(among count: Int) -> Int {
+    if own.isEmpty { return 0 }
+    return own.clamped(to: UInt32(clamping: heldOffset)..<UInt32(clamping: heldOffset + count)).count
   }
 
   mutating func takeSurplus() -> [UInt8] {
@@ -95,6 +109,7 @@ struct RelayDirection {
   mutating func dropHeld() {
     held = []
     heldOffset = 0
+    own = 0..<0
     unpaid = 0
   }
 }
@@ -134,7 +149,7 @@ extension RelayDirection {
       let sent = held.withSpan(from: heldOffset, count: count) { Socket.send(sink.fd, $0) }
       switch sent {
       case .bytes(let sent):
-        moved += UInt64(sent)
+        moved &+= UInt64(sent - ownCount(among: sent))
         heldOffset += sent
         if heldOffset == held.count { dropHeld() } else if sent < count { sink.isWritable = false }
       case .wouldBlock: sink.isWritable = false

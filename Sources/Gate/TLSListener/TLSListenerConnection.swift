@@ -231,7 +231,6 @@ final class TLSListenerConnection: Source {
 
 extension TLSListenerConnection: ListenerSessionHost {
   func openLeg(for stream: Int32) -> StreamSocketOffer {
-    guard worker.mayAccept else { return .notNow }
     // The one session of a connection of HTTP/1.1 is that connection.
     let isWhole = stream == 0
     if !isWhole && !worker.takePlace() {

@@ -58,11 +58,11 @@ struct GateLink {
   }
 
   /// The gate takes the listeners over; none is left here.
-  func attach(_ sockets: [BoundSocket]) throws(LaunchFailure) -> AttachedGate {
+  func attach(_ sockets: [BoundSocket], isProbing: Bool) throws(LaunchFailure) -> AttachedGate {
     defer { LocalSocket.close(sockets.map(\.raw)) }
     do throws(AdminFailure) {
       let gate = AttachedGate(try AdminClient(path))
-      try gate.attach(name, sockets)
+      try gate.attach(name, sockets, isProbing: isProbing)
       return gate
     } catch {
       throw LaunchFailure("--gate \(error)")
@@ -107,7 +107,7 @@ final class AttachedGate {
   /// Readable when the gate is gone.
   var lifeline: CInt { fd }
 
-  fileprivate func attach(_ name: String, _ sockets: [BoundSocket]) throws(AdminFailure) {
+  fileprivate func attach(_ name: String, _ sockets: [BoundSocket], isProbing: Bool) throws(AdminFailure) {
     var rest = sockets[...]
     repeat {
       let part = rest.prefix(LocalSocket.descriptorsMax)
@@ -118,9 +118,16 @@ final class AttachedGate {
           "attach",
           [
             JSONMember("name", .text(name)), JSONMember("listeners", .list(words)),
-            JSONMember("more", .bool(!rest.isEmpty)),
+            JSONMember("more", .bool(!rest.isEmpty)), JSONMember("probing", .bool(isProbing)),
           ]), with: part.map(\.raw))
     } while !rest.isEmpty
+  }
+
+  /// The sandbox has checked itself: its traffic is the command's from now on.
+  func endProbing() throws(LaunchFailure) {
+    do throws(AdminFailure) { _ = try client.demand(.command("probed")) } catch {
+      throw LaunchFailure("--gate \(error)")
+    }
   }
 
   /// The command has ended: what it has sent may arrive, and the name is free when this returns.
