@@ -229,6 +229,11 @@ class Gate(Logged):
         assert "Fatal error" not in self.errors.read_text()
 
 
+def occurrences(lines):
+    """How many events the lines stand for: refusals that repeat within a second share one."""
+    return sum(1 + line.get("repeated", 0) for line in lines)
+
+
 def plain_environment():
     """This process's, without what tells programs of proxies and certificates."""
     return {k: v for k, v in os.environ.items()

@@ -16,7 +16,7 @@ import pytest
 
 from admin import Admin
 from dnswire import UDP
-from gate import DEADLINE, DNS, Gate, answer, echo, get, local, plain_environment, read, rules, until
+from gate import DEADLINE, DNS, Gate, answer, echo, get, local, occurrences, plain_environment, read, rules, until
 from metrics import EXAMPLE, ROOT, Metrics, documented, promtool
 from served import Served
 
@@ -226,14 +226,14 @@ def test_a_log_that_waits_is_seen(admin, small_disk):
     waiting = until("lines wait", lambda: (lambda got: got if got.sum("sluice_log_writable") == 0 else None)(metrics(one)))
     # The last page of the file had room for some.
     lines = waiting.sum("sluice_log_waiting_lines")
-    assert lines == 20 - len([line for line in one.gate.lines() if line["event"] == "denied"]) > 0
+    assert lines == 20 - occurrences([line for line in one.gate.lines() if line["event"] == "denied"]) > 0
     assert 100 * lines < waiting.sum("sluice_log_waiting_bytes") < 500 * lines
     time.sleep(0.3)
     assert metrics(one).sum("sluice_log_waiting_seconds") >= 0.3
     small_disk.free()
     written = until("they are written", lambda: (lambda got: got if got.sum("sluice_log_writable") == 1 else None)(metrics(one)))
     assert [written.sum(f"sluice_log_waiting_{what}") for what in ("lines", "bytes", "seconds")] == [0, 0, 0]
-    assert len([line for line in one.gate.lines() if line["event"] == "denied"]) == 20
+    assert occurrences([line for line in one.gate.lines() if line["event"] == "denied"]) == 20
 
 
 def test_a_loop_that_works_is_busy(admin, upstream):
@@ -332,7 +332,7 @@ def test_no_client_reaches_the_metrics_through_the_gate(gate, listen, tmp_path):
     sock, code = socks(one, b"here.test", port)
     sock.close()
     assert code == 2
-    until("each has its line", lambda: len([line for line in one.lines() if line.get("reason") == "loop"]) == 7)
+    until("each has its line", lambda: occurrences([line for line in one.lines() if line.get("reason") == "loop"]) == 7)
 
 
 def test_what_comes_from_a_clients_network_is_closed_unread(gate):

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from gate import answer, client_hello, echo, get, local, rules, until
+from gate import answer, client_hello, echo, get, local, occurrences, rules, until
 
 @pytest.mark.parametrize("target,reason", [
     ("other.test:{port}", "not_allowed"), ("allowed.test:1", "not_allowed"), ("denied.wild.test:{port}", "denied_by_rule"),
@@ -99,4 +99,4 @@ def test_each_request_on_a_connection_is_judged_again(gate, web, hello):
         lower = {key.lower(): value for key, value in fields.items()}
         assert lower["x-kept"] == "yes"
         assert not {"proxy-authorization", "x-nominated", "upgrade"} & set(lower)
-    until("one line a request", lambda: len([x for x in one.lines() if x["event"] in ("closed", "denied")]) == 4)
+    until("one line a request", lambda: occurrences([x for x in one.lines() if x["event"] in ("closed", "denied")]) == 4)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from gate import answer, basic, echo, get, local, password_file, read, rules, until
+from gate import answer, basic, echo, get, local, occurrences, password_file, read, rules, until
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -33,7 +33,7 @@ def test_500_connects_against_a_bucket_of_60(workers, gate, upstream):
     # One token comes back each second.
     assert 60 <= len(admitted) <= 60 + int(time.monotonic() - started)
     assert all(b"\r\nRetry-After: " in got for got in limited)
-    until("a line for each refusal", lambda: len([x for x in one.lines() if x["event"] == "limited"]) == len(limited))
+    until("a line for each refusal", lambda: occurrences([x for x in one.lines() if x["event"] == "limited"]) == len(limited))
     assert one.logged(event="limited")["capacity"] == 60
 
 
@@ -68,7 +68,7 @@ def test_requests_that_were_used_up_stay_so_over_a_reload(workers, source, gate,
 
     def refused_by_the_last():
         answers.append(ask(0))
-        return len([line for line in one.lines() if line["event"] == "limited" and line["policy"] == hashes[3]]) > 40
+        return occurrences([line for line in one.lines() if line["event"] == "limited" and line["policy"] == hashes[3]]) > 40
 
     until("the last policy refuses", refused_by_the_last)
     # One token comes back every ten seconds.
@@ -265,7 +265,7 @@ def test_rotation_loses_no_line(gate, upstream):
                 one.signal(signal.SIGHUP)
             assert all(one_of.result()[1].startswith(b"HTTP/1.1 403 ") for one_of in asked)
     until("a new log", one.log.exists)
-    until("all lines", lambda: len([x for x in one.lines() + one.lines(old) if x["event"] == "denied"]) == 200)
+    until("all lines", lambda: occurrences([x for x in one.lines() + one.lines(old) if x["event"] == "denied"]) == 200)
     numbers = sorted(line["seq"] for line in one.lines() + one.lines(old))
     assert numbers == list(range(1, len(numbers) + 1))
 
@@ -378,7 +378,7 @@ def test_2000_slow_clients_do_not_keep_a_healthy_one_and_end_at_their_deadline(g
     assert len(slow.answers) == count and all(got.startswith(b"HTTP/1.1 408 ") for _, got in slow.answers)
     times = [seconds for seconds, _ in slow.answers]
     assert head_seconds - 0.1 < min(times) and max(times) < head_seconds + 3
-    until("a line for each", lambda: len([line for line in one.lines() if line.get("reason") == "timeout"]) == count)
+    until("a line for each", lambda: occurrences([line for line in one.lines() if line.get("reason") == "timeout"]) == count)
 
 
 @pytest.mark.parametrize("on_failure", ["refuse", "continue"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dnswire import UDP
-from gate import DEADLINE, answer, echo, local, read, rules, until
+from gate import DEADLINE, answer, echo, local, occurrences, read, rules, until
 
 PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 
@@ -93,7 +93,7 @@ def test_a_user_has_a_password(gate, web, hello, tmp_path):
     for user in ("agent:wrong@", "nobody:secret@", ""):
         got = curl(one, url, "--proxy", f"socks5h://{user}127.0.0.1:{one.port}")
         assert got.returncode == 97, got
-    until("three refusals", lambda: len([line for line in one.lines() if line["event"] == "denied"]) == 3)
+    until("three refusals", lambda: occurrences([line for line in one.lines() if line["event"] == "denied"]) == 3)
     assert server.connections == 1
 
 

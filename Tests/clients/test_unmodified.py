@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from gate import until
+from gate import occurrences, until
 from programs import JAVA, NODE
 from upstreams import index_with_a_wheel, repository
 from world import ALLOWED, ATTACKER, GATE, IPTABLES, TPROXY, World
@@ -191,5 +191,5 @@ def test_a_raw_address_is_no_way_out(world):
     for arguments in (["-k", f"https://{ATTACKER}/hello"], [f"http://{ATTACKER}/hello"], [f"http://{ALLOWED}/hello"]):
         got = world.as_client("curl", "-sS", "--max-time", "10", *arguments)
         assert "hello from upstream" not in got.stdout
-    until("the refusals", lambda: len([line for line in world.lines() if line["event"] == "denied" and line.get("host") in (ATTACKER, ALLOWED)]) >= 3)
+    until("the refusals", lambda: occurrences([line for line in world.lines() if line["event"] == "denied" and line.get("host") in (ATTACKER, ALLOWED)]) >= 3)
     assert (world.packets_to_attacker(), len(world.connections())) == before

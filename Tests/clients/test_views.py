@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from gate import answer, echo, get, local, plain_environment, until
+from gate import answer, echo, get, local, occurrences, plain_environment, until
 
 HOSTILE = ["\x1b[2J\x1b]0;title\x07", "\u202egro.elpmaxe\u202c", "<script>alert(1)</script>", "\x9b31m", "\r\n\t\x00", "x" * 65536]
 PRINTABLE = set(range(0x20, 0x7F)) | {0x0A}
@@ -334,7 +334,7 @@ def test_learn_from_refusals(gate, upstream):
     one = gate(f"network_policy: {{allow: [{local('old.test', server.port)}]}}")
     for target in (f"new.test:{server.port}", f"old.test:{server.port}"):
         one.connect(target)[0].close()
-    until("both lines", lambda: len([x for x in one.lines() if x["event"] in ("denied", "closed")]) == 2)
+    until("both lines", lambda: occurrences([x for x in one.lines() if x["event"] in ("denied", "closed")]) == 2)
     got = sluice("learn", "--diff", one.policy_file, status=0).stdout
     assert f"- new.test:{server.port}" in got and "old.test" not in got
 
