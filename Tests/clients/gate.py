@@ -229,9 +229,14 @@ class Gate(Logged):
         assert "Fatal error" not in self.errors.read_text()
 
 
+def expanded(lines):
+    """One line for each event: refusals that repeat within a second share one."""
+    return [line for line in lines for _ in range(1 + line.get("repeated", 0))]
+
+
 def occurrences(lines):
     """How many events the lines stand for: refusals that repeat within a second share one."""
-    return sum(1 + line.get("repeated", 0) for line in lines)
+    return len(expanded(lines))
 
 
 def plain_environment():

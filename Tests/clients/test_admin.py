@@ -10,7 +10,7 @@ import time
 import pytest
 
 from admin import Admin
-from gate import DEADLINE, Gate, echo, get, local, plain_environment, rules, until
+from gate import DEADLINE, Gate, echo, expanded, get, local, occurrences, plain_environment, rules, until
 
 NOBODY = 61943
 
@@ -35,7 +35,8 @@ def test_status_counts_what_the_log_says(admin, upstream):
     assert status["listeners"] == [{"door": "connect", "address": f"127.0.0.1:{one.gate.port}", "tls": False}]
     assert status["tunnels"] == 6 and status["bytes_up"] == 6000 and status["bytes_down"] == 6000
     assert status["log"] == {"file": str(one.gate.log), "writable": True, "waiting_bytes": 0}
-    lines = one.gate.lines()
+    until("all refusals are in the log", lambda: occurrences(one.gate.lines()) == 1 + 4 + 6 + status["limited"]["all"] + status["failed"]["all"])
+    lines = expanded(one.gate.lines())
     for event in ("denied", "limited", "failed", "revoked", "closed"):
         mine = [line for line in lines if line["event"] == event]
         assert status[event].pop("all") == len(mine)

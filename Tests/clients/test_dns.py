@@ -16,7 +16,7 @@ import pytest
 
 from dnswire import (A, AAAA, ANY, FILTERED, FORMERR, HTTPS, MX, NOERROR, NOTIMP, NULL, NXDOMAIN, PTR, REFUSED, SERVFAIL,
                      SRV, SVCB, TCP, TXT, UDP, encoded, framed, parse, query)
-from gate import DNS, MORE, echo, local, rules, until
+from gate import DNS, MORE, echo, expanded, local, rules, until
 
 POLICY = rules("allowed.test:443", '"*.wild.test:[80, 443]"', more='  deny:\n    - "bad.wild.test:*"\n    - "half.wild.test:80"\n')
 NETWORK4, NETWORK6 = ipaddress.ip_network("198.18.0.0/15"), ipaddress.ip_network("fd73:6c75:6963::/64")
@@ -24,7 +24,7 @@ REAL = "\ndns: {answers: real, ttl: 30}"
 
 
 def dns_lines(one):
-    return [line for line in one.lines() if line.get("via") == "dns"]
+    return expanded(line for line in one.lines() if line.get("via") == "dns")
 
 
 def await_lines(one, count):

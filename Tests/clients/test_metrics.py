@@ -16,7 +16,7 @@ import pytest
 
 from admin import Admin
 from dnswire import UDP
-from gate import DEADLINE, DNS, Gate, answer, echo, get, local, occurrences, plain_environment, read, rules, until
+from gate import DEADLINE, DNS, Gate, answer, echo, expanded, get, local, occurrences, plain_environment, read, rules, until
 from metrics import EXAMPLE, ROOT, Metrics, documented, promtool
 from served import Served
 
@@ -87,12 +87,14 @@ def test_metrics_equal_status_and_log(admin, upstream, web, hello):
     mixed_load(one.gate, tunnel, plain, 20)
     until("nothing is open", lambda: one.status()["open"] == 0 and one.status()["connections"] == 0)
     status, got = one.status(), metrics(one)
-    lines = one.gate.lines()
+    total = sum(status[event]["all"] for event in ("denied", "limited", "failed", "revoked", "closed"))
+    until("all refusals are in the log", lambda: occurrences(line for line in one.gate.lines() if line["event"] != "policy") == total)
+    got, lines = metrics(one), one.gate.lines()
     for event in ("denied", "limited", "failed", "revoked", "closed"):
         reasons = status[event]
         assert got.by("sluice_outcomes_by_via_total", "event").get(event, 0) == reasons.pop("all")
         assert {reason: count for reason, count in got.by("sluice_outcomes_total", "reason", event=event).items() if reason} == reasons
-    mine = [line for line in lines if line["event"] != "policy"]
+    mine = expanded(line for line in lines if line["event"] != "policy")
     assert {dict(pairs)["event"] + "/" + dict(pairs)["reason"]: value for pairs, value in got.all("sluice_outcomes_total").items() if value} \
         == collections.Counter(f"{line['event']}/{line.get('reason', '')}" for line in mine)
     assert {dict(pairs)["event"] + "/" + dict(pairs)["via"]: value for pairs, value in got.all("sluice_outcomes_by_via_total").items() if value} \
