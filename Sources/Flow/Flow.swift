@@ -79,7 +79,7 @@ package struct Flow: ~Copyable {
   package internal(set) var ordinal: UInt32 = 0
   /// What is needed until a tunnel stands, and then given back: an idle tunnel holds no buffer.
   var buffers: RequestBuffers?
-  var source: IPAddress
+  package internal(set) var source: IPAddress
   package let sandbox: String?
   var opening: Opening
   var needsCredentials: Bool

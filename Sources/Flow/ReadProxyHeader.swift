@@ -17,6 +17,7 @@ extension Flow {
     case .deadlinePassed: return refuse(.timeout, conditions, isClientSlow: true)
     case .drainEnded: return hasInput ? refuse(.shutdown, conditions) : endSilently()
     case .upstreamReset, .clientReset: return endSilently()
+    case .gateFailed: return refuse(.tooMany, conditions)
     default: return .wait
     }
   }

@@ -18,6 +18,7 @@ extension Flow {
     case .drainEnded:
       return hasBytes ? refuse(.shutdown, conditions) : endSilently()
     case .upstreamReset, .clientReset: return endSilently()
+    case .gateFailed: return refuse(.tooMany, conditions)
     default: return .wait
     }
   }

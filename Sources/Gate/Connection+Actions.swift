@@ -11,6 +11,7 @@ extension Connection {
   }
 
   mutating func perform(_ first: Action) {
+    defer { if lookup != nil && flow.state != .dialling { forgetLookup() } }
     var next: Action? = first
     while let action = next {
       next = nil
@@ -66,7 +67,9 @@ extension Connection {
     }
     let password = flow.presentedPassword
     switch worker.passwords.check(user: user, password: password, hash: hash, asker: slot) {
-    case .known(let isRight): return flow.handle(.authenticated(isRight), worker.conditions)
+    case .known(let isRight):
+      if isRight && !moveShare() { return flow.handle(.gateFailed, worker.conditions) }
+      return flow.handle(.authenticated(isRight), worker.conditions)
     case .asked: return nil
     }
   }
@@ -74,12 +77,36 @@ extension Connection {
   mutating func resolve(_ name: HostName) -> Action? {
     closeUpstream()
     resolutionBegins()
+    forgetLookup()
     nameToken &+= 1
-    switch worker.resolver.resolve(name, for: slot, token: nameToken) {
-    case .pending: return nil
+    let sharing = worker.conditions.policy.sharing
+    switch worker.resolver.resolve(name, for: slot, token: nameToken, owner: shareOwner, sharing) {
+    case .pending(let lookup):
+      self.lookup = lookup
+      return nil
+    case .full: return flow.handle(.gateFailed, worker.conditions)
     case .ready(let v4, let v6):
       return flow.handle(.resolved(v4: v4.addresses, v6: v6.addresses), worker.conditions)
     }
+  }
+
+  /// Nobody looks a name up for a connection that is gone, or that has its answer.
+  mutating func forgetLookup() {
+    guard let lookup = lookup.take() else { return }
+    worker.resolver.forget(lookup, for: slot, token: nameToken)
+  }
+
+  /// Who asks is known better than when the connection was accepted. False: the client has its share of connections.
+  mutating func moveShare() -> Bool {
+    let policy = worker.conditions.policy
+    let owner =
+      flow.client.proxyUser == nil
+      ? policy.shareOwner(source: flow.source, sandbox: flow.sandbox)
+      : policy.shareOwner(of: flow.client, source: flow.source)
+    guard owner != shareOwner && !isOwnerFixed else { return true }
+    guard worker.movePlace(from: shareOwner, to: owner) else { return false }
+    shareOwner = owner
+    return true
   }
 
   mutating func openRelay(up isUp: Bool, down isDown: Bool) -> Action? {

@@ -49,12 +49,13 @@ extension Connection {
   mutating func close(cut: Bool) {
     guard phase != .closed else { return }
     phase = .closed
+    forgetLookup()
     dropInspected()
     if cut { Socket.abort(client.fd) }
     closeUpstream(cut: cut)
     up.abandon(worker.tools.pipes)
     down.abandon(worker.tools.pipes)
-    worker.ended(slot, isCut: cut)
+    worker.ended(slot, shareOwner, isCut: cut)
     slot = .none
   }
 

@@ -20,6 +20,10 @@ struct Connection: ~Copyable {
   let id: UInt64
   var slot = Slot.none
   let clientSocket: Descriptor
+  /// In whose share of the connections it is, and of all that it asks the gate for.
+  var shareOwner: ShareOwner
+  /// Behind TLS its place is that of the whole connection, which may end after it.
+  let isOwnerFixed: Bool
   /// Where it went to an address that was made up for a name: no other name gets it meanwhile.
   var lease: NameLease?
   var upstreamSocket = Upstream()
@@ -43,6 +47,8 @@ struct Connection: ~Copyable {
   /// When the tunnel is old enough to be worth TCP keep-alive: most end before, and never pay for its timers.
   var keepAliveAtMs = UInt64.max
   var nameToken: UInt64 = 0
+  /// What it waits for in `dialling`.
+  var lookup: NameLookup?
   var lingeredBytes = 0
 
   enum Phase: UInt8 {
@@ -56,9 +62,15 @@ struct Connection: ~Copyable {
     case closed
   }
 
-  init(worker: Worker, id: UInt64, socket: consuming Descriptor, flow: consuming Flow, lease: NameLease?) {
+  init(
+    worker: Worker, id: UInt64, socket: consuming Descriptor, flow: consuming Flow, lease: NameLease?,
+    owner: ShareOwner,
+    isOwnerFixed: Bool
+  ) {
     self.worker = worker
     self.id = id
+    shareOwner = owner
+    self.isOwnerFixed = isOwnerFixed
     client = SocketState(fd: socket.raw)
     clientSocket = socket
     self.flow = flow
@@ -120,7 +132,7 @@ struct Connection: ~Copyable {
     guard flow.client.proxyUser == question.user, flow.client.passwordHash == question.hash,
       flow.presentedPassword == question.password
     else { return }
-    tellFromOutside(.authenticated(verified.isRight))
+    tellFromOutside(verified.isRight && !moveShare() ? .gateFailed : .authenticated(verified.isRight))
   }
 
   /// The control side: a new policy, the end of a drain.
@@ -168,7 +180,9 @@ struct Connection: ~Copyable {
       case .bytes(let count):
         if count < asked && !client.hasPeerEnded { client.isReadable = false }
         worker.tools.scratch.withBytes(count) { flow.clientSent($0) }
+        let isForAnother = flow.state == .readingProxyHeader
         tell(.clientSent)
+        if isForAnother && flow.state != .readingProxyHeader && !moveShare() { tell(.gateFailed) }
       case .wouldBlock:
         client.isReadable = false
         if client.isGone { tell(.clientReset) }

@@ -2,6 +2,7 @@
 // It never leaves its loop. All its state is one value, which one call at a time may change.
 import Flow
 import Kernel
+import Policy
 
 final class Session: Source {
   private let loop: Loop
@@ -12,11 +13,16 @@ final class Session: Source {
   @safe @exclusivity(unchecked) private var connection: Connection
   private var isAtWork = false
 
-  init(worker: Worker, id: UInt64, socket: consuming Descriptor, flow: consuming Flow, lease: NameLease?) {
+  init(
+    worker: Worker, id: UInt64, socket: consuming Descriptor, flow: consuming Flow, lease: NameLease?,
+    owner: ShareOwner,
+    isOwnerFixed: Bool
+  ) {
     loop = worker.loop
     self.id = id
     sandbox = flow.sandbox
-    connection = Connection(worker: worker, id: id, socket: socket, flow: flow, lease: lease)
+    connection = Connection(
+      worker: worker, id: id, socket: socket, flow: flow, lease: lease, owner: owner, isOwnerFixed: isOwnerFixed)
   }
 
   /// Takes its slot; nil when the kernel refused to watch the socket.

@@ -47,7 +47,7 @@ package final class Shared: Sendable {
   let syntheticNames: SyntheticNames
   let credentials: GateCredentials
   let pages = PagePool()
-  private let connections = Atomic<Int>(0)
+  private let places = Mutex(FairShare())
   private let nextId = Atomic<UInt64>(1)
   /// Messages of `probing` that a worker has taken.
   private let probingTaken = Atomic<Int>(0)
@@ -67,9 +67,24 @@ package final class Shared: Sendable {
     self.credentials = credentials
   }
 
-  var liveConnections: Int { connections.load(ordering: .relaxed) }
-  func opened() -> Int { connections.wrappingAdd(1, ordering: .relaxed).newValue }
-  func closed() { connections.wrappingSubtract(1, ordering: .relaxed) }
+  var liveConnections: Int { places.withLock(\.used) }
+
+  /// One of `limits.connections`; false where none is free, or the owner has its share.
+  func takePlace(for owner: ShareOwner, _ policy: Policy) -> Bool {
+    places.withLock { $0.take(of: policy.settings.limits.connections, for: owner, policy.sharing) }
+  }
+
+  func givePlace(by owner: ShareOwner) { places.withLock { $0.give(by: owner) } }
+
+  func movePlace(from old: ShareOwner, to new: ShareOwner, _ policy: Policy) -> Bool {
+    places.withLock { places in
+      places.give(by: old)
+      if places.take(of: policy.settings.limits.connections, for: new, policy.sharing) { return true }
+      places.add(1, to: old)
+      return false
+    }
+  }
+
   var upcomingId: UInt64 { nextId.load(ordering: .relaxed) }
   var probingTakenCount: Int { probingTaken.load(ordering: .acquiring) }
   func tookProbing() { probingTaken.wrappingAdd(1, ordering: .releasing) }
@@ -160,45 +175,52 @@ final class Worker: LoopDelegate {
       desk?.accepted(socket, from: DNSClient(source: peer.ip, sandbox: sandbox))
       return
     }
-    if !takePlace() { return refuse(socket, at: door, client: clientName(peer.ip, sandbox), shared.takeId()) }
+    let owner = conditions.policy.shareOwner(source: peer.ip, sandbox: sandbox)
+    if !takePlace(for: owner) {
+      return refuse(socket, at: door, client: clientName(peer.ip, sandbox), shared.takeId())
+    }
     let id = shared.takeId()
     let (opening, lease) = door == .transparent ? redirected(socket.raw, peer) : (.proxy, nil)
     let flow = Flow(
       source: peer.ip, sandbox: sandbox, opening: opening, expectsProxyHeader: expectsHeader(peer.ip, sandbox),
       conditions)
-    guard let slot = begin(socket, flow, lease: lease, id: id) else { return shared.closed() }
+    guard let slot = begin(socket, flow, lease: lease, id: id, owner: owner) else { return shared.givePlace(by: owner) }
     if door == .transparent { session(at: slot)?.tellFromOutside(.accepted) }
   }
 
   /// The same where the listener speaks TLS: what comes by it gets sessions when it has said what it wants.
   func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, _ listener: ListenerTLS) {
-    if !takePlace() {
+    let owner = conditions.policy.shareOwner(source: peer.ip)
+    if !takePlace(for: owner) {
       Socket.abort(socket.raw)
       return recordRefused(client: clientName(peer.ip, nil), .tooMany, shared.takeId())
     }
     let front = TLSListenerConnection(
-      worker: self, socket: socket, from: peer.ip, listener, expectsHeader: expectsHeader(peer.ip, nil))
-    if !fronts.accepted(front) { shared.closed() }
+      worker: self, socket: socket, from: peer.ip, listener, expectsHeader: expectsHeader(peer.ip, nil), owner: owner)
+    if !fronts.accepted(front) { shared.givePlace(by: owner) }
   }
 
   /// As the policy in force has it: a renewed certificate is shown from its reload on.
   func listenerTLS(_ address: ListenAddress) -> ListenerTLS? { listenersTLS[address] }
 
   /// A session whose client is at the other end of this socket; nil when the kernel refused to watch it. The caller has
-  /// taken a place for it.
-  func begin(_ socket: consuming Descriptor, _ flow: consuming Flow, lease: NameLease?, id: UInt64) -> Slot? {
-    let session = Session(worker: self, id: id, socket: socket, flow: flow, lease: lease)
+  /// taken a place for it, which is given back at its end.
+  func begin(
+    _ socket: consuming Descriptor, _ flow: consuming Flow, lease: NameLease?, id: UInt64, owner: ShareOwner,
+    isOwnerFixed: Bool = false
+  ) -> Slot? {
+    let session = Session(
+      worker: self, id: id, socket: socket, flow: flow, lease: lease, owner: owner, isOwnerFixed: isOwnerFixed)
     guard let slot = session.begin() else { return nil }
     sessionCount += 1
     loop.again(slot)
     return slot
   }
 
-  /// One of `limits.connections`; false when there is none.
-  func takePlace() -> Bool {
-    if shared.opened() <= conditions.policy.settings.limits.connections { return true }
-    shared.closed()
-    return false
+  func takePlace(for owner: ShareOwner) -> Bool { shared.takePlace(for: owner, conditions.policy) }
+
+  func movePlace(from old: ShareOwner, to new: ShareOwner) -> Bool {
+    shared.movePlace(from: old, to: new, conditions.policy)
   }
 
   private func expectsHeader(_ peer: IPAddress, _ sandbox: String?) -> Bool {
@@ -235,10 +257,10 @@ final class Worker: LoopDelegate {
     recordRefused(client: client, .tooMany, id)
   }
 
-  func ended(_ slot: Slot, isCut: Bool) {
+  func ended(_ slot: Slot, _ owner: ShareOwner, isCut: Bool) {
     loop.release(slot)
     sessionCount -= 1
-    if !fronts.sessionEnded(slot, isCut: isCut) { shared.closed() }
+    if !fronts.sessionEnded(slot, isCut: isCut) { shared.givePlace(by: owner) }
     stopIfDone()
   }
 
@@ -320,12 +342,12 @@ final class Worker: LoopDelegate {
     content = inForce.content
     conditions.gate = gate
     resolver.replaceHosts(hosts)
-    desk?.failWaiting()
     do throws(SystemError) {
       try resolver.replaceSettings(policy.settings)
     } catch {
       Messages.warn("the resolver stays as it was: \(error); \(Server.replaced)")
     }
+    desk?.judgeWaitingAnew()
     let before = audit.counters.lines(.revoked)
     tellAll(.policyReplaced)
     report(token, .replaced(cut: Int(clamping: audit.counters.lines(.revoked) - before)))

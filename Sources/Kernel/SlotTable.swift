@@ -2,7 +2,7 @@
 // It relies on TimerWheel for deadlines; one value, so that a call of the loop costs one exclusivity check.
 
 /// A place on a loop. The generation tells its holder from the ones before.
-package struct Slot: Equatable, Sendable {
+package struct Slot: Hashable, Sendable {
   package let index: Int
   let generation: UInt32
 

@@ -165,7 +165,7 @@ package final class Policy: Sendable {
 }
 
 extension IPAddress {
-  fileprivate var unmapped: IPAddress {
+  var unmapped: IPAddress {
     guard case .v6(0, let low) = self, low >> 32 == 0xffff else { return self }
     return .v4(UInt32(truncatingIfNeeded: low))
   }

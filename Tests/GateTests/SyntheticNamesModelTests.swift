@@ -103,7 +103,8 @@ private struct Model {
         let before = model.held.map(\.name)
         let expected = model.answer(asked)
         if before.count == namesMax && model.held.map(\.name) != before { reused += 1 }
-        let got = table.address(of: asked, family: family, for: "one", nowMs: model.nowMs)
+        let got = table.address(
+          of: asked, family: family, for: ShareOwner(client: "one"), .addresses, nowMs: model.nowMs)
         #expect(got == expected.map { address($0, family) }, "seed \(seed), step \(step)")
       case 4, 5:
         let expected = model.retain(index(place))

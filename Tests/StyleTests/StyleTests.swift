@@ -79,6 +79,7 @@ import Testing
     "Kernel/ChildProcess.swift": "arrays' bytes for the time of a call",
     "Gate/Passwords.swift": "C strings that end with NUL, for the time of crypt_rn",
     "Gate/DNS/AresChannel.swift": "c-ares calls back only inside calls made by the channel's owner",
+    "Gate/DNS/SystemServers.swift": "a list of c-ares, read before it is freed",
     "Sandbox/HostFacts.swift": "one buffer and two locals, for the time of a call",
     "Sandbox/Cgroup.swift": "C strings for the time of a call",
     "Sandbox/BlockDevice.swift": "locals for the time of a call",

@@ -195,7 +195,7 @@ def test_a_full_table_fails_and_says_so_once(gate):
         assert client.ask(f"n{number}.wild.test").code == SERVFAIL
     assert client.ask("n3.wild.test").addresses[0] in known
     assert len(await_lines(one, 4)) == 4 and dns_lines(one)[0]["event"] == "limited" and dns_lines(one)[0]["reason"] == "too_many"
-    assert one.errors.read_text().count("synthetic addresses, or one client's half of them, are in use") == 1
+    assert one.errors.read_text().count("synthetic addresses, or one client's share of them, are in use") == 1
 
 
 def test_report_mode_answers_and_says_what_enforce_would_do(gate):

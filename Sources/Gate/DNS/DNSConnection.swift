@@ -2,6 +2,7 @@
 // It relies on DNSServer for what to answer. It reads no further while replies wait to be sent, so what it holds is bounded.
 import Flow
 import Kernel
+import Policy
 import Wire
 
 final class DNSConnection: Source {
@@ -19,6 +20,8 @@ final class DNSConnection: Source {
   private let loop: Loop
   private let socket: Descriptor
   let peer: DNSClient
+  /// In whose share of the connections it is.
+  private let owner: ShareOwner
   private var slot = Slot.none
   private var input: [UInt8] = []
   private var output = Outbox()
@@ -29,9 +32,12 @@ final class DNSConnection: Source {
   private var hasPeerEnded = false
   private var isClosed = false
 
-  init(socket: consuming Descriptor, peer: DNSClient, desk: DNSServer, tools: PumpTools, loop: Loop) {
+  init(
+    socket: consuming Descriptor, peer: DNSClient, owner: ShareOwner, desk: DNSServer, tools: PumpTools, loop: Loop
+  ) {
     self.socket = socket
     self.peer = peer
+    self.owner = owner
     self.desk = desk
     self.tools = tools
     self.loop = loop
@@ -49,7 +55,7 @@ final class DNSConnection: Source {
   func close() {
     if isClosed { return }
     isClosed = true
-    desk.ended(slot)
+    desk.ended(slot, owner, hasWaiting: waiting > 0)
   }
 
   /// A reply that was not there when its query came. Replies may overtake each other (RFC 7766 section 6.2.1.1).

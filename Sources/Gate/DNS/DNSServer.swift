@@ -36,15 +36,30 @@ final class DNSServer: Source {
 
   private struct Question {
     let query: DNSQuery
-    let client: Client
+    let peer: DNSClient
+    /// Under the policy in force.
+    var client: Client
+    let owner: ShareOwner
     let bytesMax: Int
   }
 
   private struct Waiting {
+    var question: Question
+    let name: HostName
+    var rules: [AllowRule]
+    let asker: DNSRequester
+    let lookup: NameLookup
+    var v4: NameAnswer?
+    var v6: NameAnswer?
+
+    var found: Found { Found(question: question, name: name, rules: rules, v4: v4, v6: v6) }
+  }
+
+  /// What is known of a name's addresses, and by which rules it may be told.
+  private struct Found {
     let question: Question
     let name: HostName
     let rules: [AllowRule]
-    let asker: DNSRequester
     var v4: NameAnswer?
     var v6: NameAnswer?
 
@@ -74,8 +89,10 @@ final class DNSServer: Source {
   /// By slot index.
   private var streams: [Int: DNSConnection] = [:]
   private var waiting: [UInt64: Waiting] = [:]
-  /// How many of them are whose.
-  private var waitingCounts: [String: Int] = [:]
+  private var share = FairShare()
+  /// When each is answered at the latest, in the order in which they came; those up to `firstDue` are answered.
+  private var due: [(token: UInt64, atMs: UInt64)] = []
+  private var firstDue = 0
   private var lastToken: UInt64 = 0
 
   init(worker: Worker) {
@@ -95,19 +112,24 @@ final class DNSServer: Source {
 
   func accepted(_ socket: consuming Descriptor, from peer: DNSClient) {
     let policy = worker.conditions.policy
-    if worker.shared.opened() > policy.settings.limits.connections {
-      worker.shared.closed()
+    let owner = policy.shareOwner(source: peer.source, sandbox: peer.sandbox)
+    guard worker.takePlace(for: owner) else {
       return worker.record(DNSOutcome(.limited, .tooMany), client: client(of: peer, policy))
     }
-    let stream = DNSConnection(socket: socket, peer: peer, desk: self, tools: worker.tools, loop: worker.loop)
-    guard let slot = stream.begin() else { return worker.shared.closed() }
+    let stream = DNSConnection(
+      socket: socket, peer: peer, owner: owner, desk: self, tools: worker.tools, loop: worker.loop)
+    guard let slot = stream.begin() else { return worker.shared.givePlace(by: owner) }
     streams[slot.index] = stream
   }
 
-  func ended(_ slot: Slot) {
-    streams[slot.index] = nil
+  func ended(_ slot: Slot, _ owner: ShareOwner, hasWaiting: Bool) {
+    let stream = streams.removeValue(forKey: slot.index)
     worker.loop.release(slot)
-    worker.shared.closed()
+    worker.shared.givePlace(by: owner)
+    guard hasWaiting, let stream else { return }
+    abandon { asker in
+      if case .stream(let other) = asker { other === stream } else { false }
+    }
   }
 
   /// How long a stream may take from one query to the next.
@@ -121,9 +143,10 @@ final class DNSServer: Source {
     for stream in streams.values { stream.close() }
   }
 
-  /// A sandbox is gone: its sockets are closed. What it asked for may still be looked up, and is told to nobody.
+  /// A sandbox is gone: its sockets are closed, and what it asked for is not looked up any longer.
   func dismiss(_ sandbox: String) {
     for responder in responders where responder.sandbox == sandbox { responder.close() }
+    abandon { if case .datagram(let responder, _) = $0 { responder.sandbox == sandbox } else { false } }
     responders.removeAll { $0.sandbox == sandbox }
     for stream in streams.values where stream.peer.sandbox == sandbox { stream.close() }
   }
@@ -155,7 +178,8 @@ final class DNSServer: Source {
       return .answered
     case .query(let query):
       let question = Question(
-        query: query, client: client(of: peer, policy),
+        query: query, peer: peer, client: client(of: peer, policy),
+        owner: policy.shareOwner(source: peer.source, sandbox: peer.sandbox),
         bytesMax: isDatagram ? query.udpBytesMax : Self.streamReplyBytesMax)
       return ask(question, worker.conditions, into: &out, asker: asker())
     }
@@ -171,8 +195,18 @@ final class DNSServer: Source {
       return .answered
     }
     var note: DNSOutcome?
-    let verdict = DNSVerdict.decide(question.query, client: question.client, conditions, synthetic, note: &note)
+    let verdict = DNSVerdict.decide(
+      question.query, client: question.client, owner: question.owner, conditions, synthetic, note: &note)
     if let note { worker.record(note, client: question.client) }
+    if case .resolve(let name, let rules) = verdict {
+      return look(up: name, rules, question, into: &out, asker: asker())
+    }
+    answer(question, verdict, into: &out)
+    return .answered
+  }
+
+  /// All that is known at once.
+  private func answer(_ question: Question, _ verdict: DNSVerdict, into out: inout [UInt8]) {
     switch verdict {
     case .address(let address): answer(question, [address], into: &out)
     case .pointer(let name):
@@ -183,14 +217,12 @@ final class DNSServer: Source {
     case .full:
       if synthetic.isFirstToFindItFull() { Messages.warn(Self.full(synthetic.namesMax)) }
       fail(question, DNSOutcome(.limited, .tooMany, host: question.query.name), into: &out)
-    case .resolve(let name, let rules):
-      return look(up: name, rules, question, into: &out, asker: asker())
+    case .resolve: fail(question, nil, into: &out)
     }
-    return .answered
   }
 
   private static func full(_ namesMax: Int) -> String {
-    "all \(namesMax) synthetic addresses, or one client's half of them, are in use; new names are not answered until one is free. Allow more with "
+    "all \(namesMax) synthetic addresses, or one client's share of them, are in use; new names are not answered until one is free. Allow more with "
       + "`limits: {synthetic_names: …}` and `dns: {networks: …}`"
   }
 
@@ -199,29 +231,32 @@ final class DNSServer: Source {
   private func look(
     up name: HostName, _ rules: [AllowRule], _ question: Question, into out: inout [UInt8], asker: DNSRequester
   ) -> Asked {
-    guard mayWait(question.client) else {
-      fail(question, DNSOutcome(.limited, .tooMany, host: name), into: &out)
-      return .answered
-    }
+    let sharing = worker.conditions.policy.sharing
     lastToken += 1
-    var entry = Waiting(question: question, name: name, rules: rules, asker: asker)
-    switch worker.resolver.resolve(name, for: slot, token: lastToken) {
-    case .pending:
-      waiting[lastToken] = entry
-      waitingCounts[question.client.name, default: 0] += 1
+    var resolution = Resolver.Resolution.full
+    if share.take(of: Self.waitingMax, for: question.owner, sharing) {
+      resolution = worker.resolver.resolve(name, for: slot, token: lastToken, owner: question.owner, sharing)
+      guard case .pending(let lookup) = resolution else {
+        share.give(by: question.owner)
+        return finish(question, name, rules, resolution, into: &out)
+      }
+      waiting[lastToken] = Waiting(question: question, name: name, rules: rules, asker: asker, lookup: lookup)
+      armDeadline(for: lastToken)
       return .waiting
-    case .ready(let v4, let v6):
-      entry.v4 = v4
-      entry.v6 = v6
-      finish(entry, into: &out)
-      return .answered
     }
+    return finish(question, name, rules, resolution, into: &out)
   }
 
-  /// Where clients are told apart, one has half of the places at most.
-  private func mayWait(_ client: Client) -> Bool {
-    let shareMax = worker.conditions.policy.tellsClientsApart ? Self.waitingMax / 2 : Self.waitingMax
-    return waiting.count < Self.waitingMax && waitingCounts[client.name, default: 0] < shareMax
+  private func finish(
+    _ question: Question, _ name: HostName, _ rules: [AllowRule], _ resolution: Resolver.Resolution,
+    into out: inout [UInt8]
+  ) -> Asked {
+    if case .ready(let v4, let v6) = resolution {
+      finish(Found(question: question, name: name, rules: rules, v4: v4, v6: v6), into: &out)
+    } else {
+      fail(question, DNSOutcome(.limited, .tooMany, host: name), into: &out)
+    }
+    return .answered
   }
 
   func resolved(_ answer: NameAnswer, token: UInt64) {
@@ -230,28 +265,65 @@ final class DNSServer: Source {
     case .v4: entry.v4 = answer
     case .v6: entry.v6 = answer
     }
-    guard isDecided(entry) else {
-      waiting[token] = entry
-      return
+    waiting[token] = entry
+    if isDecided(entry.found) { finish(token) }
+  }
+
+  /// Whoever asked gives up, or asks again, in about this time: a later answer is of no use.
+  private func armDeadline(for token: UInt64) {
+    let resolver = worker.conditions.policy.settings.resolver
+    due.append((token, worker.loop.nowMs + resolver.timeoutMs * UInt64(resolver.attempts)))
+    dropAnswered()
+    worker.loop.setDeadline(slot, atMs: due[firstDue].atMs)
+  }
+
+  private func dropAnswered() {
+    while firstDue < due.count && waiting[due[firstDue].token] == nil { firstDue += 1 }
+    guard firstDue > 64 && firstDue > due.count / 2 || firstDue == due.count else { return }
+    due.removeFirst(firstDue)
+    firstDue = 0
+  }
+
+  func deadlinePassed() {
+    while firstDue < due.count && due[firstDue].atMs <= worker.loop.nowMs {
+      let token = due[firstDue].token
+      // Its reply may let a stream ask on, and that goes through this list too.
+      firstDue += 1
+      finish(token)
     }
-    waiting[token] = nil
-    let name = entry.question.client.name
-    let left = waitingCounts[name, default: 1] - 1
-    waitingCounts[name] = left > 0 ? left : nil
+    dropAnswered()
+    if !due.isEmpty { worker.loop.setDeadline(slot, atMs: due[firstDue].atMs) }
+  }
+
+  private func finish(_ token: UInt64) {
+    guard let entry = takeWaiting(token) else { return }
     var reply: [UInt8] = []
-    finish(entry, into: &reply)
+    finish(entry.found, into: &reply)
     entry.asker.send(reply)
   }
 
+  /// It waits no more: nobody looks its name up for it.
+  private func takeWaiting(_ token: UInt64) -> Waiting? {
+    guard let entry = waiting.removeValue(forKey: token) else { return nil }
+    share.give(by: entry.question.owner)
+    worker.resolver.forget(entry.lookup, for: slot, token: token)
+    return entry
+  }
+
+  /// Whoever asked is gone.
+  private func abandon(where isGone: (DNSRequester) -> Bool) {
+    for (token, entry) in waiting where isGone(entry.asker) { _ = takeWaiting(token) }
+  }
+
   /// Nothing else that may come would change the reply: a server slow with AAAA does not hold up A.
-  private func isDecided(_ entry: Waiting) -> Bool {
+  private func isDecided(_ entry: Found) -> Bool {
     if entry.v4 != nil && entry.v6 != nil { return true }
     let asked = entry.families.asked
     return !DNSVerdict.screen(asked, entry.name, entry.rules, worker.conditions.gate).good.isEmpty
   }
 
   /// What is there in the other family only has no data.
-  private func finish(_ entry: Waiting, into out: inout [UInt8]) {
+  private func finish(_ entry: Found, into out: inout [UInt8]) {
     let question = entry.question
     let (asked, other) = entry.families
     if asked.isEmpty && other.isEmpty {
@@ -279,14 +351,33 @@ final class DNSServer: Source {
     answer(question, good, into: &out)
   }
 
-  /// The end of all look-ups under way: a new policy may refuse their names, or the gate drains.
-  func failWaiting() {
-    let unanswered = waiting
-    waiting = [:]
-    waitingCounts = [:]
-    for entry in unanswered.values {
+  /// A drain ends all look-ups under way.
+  private func failWaiting() {
+    for token in waiting.keys {
+      guard let entry = takeWaiting(token) else { continue }
       var reply: [UInt8] = []
       fail(entry.question, nil, into: &reply)
+      entry.asker.send(reply)
+    }
+  }
+
+  /// The policy is another one: what waits is held to it, and goes on waiting where it may.
+  func judgeWaitingAnew() {
+    for (token, entry) in waiting {
+      var question = entry.question
+      question.client = client(of: question.peer, worker.conditions.policy)
+      // What report mode lets pass was written down when it was asked.
+      var note: DNSOutcome?
+      let verdict = DNSVerdict.decide(
+        question.query, client: question.client, owner: question.owner, worker.conditions, synthetic, note: &note)
+      if case .resolve(_, let rules) = verdict {
+        waiting[token]?.question = question
+        waiting[token]?.rules = rules
+        continue
+      }
+      _ = takeWaiting(token)
+      var reply: [UInt8] = []
+      answer(question, verdict, into: &reply)
       entry.asker.send(reply)
     }
   }
@@ -294,7 +385,6 @@ final class DNSServer: Source {
   // MARK: - Source: it waits for the resolver only
 
   func ready(_ readiness: Readiness, tag: UInt8) {}
-  func deadlinePassed() {}
   func resume() {}
 
   // MARK: - Replies
@@ -318,7 +408,7 @@ final class DNSServer: Source {
   }
 
   /// The upstream's own word on a name without an address, passed on: this is no refusal.
-  private func absent(_ entry: Waiting, into out: inout [UInt8]) {
+  private func absent(_ entry: Found, into out: inout [UInt8]) {
     let question = entry.question
     let outcome = DNSOutcome(.failed, .resolveFailed, host: entry.name)
     switch entry.absence {

@@ -21,8 +21,8 @@ enum DNSVerdict {
 extension DNSVerdict {
   /// `note` is set where enforce would have refused: report mode lets it pass.
   static func decide(
-    _ query: borrowing DNSQuery, client: Client, _ conditions: borrowing Conditions, _ synthetic: SyntheticNames,
-    note: inout DNSOutcome?
+    _ query: borrowing DNSQuery, client: Client, owner: ShareOwner, _ conditions: borrowing Conditions,
+    _ synthetic: SyntheticNames, note: inout DNSOutcome?
   ) -> DNSVerdict {
     if let address = query.reverseAddress {
       return pointer(address, client: client, conditions, synthetic)
@@ -44,8 +44,7 @@ extension DNSVerdict {
     case .synthetic:
       guard synthetic.has(family) else { return .noData }
       let address = synthetic.address(
-        of: name, family: family, for: client.name, isShared: conditions.policy.tellsClientsApart,
-        nowMs: conditions.nowMs)
+        of: name, family: family, for: owner, conditions.policy.sharing, nowMs: conditions.nowMs)
       return address.map(DNSVerdict.address) ?? .full
     }
   }

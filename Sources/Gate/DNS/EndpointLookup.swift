@@ -52,9 +52,10 @@ final class EndpointLookup: LoopDelegate, ResolverDelegate {
   }
 
   private func run(_ name: HostName) -> [IPAddress] {
-    switch resolver.resolve(name, for: .none, token: 0) {
+    switch resolver.resolve(name, for: .none, token: 0, owner: .gate, .clients) {
     case .ready(let v4, let v6): addresses = v6.addresses + v4.addresses
     case .pending: loop.run(self)
+    case .full: break
     }
     resolver.end()
     return addresses

@@ -12,9 +12,12 @@ protocol ResolverDelegate: AnyObject {
 
 final class Resolver: Source, AresProgress {
   enum Resolution {
-    /// Both families come through `resolved`, each on its own (RFC 8305 section 3).
-    case pending
+    /// Both families come through `resolved`, each on its own (RFC 8305 section 3). Whoever waits no more says so by
+    /// `forget`.
+    case pending(NameLookup)
     case ready(v4: NameAnswer, v6: NameAnswer)
+    /// Too many look-ups are under way, or the owner has its share of them.
+    case full
   }
 
   /// What was asked of it, and what came of that.
@@ -49,30 +52,26 @@ final class Resolver: Source, AresProgress {
     }
   }
 
-  private struct Waiter {
-    let slot: Slot
-    let token: UInt64
-  }
-
-  private struct Lookup {
-    var waiters: [Waiter] = []
-    var v4: NameAnswer?
-    var v6: NameAnswer?
-  }
-
   private struct Delivery {
-    let waiter: Waiter
+    let asker: NameLookup.Asker
     let answer: NameAnswer
   }
 
+  /// Look-ups under way; each has a channel of c-ares, of about 80 KiB and a descriptor or two.
+  static let lookupsMax = 256
+  /// Channels that are kept for the next look-up.
+  private static let idleMax = 8
+
   private let loop: Loop
   private weak var asker: (any ResolverDelegate)?
-  private var channel: AresChannel
+  /// With the servers that are asked, also where the file names none.
   private var settings: Settings.Resolver
   private var slot = Slot.none
   private var hosts: HostsTable
   private var cache: NameCache
-  private var lookups: [HostName: Lookup] = [:]
+  private var lookups: [LookupSubject: NameLookup] = [:]
+  private var share = FairShare()
+  private var idle: [AresChannel] = []
   /// Answers that were there before their asker could wait for them.
   private var deliveries: [Delivery] = []
   private var counted = Counts()
@@ -80,18 +79,19 @@ final class Resolver: Source, AresProgress {
   init(loop: Loop, settings: Settings, hosts: HostsTable) throws(SystemError) {
     self.loop = loop
     self.hosts = hosts
-    self.settings = settings.resolver
+    self.settings = try Self.complete(settings.resolver)
     cache = NameCache(namesMax: settings.limits.dnsCacheNames)
-    channel = try AresChannel(loop: loop, settings: settings.resolver)
+    // A gate that could ask nobody says so at its start.
+    idle.append(try AresChannel(loop: loop, settings: self.settings, reportingTo: self))
     slot = loop.register(self)
-    channel.report(to: self)
   }
 
   func report(to asker: any ResolverDelegate) { self.asker = asker }
 
   /// The loop lets go of it.
   func end() {
-    channel.cancel()
+    for lookup in lookups.values { lookup.channel?.end() }
+    for channel in idle { channel.end() }
     loop.release(slot)
     slot = .none
   }
@@ -104,37 +104,34 @@ final class Resolver: Source, AresProgress {
 
   func replaceHosts(_ hosts: HostsTable) { self.hosts = hosts }
 
-  /// A reload reads the system's resolver configuration anew; questions under way end without an answer.
+  private static func complete(_ settings: Settings.Resolver) throws(SystemError) -> Settings.Resolver {
+    guard settings.servers.isEmpty else { return settings }
+    var settings = settings
+    settings.servers = try SystemServers.read()
+    return settings
+  }
+
+  /// A reload reads the system's resolver configuration anew. Where it says what it said, look-ups go on; else they begin
+  /// again with the servers that are to be asked now.
   func replaceSettings(_ settings: Settings) throws(SystemError) {
-    if settings.resolver.servers.isEmpty { try requireSystemSettings() }
-    let fresh = try AresChannel(loop: loop, settings: settings.resolver)
-    if settings.resolver != self.settings { cache = NameCache(namesMax: settings.limits.dnsCacheNames) }
-    self.settings = settings.resolver
-    fresh.report(to: self)
-    let unanswered = lookups
-    channel.cancel()
-    channel = fresh
-    lookups = [:]
-    for lookup in unanswered.values {
-      for waiter in lookup.waiters {
-        if lookup.v6 == nil {
-          deliveries.append(Delivery(waiter: waiter, answer: .failed(.v6)))
-        }
-        if lookup.v4 == nil {
-          deliveries.append(Delivery(waiter: waiter, answer: .failed(.v4)))
-        }
-      }
+    let fresh = try Self.complete(settings.resolver)
+    cache.setNamesMax(settings.limits.dnsCacheNames)
+    guard fresh != self.settings else { return }
+    let first = try AresChannel(loop: loop, settings: fresh, reportingTo: self)
+    self.settings = fresh
+    cache = NameCache(namesMax: settings.limits.dnsCacheNames)
+    for channel in idle { channel.end() }
+    idle = [first]
+    for lookup in lookups.values {
+      lookup.channel?.end()
+      lookup.channel = nil
+      if let channel = takeChannel() { begin(lookup, on: channel) } else { fail(lookup) }
     }
-    if !deliveries.isEmpty { loop.again(slot) }
   }
 
-  /// Where there are some that cannot be read, c-ares would ask the loopback.
-  private func requireSystemSettings() throws(SystemError) {
-    let path = "/etc/resolv.conf"
-    if FileStamp(path: path) != nil { try FileBytes.require(path) }
-  }
+  // MARK: - Asking
 
-  func resolve(_ name: HostName, for asker: Slot, token: UInt64) -> Resolution {
+  func resolve(_ name: HostName, for slot: Slot, token: UInt64, owner: ShareOwner, _ sharing: Sharing) -> Resolution {
     if let entry = hosts.find(name) {
       counted.fromHosts &+= 1
       return .ready(v4: entry.v4, v6: entry.v6)
@@ -145,58 +142,115 @@ final class Resolver: Source, AresProgress {
       counted.fromCache &+= 1
       return .ready(v4: v4, v6: v6)
     }
-    let waiter = Waiter(slot: asker, token: token)
-    if var lookup = lookups[name] {
+    let asker = NameLookup.Asker(slot: slot, token: token)
+    if let lookup = lookups[.addresses(name)] {
       counted.shared &+= 1
-      lookup.waiters.append(waiter)
-      lookups[name] = lookup
-      deliverKnown(lookup.v4, lookup.v6, to: waiter)
-    } else {
-      counted.asked &+= 1
-      counted.questions &+= (v4 == nil ? 1 : 0) + (v6 == nil ? 1 : 0)
-      lookups[name] = Lookup(waiters: [waiter], v4: v4, v6: v6)
-      deliverKnown(v4, v6, to: waiter)
-      if v6 == nil { channel.ask(name, .v6) }
-      if v4 == nil { channel.ask(name, .v4) }
-      if channel.hasReplies { loop.again(slot) }
-      armTimeout()
+      lookup.askers.insert(asker)
+      deliverKnown(lookup.v4, lookup.v6, to: asker)
+      return .pending(lookup)
     }
-    return .pending
+    guard share.take(of: Self.lookupsMax, for: owner, sharing) else {
+      return known(v4, v6) ?? .full
+    }
+    guard let channel = takeChannel() else {
+      share.give(by: owner)
+      return known(v4, v6) ?? .full
+    }
+    counted.asked &+= 1
+    let lookup = NameLookup(.addresses(name), for: asker, owner: owner, channel: channel)
+    (lookup.v4, lookup.v6) = (v4, v6)
+    lookups[lookup.subject] = lookup
+    deliverKnown(v4, v6, to: asker)
+    begin(lookup, on: channel)
+    return .pending(lookup)
   }
 
-  private func deliverKnown(_ v4: NameAnswer?, _ v6: NameAnswer?, to waiter: Waiter) {
-    if let v6 { deliveries.append(Delivery(waiter: waiter, answer: v6)) }
-    if let v4 { deliveries.append(Delivery(waiter: waiter, answer: v4)) }
+  /// The addresses of one family are better than none.
+  private func known(_ v4: NameAnswer?, _ v6: NameAnswer?) -> Resolution? {
+    guard let some = v4 ?? v6, !some.addresses.isEmpty else { return nil }
+    counted.fromCache &+= 1
+    return .ready(v4: v4 ?? .failed(.v4), v6: v6 ?? .failed(.v6))
+  }
+
+  private func begin(_ lookup: NameLookup, on channel: AresChannel) {
+    lookup.channel = channel
+    channel.lookup = lookup
+    let types = lookup.unanswered
+    counted.questions &+= UInt64(types.count)
+    for type in types { channel.ask(lookup.subject.name, type) }
+  }
+
+  /// nil where the machine has no memory or no descriptor for it.
+  private func takeChannel() -> AresChannel? {
+    if let channel = idle.popLast() { return channel }
+    // Whoever asks is told that there are too many: the gate can say no more about it.
+    return try? AresChannel(loop: loop, settings: settings, reportingTo: self)
+  }
+
+  private func deliverKnown(_ v4: NameAnswer?, _ v6: NameAnswer?, to asker: NameLookup.Asker) {
+    if let v6 { deliveries.append(Delivery(asker: asker, answer: v6)) }
+    if let v4 { deliveries.append(Delivery(asker: asker, answer: v4)) }
     if v4 != nil || v6 != nil { loop.again(slot) }
+  }
+
+  // MARK: - Its end
+
+  /// The asker waits no more. What nobody waits for is not asked any longer, and frees its place.
+  func forget(_ lookup: NameLookup, for slot: Slot, token: UInt64) {
+    lookup.askers.remove(NameLookup.Asker(slot: slot, token: token))
+    if lookup.askers.isEmpty { end(lookup) }
+  }
+
+  private func end(_ lookup: NameLookup) {
+    guard lookups[lookup.subject] === lookup else { return }
+    lookups[lookup.subject] = nil
+    share.give(by: lookup.owner)
+    guard let channel = lookup.channel else { return }
+    lookup.channel = nil
+    channel.cancel()
+    if idle.count < Self.idleMax { idle.append(channel) } else { channel.end() }
+  }
+
+  private func fail(_ lookup: NameLookup) {
+    for asker in lookup.askers {
+      if lookup.v6 == nil { deliveries.append(Delivery(asker: asker, answer: .failed(.v6))) }
+      if lookup.v4 == nil { deliveries.append(Delivery(asker: asker, answer: .failed(.v4))) }
+    }
+    loop.again(slot)
+    end(lookup)
   }
 
   // MARK: - Replies
 
-  func progressed() {
-    take(channel.takeReplies())
-    armTimeout()
-  }
-
-  private func take(_ replies: [LookupReply]) {
-    for reply in replies {
-      count(reply)
-      cache.keep(reply, nowMs: loop.nowMs)
-      guard var lookup = lookups[reply.name] else { continue }
-      let answer = reply.answer
-      switch answer.family {
-      case .v4: lookup.v4 = answer
-      case .v6: lookup.v6 = answer
-      }
-      let isDone = lookup.v4 != nil && lookup.v6 != nil
-      lookups[reply.name] = isDone ? nil : lookup
-      for waiter in lookup.waiters { asker?.resolved(answer, for: waiter.slot, token: waiter.token) }
+  func progressed(_ channel: AresChannel) {
+    guard let lookup = channel.lookup else { return }
+    for reply in channel.takeReplies() {
+      // Once it is over, the channel may serve another look-up.
+      guard channel.lookup === lookup else { return }
+      take(reply, lookup)
     }
   }
 
-  private func count(_ reply: LookupReply) {
-    if !reply.answer.addresses.isEmpty {
+  private func take(_ reply: LookupReply, _ lookup: NameLookup) {
+    let family: Family = reply.type == .a ? .v4 : .v6
+    let answer = cache.keep(reply, lookup.subject.name, family, nowMs: loop.nowMs)
+    count(reply, answer)
+    switch family {
+    case .v4: lookup.v4 = answer
+    case .v6: lookup.v6 = answer
+    }
+    let askers = lookup.askers
+    if lookup.unanswered.isEmpty { end(lookup) }
+    // One that hears its answer may be done, and then forgets the look-up for itself or lets go others.
+    for one in askers where lookup.askers.contains(one) {
+      asker?.resolved(answer, for: one.slot, token: one.token)
+    }
+  }
+
+  private func count(_ reply: LookupReply, _ answer: NameAnswer) {
+    if !answer.addresses.isEmpty {
       counted.found &+= 1
-    } else if reply.answer.absence != .failure {
+    } else if answer.absence != .failure {
       counted.absent &+= 1
     } else if reply.isTimeout {
       counted.timedOut &+= 1
@@ -205,23 +259,17 @@ final class Resolver: Source, AresProgress {
     }
   }
 
-  private func armTimeout() {
-    loop.setDeadline(slot, atMs: channel.timeoutMs().map { loop.nowMs + $0 } ?? .max)
-  }
-
   // MARK: - Source
 
   func ready(_ readiness: Readiness, tag: UInt8) {}
-
-  func deadlinePassed() { channel.process(reading: AresChannel.noSocket, writing: AresChannel.noSocket) }
+  func deadlinePassed() {}
 
   func resume() {
     let waiting = deliveries
     deliveries = []
     for delivery in waiting {
-      asker?.resolved(delivery.answer, for: delivery.waiter.slot, token: delivery.waiter.token)
+      asker?.resolved(delivery.answer, for: delivery.asker.slot, token: delivery.asker.token)
     }
-    progressed()
   }
 }
 

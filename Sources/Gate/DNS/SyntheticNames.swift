@@ -16,7 +16,7 @@ final class SyntheticNames: Sendable {
   fileprivate struct Entry {
     var name: HostName
     /// Whose query made it up, and so whose share it counts against.
-    var owner: String
+    var owner: ShareOwner
     var usedMs: UInt64
     var connections = 0
     /// Neighbours in the order of use, zero at an end. Entries in use by a connection stand outside of it.
@@ -26,7 +26,7 @@ final class SyntheticNames: Sendable {
 
   fileprivate struct Table {
     var indexes: [HostName: Int] = [:]
-    var counts: [String: Int] = [:]
+    var share = FairShare()
     /// By index; the first place is never used, as the first address of a network is not.
     var entries: [Entry?] = [nil]
     var oldest = 0
@@ -73,13 +73,13 @@ final class SyntheticNames: Sendable {
   }
 
   /// For an answer that is given now. nil: no network of that family, no entry that may be used again, or `owner` has its
-  /// share of new names: half of all where clients are told apart, so that one does not leave the others none.
+  /// share of them.
   func address(
-    of name: HostName, family: Family, for owner: String, isShared: Bool = false, nowMs: UInt64
+    of name: HostName, family: Family, for owner: ShareOwner, _ sharing: Sharing, nowMs: UInt64
   ) -> IPAddress? {
     guard has(family) else { return nil }
-    let room = Table.Room(namesMax: namesMax, shareMax: isShared ? max(1, namesMax / 2) : namesMax)
-    let index = table.withLock { $0.answer(name, owner, nowMs: nowMs, room) }
+    let room = Table.Room(namesMax: namesMax, owner: owner, sharing: sharing)
+    let index = table.withLock { $0.answer(name, nowMs: nowMs, room) }
     return index.flatMap { address($0, family) }
   }
 
@@ -135,39 +135,42 @@ extension SyntheticNames.Table {
 
   fileprivate struct Room {
     let namesMax: Int
-    let shareMax: Int
+    let owner: ShareOwner
+    let sharing: Sharing
   }
 
-  fileprivate mutating func answer(_ name: HostName, _ owner: String, nowMs: UInt64, _ room: Room) -> Int? {
+  fileprivate mutating func answer(_ name: HostName, nowMs: UInt64, _ room: Room) -> Int? {
     // The clocks of two loops may be a turn apart; the order of use must follow one.
     clockMs = max(clockMs, nowMs)
     if let index = indexes[name] {
       use(index)
       return index
     }
-    guard let index = place(for: owner, room) else { return nil }
-    entries[index] = SyntheticNames.Entry(name: name, owner: owner, usedMs: clockMs)
-    counts[owner, default: 0] += 1
+    guard let index = place(room) else { return nil }
+    entries[index] = SyntheticNames.Entry(name: name, owner: room.owner, usedMs: clockMs)
     indexes[name] = index
     append(index)
     return index
   }
 
   /// A place that was never used, else the one used longest ago if that is long enough.
-  private mutating func place(for owner: String, _ room: Room) -> Int? {
-    let hasShare = counts[owner, default: 0] >= room.shareMax
-    if entries.count <= room.namesMax && !hasShare {
+  private mutating func place(_ room: Room) -> Int? {
+    if entries.count <= room.namesMax && share.take(of: room.namesMax, for: room.owner, room.sharing) {
       entries.append(nil)
       return entries.count - 1
     }
     let index = oldest
-    guard let entry = entry(index), entry.usedMs + holdMs <= clockMs, !hasShare || entry.owner == owner else {
-      return nil
+    guard let entry = entry(index), entry.usedMs + holdMs <= clockMs else { return nil }
+    // One that is the owner's already makes its share no larger.
+    if entry.owner != room.owner {
+      share.give(by: entry.owner)
+      guard share.take(of: room.namesMax, for: room.owner, room.sharing) else {
+        share.add(1, to: entry.owner)
+        return nil
+      }
     }
     remove(index)
     indexes[entry.name] = nil
-    let left = counts[entry.owner, default: 1] - 1
-    counts[entry.owner] = left > 0 ? left : nil
     return index
   }
 

@@ -2,6 +2,7 @@
 // It relies on its front to end it; the session has a place on the loop of its own.
 import Intercept
 import Kernel
+import Policy
 
 final class StreamSocketSource: Source {
   let leg: StreamSocket
@@ -18,6 +19,8 @@ final class StreamSocketSource: Source {
     self.leg = leg
     self.front = front
   }
+
+  var shareOwner: ShareOwner { front.shareOwner }
 
   func begin(_ loop: Loop) -> Bool {
     guard let slot = loop.register(self, watching: leg.descriptor) else { return false }

@@ -31,13 +31,17 @@ final class TLSListenerConnection: Source {
   private var lingeredBytes = 0
   private var dueMs = UInt64.max
   private var untaken = SendDeadline()
+  /// In whose share of the connections it is, with all its streams.
+  private(set) var shareOwner: ShareOwner
   /// By their own slots.
   private var legs: [Int: StreamSocketSource] = [:]
 
   init(
-    worker: Worker, socket: consuming Descriptor, from source: IPAddress, _ listener: ListenerTLS, expectsHeader: Bool
+    worker: Worker, socket: consuming Descriptor, from source: IPAddress, _ listener: ListenerTLS, expectsHeader: Bool,
+    owner: ShareOwner
   ) {
     self.worker = worker
+    shareOwner = owner
     side = SocketState(fd: socket.raw)
     self.socket = socket
     self.source = source
@@ -135,6 +139,15 @@ final class TLSListenerConnection: Source {
     case .complete(let header, let byteCount):
       early.removeFirst(byteCount)
       if case .tcp(let source, _) = header { self.source = source.address }
+      let owner = worker.conditions.policy.shareOwner(source: source)
+      if owner != shareOwner {
+        guard worker.movePlace(from: shareOwner, to: owner) else {
+          record(.tooMany)
+          close(.cut)
+          return nil
+        }
+        shareOwner = owner
+      }
       return true
     }
   }
@@ -225,7 +238,7 @@ final class TLSListenerConnection: Source {
 
   private func finish() {
     phase = .closed
-    worker.fronts.ended(slot)
+    worker.fronts.ended(slot, shareOwner)
   }
 }
 
@@ -233,12 +246,12 @@ extension TLSListenerConnection: ListenerSessionHost {
   func openLeg(for stream: Int32) -> StreamSocketOffer {
     // The one session of a connection of HTTP/1.1 is that connection.
     let isWhole = stream == 0
-    if !isWhole && !worker.takePlace() {
+    if !isWhole && !worker.takePlace(for: shareOwner) {
       worker.recordRefused(client: clientName, .tooMany, worker.shared.takeId())
       return .tooMany
     }
     guard let source = makeLeg(stream) else {
-      if !isWhole { worker.shared.closed() }
+      if !isWhole { worker.shared.givePlace(by: shareOwner) }
       return .notNow
     }
     legs[source.slot.index] = source
@@ -253,7 +266,8 @@ extension TLSListenerConnection: ListenerSessionHost {
     let source = StreamSocketSource(StreamSocket(Descriptor(owning: ends.near), stream: stream), of: self)
     guard source.begin(worker.loop) else { return nil }
     let flow = Flow(source: self.source, worker.conditions)
-    guard let session = worker.begin(far, flow, lease: nil, id: worker.shared.takeId()) else {
+    let id = worker.shared.takeId()
+    guard let session = worker.begin(far, flow, lease: nil, id: id, owner: shareOwner, isOwnerFixed: true) else {
       source.end(worker.loop)
       return nil
     }

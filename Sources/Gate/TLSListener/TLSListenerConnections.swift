@@ -1,6 +1,7 @@
 // All connections in TLS of one worker, and which of its sessions serve them.
 // It relies on slots: a place on the loop tells a front from a session, and one session from the next.
 import Kernel
+import Policy
 
 final class TLSListenerConnections {
   private unowned let worker: Worker
@@ -19,10 +20,10 @@ final class TLSListenerConnections {
     return true
   }
 
-  func ended(_ slot: Slot) {
+  func ended(_ slot: Slot, _ owner: ShareOwner) {
     worker.loop.release(slot)
     fronts[slot.index] = nil
-    worker.shared.closed()
+    worker.shared.givePlace(by: owner)
     worker.stopIfDone()
   }
 
@@ -36,7 +37,7 @@ final class TLSListenerConnections {
   /// Its session may live on, and then has its place until its own end.
   func part(_ leg: StreamSocketSource) {
     leg.isDropped = true
-    if leg.hasPlace { worker.shared.closed() }
+    if leg.hasPlace { worker.shared.givePlace(by: leg.shareOwner) }
   }
 
   /// For each session that ends: most have a client of their own. True: its place under `limits.connections` stays
