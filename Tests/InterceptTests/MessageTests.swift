@@ -56,32 +56,83 @@ import Wire
     nghttp2_frame_hd(length: length, stream_id: 1, type: UInt8(type.rawValue), flags: flags, reserved: 0)
   }
 
-  @Test(arguments: [NGHTTP2_PING, NGHTTP2_SETTINGS, NGHTTP2_PRIORITY, NGHTTP2_DATA])
-  func framesThatCarryNothingAreBounded(_ type: nghttp2_frame_type) {
+  private static func allowed(
+    _ bounds: inout HTTP2Bounds, _ type: nghttp2_frame_type, nowMs: UInt64, atMost: Int = 100_000
+  ) -> Int {
+    var count = 0
+    while count < atMost, bounds.allow(Self.frame(type), nowMs: nowMs) { count += 1 }
+    return count
+  }
+
+  @Test(arguments: [
+    (NGHTTP2_PING, 1_000, 100), (NGHTTP2_SETTINGS, 200, 5), (NGHTTP2_PRIORITY, 1_000, 50), (NGHTTP2_DATA, 1_000, 50),
+    (NGHTTP2_WINDOW_UPDATE, 10_000, 1_000),
+  ])
+  func framesThatCarryNothingHaveARate(_ type: nghttp2_frame_type, burst: Int, perSecond: Int) {
     var bounds = HTTP2Bounds()
-    var allowed = 0
-    while allowed < 10_000, bounds.allow(Self.frame(type)) { allowed += 1 }
-    #expect((500..<1_001).contains(allowed))
+    #expect(Self.allowed(&bounds, type, nowMs: 5_000_000) == burst)
+    #expect(Self.allowed(&bounds, type, nowMs: 5_001_000) == perSecond)
+    #expect(Self.allowed(&bounds, type, nowMs: 5_001_000) == 0)
+    // A day of silence is worth no more than the beginning was.
+    #expect(Self.allowed(&bounds, type, nowMs: 91_400_000) == burst)
+    #expect(Self.allowed(&bounds, type, nowMs: .max) == burst)
+  }
+
+  /// Below the rate a session lives for ever.
+  @Test func noTotalEndsASession() {
+    var bounds = HTTP2Bounds()
+    for tick in 0..<100_000 as Range<UInt64> {
+      let nowMs = tick * 25
+      let ping = bounds.allow(Self.frame(NGHTTP2_PING), nowMs: nowMs)
+      let priority = bounds.allow(Self.frame(NGHTTP2_PRIORITY), nowMs: nowMs)
+      let reset = bounds.allowReset(isAnswered: false, nowMs: nowMs)
+      guard ping, priority, reset else {
+        Issue.record("ended at \(nowMs) ms")
+        return
+      }
+    }
+  }
+
+  /// A client that measures its bandwidth pings for each piece that it gets, however fast these come.
+  @Test func whatIsSentEarnsPingsAndWindows() {
+    var bounds = HTTP2Bounds()
+    for _ in 0..<100_000 {
+      bounds.sent(dataBytes: 16_384)
+      let ping = bounds.allow(Self.frame(NGHTTP2_PING), nowMs: 1)
+      let windows = Self.allowed(&bounds, NGHTTP2_WINDOW_UPDATE, nowMs: 1, atMost: 64)
+      guard ping, windows == 64 else {
+        Issue.record("ended")
+        return
+      }
+    }
+    for _ in 0..<100_000 {
+      bounds.sent(dataBytes: 1)
+      let windows = Self.allowed(&bounds, NGHTTP2_WINDOW_UPDATE, nowMs: 1, atMost: 2)
+      guard windows == 2 else {
+        Issue.record("ended")
+        return
+      }
+    }
   }
 
   @Test func aSessionThatWorksIsNotBounded() {
     var bounds = HTTP2Bounds()
     for _ in 0..<10_000 {
-      let head = bounds.allow(Self.frame(NGHTTP2_HEADERS))
-      let body = bounds.allow(Self.frame(NGHTTP2_DATA, length: 100))
-      let ping = bounds.allow(Self.frame(NGHTTP2_PING))
-      bounds.completed()
-      let reset = bounds.allow(Self.frame(NGHTTP2_RST_STREAM))
+      let head = bounds.allow(Self.frame(NGHTTP2_HEADERS), nowMs: 1)
+      let body = bounds.allow(Self.frame(NGHTTP2_DATA, length: 100), nowMs: 1)
+      let ping = bounds.allow(Self.frame(NGHTTP2_PING), nowMs: 1)
+      let reset = bounds.allowReset(isAnswered: true, nowMs: 1)
       #expect(head && body && ping && reset)
     }
   }
 
-  @Test func resetsWithoutUseAreBounded() {
+  /// Neither heads nor bytes of bodies pay for requests that are given up.
+  @Test func abandonedRequestsHaveARate() {
     var bounds = HTTP2Bounds()
     var allowed = 0
-    while allowed < 10_000, bounds.allow(Self.frame(NGHTTP2_HEADERS)), bounds.allow(Self.frame(NGHTTP2_RST_STREAM)) {
-      allowed += 1
-    }
+    while allowed < 10_000, bounds.allow(Self.frame(NGHTTP2_HEADERS), nowMs: 1),
+      bounds.allow(Self.frame(NGHTTP2_DATA, length: 1), nowMs: 1), bounds.allowReset(isAnswered: false, nowMs: 1)
+    { allowed += 1 }
     #expect(allowed == 200)
   }
 }

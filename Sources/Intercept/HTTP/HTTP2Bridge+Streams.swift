@@ -302,7 +302,6 @@ extension HTTP2Bridge: HTTP2Events {
 
   private func closedByClient(_ id: Int32, _ code: UInt32) {
     guard let stream = byClient.removeValue(forKey: id) else { return }
-    if code == NGHTTP2_NO_ERROR.rawValue || stream.hasFinalHead { server.bounds.completed() }
     server.giveBack(stream.up.discard(), id)
     upstream?.giveBack(stream.down.discard(), stream.upstreamID)
     guard stream.upstreamID != 0, byUpstream.removeValue(forKey: stream.upstreamID) != nil else { return }

@@ -95,7 +95,7 @@ final class HTTP2Bridge: Bridge {
     HTTP1Bridge.refund(grant.count, received, tick.rule?.uploadBytes, tick)
     switch received {
     case .bytes(let count):
-      guard buffer.withBytes(0..<count, { server.feed($0) }) else {
+      guard buffer.withBytes(0..<count, { server.feed($0, nowMs: tick.nowMs) }) else {
         if !isClientCut { _ = judge.refuse(.badRequest, tick) }
         return .end(.clientReset)
       }
@@ -116,7 +116,7 @@ final class HTTP2Bridge: Bridge {
     HTTP1Bridge.refund(grant.count, received, tick.rule?.downloadBytes, tick)
     switch received {
     case .bytes(let count):
-      if !buffer.withBytes(0..<count, { upstream.feed($0) }) { upstreamBroke() }
+      if !buffer.withBytes(0..<count, { upstream.feed($0, nowMs: tick.nowMs) }) { upstreamBroke() }
       return .worked
     case .blocked: return .idle
     case .ended, .truncated, .failed:
@@ -220,7 +220,7 @@ final class HTTP2Bridge: Bridge {
   func clientMisbehaved() {
     guard !isClientCut else { return }
     isClientCut = true
-    _ = judge.refuse(.badRequest, tick)
+    _ = judge.refuse(.badRequest, tick, detail: server.fault)
   }
 
   func upstreamMisbehaved() { upstreamBroke() }

@@ -40,7 +40,16 @@ enum BodyPiece {
   let headBytesMax: Int
   weak var events: (any HTTP2Events)?
   var block = FieldBlock()
-  var bounds = HTTP2Bounds()
+  /// The peer's flood or fault, in words for the log.
+  private(set) var fault: String?
+  private var bounds = HTTP2Bounds()
+  private var nowMs: UInt64 = 0
+  /// Streams that are open, and whether a part of a final answer has gone out on them.
+  private var isAnswered: [Int32: Bool] = [:]
+  /// Streams that get a final answer next.
+  private var answering: Set<Int32> = []
+  /// Streams that are reset for reasons of ours or of the other side's, by no fault of this peer.
+  private var blameless: Set<Int32> = []
   private let raw: OpaquePointer
   private var out: [UInt8] = []
 
@@ -81,8 +90,9 @@ enum BodyPiece {
   // MARK: - Bytes
 
   /// Bytes of the peer. False: the session is beyond use.
-  func feed(_ bytes: Span<UInt8>) -> Bool {
-    unsafe bytes.withUnsafeBufferPointer { unsafe nghttp2_session_mem_recv(raw, $0.baseAddress, $0.count) >= 0 }
+  func feed(_ bytes: Span<UInt8>, nowMs: UInt64) -> Bool {
+    self.nowMs = nowMs
+    return unsafe bytes.withUnsafeBufferPointer { unsafe nghttp2_session_mem_recv(raw, $0.baseAddress, $0.count) >= 0 }
   }
 
   enum Pumped { case nothing, some, broke }
@@ -125,11 +135,13 @@ enum BodyPiece {
         unsafe nghttp2_submit_request(raw, nil, fields, count, hasBody ? $0 : nil, nil)
       }
     }
+    if id > 0 { isAnswered[id] = false }
     return id > 0 ? id : nil
   }
 
   func respond(_ id: Int32, _ block: FieldBlock, hasBody: Bool) -> Bool {
     var provider = unsafe HTTP2Library.provider
+    answering.insert(id)
     return unsafe block.withFields { fields, count in
       unsafe withUnsafePointer(to: &provider) {
         unsafe nghttp2_submit_response(raw, id, fields, count, hasBody ? $0 : nil) == 0
@@ -149,7 +161,11 @@ enum BodyPiece {
 
   func resume(_ id: Int32) { _ = unsafe nghttp2_session_resume_data(raw, id) }
 
-  func reset(_ id: Int32, code: UInt32) { _ = unsafe nghttp2_submit_rst_stream(raw, 0, id, code) }
+  /// `isPeersFault`: it counts as a reset of the peer's own, or a flood of such streams would have no bound.
+  func reset(_ id: Int32, code: UInt32, isPeersFault: Bool = false) {
+    if !isPeersFault, isAnswered[id] != nil { blameless.insert(id) }
+    _ = unsafe nghttp2_submit_rst_stream(raw, 0, id, code)
+  }
 
   /// Whether all that we say on the stream has gone out.
   func hasEndedOurs(_ id: Int32) -> Bool { unsafe nghttp2_session_get_stream_local_close(raw, id) == 1 }
@@ -189,13 +205,14 @@ extension HTTP2Session {
     -> Int32
   {
     let ends = header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
-    if !bounds.allow(header) {
-      terminate(NGHTTP2_ENHANCE_YOUR_CALM)
-      events?.peerMisbehaved(self)
+    let isReset = UInt32(header.type) == NGHTTP2_RST_STREAM.rawValue
+    guard isReset ? allowReset(header.stream_id) : bounds.allow(header, nowMs: nowMs) else {
+      endFlood(header.type)
       return 0
     }
     switch UInt32(header.type) {
     case NGHTTP2_HEADERS.rawValue:
+      if category == NGHTTP2_HCAT_REQUEST { isAnswered[header.stream_id] = false }
       events?.headCame(self, header.stream_id, isRequest: category == NGHTTP2_HCAT_REQUEST, endsStream: ends)
     case NGHTTP2_DATA.rawValue: if ends { events?.bodyEnded(self, header.stream_id) }
     case NGHTTP2_SETTINGS.rawValue: events?.settingsCame(self)
@@ -205,13 +222,47 @@ extension HTTP2Session {
     return 0
   }
 
+  /// What an upstream resets was asked of it: that has its bound already.
+  private func allowReset(_ id: Int32) -> Bool {
+    guard let isAnswered = isAnswered[id] else { return bounds.allowReset(isAnswered: true, nowMs: nowMs) }
+    return !isServer || bounds.allowReset(isAnswered: isAnswered, nowMs: nowMs)
+  }
+
+  private func endFlood(_ type: UInt8) {
+    if fault == nil { fault = "It sends too many \(HTTP2Bounds.name(of: type)) frames" }
+    terminate(NGHTTP2_ENHANCE_YOUR_CALM)
+    events?.peerMisbehaved(self)
+  }
+
+  fileprivate func sent(_ header: nghttp2_frame_hd) {
+    let id = header.stream_id
+    switch UInt32(header.type) {
+    case NGHTTP2_DATA.rawValue: bounds.sent(dataBytes: header.length)
+    case NGHTTP2_HEADERS.rawValue:
+      if answering.remove(id) != nil, isAnswered[id] != nil { isAnswered[id] = true }
+    case NGHTTP2_RST_STREAM.rawValue:
+      guard blameless.remove(id) == nil, isServer else { return }
+      if !bounds.allowReset(isAnswered: isAnswered[id] ?? false, nowMs: nowMs) { endFlood(header.type) }
+    default: break
+    }
+  }
+
+  fileprivate func closed(_ id: Int32, code: UInt32) {
+    isAnswered[id] = nil
+    answering.remove(id)
+    events?.streamClosed(self, id, code: code)
+    blameless.remove(id)
+  }
+
   fileprivate func fill(
     _ id: Int32, _ buffer: UnsafeMutablePointer<UInt8>, _ room: Int, _ flags: UnsafeMutablePointer<UInt32>
   ) -> Int {
     guard let events else { return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue) }
     switch unsafe events.bodyWanted(self, id, buffer, room: room) {
     case .later: return Int(NGHTTP2_ERR_DEFERRED.rawValue)
-    case .broken: return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue)
+    case .broken:
+      blameless.insert(id)
+      return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue)
     case .bytes(let count, let isLast, let trailers):
       if isLast { unsafe flags.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue }
       if isLast, let trailers {
@@ -260,9 +311,9 @@ extension HTTP2Session {
     unsafe nghttp2_option_set_no_auto_window_update(options, 1)
     // RFC 9113 section 6.5: an entry more is an attack. Acknowledgements that the peer does not read likewise.
     unsafe nghttp2_option_set_max_settings(options, 32)
-    unsafe nghttp2_option_set_max_outbound_ack(options, 100)
+    unsafe nghttp2_option_set_max_outbound_ack(options, 1_000)
     unsafe nghttp2_option_set_max_continuations(options, 8)
-    // HTTP2Bounds knows which resets are harmless; this counts those too that follow a whole answer, as curl sends them.
+    // HTTP2Bounds knows which resets are harmless; nghttp2 counts those too that follow a whole answer, as curl sends them.
     unsafe nghttp2_option_set_stream_reset_rate_limit(options, 10_000, 10_000)
     unsafe nghttp2_option_set_max_send_header_block_length(options, 256 * 1024)
   }
@@ -315,13 +366,14 @@ extension HTTP2Session {
     unsafe nghttp2_session_callbacks_set_on_stream_close_callback(callbacks) { _, id, code, owner in
       guard let owner = unsafe owner else { return 0 }
       let session = unsafe HTTP2Library.session(owner)
-      session.events?.streamClosed(session, id, code: code)
+      session.closed(id, code: code)
       return 0
     }
     // What makes nghttp2 end a session is what the peer did.
     unsafe nghttp2_session_callbacks_set_on_frame_send_callback(callbacks) { _, frame, owner in
       guard let owner = unsafe owner, let frame = unsafe frame?.pointee else { return 0 }
       let session = unsafe HTTP2Library.session(owner)
+      unsafe session.sent(frame.hd)
       if unsafe UInt32(frame.hd.type) == NGHTTP2_GOAWAY.rawValue, unsafe frame.goaway.error_code != 0 {
         session.events?.peerMisbehaved(session)
       }

@@ -133,7 +133,7 @@ final class HTTP2ListenerSession {
     guard tls.isReadable, !tls.isFull else { return false }
     switch buffer.read(from: tls) {
     case .bytes(let count):
-      if buffer.withBytes(0..<count, { session.feed($0) }) { return true }
+      if buffer.withBytes(0..<count, { session.feed($0, nowMs: tick.nowMs) }) { return true }
       peerMisbehaved(session)
       return nil
     case .blocked: return false
@@ -266,7 +266,7 @@ extension HTTP2ListenerSession: HTTP2Events {
     case .success(let request): begin(id, request, endsStream: endsStream)
     case .failure(.unspeakable):
       host.record(.badRequest)
-      session.reset(id, code: NGHTTP2_PROTOCOL_ERROR.rawValue)
+      session.reset(id, code: NGHTTP2_PROTOCOL_ERROR.rawValue, isPeersFault: true)
     case .failure(.unknownProtocol):
       host.record(.badRequest)
       answer(id, "Of protocols in CONNECT only websocket is known", endsStream: endsStream)
@@ -343,7 +343,6 @@ extension HTTP2ListenerSession: HTTP2Events {
     session.giveBack(stream.owed, id)
     quietSinceMs = tick.nowMs
     let isWhole = code == NGHTTP2_NO_ERROR.rawValue
-    if isWhole || stream.hasFinalHead { session.bounds.completed() }
     guard let leg = stream.leg else { return }
     if isWhole && leg.pendingCount > 0 && leg.ending == nil {
       parting.append(leg)
