@@ -36,6 +36,7 @@ int mounts_processes(const char *path);
 int mounts_terminals(const char *path);
 int mounts_mask(const char *path);
 int mounts_hide(const char *path);
+int mounts_cover(const char *path, const char *bytes, uint64_t count, int is_folder);
 int mounts_enter(void);
 
 int confine_drop_bounding(void);

@@ -322,6 +322,7 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_TERMINALS: return mounts_terminals(first);
     case CSANDBOX_MASK: return mounts_mask(first);
     case CSANDBOX_HIDE: return mounts_hide(first);
+    case CSANDBOX_COVER: return mounts_cover(first, second, step->number, step->more == 1);
     case CSANDBOX_ENTER_ROOT: return mounts_enter();
     case CSANDBOX_LIMIT: return set_limit(step->number, step->more);
     case CSANDBOX_DROP_BOUNDING: return confine_drop_bounding();

@@ -56,9 +56,9 @@ int mounts_new_root(uint64_t bytes, uint64_t inodes) {
   FAIL_IF(mount(NULL, "/", NULL, REC | PRIVATE, NULL) < 0, "mount(MS_PRIVATE)");
   // Any folder will do; once this is the root, what it covered is seen again.
   const char *place = "/tmp";
-  if (mount("tmpfs", place, "tmpfs", NO_SUID | NO_DEV, "size=64k,mode=0755") < 0) {
+  if (mount("tmpfs", place, "tmpfs", NO_SUID | NO_DEV, "size=4m,mode=0755") < 0) {
     place = "/proc";
-    FAIL_IF(mount("tmpfs", place, "tmpfs", NO_SUID | NO_DEV, "size=64k,mode=0755") < 0, "mount(tmpfs)");
+    FAIL_IF(mount("tmpfs", place, "tmpfs", NO_SUID | NO_DEV, "size=4m,mode=0755") < 0, "mount(tmpfs)");
   }
   FAIL_IF(chdir(place) < 0, "chdir");
   FAIL_IF(mkdir("old", 0755) < 0 || mkdir("new", 0755) < 0, "mkdir");
@@ -264,6 +264,28 @@ int mounts_hide(const char *path) {
   FAIL_IF(fd < 0 && errno != EACCES, "open(/hidden)");
   if (fd >= 0) close(fd);
   return cover(path, AT_FDCWD, blank, 0);
+}
+
+// The sandbox's own, read-only, on a placeholder: what lies there on the disk is neither opened nor locked from inside.
+int mounts_cover(const char *path, const char *bytes, uint64_t count, int is_folder) {
+  static unsigned number;
+  char own[32];
+  snprintf(own, sizeof own, is_folder ? "/empty" : "/cover%u", number++);
+  int fd;
+  if (is_folder) {
+    FAIL_IF(mkdir(own, 0755) < 0 && errno != EEXIST, "mkdir(/empty)");
+    fd = open(own, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  } else {
+    fd = open(own, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    FAIL_IF(fd >= 0 && write(fd, bytes, count) != (ssize_t)count, "write");
+  }
+  FAIL_IF(fd < 0, "open(cover)");
+  int target = open_inside(path);
+  FAIL_IF(target < 0, "open");
+  int result = bind_onto(fd, target, 0);
+  close(fd);
+  close(target);
+  return result;
 }
 
 int mounts_enter(void) {

@@ -110,6 +110,9 @@ struct CompiledSandboxPlan {
     case .terminals(let path): return entry(CSANDBOX_TERMINALS, place(path))
     case .mask(let path): return entry(CSANDBOX_MASK, place(path))
     case .hide(let path): return entry(CSANDBOX_HIDE, place(path))
+    case .cover(let path, .folder): return entry(CSANDBOX_COVER, place(path), more: 1)
+    case .cover(let path, .file(let text)):
+      return entry(CSANDBOX_COVER, place(path), place(text), number: UInt64(text.utf8.count))
     default: preconditionFailure("no step of files: \(step)")
     }
   }

@@ -117,12 +117,10 @@ struct FilesPart {
     guard above(one.path)?.access == .writable else { return }
     if let placeholder = one.placeholder {
       pinAbove(one.path)
-      switch placeholder {
-      case .folder: steps.append(.folder(one.path, mode: 0o755))
-      case .file(let text): steps.append(.file(one.path, text))
-      }
+      steps.append(.cover(one.path, placeholder))
+    } else {
+      pin(one.path)
     }
-    pin(one.path)
   }
 
   private mutating func hide(_ path: String) {

@@ -1,7 +1,5 @@
 // What the machine has, looked at once before a plan is made: folders of the system, settings, what /proc shows, IPv6.
 // It relies on the paths below being the system's, not the caller's: links among them are followed.
-import CSandbox
-import Kernel
 
 package struct HostFacts: Equatable, Sendable {
   package enum FolderKind: Equatable, Sendable {
@@ -66,55 +64,5 @@ package struct HostFacts: Equatable, Sendable {
     facts.processReadOnly = readOnlyNames.map { "/proc/\($0)" }.filter { HostFile.kind($0) != .missing }
     facts.hasIPv6 = HostFile.kind("/proc/sys/net/ipv6") == .folder
     return facts
-  }
-}
-
-/// A path of the host, looked at without following its last link.
-package enum HostFile {
-  package enum Kind: Int32, Sendable { case missing, folder, file, link, other }
-
-  private static let pathBytesMax = 4096
-
-  package static func kind(_ path: String) -> Kind { owner(path).kind }
-
-  package static func owner(_ path: String) -> (kind: Kind, uid: UInt32, gid: UInt32) {
-    var (uid, gid) = (UInt32(0), UInt32(0))
-    // SAFETY: two locals for the time of the call.
-    let kind = unsafe csandbox_file_kind(path, &uid, &gid)
-    return (Kind(rawValue: kind) ?? .other, uid, gid)
-  }
-
-  static func linkTarget(_ path: String) -> String? {
-    unsafe text { unsafe csandbox_read_link(path, $0, $1) }
-  }
-
-  /// Absolute, without links; nil where it does not exist or cannot be reached.
-  package static func realPath(_ path: String) -> String? {
-    unsafe text { unsafe csandbox_real_path(path, $0, $1) }
-  }
-
-  /// Whether this user may, whatever the process has confined itself to.
-  package static func mayRead(_ path: String) -> Bool { unsafe csandbox_may_read(path) != 0 }
-
-  package static func makeFolder(_ path: String, mode: UInt32 = 0o700) -> Bool {
-    unsafe csandbox_make_folder(path, mode) == 0 || kind(path) == .folder
-  }
-
-  /// A new one that is the user's alone.
-  package static func makeFolder(_ path: String, of user: SandboxUser) -> Bool {
-    unsafe csandbox_make_folder_of(path, user.uid, user.gid) == 0
-  }
-
-  /// An empty one.
-  package static func removeFolder(_ path: String) { _ = unsafe csandbox_remove_folder(path) }
-
-  /// SAFETY: `ask` writes no more than the room it is told, and answers how much of it.
-  private static func text(_ ask: (UnsafeMutablePointer<CChar>, Int) -> Int) -> String? {
-    unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: pathBytesMax) { room -> String? in
-      guard let base = room.baseAddress else { return nil }
-      let count = unsafe ask(base, room.count)
-      guard count > 0 else { return nil }
-      return unsafe String(decoding: UnsafeRawBufferPointer(start: base, count: count), as: UTF8.self)
-    }
   }
 }

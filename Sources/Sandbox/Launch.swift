@@ -17,7 +17,7 @@ package enum SandboxEvent: Equatable, Sendable {
 
 package struct Launched: ~Copyable {
   package let control: Descriptor
-  private let pid: CInt
+  package let pid: CInt
   private let plan: SandboxPlan
   private let origin: [Int]
   private let cgroup: Cgroup?

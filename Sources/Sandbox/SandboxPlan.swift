@@ -129,6 +129,11 @@ package struct SandboxPlan: Equatable, Sendable {
     return nil
   }
 
+  /// What stands in the user's folders for the time of the run, so that the command cannot make it.
+  package var placeholders: [ProtectedPath] {
+    steps.compactMap { if case .cover(let path, let kind) = $0 { ProtectedPath(path, placeholder: kind) } else { nil } }
+  }
+
   package var probeCount: Int { steps.count { if case .probe = $0 { true } else { false } } }
   package var hasProbes: Bool { probeCount > 0 }
 

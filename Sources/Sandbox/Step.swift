@@ -94,6 +94,8 @@ package enum Step: Equatable, Sendable {
   case processes(String)
   case terminals(String)
   case mask(String)
+  /// A placeholder: what the sandbox has there is its own, and read-only.
+  case cover(String, ProtectedPath.Placeholder)
   /// As `mask`, for what is the user's: of a file not even the name can be opened.
   case hide(String)
   case enterRoot
@@ -118,7 +120,7 @@ extension Step: CustomStringConvertible {
     switch self {
     case .listen, .redirect, .localRoute, .address, .loopbackUp, .handOut, .hostName, .setting: network
     case .newRoot, .folder, .link, .file, .data, .bind, .pin, .temporary, .processes, .terminals, .mask, .hide,
-      .enterRoot:
+      .cover, .enterRoot:
       files
     default: process
     }
@@ -153,6 +155,9 @@ extension Step: CustomStringConvertible {
     case .processes(let path): "proc at \(path), other users' hidden"
     case .terminals(let path): "terminals at \(path)"
     case .mask(let path): "mask \(path)"
+    case .cover(let path, .folder): "nothing can be made at \(path): an empty folder, read-only"
+    case .cover(let path, .file(let text)):
+      "nothing can be made at \(path): a file, \(text.utf8.count) bytes, read-only"
     case .hide(let path): "hide \(path)"
     case .enterRoot: "enter the new root, read-only; the old one is gone"
     default: ""

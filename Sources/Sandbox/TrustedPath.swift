@@ -48,5 +48,10 @@ extension String {
 
   package func isAtOrBelow(_ folder: String) -> Bool { utf8.elementsEqual(folder.utf8) || isBelow(folder) }
 
+  /// Of a path that is below `folder`, the rest.
+  func below(_ folder: String) -> String {
+    String(decoding: Array(utf8.dropFirst(folder == "/" ? 1 : folder.utf8.count + 1)), as: UTF8.self)
+  }
+
   var pathParts: [String] { utf8.split(separator: UInt8(ascii: "/")).map { String(decoding: $0, as: UTF8.self) } }
 }

@@ -87,7 +87,11 @@ struct Doctor: ParsableCommand {
     let policy = Policy.denyAll(clients: [Self.name])
     func plan(_ options: [String]) throws -> SandboxPlan {
       let run = try Run.parse(["--workspace", folder] + more + options + ["--", "true"])
-      return try SandboxRequest(run, policy, trust: nil).plan(isForeground: false, canaries: canaries.probes)
+      // Its folder is empty, and gone at the end.
+      var files = policy.settings.files
+      files.protected = []
+      let paths = try SandboxPaths(run, files)
+      return try SandboxRequest(run, policy, trust: nil).plan(paths, isForeground: false, canaries: canaries.probes)
     }
     do { return (try plan([]), true) } catch is LaunchFailure { return (try plan(["--limits", "best-effort"]), false) }
   }

@@ -67,6 +67,16 @@ struct Run: ParsableCommand {
   @Option(
     name: .customLong("gate-name"), help: "The gate's name on each line of its log.")
   var gateName: GateName = .ofHost
+  @Option(
+    help: ArgumentHelp(
+      "A path in the workspace that is protected and that the command may write all the same, such as .vscode. May repeat.",
+      valueName: "path"), completion: .file())
+  var unprotect: [String] = []
+  @Option(
+    help: ArgumentHelp(
+      "What happens to repositories and settings that the command made and that programs outside would obey: report them, or quarantine them, which moves them aside.",
+      valueName: "how"))
+  var after = AfterMode.report
   @Flag(name: .customLong("no-probe"), help: "Start the command without trying the walls first.") var noProbe = false
   @Flag(
     name: .customLong("no-self-sandbox"),
@@ -76,6 +86,7 @@ struct Run: ParsableCommand {
   @Argument(parsing: .postTerminator, help: "The command and its arguments, behind --.", completion: .file())
   var command: [String] = []
 
+  enum AfterMode: String, CaseIterable, ExpressibleByArgument { case report, quarantine }
   enum LimitsMode: String, CaseIterable, ExpressibleByArgument { case cgroup, bestEffort = "best-effort" }
 
   func validate() throws {
@@ -97,8 +108,11 @@ struct Run: ParsableCommand {
   }
 
   func run() throws {
+    var aftermath: Aftermath?
+    // The sandbox is gone by then, or was never made.
+    defer { aftermath?.finish() }
     do {
-      let status = try start()
+      let status = try start(&aftermath)
       if status != 0 { throw ExitCode(status) }
     } catch let failure as LaunchFailure {
       Messages.say("\(failure)")
@@ -109,7 +123,7 @@ struct Run: ParsableCommand {
     }
   }
 
-  private func start() throws -> Int32 {
+  private func start(_ aftermath: inout Aftermath?) throws -> Int32 {
     let source = FilePolicySource(path: policy, sandbox: name)
     let link = try gate.map { path throws(LaunchFailure) in try GateLink(path, sandbox: name) }
     let isWithout = link != nil && policy == nil
@@ -118,7 +132,8 @@ struct Run: ParsableCommand {
     let wish = SandboxRequest(self, loaded, trust: trust.bundle, gateRules: link?.network)
     var supervisor = try Supervisor()
     let canaries = noProbe ? nil : try HostProbeListeners()
-    let plan = try wish.plan(isForeground: supervisor.isForeground, canaries: canaries?.probes ?? [])
+    let paths = try SandboxPaths(self, loaded.settings.files)
+    let plan = try wish.plan(paths, isForeground: supervisor.isForeground, canaries: canaries?.probes ?? [])
     if printPlan {
       print(plan.text, terminator: "")
       return 0
@@ -129,11 +144,13 @@ struct Run: ParsableCommand {
     if let logFile { try wish.checkLog(logFile, plan) }
     ResourceLimits.raiseOpenFiles()
     if plan.user.isOther { try SandboxUser.dropGroups() }
+    aftermath = try Leftovers(paths, self).follow(plan)
     // The clone comes before the gate's threads: what follows it in the child is C alone, and finds no lock held.
     let sandbox = try Launched.start(plan) { why in
       wish.warnOfPorts(why)
       return plan.withoutRedirection
     }
+    aftermath?.follow(sandbox)
     let sockets = try sandbox.takeListeners().map { BoundSocket($0.spec, raw: $0.raw, sandbox: name) }
     let attached = try link?.attach(sockets, isProbing: plan.hasProbes)
     var server: Server?

@@ -11,7 +11,14 @@ struct SandboxPaths {
   private(set) var readWrite: [String] = []
   private(set) var hidden: [String] = []
   private(set) var protected: [ProtectedPath] = []
+  /// Links in the place of what would be protected.
+  private var unprotectable: [String] = []
   private(set) var home: Home
+  /// What programs outside obey there before the command starts.
+  let look: WorkspaceLook
+  let caller = WorkspaceLook.Caller(
+    home: SandboxPaths.callersHome, configFolder: Environment.value("XDG_CONFIG_HOME"),
+    global: Environment.value("GIT_CONFIG_GLOBAL"))
 
   /// One path as it was asked for.
   private struct Wish {
@@ -46,14 +53,20 @@ struct SandboxPaths {
     }
     readWrite.removeAll { $0 == workspace }
     home = .temporary(bytes: 0)
+    look = WorkspaceLook([workspace] + readWrite, caller: caller)
     home = try home(files.home, places)
     for wish in wishes(files.hidden, "hidden") { try hide(wish, places) }
-    try protect(files.protected.map { wishes($0, "protected") }, policy: options.policy)
+    try protect(files.protected.map { wishes($0, "protected") })
+    try release(options.unprotect.map { Wish(path: $0, from: "--unprotect", folder: workspace) })
+    try protect(policy: options.policy)
   }
 
   private static func add(_ path: String, to list: inout [String]) { if !list.contains(path) { list.append(path) } }
 
   private var shown: [String] { [workspace] + readOnly + readWrite }
+
+  /// Folders that the command may write, under their own names.
+  var writable: [String] { [workspace] + readWrite }
 
   // MARK: - The workspace
 
@@ -154,22 +167,57 @@ struct SandboxPaths {
     Self.add(path, to: &hidden)
   }
 
-  /// Those of the policy, or what git obeys; and the policy: one that the command could write would be its own next time.
-  private mutating func protect(_ wishes: [Wish]?, policy: String?) throws(LaunchFailure) {
-    let standard = ProtectedPath.standard.map { Wish(path: $0, from: "protected:", folder: workspace) }
-    for wish in wishes ?? standard {
-      switch ProtectedPath.look(up: wish.path, in: workspace) {
-      case .path(let path): if !protected.contains(path) { protected.append(path) }
-      case .link(let link):
-        throw wish.failure(
-          "\(link) is a symbolic link: what it leads to cannot be protected; name the folder that it is really in as the "
-            + "workspace, or leave it out of `protected`")
-      case .missing:
-        if wishes != nil {
-          Messages.warn("\(wish.from) \(wish.path): there is no such file or folder; the command can make it")
+  /// Those of the policy; else what programs outside obey.
+  private mutating func protect(_ wishes: [Wish]?) throws(LaunchFailure) {
+    guard let wishes else {
+      for one in look.obeyed(in: writable) {
+        switch one {
+        case .path(let path): protected.append(path)
+        case .link(let link): unprotectable.append(link)
         }
       }
+      if let cut = look.cut {
+        Messages.warn(
+          "the folders that the command may write hold more than was looked through: repositories and settings in \(cut) and "
+            + "what lies as deep are not protected; name a smaller --workspace")
+      }
+      return
     }
+    for wish in wishes {
+      switch ProtectedPath.look(up: wish.path, in: workspace, missing: nil) {
+      case .path(let path): if !protected.contains(path) { protected.append(path) }
+      case .link(let link): throw wish.failure(Self.linkText(link))
+      case .missing:
+        Messages.warn("\(wish.from) \(wish.path): there is no such file or folder; the command can make it")
+      }
+    }
+  }
+
+  private static func linkText(_ link: String) -> String {
+    "\(link) is a symbolic link: what it leads to cannot be protected; name the folder that it is really in as the "
+      + "workspace, or leave it out of `protected`"
+  }
+
+  /// What the caller lets the command write all the same.
+  private mutating func release(_ wishes: [Wish]) throws(LaunchFailure) {
+    for wish in wishes {
+      let path = wish.whole.hasSuffix("/") ? String(wish.whole.dropLast()) : wish.whole
+      let count = protected.count + unprotectable.count
+      protected.removeAll { $0.path.isAtOrBelow(path) }
+      unprotectable.removeAll { $0.isAtOrBelow(path) }
+      if protected.count + unprotectable.count == count {
+        throw wish.failure("nothing of that name is protected; `sluice run --print-plan` shows what is")
+      }
+    }
+    if let link = unprotectable.first {
+      throw LaunchFailure(
+        "\(link) is a symbolic link, and programs outside obey what it leads to: it cannot be kept from being replaced; put "
+          + "the file itself there, or give --unprotect \(link)")
+    }
+  }
+
+  /// A policy that the command could write would be its own next time.
+  private mutating func protect(policy: String?) throws(LaunchFailure) {
     guard let policy, let path = HostFile.realPath(policy) else { return }
     if readWrite.contains(path) || home.folders.contains(where: { path.isBelow($0) }) {
       throw LaunchFailure("--policy \(policy): the command could write it; keep it elsewhere")

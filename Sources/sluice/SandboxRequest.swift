@@ -20,8 +20,7 @@ struct SandboxRequest {
     (self.options, self.policy, self.trust, self.gateRules) = (options, policy, trust, gateRules)
   }
 
-  func plan(isForeground: Bool, canaries: [Probe]) throws(LaunchFailure) -> SandboxPlan {
-    let paths = try SandboxPaths(options, policy.settings.files)
+  func plan(_ paths: SandboxPaths, isForeground: Bool, canaries: [Probe]) throws(LaunchFailure) -> SandboxPlan {
     let workspace = paths.workspace
     let user = try user(workspace: workspace)
     let secrets = SandboxSecrets(credentials: policy.credentials)
@@ -32,7 +31,8 @@ struct SandboxRequest {
     wanted.readOnly = paths.readOnly
     wanted.readWrite = paths.readWrite
     wanted.hidden = paths.hidden
-    wanted.protected = paths.protected
+    // Where the command could make nothing, nothing needs to be in its way.
+    wanted.protected = paths.protected.filter { $0.placeholder == nil || user.mayWrite($0.folder) }
     wanted.home = paths.home
     wanted.temporaryBytes = policy.settings.files.temporaryBytes
     wanted.trust = trust.map {

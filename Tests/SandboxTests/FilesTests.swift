@@ -29,18 +29,17 @@ import Testing
 
   private let bound = Step.bind(work, at: work, .writable)
 
-  @Test func whatGitObeysIsMadeWhereItIsMissingAndReadOnly() throws {
+  @Test func whatIsProtectedIsReadOnlyAndCoveredWhereItIsMissing() throws {
     let got = try shared {
       $0.protected = [
         ProtectedPath("/home/u/work/.git/hooks", placeholder: .folder), ProtectedPath("/home/u/work/.git/config"),
-        ProtectedPath("/home/u/work/.git/commondir", placeholder: .file(".\n")),
+        ProtectedPath("/home/u/work/.git/commondir", placeholder: .file("./\n")),
       ]
     }
     #expect(
       got == [
-        bound, .pin("/home/u/work/.git", .writable), .file("/home/u/work/.git/commondir", ".\n"),
-        .pin("/home/u/work/.git/commondir", .readOnly), .pin("/home/u/work/.git/config", .readOnly),
-        .folder("/home/u/work/.git/hooks", mode: 0o755), .pin("/home/u/work/.git/hooks", .readOnly),
+        bound, .pin("/home/u/work/.git", .writable), .cover("/home/u/work/.git/commondir", .file("./\n")),
+        .pin("/home/u/work/.git/config", .readOnly), .cover("/home/u/work/.git/hooks", .folder),
       ])
   }
 

@@ -5,31 +5,8 @@ import Testing
 @testable import Sandbox
 
 @Suite struct PathsTests {
-  /// A folder that is gone with the test, without links in its path.
-  private final class Folder {
-    let path: String
-
-    init() throws {
-      let place = FileManager.default.temporaryDirectory.appending(path: "sluice-paths-\(UUID().uuidString)")
-      try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
-      path = try #require(HostFile.realPath(place.path))
-    }
-
-    deinit { _ = try? FileManager.default.removeItem(atPath: path) }
-
-    func folder(_ name: String) throws {
-      try FileManager.default.createDirectory(atPath: "\(path)/\(name)", withIntermediateDirectories: true)
-    }
-
-    func file(_ name: String) throws { try Data().write(to: URL(filePath: "\(path)/\(name)")) }
-
-    func link(_ name: String, to target: String) throws {
-      try FileManager.default.createSymbolicLink(atPath: "\(path)/\(name)", withDestinationPath: target)
-    }
-  }
-
   @Test func aLinkInAWritablePlaceLeadsNowhere() throws {
-    let top = try Folder()
+    let top = try TestFolder()
     for name in ["work/a", "data/inner", "other"] { try top.folder(name) }
     try top.link("work/planted", to: "\(top.path)/data")
     try top.link("work/a/up", to: "../../data")
@@ -52,28 +29,23 @@ import Testing
     #expect(TrustedPath.resolve("\(top.path)/work/planted", writable: []) == .real("\(top.path)/data"))
   }
 
-  @Test func whatGitObeysIsLookedUpWithItsPlaceholder() throws {
-    let top = try Folder()
+  @Test func whatIsProtectedIsLookedUpWithItsPlaceholder() throws {
+    let top = try TestFolder()
     let work = "\(top.path)/work"
-    try top.folder("work")
-    for name in ProtectedPath.standard { #expect(ProtectedPath.look(up: name, in: work) == .missing) }
-    try top.folder("work/.git")
     try top.file("work/.git/config")
-    #expect(ProtectedPath.look(up: ".git/config", in: work) == .path(ProtectedPath("\(work)/.git/config")))
-    #expect(
-      ProtectedPath.look(up: ".git/hooks", in: work)
-        == .path(ProtectedPath("\(work)/.git/hooks", placeholder: .folder)))
-    #expect(
-      ProtectedPath.look(up: ".git/commondir", in: work)
-        == .path(ProtectedPath("\(work)/.git/commondir", placeholder: .file(".\n"))))
-    #expect(ProtectedPath.look(up: ".git/other", in: work) == .missing)
+    func look(_ name: String, _ missing: ProtectedPath.Placeholder? = .file("x")) -> ProtectedPath.Found {
+      ProtectedPath.look(up: name, in: work, missing: missing)
+    }
+    #expect(look(".git/config") == .path(ProtectedPath("\(work)/.git/config")))
+    #expect(look(".git/other") == .path(ProtectedPath("\(work)/.git/other", placeholder: .file("x"))))
+    // The folder above keeps all below it from being made.
+    #expect(look("a/b/c") == .path(ProtectedPath("\(work)/a", placeholder: .folder)))
+    #expect(look("a/b/c", nil) == .missing)
     try top.link("work/.git/hooks", to: "/etc")
-    #expect(ProtectedPath.look(up: ".git/hooks", in: work) == .link("\(work)/.git/hooks"))
+    #expect(look(".git/hooks") == .link("\(work)/.git/hooks"))
     // A worktree's `.git` is a file that names the repository.
-    try top.folder("tree")
-    try top.file("tree/.git")
-    #expect(
-      ProtectedPath.look(up: ".git/hooks", in: "\(top.path)/tree") == .path(ProtectedPath("\(top.path)/tree/.git")))
+    try top.file("work/tree/.git")
+    #expect(look("tree/.git/hooks") == .path(ProtectedPath("\(work)/tree/.git")))
   }
 
   @Test func theDeviceOfAFileSystemWithNumbersOfItsOwnStandsInTheMountTable() {

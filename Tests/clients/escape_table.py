@@ -67,6 +67,7 @@ class Host:
         (place.folder / "secret").write_text("secret")
         (place.home / ".netrc").write_text("secret")
         subprocess.run(["git", "init", "-q", place.workspace], check=True)
+        self.plant_repositories(place.workspace)
         shutil.copy("/usr/bin/id", place.workspace / "id")
         shutil.copy(Path(__file__).parent / "escapes.py", place.workspace)
         for root in (place.workspace, place.home):
@@ -77,6 +78,23 @@ class Host:
         (place.workspace / "id").chmod(0o4755)
         place.log.touch()
         os.chown(place.log, UID, UID)
+
+    def plant_repositories(self, top):
+        """What a configuration names, a repository in a folder, a submodule, a linked worktree."""
+        def git(*arguments, at=top):
+            run("git", "-C", at, "-c", "safe.directory=*", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always", *arguments)
+
+        for name, value in (("core.hooksPath", "tools/hooks"), ("filter.x.clean", "./tools/clean"), ("include.path", "../included")):
+            git("config", name, value)
+        git("config", "--add", "include.path", "../not-there/included")
+        (top / "tools/hooks").mkdir(parents=True)
+        for name in ("tools/hooks/pre-commit", "tools/clean", "included"):
+            (top / name).touch()
+        run("git", "init", "-q", top / "inner")
+        git("commit", "-q", "--allow-empty", "-m", "one", at=top / "inner")
+        git("commit", "-q", "--allow-empty", "-m", "one")
+        git("submodule", "--quiet", "add", top / "inner", "sub")
+        git("worktree", "add", "-q", top / "tree")
 
     def facts(self):
         place, stream, datagram = self.place, socket.SOCK_STREAM, socket.SOCK_DGRAM

@@ -440,6 +440,124 @@ def another_git_folder_in_place():
     return True
 
 
+def outside(*path):
+    return os.path.join(facts["workspace"], *path)
+
+
+def makes(*path):
+    """A file that was not there, with the folders above it."""
+    path = outside(*path)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "x"):
+        pass
+    os.unlink(path)
+    return True
+
+
+def replaces(*path):
+    """Another folder in its place, or in that of one above it."""
+    for folder in (outside(*path), outside(os.path.dirname(os.path.join(*path)))):
+        try:
+            os.rename(folder, folder + "2")
+            os.rename(folder + "2", folder)
+            return True
+        except OSError:
+            continue
+    return False
+
+
+@probe
+def hooks_that_a_setting_of_git_names():
+    return writes(outside("tools/hooks/pre-commit")) or makes("tools/hooks/post-checkout")
+
+
+@probe
+def settings_that_git_includes():
+    return writes(outside("included"))
+
+
+@probe
+def settings_that_git_would_include():
+    return makes("not-there/included")
+
+
+@probe
+def a_program_that_a_setting_of_git_names():
+    return writes(outside("tools/clean"))
+
+
+@probe
+def another_folder_of_such_programs():
+    return replaces("tools/hooks")
+
+
+@probe
+def settings_of_a_repository_in_a_folder():
+    return writes(outside("inner/.git/config"))
+
+
+@probe
+def another_repository_in_its_place():
+    return replaces("inner/.git")
+
+
+@probe
+def settings_of_a_submodule():
+    return writes(outside(".git/modules/sub/config"))
+
+
+@probe
+def where_a_submodule_says_its_repository_is():
+    return writes(outside("sub/.git"))
+
+
+@probe
+def settings_of_a_linked_worktree():
+    return makes(".git/worktrees/tree/config.worktree")
+
+
+@probe
+def another_place_of_gits_settings():
+    return makes(".git/commondir") or makes(".git/config.worktree")
+
+
+@probe
+def attributes_that_git_reads_outside():
+    return makes(".git/info/attributes")
+
+
+@probe
+def what_a_shell_reads_on_entering():
+    return makes(".envrc")
+
+
+@probe
+def tasks_of_an_editor():
+    return makes(".vscode/tasks.json") or makes(".idea/workspace.xml")
+
+
+@probe
+def hooks_and_servers_of_coding_agents():
+    return any(makes(*path) for path in ((".mcp.json",), (".claude/settings.json",), (".codex/config.toml",), (".cursor/mcp.json",), (".gemini/settings.json",)))
+
+
+@probe
+def a_container_that_an_editor_starts():
+    return makes(".devcontainer/devcontainer.json") or makes(".devcontainer.json")
+
+
+@probe
+def a_link_in_place_of_such_a_name():
+    os.symlink("/tmp", outside(".husky"))
+    os.unlink(outside(".husky"))
+    return True
+
+
+@probe
+def settings_of_an_agent_in_a_repository_below():
+    return makes("inner/.claude/settings.json")
+
+
 @probe
 def processes_without_end():
     children = []

@@ -117,7 +117,7 @@ def test_what_is_hidden_cannot_be_read_written_removed_or_moved(place):
 cat .env conf/deep/key {tool} folder/inner/file; ls -A folder
 for one in .env conf/deep/key; do echo x > $one; chmod 644 $one; rm -f $one; mv $one moved; ln $one linked; done
 mv conf/deep conf/moved; mv conf moved; mv folder moved; rm -rf folder conf .env; cp -r . /tmp/copy; grep -rs secret . /tmp/copy {place.folder}
-ls -A; echo done""")
+ls -d .env *; echo done""")
     assert got.stdout.split() == [".env", "conf", "folder", "done"], got
     assert "hidden none: there is no such file" in got.stderr
     for path in (*(place.workspace / name for name in names), tool):
@@ -159,7 +159,7 @@ rm -rf .git/commondir; mv .git old; git status --short; echo x > file; git add f
     os.chmod(place.folder, 0o777)
     assert git(place, "status").returncode == 0 and git(place, "add", ".").returncode == 0
     assert not mark.exists()
-    assert (place.workspace / ".git/commondir").read_text() == ".\n" and (place.workspace / ".git/config.worktree").read_text() == ""
+    assert not any((place.workspace / ".git" / name).exists() for name in ("commondir", "config.worktree"))
     assert git(place, "fsck").returncode == 0 and git(place, "worktree", "add", place.workspace / "tree").returncode == 0
     # A worktree's `.git` is a file, and stays as it is too.
     got = place.shell("echo gitdir: /elsewhere > .git; rm -f .git; cat .git", options=(*BEST, "--workspace", place.workspace / "tree"))

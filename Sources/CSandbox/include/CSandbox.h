@@ -28,6 +28,7 @@ enum csandbox_op {
   CSANDBOX_TERMINALS,         // first
   CSANDBOX_MASK,              // first
   CSANDBOX_HIDE,              // first
+  CSANDBOX_COVER,             // first, second: the bytes of a file, number how many; more: 1 for an empty folder instead
   CSANDBOX_ENTER_ROOT,
   CSANDBOX_LIMIT,             // number the resource, more its value
   CSANDBOX_DROP_BOUNDING,
@@ -140,6 +141,33 @@ int csandbox_write_file(const char *path, const char *text);
 int csandbox_remove_folder(const char *path);
 // Removes empty folders below `base` named PREFIX…-PID whose process is gone.
 void csandbox_sweep(const char *base, const char *prefix);
+
+// A name that the command must not make: an empty folder there, or with `text` a file. Answers a descriptor to keep, or
+// -EALREADY where something of somebody's own stands there, or -errno. `release` takes it away, unless others share it.
+int csandbox_placeholder_hold(const char *folder, const char *name, const char *text, uint32_t uid, uint32_t gid);
+void csandbox_placeholder_release(const char *folder, const char *name, int fd);
+int csandbox_is_placeholder(const char *path);
+
+// Entries as getdents64(2) has them: how many bytes, or -errno. No link is followed.
+long csandbox_list(const char *path, char *entries, size_t room);
+// Of a regular file alone: what else stands there may block.
+long csandbox_read_regular(const char *path, char *bytes, size_t room);
+struct csandbox_stamp {
+  uint64_t device, inode, size;
+  int64_t changed_ns;
+  uint32_t mode;
+};
+int csandbox_stamp(const char *path, struct csandbox_stamp *stamp);
+// Replaces nothing.
+int csandbox_rename(const char *from, const char *to);
+
+// 0 in the new process. `word` is told the process id of the sandbox's first process, and closed when all is said.
+int csandbox_fork_aftermath(int *word);
+// Returns when that sandbox is gone. 1: it ran; 0: it never did.
+int csandbox_await_sandbox(int word);
+int csandbox_become(uint32_t uid, uint32_t gid);
+int csandbox_tell_aftermath(int word, int32_t pid);
+_Noreturn void csandbox_exit(int status);
 
 // What the gate's own process keeps: no capability, no file but these, no system call but those that it makes. Of every
 // thread, so it is called while there is one; threads inherit it.
