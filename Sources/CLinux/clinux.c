@@ -805,7 +805,7 @@ int clinux_command_helper(const char *arguments, const char *hidden, int timeout
 
 uint64_t clinux_monotonic_ns(void) {
   struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(CLOCK_BOOTTIME, &now);
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 

@@ -30,7 +30,8 @@ final class PageConnection: Source {
   }
 
   func begin() -> Slot? {
-    guard let slot = server.loop.register(self, watching: socket.raw) else { return nil }
+    // A connection that the kernel cannot watch is closed; the next one may be watched again.
+    guard let slot = try? server.loop.register(self, watching: socket.raw) else { return nil }
     self.slot = slot
     wait(Self.patienceMs)
     server.loop.again(slot)

@@ -37,8 +37,7 @@ package final class PageServer: Source, LoopDelegate {
     acceptor = Acceptor()
     acceptor.server = self
     slot = loop.register(self)
-    guard let place = loop.register(acceptor, watching: fd) else { throw SystemError("epoll_ctl", code: 0) }
-    acceptor.slot = place
+    acceptor.slot = try loop.register(acceptor, watching: fd)
   }
 
   package var url: String { rules.url }

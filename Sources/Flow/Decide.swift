@@ -162,7 +162,7 @@ extension Flow {
     guard let buffers else { return .close(.graceful) }
     buffers.dropHead()
     buffers.beginNextRequest()
-    ordinal += 1
+    ordinal &+= 1
     state = .readingHead
     deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.keepAliveMs
     return .nextRequest(keepUpstream: keepUpstream)

@@ -67,7 +67,8 @@ extension Connection {
     if client.isBroken && phase == .open && flow.state.isUndecided { tell(.clientReset) }
     if !client.isWritable && !hearsClientWritable && phase != .closed {
       hearsClientWritable = true
-      guard worker.loop.watchWritingEdgesToo(client.fd, slot, tag: Self.clientTag) else {
+      // Without this edge the client would be waited for in vain: it is taken for one that has gone.
+      guard (try? worker.loop.watchWritingEdgesToo(client.fd, slot, tag: Self.clientTag)) != nil else {
         return phase == .farewell ? close(cut: true) : tell(.clientReset)
       }
     }

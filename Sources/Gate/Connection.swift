@@ -80,7 +80,8 @@ struct Connection: ~Copyable {
   /// Watches its socket; false when the kernel refused.
   mutating func begin(_ slot: Slot) -> Bool {
     self.slot = slot
-    guard worker.loop.watchReadingEdges(client.fd, slot, tag: Self.clientTag) else { return false }
+    // A connection that the kernel cannot watch is closed; the next one may be watched again.
+    guard (try? worker.loop.watchReadingEdges(client.fd, slot, tag: Self.clientTag)) != nil else { return false }
     // A client's first bytes often come with its connection: they are looked for before epoll says so.
     client.isReadable = true
     awaitNext()

@@ -4,11 +4,6 @@ import Kernel
 import Policy
 
 final class Listener: Source {
-  /// How long accepting rests after descriptors ran out.
-  private static let restMs: UInt64 = 100
-  /// Connections taken in one turn: others are to be served too.
-  private static let acceptsMax = 64
-
   private unowned let worker: Worker
   /// nil once it is closed.
   private var socket: Descriptor?
@@ -21,7 +16,7 @@ final class Listener: Source {
   private let isShared: Bool
   private var slot = Slot.none
   private var isResting = false
-  private var saidExhausted = false
+  private var saidResting = false
 
   init(
     socket: consuming Descriptor, door: ListenerKind, identity: ListenAddress?, sandbox: String?, isShared: Bool,
@@ -38,10 +33,8 @@ final class Listener: Source {
 
   func begin() throws(SystemError) {
     slot = worker.loop.register(self)
-    let isWatched =
-      isShared
-      ? worker.loop.watchShared(fd, slot, tag: 0, edges: true) : worker.loop.watchEdges(fd, slot, tag: 0)
-    guard isWatched else { throw SystemError("epoll_ctl", code: 0) }
+    if isShared { return try worker.loop.watchShared(fd, slot, tag: 0, edges: true) }
+    try worker.loop.watchEdges(fd, slot, tag: 0)
   }
 
   /// From now on the kernel refuses connections here, unless somebody else has the socket too.
@@ -63,29 +56,20 @@ final class Listener: Source {
   }
 
   private func acceptAll() {
-    for _ in 0..<Self.acceptsMax {
-      switch Socket.accept(fd) {
-      case .connection(let descriptor, let peer):
-        saidExhausted = false
-        if let identity {
-          if let tls = worker.listenerTLS(identity) { worker.accepted(descriptor, from: peer, tls) }
-        } else {
-          worker.accepted(descriptor, from: peer, at: door, sandbox)
-        }
-      case .wouldBlock: return
-      case .aborted: continue
-      case .exhausted(let error):
-        if !saidExhausted { Messages.warn("accept rests: \(error)") }
-        saidExhausted = true
-        return rest()
+    worker.loop.acceptAll(at: slot, { Socket.accept(fd) }, rests: rest) { descriptor, peer in
+      saidResting = false
+      if let identity {
+        if let tls = worker.listenerTLS(identity) { worker.accepted(descriptor, from: peer, tls) }
+      } else {
+        worker.accepted(descriptor, from: peer, at: door, sandbox)
       }
     }
-    // The edge was seen, but more may wait.
-    worker.loop.again(slot)
   }
 
-  private func rest() {
+  /// Told once, until a connection is accepted again.
+  private func rest(_ error: SystemError) {
+    if !saidResting { Messages.warn("accept rests: \(error)") }
+    saidResting = true
     isResting = true
-    worker.loop.setDeadline(slot, atMs: worker.loop.nowMs + Self.restMs)
   }
 }

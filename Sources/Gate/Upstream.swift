@@ -57,7 +57,8 @@ struct Upstream: ~Copyable {
       let socket = try Socket.connect(to: SocketAddress(address, port: port))
       // With 255 attempts a session, a stale event cannot meet a new socket of its tag.
       lastTag = lastTag == .max ? 1 : lastTag + 1
-      guard loop.watchEdges(socket.raw, slot, tag: lastTag) else { return .exhausted }
+      // Exhaustion of the machine's, whatever errno says: its table of watches is full.
+      guard (try? loop.watchEdges(socket.raw, slot, tag: lastTag)) != nil else { return .exhausted }
       keep(Attempt(socket: socket, tag: lastTag, address: address))
       return .underWay
     } catch {

@@ -1,4 +1,5 @@
-// The monotonic and the wall clock, in milliseconds and nanoseconds.
+// The monotonic and the wall clock, in milliseconds and nanoseconds. The monotonic one goes on while the machine sleeps
+// (CLOCK_BOOTTIME): what was to expire meanwhile has expired when a laptop wakes up.
 // It relies on clock_gettime(2), which cannot fail for these clocks.
 import CLinux
 import Glibc

@@ -1,23 +1,36 @@
-// What waits at a listener that few connect to: so many connections a turn, and a rest where descriptors are out.
+// The connections that wait at a listener: so many a turn, and a rest where none can be accepted.
 // It relies on the listener's source to call it on each edge, turn and deadline.
 
 extension Loop {
-  private static let acceptsMax = 16
+  /// Connections taken in one turn: others are to be served too.
+  package static let acceptsMax = 64
   private static let restMs: UInt64 = 100
 
+  /// `rests` hears why nothing is accepted for a while, each time.
   package func acceptAll(
-    at slot: Slot, _ accept: () -> Accepted, _ accepted: (consuming Descriptor, SocketAddress) -> Void
+    at slot: Slot, _ accept: () -> Accepted, rests: (SystemError) -> Void = { _ in },
+    _ accepted: (consuming Descriptor, SocketAddress) -> Void
   ) {
+    var (count, lastError): (Int, SystemError?) = (0, nil)
     for _ in 0..<Self.acceptsMax {
       switch accept() {
-      case .connection(let socket, let peer): accepted(socket, peer)
+      case .connection(let socket, let peer):
+        count += 1
+        accepted(socket, peer)
       case .wouldBlock: return
-      case .aborted: continue
+      case .aborted(let error): lastError = error
       // Those that wait are looked at again.
-      case .exhausted: return setDeadline(slot, atMs: nowMs + Self.restMs)
+      case .exhausted(let error): return rest(slot, error, rests)
       }
     }
+    // A whole turn of errors would be the next turn, too.
+    if count == 0, let lastError { return rest(slot, lastError, rests) }
     // The edge was seen, but more may wait.
     again(slot)
+  }
+
+  private func rest(_ slot: Slot, _ error: SystemError, _ rests: (SystemError) -> Void) {
+    rests(error)
+    setDeadline(slot, atMs: nowMs &+ Self.restMs)
   }
 }

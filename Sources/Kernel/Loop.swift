@@ -72,12 +72,16 @@ package protocol LoopDelegate: AnyObject {
 
   /// It is kept alive until its slot is released.
   package func register(_ source: any Source) -> Slot { slots.register(source) }
-  /// The same with the edges of its socket, under the tag 0; nil when the kernel refused, and then it has no place.
-  package func register(_ source: any Source, watching fd: CInt) -> Slot? {
+  /// The same with the edges of its socket, under the tag 0. Where this throws, the source has no place.
+  package func register(_ source: any Source, watching fd: CInt) throws(SystemError) -> Slot {
     let slot = register(source)
-    if watchEdges(fd, slot, tag: 0) { return slot }
-    release(slot)
-    return nil
+    do throws(SystemError) {
+      try watchEdges(fd, slot, tag: 0)
+      return slot
+    } catch {
+      release(slot)
+      throw error
+    }
   }
   /// Events that the kernel still has for the slot's sockets fall out by their generation.
   package func release(_ slot: Slot) { _ = slots.release(slot) }
@@ -91,39 +95,44 @@ package protocol LoopDelegate: AnyObject {
     UInt64(UInt32(truncatingIfNeeded: slot.index)) << 32 | UInt64(slot.generation) << 8 | UInt64(tag)
   }
 
-  /// Edges of both directions, for as long as the descriptor lives. False when the kernel refused.
-  package func watchEdges(_ fd: CInt, _ slot: Slot, tag: UInt8) -> Bool {
-    clinux_epoll_add_edges(epoll.raw, fd, key(slot, tag)) == 0
+  private func check(_ result: CInt) throws(SystemError) {
+    if result < 0 { throw SystemError("epoll_ctl", code: 0 &- result) }
+  }
+
+  /// Edges of both directions, for as long as the descriptor lives.
+  package func watchEdges(_ fd: CInt, _ slot: Slot, tag: UInt8) throws(SystemError) {
+    try check(clinux_epoll_add_edges(epoll.raw, fd, key(slot, tag)))
   }
 
   /// Of reading alone, edges or levels: a listener that other loops watch too.
-  package func watchShared(_ fd: CInt, _ slot: Slot, tag: UInt8, edges: Bool) -> Bool {
-    clinux_epoll_add_shared(epoll.raw, fd, key(slot, tag), edges ? 1 : 0) == 0
+  package func watchShared(_ fd: CInt, _ slot: Slot, tag: UInt8, edges: Bool) throws(SystemError) {
+    try check(clinux_epoll_add_shared(epoll.raw, fd, key(slot, tag), edges ? 1 : 0))
   }
 
   /// Before it is closed: a socket that another process or loop holds open too would go on with its events.
   package func unwatch(_ fd: CInt) { _ = clinux_epoll_remove(epoll.raw, fd) }
 
   /// Edges of what there is to read. Most sockets take all that they are sent, and never pay for the edges of writing.
-  package func watchReadingEdges(_ fd: CInt, _ slot: Slot, tag: UInt8) -> Bool {
-    clinux_epoll_add_reading_edges(epoll.raw, fd, key(slot, tag)) == 0
+  package func watchReadingEdges(_ fd: CInt, _ slot: Slot, tag: UInt8) throws(SystemError) {
+    try check(clinux_epoll_add_reading_edges(epoll.raw, fd, key(slot, tag)))
   }
 
   /// From then on edges of both directions: what is so at this moment is told again.
-  package func watchWritingEdgesToo(_ fd: CInt, _ slot: Slot, tag: UInt8) -> Bool {
-    clinux_epoll_all_edges(epoll.raw, fd, key(slot, tag)) == 0
+  package func watchWritingEdgesToo(_ fd: CInt, _ slot: Slot, tag: UInt8) throws(SystemError) {
+    try check(clinux_epoll_all_edges(epoll.raw, fd, key(slot, tag)))
   }
 
   /// Levels, as libraries with descriptors of their own want it. Nothing wanted: no longer watched.
-  package func watchLevels(_ fd: CInt, _ slot: Slot, tag: UInt8, readable: Bool, writable: Bool, isNew: Bool) -> Bool {
-    if !readable && !writable { return clinux_epoll_remove(epoll.raw, fd) == 0 }
-    return clinux_epoll_interest(
-      epoll.raw, fd, key(slot, tag), readable ? 1 : 0, writable ? 1 : 0, isNew ? 1 : 0) == 0
+  package func watchLevels(
+    _ fd: CInt, _ slot: Slot, tag: UInt8, readable: Bool, writable: Bool, isNew: Bool
+  ) throws(SystemError) {
+    if !readable && !writable { return try check(clinux_epoll_remove(epoll.raw, fd)) }
+    try check(
+      clinux_epoll_interest(epoll.raw, fd, key(slot, tag), readable ? 1 : 0, writable ? 1 : 0, isNew ? 1 : 0))
   }
 
   package func watchMailbox(_ fd: CInt) throws(SystemError) {
-    let result = clinux_epoll_add_readable(epoll.raw, fd, Self.mailboxKey)
-    if result < 0 { throw SystemError("epoll_ctl", code: -result) }
+    try check(clinux_epoll_add_readable(epoll.raw, fd, Self.mailboxKey))
   }
 
   /// One deadline a slot; `.max` is none.

@@ -45,7 +45,8 @@ package enum Accepted: ~Copyable {
   case connection(Descriptor, SocketAddress)
   case wouldBlock
   /// This connection went away before it was taken; others may wait.
-  case aborted
+  case aborted(SystemError)
+  /// Nothing can be accepted at the moment: no descriptor is left, or the listener is broken. To try at once would spin.
   case exhausted(SystemError)
 }
 
@@ -79,8 +80,11 @@ package enum Socket {
   static func refusedAccept(_ code: CInt) -> Accepted {
     switch code {
     case EAGAIN: .wouldBlock
-    case EMFILE, ENFILE, ENOBUFS, ENOMEM: .exhausted(SystemError("accept4", code: code))
-    default: .aborted
+    // Errors of the connection that was next (accept(2), "Error handling"), and a signal.
+    case ECONNABORTED, EINTR, EPERM, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP,
+      ENETUNREACH, ETIMEDOUT:
+      .aborted(SystemError("accept4", code: code))
+    default: .exhausted(SystemError("accept4", code: code))
     }
   }
 

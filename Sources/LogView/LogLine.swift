@@ -124,9 +124,12 @@ package struct LogLine: Sendable {
     do throws(HostNameProblem) { return try Host(parsing: Array(bytes).span) } catch { return nil }
   }
 
+  /// A hundred years: a line of somebody else's may say any number.
+  private static let durationMsMax: UInt64 = 3_155_760_000_000
+
   /// When what the line is about began.
   package var startMs: Int64? {
-    timeMs.map { $0 - Int64(clamping: number(.durationMs) ?? 0) }
+    timeMs.map { $0 &- Int64(clamping: min(number(.durationMs) ?? 0, Self.durationMsMax)) }
   }
 
   private mutating func readTime() {

@@ -33,6 +33,7 @@ struct Check: ParsableCommand {
     if policy == nil && targets.isEmpty { try fail("nothing to check; give --policy FILE, or HOST:PORT, or both") }
     let policy = try load()
     let network = try network(of: policy)
+    for note in passwordNotes(policy) { Messages.say("note: \(note)") }
     if targets.isEmpty {
       print(json ? #"{"valid":true,"policy":"\#(policy.hash)"}"# : summary(policy))
       return
@@ -46,6 +47,18 @@ struct Check: ParsableCommand {
       if !explanation.isAllowed { isRefused = true }
     }
     if isRefused { throw ExitCode(1) }
+  }
+
+  /// A verdict comes behind the password: without it the answer is 407.
+  private func passwordNotes(_ policy: Policy) -> [String] {
+    let known = policy.clients.filter { $0.proxyUser != nil && (client == nil || client == $0.name) }
+    return known.map { known in
+      let place = known.sources.map { "\($0)" }.joined(separator: ", ")
+      let from = place.isEmpty ? "" : " from \(place)"
+      let user = String(decoding: known.proxyUser ?? [], as: UTF8.self)
+      return
+        "client \(known.name) is known by its proxy user: connections\(from) are asked for a password (407) until \(Text.plain(user)) gives it"
+    }
   }
 
   private func load() throws -> Policy {

@@ -288,6 +288,8 @@ private final class Asker: Sendable {}
     #expect(read("{\"token\": \"t\", \"expires_in\": 60}") == "t|| 60000")
     #expect(read("{\"access_token\": \"t\\u0041\", \"expires_at\": \"1970-01-01T00:20:00Z\"}") == "tA|| 200000")
     #expect(read("{\"token\": \"t\", \"expires_at\": 1001}") == "t|| 1000")
+    #expect(read("{\"token\": \"t\", \"expires_in\": 18446744073709551615}") == "t|| 315360000000")
+    #expect(read("{\"token\": \"t\", \"expires_at\": 253402300799}") == "t|| 315360000000")
     let sigv4 = Credential.Placement.sigv4(region: nil, service: nil)
     #expect(read("AKIAEXAMPLE1:sec/ret", sigv4) == "sec/ret|AKIAEXAMPLE1|")
     #expect(read("AKIAEXAMPLE1:sec/ret:tok=", sigv4) == "sec/ret|AKIAEXAMPLE1|tok=")
@@ -302,6 +304,13 @@ private final class Asker: Sendable {}
     ("{\"token\": \"a\", \"token\": \"b\"}", "and is none"), ("{\"key\": \"x\"}", "no `token`"),
     ("{\"token\": \"x\", \"expires_in\": \"soon\"}", "no number"),
     ("{\"token\": \"x\", \"expires_at\": 999}", "expired already"),
+    // Milliseconds, nanoseconds, and the largest numbers there are.
+    ("{\"token\": \"x\", \"expires_at\": 1796000000000}", "after the year 9999"),
+    ("{\"token\": \"x\", \"expires_at\": 1796000000000000000}", "after the year 9999"),
+    ("{\"token\": \"x\", \"Expiration\": 9223372036854775807}", "after the year 9999"),
+    ("{\"token\": \"x\", \"expires_at\": 18446744073709551615}", "neither an RFC 3339"),
+    ("{\"token\": \"x\", \"expires_at\": 99999999999999999999}", "neither an RFC 3339"),
+    ("{\"token\": \"x\", \"expires_in\": 99999999999999999999}", "no number of seconds"),
     ("{\"token\": \"x\", \"expires_at\": \"later\"}", "neither an RFC 3339"),
     ("{\"token\": \"x\\ny\"}", "control character"),
   ])

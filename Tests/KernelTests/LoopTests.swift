@@ -1,5 +1,6 @@
 // The loop with real sockets on loopback: edges arrive, stale events fall out, bytes go through pipe and buffer.
 
+import Foundation
 import Testing
 
 @testable import Kernel
@@ -46,7 +47,7 @@ struct Pair: ~Copyable {
 
   init() throws {
     let listener = try Socket.listen(on: SocketAddress(.v4(0x7f00_0001), port: 0), reusePort: false, backlog: 4)
-    guard let address = Socket.localAddress(listener.raw) else { throw SystemError("getsockname", code: 0) }
+    guard let address = Socket.localAddress(listener.raw) else { throw SystemError("getsockname", code: EBADF) }
     let connecting = try Socket.connect(to: address)
     server = try Self.accept(listener)
     client = connecting
@@ -56,7 +57,7 @@ struct Pair: ~Copyable {
     for _ in 0..<1_000_000 {
       if case .connection(let descriptor, _) = Socket.accept(listener.raw) { return descriptor }
     }
-    throw SystemError("accept4", code: 0)
+    throw SystemError("accept4", code: EAGAIN)
   }
 }
 
@@ -106,7 +107,7 @@ struct Pair: ~Copyable {
     let pair = try Pair()
     let recorder = Recorder()
     let slot = loop.register(recorder)
-    #expect(loop.watchEdges(pair.server.raw, slot, tag: 7))
+    try loop.watchEdges(pair.server.raw, slot, tag: 7)
     #expect(Socket.send(pair.client.raw, [1, 2, 3].span) == .bytes(3))
     let turns = Turns(loop)
     turns.stopsWhen = { recorder.events.contains { $0.0.isReadable } }
@@ -115,12 +116,60 @@ struct Pair: ~Copyable {
     #expect(recorder.events.contains { $0.0.isWritable })
   }
 
+  @Test func aRefusalOfTheKernelSaysWhichErrno() throws {
+    let loop = try Loop()
+    let slot = loop.register(Recorder())
+    // A plain file cannot be watched, and a descriptor that is closed is none.
+    let file = open("/etc/passwd", O_RDONLY)
+    defer { close(file) }
+    for (fd, code) in [(file, EPERM), (-1, EBADF)] {
+      #expect(throws: SystemError("epoll_ctl", code: code)) { try loop.watchEdges(fd, slot, tag: 0) }
+      #expect(throws: SystemError("epoll_ctl", code: code)) { try loop.watchReadingEdges(fd, slot, tag: 0) }
+      #expect(throws: SystemError("epoll_ctl", code: code)) { try loop.watchShared(fd, slot, tag: 0, edges: true) }
+      #expect(throws: SystemError("epoll_ctl", code: code)) {
+        try loop.watchLevels(fd, slot, tag: 0, readable: true, writable: false, isNew: true)
+      }
+      #expect(throws: SystemError("epoll_ctl", code: code)) { _ = try loop.register(Recorder(), watching: fd) }
+    }
+    #expect(loop.sources.count == 1, "a source that could not be watched has no place")
+    let pair = try Pair()
+    #expect(throws: SystemError("epoll_ctl", code: ENOENT)) {
+      try loop.watchWritingEdgesToo(pair.server.raw, slot, tag: 0)
+    }
+  }
+
+  @Test func anAcceptErrorThatNobodyKnowsRestsAndDoesNotSpin() throws {
+    let loop = try Loop()
+    for code in [EBADF, EINVAL, ENOTSOCK, EMFILE, ENOMEM, 9999] {
+      guard case .exhausted(let error) = Socket.refusedAccept(code) else {
+        Issue.record("errno \(code) does not rest")
+        continue
+      }
+      #expect(error == SystemError("accept4", code: code))
+    }
+    // Errors of one connection: also a storm of them leaves the loop to others.
+    for code in [ECONNABORTED, EPERM, EPROTO, ENETDOWN, EHOSTUNREACH] {
+      let slot = loop.register(Recorder())
+      var calls = 0
+      var said: [SystemError] = []
+      loop.acceptAll(
+        at: slot,
+        {
+          calls += 1
+          return Socket.refusedAccept(code)
+        }, rests: { said.append($0) }, { _, _ in })
+      #expect(calls == Loop.acceptsMax)
+      #expect(said == [SystemError("accept4", code: code)], "errno \(code)")
+      loop.release(slot)
+    }
+  }
+
   @Test func aReleasedSlotHearsNothing() throws {
     let loop = try Loop()
     let pair = try Pair()
     let old = Recorder()
     let slot = loop.register(old)
-    #expect(loop.watchEdges(pair.server.raw, slot, tag: 0))
+    try loop.watchEdges(pair.server.raw, slot, tag: 0)
     loop.release(slot)
     let new = Recorder()
     let next = loop.register(new)
@@ -139,13 +188,13 @@ struct Pair: ~Copyable {
     let pair = try Pair()
     let source = Recorder()
     let slot = loop.register(source)
-    #expect(loop.watchReadingEdges(pair.server.raw, slot, tag: 7))
+    try loop.watchReadingEdges(pair.server.raw, slot, tag: 7)
     let turns = Turns(loop)
     loop.setDeadline(slot, atMs: loop.nowMs + 30)
     turns.stopsWhen = { source.deadlines > 0 }
     loop.run(turns)
     #expect(source.events.isEmpty, "it may be written to, and nobody asked")
-    #expect(loop.watchWritingEdgesToo(pair.server.raw, slot, tag: 7))
+    try loop.watchWritingEdgesToo(pair.server.raw, slot, tag: 7)
     turns.stopsWhen = { !source.events.isEmpty }
     loop.run(turns)
     #expect(source.events.map(\.1) == [7])

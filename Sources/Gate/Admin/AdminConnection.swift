@@ -36,7 +36,8 @@ final class AdminConnection: Source {
   }
 
   func begin() -> Slot? {
-    guard let slot = loop.register(self, watching: socket.raw) else { return nil }
+    // A connection that the kernel cannot watch is closed; the next one may be watched again.
+    guard let slot = try? loop.register(self, watching: socket.raw) else { return nil }
     self.slot = slot
     rearm()
     loop.again(slot)

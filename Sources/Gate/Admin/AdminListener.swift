@@ -28,10 +28,7 @@ final class AdminListener: Source {
     } catch {
       throw .cannotListenForAdmin(error)
     }
-    guard let slot = loop.register(self, watching: listener.fd) else {
-      throw .cannotStart(SystemError("epoll_ctl", code: 0))
-    }
-    self.slot = slot
+    do throws(SystemError) { slot = try loop.register(self, watching: listener.fd) } catch { throw .cannotStart(error) }
   }
 
   var path: String { listener.path }

@@ -16,9 +16,7 @@ final class MainLoop: Source, LoopDelegate {
     survey = Survey(shared.mailboxes)
     slot = loop.register(self)
     try loop.watchMailbox(reports.fd)
-    guard loop.watchLevels(signals.fd, slot, tag: 0, readable: true, writable: false, isNew: true) else {
-      throw SystemError("epoll_ctl", code: 0)
-    }
+    try loop.watchLevels(signals.fd, slot, tag: 0, readable: true, writable: false, isNew: true)
   }
 
   /// One turn of at most that long, and the signal that came in it.

@@ -139,7 +139,8 @@ protocol AresProgress: AnyObject {
   private func socketChanged(_ fd: CInt, readable: Bool, writable: Bool) {
     if !readable && !writable {
       guard let socket = sockets.removeValue(forKey: fd) else { return }
-      _ = loop.watchLevels(fd, socket.slot, tag: 0, readable: false, writable: false, isNew: false)
+      // c-ares closes it next, and epoll forgets what is closed.
+      try? loop.watchLevels(fd, socket.slot, tag: 0, readable: false, writable: false, isNew: false)
       loop.release(socket.slot)
       return
     }
@@ -150,7 +151,7 @@ protocol AresProgress: AnyObject {
       socket.slot = loop.register(socket)
     }
     // Where the kernel refuses, the query times out: the same to the client as a server that does not answer.
-    _ = loop.watchLevels(fd, socket.slot, tag: 0, readable: readable, writable: writable, isNew: known == nil)
+    try? loop.watchLevels(fd, socket.slot, tag: 0, readable: readable, writable: writable, isNew: known == nil)
   }
 
   func process(reading: CInt, writing: CInt) {

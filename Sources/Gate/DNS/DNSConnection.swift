@@ -45,7 +45,8 @@ final class DNSConnection: Source {
 
   /// Takes its slot; nil when the kernel refused to watch the socket.
   func begin() -> Slot? {
-    guard let slot = loop.register(self, watching: socket.raw) else { return nil }
+    // A connection that the kernel cannot watch is closed; the next one may be watched again.
+    guard let slot = try? loop.register(self, watching: socket.raw) else { return nil }
     self.slot = slot
     armDeadline()
     loop.again(slot)

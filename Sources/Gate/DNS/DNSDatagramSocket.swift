@@ -32,13 +32,8 @@ final class DNSDatagramSocket: Source {
   /// Levels, and of reading alone: with edges, each answer that left the socket would be an event.
   func begin() throws(SystemError) {
     slot = loop.register(self)
-    let isWatched =
-      isShared
-      ? loop.watchShared(fd, slot, tag: 0, edges: false)
-      : loop.watchLevels(fd, slot, tag: 0, readable: true, writable: false, isNew: true)
-    guard isWatched else {
-      throw SystemError("epoll_ctl", code: 0)
-    }
+    if isShared { return try loop.watchShared(fd, slot, tag: 0, edges: false) }
+    try loop.watchLevels(fd, slot, tag: 0, readable: true, writable: false, isNew: true)
   }
 
   func close() {

@@ -33,7 +33,8 @@ final class MetricsConnection: Source {
   }
 
   func begin() -> Slot? {
-    guard let slot = loop.register(self, watching: socket.raw) else { return nil }
+    // A connection that the kernel cannot watch is closed; the next one may be watched again.
+    guard let slot = try? loop.register(self, watching: socket.raw) else { return nil }
     self.slot = slot
     loop.setDeadline(slot, atMs: Clock.monotonicMs() + Self.idleMs)
     loop.again(slot)

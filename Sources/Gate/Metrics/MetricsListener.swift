@@ -30,10 +30,7 @@ final class MetricsListener: Source {
       throw .cannotListenForMetrics(wanted, error)
     }
     address = Socket.localAddress(socket.raw) ?? SocketAddress(wanted.address, port: wanted.port)
-    guard let slot = loop.register(self, watching: socket.raw) else {
-      throw .cannotStart(SystemError("epoll_ctl", code: 0))
-    }
-    self.slot = slot
+    do throws(SystemError) { slot = try loop.register(self, watching: socket.raw) } catch { throw .cannotStart(error) }
   }
 
   func close() {

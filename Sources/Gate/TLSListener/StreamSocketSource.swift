@@ -23,7 +23,8 @@ final class StreamSocketSource: Source {
   var shareOwner: ShareOwner { front.shareOwner }
 
   func begin(_ loop: Loop) -> Bool {
-    guard let slot = loop.register(self, watching: leg.descriptor) else { return false }
+    // A connection that the kernel cannot watch is closed; the next one may be watched again.
+    guard let slot = try? loop.register(self, watching: leg.descriptor) else { return false }
     self.slot = slot
     return true
   }

@@ -53,7 +53,8 @@ final class TLSListenerConnection: Source {
 
   /// False when the kernel refused to watch the socket.
   func begin() -> Bool {
-    guard let slot = worker.loop.register(self, watching: side.fd) else { return false }
+    // A connection that the kernel cannot watch is closed; the next one may be watched again.
+    guard let slot = try? worker.loop.register(self, watching: side.fd) else { return false }
     self.slot = slot
     side.isReadable = true
     arm(atMs: startedMs + worker.conditions.policy.settings.timeouts.headMs)

@@ -80,15 +80,27 @@ enum CredentialText {
       guard let seconds = seconds.wholeNumber(in: json) else {
         throw CredentialProblem("its `expires_in` is no number of seconds")
       }
-      return min(seconds, 10 * 365 * 86_400) * 1000
+      return Self.lifetimeMs(seconds: seconds)
     }
     guard let time = value["expires_at"] ?? value["Expiration"], !time.isNull else { return nil }
     var unix = time.wholeNumber(in: json).flatMap { Int64(exactly: $0) }
     if let text = time.text(in: json) { unix = Timestamp.parse(String(decoding: text, as: UTF8.self)) }
     guard let unix else { throw CredentialProblem("its expiry is neither an RFC 3339 time nor Unix seconds") }
     guard unix > nowUnix else { throw CredentialProblem("it has expired already") }
-    return UInt64(unix - nowUnix) * 1000
+    // Milliseconds or nanoseconds, taken for seconds, would never expire.
+    guard unix < Self.unixMax else {
+      throw CredentialProblem(
+        "its expiry is after the year 9999: Unix seconds are wanted, not milliseconds or nanoseconds")
+    }
+    return Self.lifetimeMs(seconds: UInt64(clamping: unix &- nowUnix))
   }
+
+  /// The end of the year 9999, the last that RFC 3339 can say.
+  private static let unixMax: Int64 = 253_402_300_800
+  private static let lifetimeSecondsMax: UInt64 = 10 * 365 * 86_400
+
+  /// Read again after ten years at the latest.
+  static func lifetimeMs(seconds: UInt64) -> UInt64 { min(seconds, lifetimeSecondsMax) &* 1000 }
 
   /// What a `credential_process` of AWS prints.
   private static func keys(_ value: JSONOutline, _ json: [UInt8]) throws(CredentialProblem) -> CredentialValue {

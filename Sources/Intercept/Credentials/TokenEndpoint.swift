@@ -109,7 +109,7 @@ struct TokenEndpoint {
       let seconds =
         stated.wholeNumber(in: body) ?? stated.text(in: body).flatMap { UInt64(String(decoding: $0, as: UTF8.self)) }
       guard let seconds else { throw CredentialProblem("\(grant.endpoint) answered an `expires_in` that is no number") }
-      lifetimeMs = min(seconds, 10 * 365 * 86_400) * 1000
+      lifetimeMs = CredentialText.lifetimeMs(seconds: seconds)
     }
     var fetched = FetchedCredential(
       value: CredentialValue(secret: try CredentialText.secret(&token, placement)), lifetimeMs: lifetimeMs)

@@ -43,7 +43,7 @@ struct RequestJudge {
   }
 
   mutating func beginRequest() {
-    ordinal += 1
+    ordinal &+= 1
     judged = ordinal
   }
 
