@@ -13,15 +13,15 @@ import Testing
     "Policy": (34, "values that PolicyFile held to ranges, and bytes of addresses"),
     "Flow": (6, "bounded by the body's or the rule's own number, which is compared first"),
     "Kernel": (63, "constants of C, results of system calls whose sign is tested, places of the timer wheel"),
-    "Intercept": (52, "constants of the libraries, and lengths within what is in memory"),
-    "Gate": (44, "lengths within what is in memory, numbers of the policy, and ports"),
+    "Intercept": (56, "constants of the libraries, and lengths within what is in memory"),
+    "Gate": (48, "lengths within what is in memory, numbers of the policy, and ports"),
     "YAML": (7, "held to a range in the same expression"),
     "PolicyFile": (8, "held to a range in the same expression"),
     "LogView": (42, "numbers of a line are clamped when they are read; TimeCounts bounds its steps"),
     "Content": (78, "places within what is in memory, and constants of tables"),
     "Dashboard": (1, "the wall clock"),
     "Redirect": (4, "bytes, and texts that are parsed"),
-    "Sandbox": (42, "constants of CSandbox, and values of the plan"),
+    "Sandbox": (45, "constants of CSandbox, and values of the plan"),
     "sluice": (10, "texts that are parsed, and figures below 1000"),
   ]
 
