@@ -94,7 +94,7 @@ package struct Flow: ~Copyable {
   private var outcome: Outcome?
   private var notice: Outcome?
   /// One line of what enforce would refuse is enough for a request.
-  var hasNoted = false
+  package internal(set) var hasNoted = false
 
   /// `sandbox`: whose listener it came by, where that says who asks. `expectsProxyHeader`: the peer passes on the
   /// connections of others, and says first whose.

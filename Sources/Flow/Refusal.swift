@@ -8,6 +8,8 @@ package struct Refusal: Sendable {
   package var reason: Reason
   package var target: Target?
   package var client: String
+  /// A rule of the policy names the target: what that rule keeps out, no line is suggested for.
+  package var hasRule = false
   /// What exactly is wrong, for a malformed request.
   package var detail: String?
   package var retryAfterSeconds: UInt64?
@@ -101,7 +103,7 @@ package struct Refusal: Sendable {
 
   /// The line of policy that an operator would add; nothing where no line helps.
   private func writeHint(_ target: Target, into body: inout [UInt8]) {
-    guard let (before, behind) = reason.hint else { return }
+    guard let (before, behind) = reason.hint(hasRule: hasRule) else { return }
     body.append(#","policy_line":""#)
     body.append(before)
     body.append(#"\""#)
@@ -142,17 +144,10 @@ extension Reason {
     }
   }
 
-  /// What stands around the target in the line of policy that would let it out.
-  var hint: (before: StaticString, behind: StaticString)? {
-    switch self {
-    case .notAllowed, .expired: ("- ", "")
-    case .addressRefused: ("- {host: ", ", addresses: [ADDRESS/LENGTH]}")
-    case .rateLimited: ("rate_limits: [{host: ", ", requests_per_minute: N}]")
-    case .tooMany: ("rate_limits: [{host: ", ", concurrent: N}]")
-    case .notTLS, .noSNI, .sniMismatch: ("- {host: ", ", protocol: tcp}")
-    case .echRefused: ("- {host: ", ", ech: allow}")
-    default: nil
-    }
+  /// What stands around the target in the line of policy that would let it out. Where a rule names the target already, a line
+  /// beside it or in its place could only weaken it: end its inspection, widen its addresses, raise its limits.
+  package func hint(hasRule: Bool) -> (before: StaticString, behind: StaticString)? {
+    self == .notAllowed && !hasRule ? ("- ", "") : nil
   }
 
   var explanation: StaticString {

@@ -88,6 +88,7 @@ extension Connection {
       nowMs: worker.conditions.nowMs, nowNs: worker.conditions.nowNs, rule: flow.rule,
       headBytesMax: settings.limits.headBytes, headMs: settings.timeouts.headMs)
     tick.isReportOnly = flow.isReportOnly
+    tick.wouldRefuseTunnel = flow.hasNoted
     tick.isDraining = worker.conditions.isDraining
     tick.isLogUnwritable = worker.conditions.isLogUnwritable
     tick.filters = filters

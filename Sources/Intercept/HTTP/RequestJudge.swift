@@ -108,6 +108,7 @@ struct RequestJudge {
 
   private func refused(_ reason: Reason, _ tick: Tick, detail: String?) -> RefusedRequest {
     var refusal = Refusal(reason, target: target, client: client)
+    refusal.hasRule = tick.rule != nil
     refusal.detail = detail
     if reason == .shutdown || reason == .logUnwritable { refusal.retryAfterSeconds = 1 }
     return RefusedRequest(refusal: refusal, outcome: Outcome(reason.logEvent, reason, line: tick.rule?.line))
@@ -135,7 +136,8 @@ extension Tick {
     filters?.filter(
       for: rule,
       FilteredRequest(
-        target: judge.target, client: judge.client, ordinal: judge.judged, wouldRefuse: judge.wouldRefuse,
+        target: judge.target, client: judge.client, ordinal: judge.judged,
+        wouldRefuse: judge.wouldRefuse || wouldRefuseTunnel,
         isReportOnly: isReportOnly))
   }
 }

@@ -9,6 +9,8 @@ package struct Tick {
   /// What requests are judged by; nil where all are refused.
   package var rule: AllowRule?
   package var isReportOnly: Bool
+  /// The tunnel itself goes on only because report mode refuses nothing.
+  package var wouldRefuseTunnel = false
   package var isDraining: Bool
   package var isLogUnwritable: Bool
   package var headBytesMax: Int
