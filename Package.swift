@@ -112,7 +112,7 @@ let package = Package(
         fuzzTarget("JSONValue", ["Wire"]),
         fuzzTarget("ProxyHeader", ["Wire"]),
         fuzzTarget("RequestPath", ["Wire", "Policy"]),
-        fuzzTarget("EchoScrubber", ["Intercept"]),
+        fuzzTarget("EchoScrubber", ["Content", "Intercept"]),
         fuzzTarget("LogLine", ["LogView", "Wire"]),
         fuzzTarget("InnerRequest", ["Intercept", "Wire"]),
         fuzzTarget("PolicyFile", ["PolicyFile", "Policy", "Wire"]),

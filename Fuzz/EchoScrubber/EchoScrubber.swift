@@ -1,5 +1,6 @@
 // Any answer in any pieces: no length changes, no split changes what comes out, and no secret of the set is left.
 
+import Content
 import FuzzDriver
 import Intercept
 
@@ -17,13 +18,13 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   // The fuzzer cannot guess a secret: a byte stands for the whole of it.
   let text = bytes.flatMap { $0 == 0xff ? secret : [$0] }
   var whole = text
-  var scrubber = EchoScrubber(value)
+  var scrubber = EchoSearch(value)
   scrubber.scrub(&whole, isLast: true)
   precondition(whole.count == text.count, "a length changed")
   precondition(zip(whole, text).allSatisfy { $0 == $1 || $0 == UInt8(ascii: "*") }, "a byte became another one")
   precondition(!contains(whole, secret), "the secret is left")
   var (pieces, start, step): ([UInt8], Int, Int) = ([], 0, Int(choice) / 8 + 1)
-  var again = EchoScrubber(value)
+  var again = EchoSearch(value)
   repeat {
     let end = min(start + step, text.count)
     var piece = Array(text[start..<end])

@@ -33,12 +33,13 @@ final class TunnelFilters: FilterSource {
     }
   }
 
-  private func credentialFilter(_ rule: AllowRule, _ request: FilteredRequest) -> (any RequestFilter)? {
+  private func credentialFilter(_ rule: AllowRule, _ request: FilteredRequest) -> CredentialFilter? {
     let credential = request.wouldRefuse ? nil : rule.inspection?.credential
     if credential == nil && policy.placeholders.isEmpty { return nil }
     let told = told
     return CredentialFilter(
-      credential, placeholders: policy.placeholders, store: store, target: request.target, wake: wake
+      credential, placeholders: policy.placeholders, store: store, target: request.target,
+      allowsKeyIssuing: rule.inspection?.allowsKeyIssuing ?? false, wake: wake
     ) { told.uses.append($0) }
   }
 
@@ -53,7 +54,8 @@ final class TunnelFilters: FilterSource {
       ContentSurroundings(
         held: held, placeholders: policy.placeholders,
         own: inspection.content.secrets == nil ? [] : store.ownSecrets,
-        fieldsOfTheGate: inspection.credential?.placement.fields ?? [], wake: wake
+        fieldsOfTheGate: inspection.credential?.placement.fields ?? [],
+        hasCredential: inspection.credential != nil, wake: wake
       ) { told.reports.append($0) })
   }
 

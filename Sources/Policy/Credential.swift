@@ -46,6 +46,13 @@ package struct Credential: Hashable, Sendable {
   /// Variables of the gate that hold values: no child of it may see them.
   package var secretVariables: [String] { source.secretVariables }
   package var secretFiles: [String] { source.secretFiles }
+  /// Files that the gate replaces while it serves.
+  package var writtenFiles: [String] {
+    guard case .oauth2(let grant) = source, grant.writesBack, case .file(let path)? = grant.refreshToken else {
+      return []
+    }
+    return [path]
+  }
   package var commands: [(words: [String], timeoutMs: UInt64)] { source.commands }
 }
 
@@ -94,6 +101,8 @@ package struct OAuth2: Hashable, Sendable {
   package var clientID: String
   package var clientSecret: Credential.Source
   package var refreshToken: Credential.Source?
+  /// A new refresh token replaces the file's text.
+  package var writesBack = false
   package var scope: String?
   package var audience: String?
   package var authentication = Authentication.basic
@@ -103,6 +112,12 @@ package struct OAuth2: Hashable, Sendable {
 
   package init(endpoint: Target, path: String, clientID: String, clientSecret: Credential.Source) {
     (self.endpoint, self.path, self.clientID, self.clientSecret) = (endpoint, path, clientID, clientSecret)
+  }
+
+  /// Whether a refresh token that one was given serves the other: the same client, asking the same endpoint, began with the same.
+  package func sharesRefreshToken(with other: OAuth2) -> Bool {
+    refreshToken != nil && refreshToken == other.refreshToken && endpoint == other.endpoint && path == other.path
+      && clientID == other.clientID
   }
 }
 

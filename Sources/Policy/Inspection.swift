@@ -10,6 +10,8 @@ package struct Inspection: Sendable {
   /// Methods and paths as pairs, in place of `methods` and `paths`.
   package var requests: [RequestPattern] = []
   package var credential: Credential?
+  /// With a credential of AWS: calls that answer with other keys may be made.
+  package var allowsKeyIssuing = false
   package var content = ContentPolicy()
   package var tls = UpstreamTLS()
 

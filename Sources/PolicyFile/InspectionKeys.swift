@@ -13,7 +13,7 @@ struct InspectionDefaults {
 }
 
 struct InspectionKeys {
-  static let keys = ["methods", "paths", "credential", "content", "tls", "inspect"]
+  static let keys = ["methods", "paths", "credential", "allow_key_issuing", "content", "tls", "inspect"]
 
   let findings: Findings
   let files: PolicyFiles
@@ -35,6 +35,7 @@ struct InspectionKeys {
     inspection.content = fields.node("content").map { readContent($0) } ?? defaults.content
     inspection.tls = fields.node("tls").map { TLSKeys(findings: findings, files: files).read($0) } ?? UpstreamTLS()
     inspection.credential = readCredential(fields, rule)
+    inspection.allowsKeyIssuing = readKeyIssuing(fields, inspection.credential)
     return inspection
   }
 
@@ -103,6 +104,18 @@ struct InspectionKeys {
   private func readContent(_ node: YAMLNode) -> ContentPolicy {
     if case .scalar("none", _) = node.content { return ContentPolicy() }
     return ContentKeys(findings: findings, files: files).read(node, of: "content", over: defaults.content)
+  }
+
+  private func readKeyIssuing(_ fields: Fields, _ credential: Credential?) -> Bool {
+    guard fields.has("allow_key_issuing"), let allows = fields.flag("allow_key_issuing") else { return false }
+    if case .sigv4? = credential?.placement { return allows }
+    // A credential that is broken has its own problem.
+    if credential != nil || !fields.has("credential") {
+      findings.problem(
+        fields.mark(of: "allow_key_issuing"),
+        "`allow_key_issuing` is for a rule with a `sigv4` credential, whose calls may answer with keys; remove it")
+    }
+    return false
   }
 
   private func readCredential(_ fields: Fields, _ rule: AllowSpec) -> Credential? {

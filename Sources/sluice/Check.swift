@@ -134,6 +134,7 @@ struct Explanation {
       facts.append(("credential_place", credential.placement.description))
       facts.append(("credential_mode", credential.placeholder == nil ? "inject" : "replace"))
     }
+    if inspection.allowsKeyIssuing { facts.append(("key issuing", "allowed")) }
     if let roots = inspection.tls.roots { facts.append(("roots", roots.path)) }
     if let certificate = inspection.tls.clientCertificate {
       facts.append(("client_certificate", certificate.certificate.path))

@@ -59,10 +59,12 @@ private let placeholder = "sk-placeholder-0123456789"
         == (.placed, ["/", "authorization: Bearer gate-secret/+1"]))
     let pair = credential(.basic(user: "u"), placeholder: placeholder)
     var sent: [UInt8] = []
-    Base64.append("me:\(placeholder)".utf8, to: &sent)
+    Base64.append("u:\(placeholder)".utf8, to: &sent)
     #expect(
       put(pair, head("GET", "/", [("authorization", "basic \(String(decoding: sent, as: UTF8.self))")]))
-        == (.placed, ["/", "authorization: Basic bWU6Z2F0ZS1zZWNyZXQvKzE="]))
+        == (.placed, ["/", "authorization: Basic dTpnYXRlLXNlY3JldC8rMQ=="]))
+    let loose = head("GET", "/", [("authorization", "bearer   \(placeholder)")])
+    #expect(put(header, loose) == (.placed, ["/", "authorization: Bearer gate-secret/+1"]), "a scheme has no case")
     let query = credential(.query("k"), placeholder: placeholder)
     #expect(put(query, head("GET", "/?a=b&k=\(placeholder)")) == (.placed, ["/?a=b&k=gate-secret%2F%2B1"]))
   }
@@ -76,9 +78,56 @@ private let placeholder = "sk-placeholder-0123456789"
     [("authorization", "Bearer sk-live-of-another-account")],
     [("authorization", "Bearer \(placeholder)"), ("authorization", "Bearer other")],
     [("authorization", "Bearer \(placeholder)"), ("authorization", "Bearer \(placeholder)")],
+    [("authorization", "Bearer sk-mine \(placeholder)")], [("authorization", "Bearer \(placeholder) sk-mine")],
+    [("authorization", "Bearer \(placeholder),sk-mine")], [("authorization", "Bearer sk-mine,\(placeholder)")],
+    [("authorization", "Bearer \(placeholder)x")], [("authorization", "Token \(placeholder)")],
+    [("authorization", "Bearer \(placeholder.uppercased())")], [("authorization", placeholder)],
   ])
   func anotherKeyInItsPlaceIsAnotherAccount(fields: [(String, String)]) {
     #expect(put(credential(bearer, placeholder: placeholder), head("GET", "/", fields)).0 == .foreign)
+  }
+
+  @Test(arguments: [
+    "sk-mine:\(placeholder)", "\(placeholder):sk-mine", "u:sk-mine\(placeholder)", "u:\(placeholder):sk-mine",
+  ])
+  func anotherKeyInBasicToo(pair: String) {
+    var sent: [UInt8] = []
+    Base64.append(pair.utf8, to: &sent)
+    let fields = [("authorization", "Basic \(String(decoding: sent, as: UTF8.self))")]
+    #expect(put(credential(.basic(user: "u"), placeholder: placeholder), head("GET", "/", fields)).0 == .foreign)
+  }
+
+  @Test(arguments: [("u:", "dTpnYXRlLXNlY3JldC8rMQ=="), (":", "dTpnYXRlLXNlY3JldC8rMQ==")])
+  func clientsNeedNotKnowTheUser(user: String, expected: String) {
+    var sent: [UInt8] = []
+    Base64.append((user + placeholder).utf8, to: &sent)
+    let fields = [("authorization", "Basic \(String(decoding: sent, as: UTF8.self))")]
+    let put = put(credential(.basic(user: "u"), placeholder: placeholder), head("GET", "/", fields))
+    #expect(put == (.placed, ["/", "authorization: Basic \(expected)"]))
+  }
+
+  /// What some framework reads as the parameter `k`.
+  private static let spellings = [
+    "k=mine", "%6b=mine", "%6B=mine", "K=mine", "+k=mine", "%20k=mine", "k+=mine", "k[]=mine", "k%5B%5D=mine",
+    "k[0]=mine", "k%00x=mine", "k", "x=1;k=mine", ";k=mine", "%09k=mine",
+  ]
+
+  @Test(arguments: spellings) func injectRemovesEachSpellingOfTheParameter(spelling: String) {
+    let (result, shown) = put(credential(.query("k")), head("GET", "/a?\(spelling)&b=c"))
+    #expect(result == .placed && !shown[0].contains("mine"), "\(shown)")
+    #expect(shown[0].hasSuffix("b=c&k=gate-secret%2F%2B1"))
+  }
+
+  @Test(arguments: spellings) func replaceRefusesEachSpellingBesideThePlaceholder(spelling: String) {
+    let query = credential(.query("k"), placeholder: placeholder)
+    #expect(put(query, head("GET", "/a?\(spelling)&k=\(placeholder)")).0 == .foreign)
+  }
+
+  @Test func aNameThatReadsTheSameIsTheSameField() {
+    let key = Credential.Placement.header(name: "x-api-key", prefix: "", suffix: "")
+    let sent = head("GET", "/", [("x_api_key", "mine")])
+    #expect(put(credential(key), sent).1 == ["/", "x-api-key: gate-secret/+1"])
+    #expect(put(credential(key, placeholder: placeholder), sent).0 == .foreign)
   }
 
   @Test func anotherKeyInTheQueryToo() {
@@ -192,109 +241,40 @@ private let placeholder = "sk-placeholder-0123456789"
   }
 }
 
-@Suite struct EchoScrubberTests {
-  private let secret = "sk-live/Zk3+Qq\"9&<aB\\xY12"
-
-  private func scrub(_ text: [UInt8], pieces: [Int], of secret: String) -> (text: [UInt8], count: Int) {
-    var scrubber = EchoScrubber(value(secret))
-    var (out, start): ([UInt8], Int) = ([], 0)
-    for end in pieces + [text.count] {
-      var chunk = Array(text[start..<end])
-      scrubber.scrub(&chunk, isLast: end == text.count)
-      out += chunk
-      start = end
-    }
-    return (out, scrubber.count)
+@Suite struct KeyIssuingTests {
+  private func issuing(_ service: String, _ head: MessageHead, host: String = "a.example") -> String? {
+    KeyIssuing(service: service, host: bytes(host)).issuing(head)
   }
 
-  /// Each echo with what is left of it: base64 leaves the letters that are not of the secret alone.
-  private var echoes: [(name: String, text: [UInt8])] {
-    var all = [("plain", bytes(secret))]
-    for (name, prefix) in [
-      ("base64", ""), ("base64 behind 1", "a"), ("base64 behind 2", "ab"), ("base64 behind 3", "abc"),
-    ] {
-      var text: [UInt8] = []
-      Base64.append((prefix + secret).utf8, to: &text)
-      all.append((name, text))
-    }
-    var percent: [UInt8] = []
-    Percent.append(secret.utf8, to: &percent)
-    all.append(("percent", percent))
-    all.append(
-      (
-        "percent, lower",
-        bytes(String(decoding: percent, as: UTF8.self).replacing(/%[0-9A-F]{2}/) { $0.output.lowercased() })
-      ))
-    var json: [UInt8] = []
-    JSONText.appendString(secret, to: &json)
-    all.append(("json", Array(json.dropFirst().dropLast())))
-    all.append(
-      ("json, slashes", bytes(String(decoding: json.dropFirst().dropLast(), as: UTF8.self).replacing("/", with: "\\/")))
-    )
-    all.append(("hex", SigV4.hexadecimal(bytes(secret))))
-    all.append(("hex, upper", bytes(String(decoding: SigV4.hexadecimal(bytes(secret)), as: UTF8.self).uppercased())))
-    all.append(("json, unicode", secret.utf8.flatMap { bytes("\\u00") + SigV4.hexadecimal([$0]) }))
-    return all
+  private func form(_ body: String) -> MessageHead {
+    var post = head("POST", "/")
+    post.body = bytes(body)
+    return post
   }
 
-  @Test func anEchoIsScrubbedInEachEncodingWhereverItIsSplit() {
-    for echo in echoes {
-      let text = bytes("{\"you sent\": \"") + echo.text + bytes("\", \"s\": 1}\n")
-      let whole = scrub(text, pieces: [], of: secret)
-      #expect(whole.text.count == text.count, "no length changes: \(echo.name)")
-      #expect(whole.count == 1, "\(echo.name)")
-      let left = String(decoding: whole.text, as: UTF8.self)
-      #expect(left.hasPrefix("{\"you sent\": \"") && left.hasSuffix("\", \"s\": 1}\n"), "\(echo.name): \(left)")
-      // Base64 keeps at most a letter or two at each end, and its padding.
-      #expect(left.filter { $0 == "*" }.count >= echo.text.count - 8, "\(echo.name): \(left)")
-      for cut in 0...text.count {
-        #expect(scrub(text, pieces: [cut], of: secret).text == whole.text, "\(echo.name) at \(cut)")
-      }
-      #expect(scrub(text, pieces: Array(0...text.count), of: secret).text == whole.text, "\(echo.name), byte by byte")
-    }
+  @Test(arguments: [
+    ("sts", "Action=AssumeRole&RoleArn=x"), ("sts", "Version=2011-06-15&Action=GetSessionToken"), ("sts", "Version=1"),
+    ("sts", "Action=GetCallerIdentity&Action=AssumeRole"), ("sts", "%41ction=AssumeRole"),
+    ("sts", "Action=Assume%52ole"),
+    ("sts", "Action=NewerCallThatNobodyKnows"), ("iam", "Action=CreateAccessKey&UserName=x"), ("iam", "UserName=x"),
+    ("iam", "Action=ResetServiceSpecificCredential"), ("iam", "Action=CreateVirtualMFADevice"),
+  ])
+  func aCallThatMayAnswerWithKeysIsOne(service: String, body: String) {
+    #expect(issuing(service, form(body)) != nil)
+    #expect(issuing(service, head("GET", "/?\(body)")) != nil)
+    #expect(issuing("x", form(body), host: "\(service).eu-west-1.amazonaws.com") != nil, "whatever it is signed for")
   }
 
-  @Test func whatIsNoEchoPassesAtOnce() {
-    var scrubber = EchoScrubber(value(secret))
-    var event = bytes("data: {\"delta\": \"sk-li\"}\n\n")
-    let sent = event
-    scrubber.scrub(&event, isLast: false)
-    #expect(event == sent, "an event of a stream is not held back")
-    var beginning = bytes("data: sk-live/Zk3")
-    scrubber.scrub(&beginning, isLast: false)
-    #expect(beginning == bytes("data: "), "what may be one is")
-    var rest = bytes("-no\n")
-    scrubber.scrub(&rest, isLast: true)
-    #expect(rest == bytes("sk-live/Zk3-no\n") && scrubber.count == 0)
-  }
+  @Test(arguments: [
+    ("sts", "Action=GetCallerIdentity&Version=2011-06-15"), ("iam", "Action=ListAccessKeys"),
+    ("iam", "Action=ListUsers"),
+    ("iam", "Action=DeleteAccessKey&AccessKeyId=x"), ("iam", "Action=GetAccessKeyLastUsed"), ("s3", ""),
+  ])
+  func othersAreNone(service: String, body: String) { #expect(issuing(service, form(body)) == nil) }
 
-  @Test func echoesThatOverlapAreBothTakenOut() {
-    let value = "abcabcabc"
-    for text in ["abcabcabcabc", "xabcabcabcabcabcabcabcy", "abcabcababcabcabc"] {
-      let whole = scrub(bytes(text), pieces: [], of: value).text
-      #expect(!String(decoding: whole, as: UTF8.self).contains(value))
-      for cut in 0...text.utf8.count {
-        #expect(scrub(bytes(text), pieces: [cut], of: value).text == whole, "\(text) at \(cut)")
-      }
-    }
-    #expect(scrub(bytes("abcabcabcabc"), pieces: [], of: value).text == bytes("************"))
-  }
-
-  @Test func randomTextsAndSplitsGiveTheSame() {
-    var numbers = SystemRandomNumberGenerator()
-    let seed = numbers.next() as UInt64
-    var state = seed
-    func next(_ bound: Int) -> Int {
-      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-      return Int(state >> 33) % bound
-    }
-    let value = "aabaabaaab"
-    for _ in 0..<500 {
-      let text = (0..<60).map { _ in UInt8(ascii: "a") + UInt8(next(5) / 4) }
-      let whole = scrub(text, pieces: [], of: value).text
-      #expect(whole.firstIndex(of: bytes(value)) == nil, "seed \(seed)")
-      let pieces = (0..<4).map { _ in next(61) }.sorted()
-      #expect(scrub(text, pieces: pieces, of: value).text == whole, "seed \(seed)")
-    }
+  @Test func callsOfTheJSONProtocolsHaveAField() {
+    let call = head("POST", "/", [("x-amz-target", "AWSCognitoIdentityService.GetCredentialsForIdentity")])
+    #expect(issuing("cognito-identity", call) == "GetCredentialsForIdentity")
+    #expect(issuing("dynamodb", head("POST", "/", [("x-amz-target", "DynamoDB_20120810.ListTables")])) == nil)
   }
 }

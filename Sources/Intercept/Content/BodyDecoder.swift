@@ -12,14 +12,21 @@ struct BodyDecoder {
   }
 
   private var stages: [Stage] = []
+  /// The framing around it all, and its text where nothing else is to be undone.
+  private var chunks: AWSChunks?
+  private var plain: [UInt8] = []
 
-  init(_ codings: [ContentCoding]) throws(DecompressProblem) {
+  init(_ codings: [ContentCoding], isAWSChunked: Bool = false) throws(DecompressProblem) {
+    chunks = isAWSChunked ? AWSChunks() : nil
     for coding in codings { stages.append(Stage(decoder: try Decompressor(coding, bytesMax: .max))) }
   }
 
   var windowBytes: Int { stages.reduce(0) { $0 + $1.decoder.windowBytes } }
 
-  mutating func append(_ bytes: [UInt8]) { give(bytes, to: 0) }
+  mutating func append(_ bytes: [UInt8]) {
+    let text = chunks?.take(bytes) ?? bytes
+    if stages.isEmpty { plain += text } else { give(text, to: 0) }
+  }
 
   private mutating func give(_ bytes: [UInt8], to index: Int) {
     guard !bytes.isEmpty else { return }
@@ -29,6 +36,11 @@ struct BodyDecoder {
 
   /// The next piece, of at most 64 KiB. `isDone`: all that came has been undone.
   mutating func next() throws(DecompressProblem) -> (bytes: [UInt8], isDone: Bool) {
+    if chunks?.isBroken == true { throw .malformed }
+    if stages.isEmpty {
+      defer { plain = [] }
+      return (plain, true)
+    }
     // The last stage goes first, so that no more than one piece waits in between.
     for index in stages.indices.reversed() where !stages[index].isDone {
       let (piece, isDone) = try stages[index].decoder.step(&stages[index].input)
@@ -44,5 +56,8 @@ struct BodyDecoder {
   }
 
   /// The body is over; throws where a coding is not.
-  func finish() throws(DecompressProblem) { for stage in stages { try stage.decoder.finish() } }
+  func finish() throws(DecompressProblem) {
+    if let chunks, !chunks.hasEnded { throw .malformed }
+    for stage in stages { try stage.decoder.finish() }
+  }
 }

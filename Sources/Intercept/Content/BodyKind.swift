@@ -119,10 +119,13 @@ enum BodyCodings: Equatable {
 
   /// More of them are made to cost time.
   private static let codingsMax = 2
+  static let awsChunked = "aws-chunked"
 
-  init(_ head: MessageHead) {
+  /// `withoutAWSChunks`: that framing is undone before.
+  init(_ head: MessageHead, withoutAWSChunks: Bool = false) {
     let words = head.values("content-encoding").flatMap { $0.split(separator: UInt8(ascii: ",")) }
       .map { String(decoding: $0.withoutBlanks, as: UTF8.self) }.filter { !$0.isEmpty && $0.lowercased() != "identity" }
+      .filter { !withoutAWSChunks || $0.lowercased() != Self.awsChunked }
     var known: [ContentCoding] = []
     for word in words {
       guard let coding = ContentCoding(field: word), known.count < Self.codingsMax else {

@@ -11,21 +11,24 @@ package struct ContentSurroundings {
   package var own: [OwnSecret]
   /// What the gate writes itself, in place of what the client sent.
   package var fieldsOfTheGate: [[UInt8]]
+  /// A key of the gate goes with the request where nothing speaks against it.
+  package var hasCredential: Bool
   package var wake: @Sendable () -> Void
   package var report: (ContentReport) -> Void
 
   package init(
     held: HeldBytes, placeholders: Placeholders, own: [OwnSecret], fieldsOfTheGate: [[UInt8]],
-    wake: @escaping @Sendable () -> Void, report: @escaping (ContentReport) -> Void
+    hasCredential: Bool = false, wake: @escaping @Sendable () -> Void, report: @escaping (ContentReport) -> Void
   ) {
     (self.held, self.placeholders, self.own, self.fieldsOfTheGate) = (held, placeholders, own, fieldsOfTheGate)
-    (self.wake, self.report) = (wake, report)
+    (self.hasCredential, self.wake, self.report) = (hasCredential, wake, report)
   }
 }
 
 package final class ContentFilter: RequestFilter {
   /// Of 64 KiB, as BodyDecoder gives them.
   private static let wholePiecesMax = 64
+  private static let collectedBytesMax = 1 << 20
 
   private let plan: ContentPlan
   private let request: FilteredRequest
@@ -35,8 +38,11 @@ package final class ContentFilter: RequestFilter {
   private var answer: AnswerCheck?
   private var hasLookedAtHead = false
   private var hasLookedAtBody = false
+  private var hasPassedHead = false
   private var isHEAD = false
   private var toldOfRequest: Set<String> = []
+  /// Report mode let it out.
+  package private(set) var wouldRefuseRequest = false
   /// What of the request is held back, as it is accounted for.
   private var reserved = 0
   private var reservedWindow = 0
@@ -61,6 +67,8 @@ package final class ContentFilter: RequestFilter {
     if !hasLookedAtHead, let refusal = lookAtHead(head, hasBody: hasBody) { return refusal }
     hasLookedAtHead = true
     if let body = head.body, !hasLookedAtBody, let refusal = lookAtWhole(body) { return refusal }
+    if mustCollect(head, hasBody: hasBody) { return .collect(bytesMax: Self.collectedBytesMax) }
+    hasPassedHead = true
     guard plan.looksIntoAnswers else { return .pass }
     // A part of a text may be half of what is looked for.
     for name in ["range", "if-range"] as [StaticString] { head.remove(name) }
@@ -70,6 +78,15 @@ package final class ContentFilter: RequestFilter {
       head.add("accept-encoding", BodyCodings.acceptable(accepted))
     }
     return .pass
+  }
+
+  /// In report mode a body is looked at before a key goes with its head, where it is small enough to be kept.
+  private func mustCollect(_ head: MessageHead, hasBody: Bool) -> Bool {
+    guard hasBody, head.body == nil, head.mayCollect, around.hasCredential, !wouldRefuseRequest,
+      request.isReportOnly && plan.policy.secrets == .block,
+      let stated = head["content-length"].flatMap({ Int(String(decoding: $0, as: UTF8.self)) })
+    else { return false }
+    return stated <= Self.collectedBytesMax
   }
 
   private func lookAtHead(_ head: MessageHead, hasBody: Bool) -> FilterVerdict? {
@@ -149,12 +166,27 @@ package final class ContentFilter: RequestFilter {
     guard let first = findings.first else { return nil }
     let new = findings.filter { toldOfRequest.insert("\($0.id) \(place)").inserted }
     reporter.found(new, in: place, wouldDeny: request.isReportOnly && plan.policy.secrets == .block)
+    if wouldRefuse(!new.isEmpty) {
+      return .refuse(
+        .secretRefused, detail: "A key of the gate went with its head, and what looks like a secret follows")
+    }
     guard blocksSecrets else { return nil }
     return .refuse(.secretRefused, detail: "What looks like a secret (\(first.id)) stands in its \(place.dropFirst(8))")
   }
 
+  /// True where report mode cannot let it go on: it has a key of the gate with it already, and enforcing would end it here.
+  private func wouldRefuse(_ isFound: Bool) -> Bool {
+    guard isFound, request.isReportOnly, plan.policy.secrets == .block else { return false }
+    defer { wouldRefuseRequest = true }
+    return hasPassedHead && around.hasCredential && !wouldRefuseRequest
+  }
+
   private func unchecked(_ why: String, _ place: String, blocks: Bool, _ reason: Reason) -> FilterVerdict? {
     reporter.unchecked(why, in: place)
+    if place.hasPrefix("request"), wouldRefuse(true) {
+      return .refuse(
+        reason, detail: "A key of the gate went with its head, and what follows cannot be looked into: \(why)")
+    }
     guard blocks else { return nil }
     return .refuse(reason, detail: "The checks of its rule cannot look into it: \(why)")
   }

@@ -1,5 +1,5 @@
 // One request looked through for secrets on its way out: URL, fields, body. What must not leave is held back or refused.
-// It relies on SecretWatch for known shapes and on EchoForms for the gate's own credentials, whose only copies stay there.
+// It relies on SecretWatch for known shapes and on EchoSearch for the gate's own credentials, of which no copy is made.
 import Content
 import Policy
 import Wire
@@ -7,9 +7,9 @@ import Wire
 /// A value that the gate has, by its name.
 package struct OwnSecret {
   let name: String
-  let forms: EchoForms
+  let spelled: [SpelledValue]
 
-  package init(name: String, value: CredentialValue) { (self.name, forms) = (name, value.echoForms) }
+  package init(name: String, value: CredentialValue) { (self.name, spelled) = (name, value.spelled) }
 }
 
 final class RequestCheck {
@@ -63,11 +63,10 @@ final class RequestCheck {
   func whole(_ text: [UInt8]) -> [Finding] {
     var findings = SecretWatch(rules).append(text.span, isLast: true)
     for secret in own {
-      var scrubber = EchoScrubber(secret.forms)
+      var search = EchoSearch(secret.spelled)
       var copy = text
-      scrubber.scrub(&copy, isLast: true)
-      guard scrubber.count > 0, let offset = text.indices.first(where: { copy[$0] != text[$0] }) else { continue }
-      findings.append(secret.finding(at: offset))
+      search.scrub(&copy, isLast: true)
+      if let offset = search.firstOffset { findings.append(secret.finding(at: offset)) }
     }
     return findings
   }
@@ -83,12 +82,15 @@ final class RequestCheck {
       body = Body(rules, own, isRPC: true, nil)
       return nil
     }
-    switch BodyCodings(head) {
+    let isAWSChunked = head.isAWSChunked
+    switch BodyCodings(head, withoutAWSChunks: isAWSChunked) {
+    case .plain where isAWSChunked:
+      body = Body(rules, own, isRPC: false, try? BodyDecoder([], isAWSChunked: true))  // Needs no memory.
     case .plain: body = Body(rules, own, isRPC: kind.form == .rpc, nil)
     case .unknown(let word): return "coding \(word)"
     case .known(let codings):
       // Without memory for a decoder it cannot be looked into.
-      guard let decoder = try? BodyDecoder(codings) else { return "no memory" }
+      guard let decoder = try? BodyDecoder(codings, isAWSChunked: isAWSChunked) else { return "no memory" }
       body = Body(rules, own, isRPC: false, decoder)
     }
     return nil
@@ -124,7 +126,7 @@ final class RequestCheck {
     var decoder: BodyDecoder?
     var messages: MessageFrames?
     private var watch: SecretWatch
-    private var scrubbers: [EchoScrubber]
+    private var scrubbers: [EchoSearch]
     /// Bytes of the text that came before the watch.
     private var base = 0
     private var seen = 0
@@ -140,7 +142,7 @@ final class RequestCheck {
       (self.rules, self.own, self.decoder) = (rules, own, decoder)
       messages = isRPC ? MessageFrames() : nil
       watch = SecretWatch(rules)
-      scrubbers = own.map { EchoScrubber($0.forms) }
+      scrubbers = own.map { EchoSearch($0.spelled) }
     }
 
     var rest: [UInt8] { held }

@@ -1,6 +1,7 @@
 // One request and its answer as a credential goes with them: put in on the way out, scrubbed on the way back.
 // It relies on its caller for what must agree: the rule, the SNI, the authority, the gate's own resolution, and an
 // upstream whose certificate was verified. A request of which any of that is not so has no filter of this kind.
+import Content
 import Kernel
 package import Policy
 package import Wire
@@ -17,27 +18,33 @@ package final class CredentialFilter: RequestFilter {
   /// What has to be kept whole to be signed; S3 signs no body over TLS.
   private static let signedBodyBytesMax = 1 << 20
 
-  private let credential: Credential?
+  private var credential: Credential?
   private let placeholders: Placeholders
   private let store: CredentialStore
   private let host: [UInt8]
+  private let allowsKeyIssuing: Bool
   private let wake: @Sendable () -> Void
   private let report: (CredentialUse) -> Void
   private let wallSeconds: () -> Int64
   private var value: CredentialValue?
-  private var scrubber: EchoScrubber?
+  private var echoes: EchoSearch?
+  /// Messages of gRPC: each is a text of its own, and its end is not waited behind.
+  private var messages: MessageFrames?
   private var isCompressedAllowed = false
+  private var hasNamedEcho = false
   private var hasReportedEcho = false
 
   /// `credential` is the rule's; nil: the request must hold no placeholder, and that is all.
   package init(
     _ credential: Credential?, placeholders: Placeholders, store: CredentialStore, target: Target,
+    allowsKeyIssuing: Bool = false,
     wallSeconds: @escaping () -> Int64 = { Clock.wallMs() / 1000 }, wake: @escaping @Sendable () -> Void,
     report: @escaping (CredentialUse) -> Void
   ) {
     self.credential = credential
     self.placeholders = placeholders
     self.store = store
+    self.allowsKeyIssuing = allowsKeyIssuing
     var host: [UInt8] = []
     target.host.append(to: &host)
     if target.port != 443 { host += ":\(target.port)".utf8 }
@@ -47,6 +54,9 @@ package final class CredentialFilter: RequestFilter {
 
   package var changesRequestLength: Bool { false }
   package var changesAnswerLength: Bool { false }
+
+  /// Report mode alone lets the request out: no value goes with it, and its placeholder goes nowhere.
+  func withhold() { credential = nil }
 
   // MARK: - Out
 
@@ -71,6 +81,11 @@ package final class CredentialFilter: RequestFilter {
     if case .sigv4(let region, let service) = credential.placement {
       do throws(SigV4.Problem) {
         let signer = try SigV4(region: region, service: service, client: head["authorization"])
+        if !allowsKeyIssuing {
+          let call = KeyIssuing(service: signer.service, host: host)
+          if call.needsBody, hasBody, head.body == nil { return .collect(bytesMax: Self.signedBodyBytesMax) }
+          if let action = call.issuing(head) { return issuesKeys(action, credential) }
+        }
         let payload: [UInt8]
         switch (try signer.payload(of: head, hasBody: hasBody), head.body) {
         case (.stated(let text), _): payload = text
@@ -85,30 +100,50 @@ package final class CredentialFilter: RequestFilter {
     } else {
       switch CredentialPlacement(credential: credential, value: value).put(into: &head) {
       case .placed: askForPlainAnswer(&head)
-      case .absent:
-        guard placeholders.find(in: head.texts) != nil else { return .pass }
-        // The upstream would refuse it, and nobody would know why.
-        return .refuse(
-          .secretRefused,
-          detail: "The request carries the placeholder of credential \(credential.name), but not where its value goes"
-            + " (\(credential.placement.place)); have the policy name the place that the client uses")
-      case .foreign:
-        return .refuse(
-          .secretRefused,
-          detail:
-            "The request carries another key where the gate puts credential \(credential.name); send its placeholder")
+      case .absent: return absent(credential, head)
+      case .foreign: return foreign(credential)
       }
     }
     self.value = value
-    scrubber = EchoScrubber(value.echoForms)
+    echoes = EchoSearch(value)
     report(.used(credential: credential.name, place: credential.placement.place))
     return .pass
+  }
+
+  private func issuesKeys(_ action: String, _ credential: Credential) -> FilterVerdict {
+    .refuse(
+      .secretRefused,
+      detail: "\(action) may answer with keys, which credential \(credential.name) must not hand out; a rule that wants"
+        + " this says `allow_key_issuing: true`")
+  }
+
+  /// The placeholder somewhere else: the upstream would refuse it, and nobody would know why.
+  private func absent(_ credential: Credential, _ head: MessageHead) -> FilterVerdict {
+    guard placeholders.find(in: head.texts) != nil else { return .pass }
+    return .refuse(
+      .secretRefused,
+      detail: "The request carries the placeholder of credential \(credential.name), but not where its value goes"
+        + " (\(credential.placement.place)); have the policy name the place that the client uses")
+  }
+
+  private func foreign(_ credential: Credential) -> FilterVerdict {
+    .refuse(
+      .secretRefused,
+      detail: "The request carries something else where the gate puts credential \(credential.name)"
+        + " (\(credential.placement.place)); send its placeholder there in the form of the policy, and nothing beside it"
+    )
   }
 
   /// What is compressed cannot be looked through, and a part of a text may be half of an echo.
   private func askForPlainAnswer(_ head: inout MessageHead) {
     for name in ["accept-encoding", "range", "if-range"] as [StaticString] { head.remove(name) }
     head.add("accept-encoding", Array("identity".utf8))
+    if head["grpc-accept-encoding"] != nil {
+      head.remove("grpc-accept-encoding")
+      head.add("grpc-accept-encoding", Array("identity".utf8))
+    }
+    // Frames that are compressed could not be looked through either (RFC 7692).
+    head.remove("sec-websocket-extensions")
   }
 
   package func requestBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict { .pass }
@@ -116,39 +151,77 @@ package final class CredentialFilter: RequestFilter {
   // MARK: - Back
 
   package func answerHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict {
-    guard var scrubber, let credential, let value else { return .pass }
+    guard let credential, let value else { return .pass }
     if head.status == 401 { store.refused(credential, value) }
-    for index in head.fields.indices { scrubber.scrubWhole(&head.fields[index].value) }
-    self.scrubber = scrubber
-    reportEchoes()
-    if hasBody, !isCompressedAllowed, let encoding = head["content-encoding"], !encoding.elementsEqual("identity".utf8)
-    {
+    scrub(&head)
+    guard hasBody, !isCompressedAllowed else { return .pass }
+    // Of two fields, and of two codings in one field, each counts.
+    guard BodyCodings(head) == .plain else {
       return .refuse(
         .contentRefused,
         detail:
           "The answer is compressed, though the gate asked for a plain one, and cannot be searched for the credential")
     }
+    if BodyKind(contentType: head["content-type"]).form == .rpc { messages = MessageFrames() }
     return .pass
   }
 
   package func answerBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
-    scrubber?.scrub(&chunk, isLast: isLast)
+    if messages != nil { return answerMessages(&chunk, isLast: isLast) }
+    echoes?.scrub(&chunk, isLast: isLast)
     reportEchoes()
     return .pass
   }
 
-  package func interimHead(_ head: inout MessageHead) { answerTrailers(&head) }
+  /// A caller may wait for the end of a message before it sends the next one.
+  private func answerMessages(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
+    let came = chunk
+    chunk = []
+    for piece in messages?.split(came) ?? [] {
+      if piece.isCompressed {
+        return .refuse(
+          .contentRefused, detail: "A message of the answer is compressed, and cannot be searched for the credential")
+      }
+      var part = Array(came[piece.range])
+      echoes?.scrub(&part, isLast: piece.isEnd)
+      chunk += part
+    }
+    if isLast {
+      var rest: [UInt8] = []
+      echoes?.scrub(&rest, isLast: true)
+      chunk += rest
+    }
+    reportEchoes()
+    return .pass
+  }
 
-  package func answerTrailers(_ trailers: inout MessageHead) {
-    guard var scrubber else { return }
-    for index in trailers.fields.indices { scrubber.scrubWhole(&trailers.fields[index].value) }
-    self.scrubber = scrubber
+  package func interimHead(_ head: inout MessageHead) { scrub(&head) }
+
+  package func answerTrailers(_ trailers: inout MessageHead) { scrub(&trailers) }
+
+  package func requestTrailers(_ trailers: MessageHead) -> FilterVerdict {
+    guard placeholders.find(in: trailers.texts) != nil else { return .pass }
+    return .refuse(
+      .secretRefused,
+      detail: "The fields behind its body carry the placeholder of a credential, which no value replaces there")
+  }
+
+  /// Names and values of all fields. Names are in lower case, whatever the upstream wrote.
+  private func scrub(_ head: inout MessageHead) {
+    guard var values = echoes, let value else { return }
+    var names = EchoSearch(value.spelled, ignoresCase: true)
+    for index in head.fields.indices {
+      names.scrubWhole(&head.fields[index].name)
+      values.scrubWhole(&head.fields[index].value)
+    }
+    echoes = values
+    if names.count > 0 { hasNamedEcho = true }
     reportEchoes()
   }
 
   /// Once an answer.
   private func reportEchoes() {
-    guard let credential, let scrubber, scrubber.count > 0, !hasReportedEcho else { return }
+    guard let credential, let echoes, echoes.count > 0 || hasNamedEcho, !hasReportedEcho else { return }
     hasReportedEcho = true
     report(.scrubbed(credential: credential.name))
   }

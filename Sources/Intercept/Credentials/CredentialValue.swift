@@ -1,11 +1,14 @@
 // The value of a credential as a source gave it: a token, or the keys of AWS, and how long it is good for.
 // It relies on the source's text being a token, or JSON with one and an expiry; what else stands there is a problem.
+package import Content
 import Policy
 import Wire
 
 /// Why there is no value, in words that hold nothing of one.
 package struct CredentialProblem: Error, Hashable, Sendable, CustomStringConvertible {
   package let description: String
+  /// The endpoint says that the refresh token is good no more (RFC 6749 section 5.2). Nothing else says so.
+  package var endsRefreshToken = false
 
   package init(_ description: String) { self.description = description }
 }
@@ -16,6 +19,8 @@ package struct FetchedCredential: Sendable {
   package var lifetimeMs: UInt64?
   /// In place of the refresh token that was used (RFC 6749 section 6).
   package var refreshToken: Secret?
+  /// For the operator: it serves, and something beside it went wrong.
+  package var warning: String?
 }
 
 package final class CredentialValue: Sendable {
@@ -24,13 +29,27 @@ package final class CredentialValue: Sendable {
   /// With AWS alone.
   package let keyID: [UInt8]
   package let sessionToken: Secret?
-  /// Made once, for all the answers that are searched for it.
-  let echoForms: EchoForms
+  /// Made once, for all the texts that are searched for it.
+  package let spelled: [SpelledValue]
 
   package init(secret: Secret, keyID: [UInt8] = [], sessionToken: Secret? = nil) {
     (self.secret, self.keyID, self.sessionToken) = (secret, keyID, sessionToken)
-    echoForms = EchoForms([secret] + (sessionToken.map { [$0] } ?? []))
+    spelled = ([secret] + (sessionToken.map { [$0] } ?? [])).map(\.spelled)
   }
+}
+
+extension Secret: KeptBytes {
+  package func look(_ body: (Span<UInt8>) -> Void) { withBytes(body) }
+
+  /// The table tells the first bytes of the value, and is kept as the value is.
+  fileprivate var spelled: SpelledValue {
+    var table = withBytes { SpelledValue.tableBytes(for: $0) }
+    return SpelledValue(value: self, table: Secret(taking: &table))
+  }
+}
+
+extension EchoSearch {
+  package init(_ value: CredentialValue) { self.init(value.spelled) }
 }
 
 enum CredentialText {
@@ -41,6 +60,7 @@ enum CredentialText {
     _ text: inout [UInt8], for placement: Credential.Placement, nowUnix: Int64
   ) throws(CredentialProblem) -> FetchedCredential {
     defer { Secret.wipe(&text) }
+    withoutMark(&text)
     let isJSON = text.first { !isBlank($0) } == UInt8(ascii: "{")
     guard isJSON else {
       if case .sigv4 = placement { return try keys(inPlain: text) }
@@ -57,6 +77,11 @@ enum CredentialText {
       throw CredentialProblem("its JSON has no `token`")
     }
     return FetchedCredential(value: CredentialValue(secret: try secret(&token, placement)), lifetimeMs: lifetimeMs)
+  }
+
+  /// The byte-order mark that some programs begin a text with.
+  static func withoutMark(_ text: inout [UInt8]) {
+    if text.starts(with: [0xef, 0xbb, 0xbf]) { for index in 0..<3 { text[index] = 0x20 } }
   }
 
   static func secret(
@@ -76,7 +101,7 @@ enum CredentialText {
   private static func lifetime(
     _ value: JSONOutline, _ json: [UInt8], _ nowUnix: Int64
   ) throws(CredentialProblem) -> UInt64? {
-    if let seconds = value["expires_in"] {
+    if let seconds = value["expires_in"], !seconds.isNull {
       guard let seconds = seconds.wholeNumber(in: json) else {
         throw CredentialProblem("its `expires_in` is no number of seconds")
       }

@@ -145,6 +145,7 @@ struct FieldBlock {
 
   var head: MessageHead {
     var head = MessageHead()
+    head.mayCollect = false
     head.method = value(.method) ?? []
     head.path = value(.path) ?? []
     head.status = status

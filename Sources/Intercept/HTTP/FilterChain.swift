@@ -4,9 +4,9 @@ import Policy
 
 package final class FilterChain: RequestFilter {
   private let content: any RequestFilter
-  private let credential: any RequestFilter
+  private let credential: CredentialFilter
 
-  package init(content: any RequestFilter, credential: any RequestFilter) {
+  package init(content: any RequestFilter, credential: CredentialFilter) {
     (self.content, self.credential) = (content, credential)
   }
 
@@ -17,6 +17,8 @@ package final class FilterChain: RequestFilter {
   package func requestHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict {
     let verdict = content.requestHead(&head, hasBody: hasBody)
     guard case .pass = verdict else { return verdict }
+    // Report mode refuses nothing, and so must know first whether enforcing would have.
+    if content.wouldRefuseRequest { credential.withhold() }
     return credential.requestHead(&head, hasBody: hasBody)
   }
 

@@ -41,6 +41,8 @@ package enum FilterVerdict: Sendable {
 package protocol RequestFilter: AnyObject {
   /// The head as it is about to go out, once it has been judged. May change it. With `body` true, chunks follow.
   func requestHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict
+  /// In report mode, once the head has passed: enforcing would have refused it, or its body where that is there.
+  var wouldRefuseRequest: Bool { get }
   /// The next piece of the body, which may be changed. `isLast` may come with an empty chunk.
   func requestBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict
   /// Fields behind the request's body, where they are passed on (HTTP/2).
@@ -88,6 +90,8 @@ package struct MessageHead: Sendable {
   package var path: [UInt8] = []
   /// Of an answer.
   package var status = 0
+  /// HTTP/2 keeps no body for a filter that asks to `collect` it.
+  package var mayCollect = true
   /// The whole body of a request, where a filter asked to `collect` it.
   package var body: [UInt8]?
   package var fields: [Field] = []
@@ -102,6 +106,7 @@ package struct MessageHead: Sendable {
 }
 
 extension RequestFilter {
+  package var wouldRefuseRequest: Bool { false }
   package func requestTrailers(_ trailers: MessageHead) -> FilterVerdict { .pass }
   package var holdsAnswerHead: Bool { false }
   package func answerHeadLeaves(_ head: inout MessageHead) {}
