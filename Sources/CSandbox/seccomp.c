@@ -128,10 +128,12 @@ static const uint32_t gate_calls[] = {
     // Files, where Landlock has the say
     SYS_openat, SYS_newfstatat, SYS_fstat, SYS_statx, SYS_lseek, SYS_pread64, SYS_faccessat, 439 /* faccessat2 */,
     SYS_unlinkat,
+    // A refresh token that is written back
+    SYS_renameat, SYS_renameat2, SYS_fchmod, SYS_fsync,
     // Who and where it is
     SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_uname, SYS_sysinfo, SYS_ppoll,
 #if defined(__x86_64__)
-    SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_poll, SYS_time, SYS_unlink,
+    SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_poll, SYS_time, SYS_unlink, SYS_rename,
 #endif
 };
 // Of the one who looks after a sandbox: it waits for its first process, and takes its cgroup away.

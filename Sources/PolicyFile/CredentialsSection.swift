@@ -203,13 +203,15 @@ struct SecretSource {
       findings.problem(node.mark, "`\(key)` of `oauth2` is missing")
     }
     let secret = fields.node("client_secret").flatMap { nested($0, "client_secret") }
-    let refresh = fields.node("refresh_token").flatMap { nested($0, "refresh_token") }
+    var writesBack = false
+    let refresh = fields.node("refresh_token").flatMap { nested($0, "refresh_token", writesBack: &writesBack) }
     guard let url = fields.text("token_url", example: "https://login.example.com/oauth2/token"),
       let id = fields.text("client_id", example: "agent"), let secret,
       let (endpoint, path) = readURL(url, fields.node("token_url")?.mark ?? fields.mark)
     else { return nil }
     var grant = OAuth2(endpoint: endpoint, path: path, clientID: id, clientSecret: secret)
     grant.refreshToken = refresh
+    grant.writesBack = writesBack
     grant.scope = fields.text("scope", example: "repo read")
     grant.audience = fields.text("audience", example: "https://api.example.com")
     grant.authentication = fields.choice("authentication", OAuth2.Authentication.self) ?? .basic
@@ -221,13 +223,26 @@ struct SecretSource {
   }
 
   private func nested(_ node: YAMLNode, _ name: String) -> Credential.Source? {
-    if case .scalar = node.content, !node.isNull {
+    keys(node, name, known: Self.plain).flatMap { read($0, of: "`\(name)`", oauth2: false) }
+  }
+
+  private func nested(_ node: YAMLNode, _ name: String, writesBack: inout Bool) -> Credential.Source? {
+    guard let fields = keys(node, name, known: Self.plain + ["write_back"]) else { return nil }
+    let source = read(fields, of: "`\(name)`", oauth2: false)
+    writesBack = fields.flag("write_back") ?? false
+    if writesBack, let source {
+      if case .file = source { return source }
       findings.problem(
-        node.mark, "`\(name)` is not written here, but where it is: {file: PATH}, {env: NAME} or {command: […]}")
-      return nil
+        fields.mark(of: "write_back"), "`write_back` is for a `file`: a new refresh token replaces its text; remove it")
     }
-    guard let fields = Fields(node, of: name, known: Self.plain, findings) else { return nil }
-    return read(fields, of: "`\(name)`", oauth2: false)
+    return source
+  }
+
+  private func keys(_ node: YAMLNode, _ name: String, known: [String]) -> Fields? {
+    guard case .scalar = node.content, !node.isNull else { return Fields(node, of: name, known: known, findings) }
+    findings.problem(
+      node.mark, "`\(name)` is not written here, but where it is: {file: PATH}, {env: NAME} or {command: […]}")
+    return nil
   }
 
   private func readURL(_ url: String, _ mark: Mark) -> (endpoint: Target, path: String)? {

@@ -41,13 +41,14 @@ package struct SelfConfinement: Equatable, Sendable {
   /// Who asks by the admin socket is looked up in /proc; of others' memory and environment nothing is readable there,
   /// since Landlock keeps the processes outside of a domain from being traced.
   package static func serving(
-    read: [String], log: String?, adminSocket: String? = nil, folder: (String) -> [String]
+    read: [String], replaced: [String] = [], log: String?, adminSocket: String? = nil, folder: (String) -> [String]
   ) -> SelfConfinement {
     var places: [Place] = []
     for path in read {
       places.append(Place(path, .read))
       places += folder(path).map { Place($0, .read) }
     }
+    for folder in replaced.flatMap(folder) { places += [Place(folder, .append), Place(folder, .remove)] }
     if let log {
       places.append(Place(log, .append))
       places += folder(log).map { Place($0, .append) }
@@ -60,10 +61,13 @@ package struct SelfConfinement: Equatable, Sendable {
   }
 
   /// Its policy and its log are open, and stay so; `read` is what credentials are read from, each with its folder.
-  package static func supervising(cgroup: CgroupSpec?, read: [String] = []) -> SelfConfinement {
+  package static func supervising(
+    cgroup: CgroupSpec?, read: [String] = [], replaced: [String] = []
+  ) -> SelfConfinement {
     let paths = read.flatMap { [$0] + folders(of: $0) }
+    let written = replaced.flatMap { folders(of: $0) }.flatMap { [Place($0, .append), Place($0, .remove)] }
     return SelfConfinement(
-      (cgroup.map { [Place($0.base, .cgroup)] } ?? []) + paths.map { Place($0, .read) }, supervises: true)
+      (cgroup.map { [Place($0.base, .cgroup)] } ?? []) + paths.map { Place($0, .read) } + written, supervises: true)
   }
 
   /// The folder that a path names, and the one that it leads to by links. What stands below /proc and /dev is a descriptor

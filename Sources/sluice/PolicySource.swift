@@ -62,7 +62,8 @@ final class FilePolicySource: PolicySource {
   func confine(log: String?, adminSocket: String?) throws(ServerError) {
     files.formUnion(policy?.filesReadLater ?? [])
     let confinement = SelfConfinement.serving(
-      read: files.sorted(), log: log, adminSocket: adminSocket, folder: SelfConfinement.folders)
+      read: files.sorted(), replaced: policy?.credentials.flatMap(\.writtenFiles) ?? [], log: log,
+      adminSocket: adminSocket, folder: SelfConfinement.folders)
     for right in confinement.broad { Messages.warn("a gate that confines itself still \(right)") }
     try confinement.enterOrFail()
     isConfined = true

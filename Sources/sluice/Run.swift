@@ -165,7 +165,9 @@ struct Run: ParsableCommand {
       SelfConfinement.sayOff()
     } else {
       try server?.keepPrograms()
-      try SelfConfinement.supervising(cgroup: plan.cgroup, read: loaded.filesReadLater).enterOrFail()
+      try SelfConfinement.supervising(
+        cgroup: plan.cgroup, read: loaded.filesReadLater, replaced: loaded.credentials.flatMap(\.writtenFiles)
+      ).enterOrFail()
     }
     try server?.start(adopting: sockets)
     try awaitReady(sandbox, checks: plan.hasProbes, server, attached)

@@ -47,7 +47,11 @@ private final class Scene: Sendable {
       $0.nextRefreshToken = refreshToken
     }
   }
-  func fail(_ text: String = "no") { state.withLock { $0.result = .failure(CredentialProblem(text)) } }
+  func fail(_ text: String = "no", endsRefreshToken: Bool = false) {
+    var problem = CredentialProblem(text)
+    problem.endsRefreshToken = endsRefreshToken
+    state.withLock { $0.result = .failure(problem) }
+  }
   /// Fetches that were begun come to their end.
   func run() {
     for body in state.withLock({ state in
@@ -266,6 +270,111 @@ private final class Asker: Sendable {}
   }
 }
 
+/// Refresh tokens that each answer of the endpoint replaces: the last one is the only one that is good.
+@Suite struct RefreshTokenTests {
+  private let scene = Scene()
+
+  private func grant(_ scope: String? = nil, refresh: String = "/r") throws -> Credential {
+    let target = Target(host: .name(try HostName("login.example")), port: 443)
+    var grant = OAuth2(endpoint: target, path: "/token", clientID: "me", clientSecret: .file("/c"))
+    (grant.refreshToken, grant.scope) = (.file(refresh), scope)
+    return credential("x", .oauth2(grant))
+  }
+
+  /// A store whose endpoint gave `r1` with its first answer, and whose token is due again.
+  private func rotated() throws -> CredentialStore {
+    let store = scene.store()
+    store.take([try grant()])
+    scene.answer("one", lifetimeMs: 1_000, refreshToken: "r1")
+    _ = scene.look(store, try grant())
+    scene.run()
+    scene.nowMs += 1_000
+    return store
+  }
+
+  private func ask(_ store: CredentialStore, _ credential: Credential) {
+    _ = scene.look(store, credential)
+    scene.run()
+    scene.nowMs += 60_000
+  }
+
+  @Test func failuresOfTheNetworkEndNone() throws {
+    let store = try rotated()
+    scene.fail("answered 503")
+    for _ in 0..<5 { ask(store, try grant()) }
+    scene.answer("two", lifetimeMs: 1_000)
+    ask(store, try grant())
+    #expect(scene.refreshTokens == ["", "r1", "r1", "r1", "r1", "r1", "r1"])
+  }
+
+  @Test func invalidGrantEndsIt() throws {
+    let store = try rotated()
+    scene.fail("answered 400 (invalid_grant)", endsRefreshToken: true)
+    ask(store, try grant())
+    ask(store, try grant())
+    #expect(scene.refreshTokens == ["", "r1", ""], "then the policy's own is tried")
+  }
+
+  @Test func aReloadThatChangesWhatIsAskedForKeepsIt() throws {
+    let store = try rotated()
+    let other = try grant("more")
+    store.take([other])
+    ask(store, other)
+    #expect(scene.refreshTokens == ["", "r1"])
+    let foreign = try grant("more", refresh: "/other")
+    store.take([foreign])
+    ask(store, foreign)
+    #expect(scene.refreshTokens == ["", "r1", ""], "another source is another token")
+  }
+
+  @Test func aReloadDuringAFetchUsesNoTokenTwice() throws {
+    let store = try rotated()
+    scene.answer("two", lifetimeMs: 1_000, refreshToken: "r2")
+    _ = scene.look(store, try grant())
+    let other = try grant("more")
+    store.take([other])
+    #expect(scene.look(store, other) == "waiting")
+    scene.run()
+    #expect(scene.refreshTokens == ["", "r1"], "the fetch that was under way, and no second one")
+    ask(store, other)
+    #expect(scene.refreshTokens == ["", "r1", "r2"])
+  }
+
+  private func read(_ status: String, _ body: String) throws -> String {
+    guard case .oauth2(let grant) = try grant().source else { return "" }
+    var answer = Array("HTTP/1.1 \(status)\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)".utf8)
+    do throws(CredentialProblem) {
+      let got = try TokenEndpoint(grant: grant, addresses: []).read(&answer, .query("k"))
+      return "\(String(decoding: got.value.secret.copy, as: UTF8.self)) \(got.lifetimeMs ?? 0)"
+        + (got.refreshToken.map { " " + String(decoding: $0.copy, as: UTF8.self) } ?? "")
+    } catch {
+      return "\(error)\(error.endsRefreshToken ? ", which ends it" : "")"
+    }
+  }
+
+  @Test func answersThatEndpointsGive() throws {
+    #expect(try read("200 OK", "{\"access_token\":\"t\",\"expires_in\":60}") == "t 60000")
+    #expect(try read("201 Created", "{\"access_token\":\"t\",\"expires_in\":\"60\"}") == "t 60000")
+    #expect(try read("200 OK", "{\"access_token\":\"t\",\"expires_in\":null,\"refresh_token\":\"r\"}") == "t 600000 r")
+    #expect(try read("200 OK", "\u{feff}{\"access_token\":\"t\",\"expires_in\":60}") == "t 60000")
+    #expect(try read("400 Bad", "{\"error\":\"invalid_grant\"}").hasSuffix("400 (invalid_grant), which ends it"))
+    #expect(try read("503 Busy", "{\"error\":\"invalid_grant\"}").hasSuffix("503 (invalid_grant)"))
+    #expect(try read("401 No", "{\"error\":\"invalid_client\"}").hasSuffix("401 (invalid_client)"))
+  }
+
+  @Test func aNewOneIsWrittenBackWholeWithTheModeOfTheOld() throws {
+    let path = "/tmp/sluice-refresh-\(Machine.processID)-\(UInt64.random(in: 0 ... .max))"
+    defer { _ = try? ChildProcess.run(["rm", "-f", path]) }
+    try NewFile.replace(path, Array("old".utf8), mode: 0o640)
+    var token = Array("r2".utf8)
+    let secret = Secret(taking: &token)
+    #expect(CredentialSources.writeBack(secret, path) == nil)
+    #expect(FileBytes.read(path, bytesMax: 100) == Array("r2\n".utf8) && NewFile.mode(path) == 0o640)
+    let nowhere = CredentialSources.writeBack(secret, "/nowhere/\(path)")
+    #expect(nowhere?.contains("is kept in memory alone") == true && nowhere?.contains("r2") == false)
+  }
+}
+
 @Suite struct CredentialTextTests {
   private let header = Credential.Placement.header(name: "A", prefix: "", suffix: "")
 
@@ -290,6 +399,8 @@ private final class Asker: Sendable {}
     #expect(read("{\"token\": \"t\", \"expires_at\": 1001}") == "t|| 1000")
     #expect(read("{\"token\": \"t\", \"expires_in\": 18446744073709551615}") == "t|| 315360000000")
     #expect(read("{\"token\": \"t\", \"expires_at\": 253402300799}") == "t|| 315360000000")
+    #expect(read("{\"token\": \"t\", \"expires_in\": null}") == "t||")
+    #expect(read("\u{feff}t0ken\n") == "t0ken||" && read("\u{feff}{\"token\": \"t\"}") == "t||")
     let sigv4 = Credential.Placement.sigv4(region: nil, service: nil)
     #expect(read("AKIAEXAMPLE1:sec/ret", sigv4) == "sec/ret|AKIAEXAMPLE1|")
     #expect(read("AKIAEXAMPLE1:sec/ret:tok=", sigv4) == "sec/ret|AKIAEXAMPLE1|tok=")

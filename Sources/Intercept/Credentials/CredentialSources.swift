@@ -28,13 +28,35 @@ package struct CredentialSources: Sendable {
       var refresh = refreshToken
       if refresh == nil, let source = grant.refreshToken { refresh = try text(of: source) }
       let endpoint = TokenEndpoint(grant: grant, addresses: try resolve(grant))
-      return try endpoint.ask(clientSecret: id, refreshToken: refresh, for: credential.placement, nowUnix: nowUnix)
+      var fetched = try endpoint.ask(
+        clientSecret: id, refreshToken: refresh, for: credential.placement, nowUnix: nowUnix)
+      if let token = fetched.refreshToken, let path = credential.writtenFiles.first {
+        fetched.warning = Self.writeBack(token, path)
+      }
+      return fetched
     }
     var bytes = try bytes(of: credential.source)
     do throws(CredentialProblem) {
       return try CredentialText.read(&bytes, for: credential.placement, nowUnix: nowUnix)
     } catch {
       throw CredentialProblem("\(Self.name(of: credential.source)): \(error)")
+    }
+  }
+
+  /// In place of the old text, whole or not at all. What could not be done; nil when it was.
+  static func writeBack(_ token: Secret, _ path: String) -> String? {
+    token.withCopy { text in
+      var line = text
+      line.reserveCapacity(text.count + 1)
+      line.append(0x0a)
+      defer { Secret.wipe(&line) }
+      do throws(SystemError) {
+        try NewFile.replace(path, line, mode: NewFile.mode(path) ?? 0o600)
+        return nil
+      } catch {
+        return "its new refresh token cannot be written to \(path), and is kept in memory alone: \(error);"
+          + " let the gate's user write to the folder"
+      }
     }
   }
 

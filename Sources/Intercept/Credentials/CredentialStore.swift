@@ -80,6 +80,10 @@ package final class CredentialStore: Sendable {
           entry.credential = credential
           entry.retryAtMs = 0
           if entry.value != nil { entry.refreshMs = nowMs }
+        } else if let old = entries.values.first(where: { $0.credential.sharesRefreshToken(with: credential) }) {
+          // A fetch that is under way may bring the next one, and two must not use the same.
+          entry.refreshToken = old.refreshToken
+          entry.isFetching = old.isFetching
         }
         next[credential.name] = entry
       }
@@ -206,16 +210,16 @@ package final class CredentialStore: Sendable {
     let nowMs = clock()
     var message: String?
     let wakes = entries.withLock { entries -> [@Sendable () -> Void] in
-      // Of another policy: it counts for nothing.
       guard var entry = entries[credential.name], entry.isFetching, entry.credential.source == credential.source,
         entry.credential.placement == credential.placement
-      else { return [] }
+      else { return Self.keepRefreshToken(of: credential, result, &entries) }
       defer { entries[credential.name] = entry }
       entry.isFetching = false
       entry.stamp = stamp
       switch result {
       case .success(let fetched):
         if entry.problem != nil { message = "credential \(credential.name) can be had again" }
+        if let warning = fetched.warning { message = "credential \(credential.name): \(warning)" }
         entry.take(fetched, nowMs)
       case .failure(let problem):
         if entry.problem != problem { message = "credential \(credential.name): \(problem)" }
@@ -226,6 +230,31 @@ package final class CredentialStore: Sendable {
     }
     if let message { tell(message) }
     for wake in wakes { wake() }
+  }
+
+  /// Of another policy: its value counts for nothing, but the refresh token that came with it is the one that is good now.
+  private static func keepRefreshToken(
+    of credential: Credential, _ result: Result<FetchedCredential, CredentialProblem>, _ entries: inout [String: Entry]
+  ) -> [@Sendable () -> Void] {
+    var wakes: [@Sendable () -> Void] = []
+    for (name, var entry) in entries where entry.credential.sharesRefreshToken(with: credential) {
+      switch result {
+      case .success(let fetched): entry.refreshToken = fetched.refreshToken ?? entry.refreshToken
+      case .failure(let problem): if problem.endsRefreshToken { entry.refreshToken = nil }
+      }
+      // Those who wait ask again, with it.
+      wakes += entry.wakes.values
+      (entry.isFetching, entry.wakes) = (false, [:])
+      entries[name] = entry
+    }
+    return wakes
+  }
+}
+
+extension Credential {
+  fileprivate func sharesRefreshToken(with other: Credential) -> Bool {
+    guard case .oauth2(let grant) = source, case .oauth2(let another) = other.source else { return false }
+    return grant.sharesRefreshToken(with: another)
   }
 }
 
@@ -264,7 +293,7 @@ extension CredentialStore.Entry {
     }
     let pause = CredentialStore.secondLookMs << min(failures - 1, 6)
     retryAtMs = nowMs + min(max(pause, CredentialStore.retryMs.lowerBound), CredentialStore.retryMs.upperBound)
-    // Refresh tokens are used once with some endpoints: the one of the policy may be the one that counts.
-    if isSecondLook { refreshToken = nil }
+    // The one of the policy was used up by it with many endpoints: an answer that did not come ends nothing.
+    if problem.endsRefreshToken { refreshToken = nil }
   }
 }

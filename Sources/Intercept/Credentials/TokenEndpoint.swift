@@ -94,21 +94,24 @@ struct TokenEndpoint {
     }
     var body = try body(Array(answer[length...]), head)
     defer { Secret.wipe(&body) }
+    CredentialText.withoutMark(&body)
     let value = try? JSONOutline(of: body)  // What stands there is told to nobody.
-    guard head.status == 200 else {
+    guard (200..<300).contains(head.status) else {
       let code = value?["error"]?.text(in: body).map { String(decoding: $0, as: UTF8.self) } ?? ""
       let known = Self.errorCodes.contains(code) ? " (\(code))" : ""
-      throw CredentialProblem("\(grant.endpoint) answered \(head.status)\(known)")
+      var problem = CredentialProblem("\(grant.endpoint) answered \(head.status)\(known)")
+      problem.endsRefreshToken = head.status < 500 && code == "invalid_grant"
+      throw problem
     }
     guard let value, var token = value["access_token"]?.text(in: body) else {
       throw CredentialProblem("\(grant.endpoint) answered without an `access_token`")
     }
     var lifetimeMs = Self.unstatedLifetimeMs
-    if let stated = value["expires_in"] {
-      // Some send the number as a text.
-      let seconds =
-        stated.wholeNumber(in: body) ?? stated.text(in: body).flatMap { UInt64(String(decoding: $0, as: UTF8.self)) }
-      guard let seconds else { throw CredentialProblem("\(grant.endpoint) answered an `expires_in` that is no number") }
+    // Some send the number as a text, and some null. A new refresh token may have come with it: it must not be lost here.
+    if let stated = value["expires_in"],
+      let seconds = stated.wholeNumber(in: body)
+        ?? stated.text(in: body).flatMap({ UInt64(String(decoding: $0, as: UTF8.self)) })
+    {
       lifetimeMs = CredentialText.lifetimeMs(seconds: seconds)
     }
     var fetched = FetchedCredential(
