@@ -17,7 +17,7 @@ from hyperframe.frame import (ContinuationFrame, DataFrame, GoAwayFrame, Headers
                               WindowUpdateFrame)
 
 from fronts import Fronts, Identity
-from gate import DEADLINE, answer, basic, echo, get, local, occurrences, password_file, plain_environment, rules, until
+from gate import DEADLINE, answer, basic, echo, expanded, get, local, occurrences, password_file, plain_environment, rules, until
 from http2 import Server
 from inspection import Inspecting
 
@@ -133,7 +133,7 @@ def test_refusals_and_lines_are_those_of_a_plain_listener(gate, fronts):
 
     def lines(one):
         kept = ("event", "reason", "host", "port", "via", "client", "address", "inspected", "bytes_up", "bytes_down")
-        return [{key: line[key] for key in kept if key in line} for line in one.lines() if line["event"] != "policy"]
+        return [{key: line[key] for key in kept if key in line} for line in expanded(one.lines()) if line["event"] != "policy"]
 
     for request in REFUSED:
         expected = plain.ask(request)

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from dnswire import NXDOMAIN, UDP
-from gate import DNS, Gate, answer, echo, get, local, read, rules, until
+from gate import DNS, Gate, echo, get, local, read, rules, until
+from served import Served
 
 
 @pytest.mark.parametrize("flags, name", [((), socket.gethostname()), (("--gate-name", 'edge "1"'), 'edge "1"')])
@@ -156,3 +157,41 @@ def test_a_gate_that_died_within_a_line_leaves_the_next_one_whole(gate, tmp_path
     until("its lines", lambda: log.read_text().count("\n") >= 3)
     first, *rest = log.read_text().splitlines()
     assert first.endswith('"se') and [json.loads(line)["event"] for line in rest] == ["policy", "denied"]
+
+
+@pytest.fixture(params=["root", "user"])
+def attachable(request, names):
+    place = Served(request.param, names)
+    yield place
+    try:
+        place.end_gate()
+        place.leaves_nothing()
+    finally:
+        place.close()
+
+
+ASKS = "getent hosts mine.test; getent hosts probe.sluice.invalid; true"
+
+
+def holds_marks(place):
+    """The sandbox's own check is marked, and its command, which asks for the same name, is not taken for it."""
+    place.logged(event="denied", host="mine.test", client="sandbox")
+    until("both of its names", lambda: {"mine.test", "probe.sluice.invalid"} <= {line.get("host") for line in place.lines() if not line.get("probe")})
+    checks = [line for line in place.lines() if line.get("probe")]
+    assert "probe.sluice.invalid" in {line.get("host") for line in checks} and len(checks) > 1, place.lines()
+    assert {line["client"] for line in checks} == {"sandbox"} and "mine.test" not in {line.get("host") for line in checks}
+
+
+def test_a_sandboxs_own_check_is_marked_and_its_command_is_not(place):
+    place.policy.write_text("network_policy: {default: deny}\n")
+    got = place.shell(ASKS, options=("--limits", "best-effort"))
+    assert got.returncode == 0, got
+    holds_marks(place)
+
+
+def test_a_running_gate_marks_the_check_of_a_sandbox_that_it_serves(attachable):
+    attachable.write("network_policy: {default: deny}")
+    attachable.serve()
+    got = attachable.shell(ASKS)
+    assert got.returncode == 0, got
+    holds_marks(attachable)
