@@ -56,8 +56,9 @@ extension Flow {
         deadlineMs = min(deadlineMs, conditions.nowMs + conditions.policy.settings.timeouts.helloMs)
       }
       return hasAnsweredConnect ? .wait : answerConnect()
-    case .notTLS: return state == .peeking ? openTunnel(conditions) : mismatch(.notTLS, conditions)
-    case .malformed(let problem): return mismatch(.badRequest, conditions, detail: "\(problem)")
+    case .notTLS: return state == .peeking ? openTunnel(conditions) : refuseOtherProtocol(conditions)
+    case .malformed(let problem):
+      return mismatch(problem.isBeforeHello ? .notTLS : .badRequest, conditions, detail: "\(problem)")
     case .complete(let hello): return judge(hello, conditions)
     }
   }
@@ -77,14 +78,33 @@ extension Flow {
     }
   }
 
+  /// A client that speaks HTTP without TLS waits for an answer in HTTP, also behind the 200 of its CONNECT.
+  private mutating func refuseOtherProtocol(_ conditions: borrowing Conditions) -> Action {
+    guard buffers?.read(HTTPOpening.isRequest) == true else { return mismatch(.notTLS, conditions) }
+    let detail =
+      rule?.isInspected == true
+      ? "The gate looks into the requests of this target, which takes TLS in the tunnel; ask for https://"
+      : "This tunnel is for TLS, and plain HTTP came; ask for https://"
+    return mismatch(.notTLS, conditions, detail: detail, inHTTP: true)
+  }
+
   private mutating func mismatch(
-    _ reason: Reason, _ conditions: borrowing Conditions, sni: HostName? = nil, detail: String? = nil
+    _ reason: Reason, _ conditions: borrowing Conditions, sni: HostName? = nil, detail: String? = nil,
+    inHTTP: Bool = false
   ) -> Action {
     if isReportOnly {
       note(reason)
       return openTunnel(conditions)
     }
-    if hasAnsweredConnect && reason != .notTLS { buffers?.reply(reason.alert) }
+    if hasAnsweredConnect {
+      if inHTTP {
+        var refusal = Refusal(reason, target: target, client: client.name)
+        refusal.detail = detail
+        buffers?.write(refusal)
+      } else if reason != .notTLS || buffers?.firstByte.map(ReplyForm.init) == .tls {
+        buffers?.reply(reason.alert)
+      }
+    }
     let action = refuse(reason, conditions, detail: detail)
     mentionSNI(sni)
     return action

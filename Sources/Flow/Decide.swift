@@ -47,7 +47,7 @@ extension Flow {
       rule = client.network.reportRule
     }
     if let reason = openingProblem {
-      guard isReportOnly else { return refuse(reason, conditions) }
+      guard isReportOnly else { return refuse(reason, conditions, detail: Self.detail(ofOpening: reason)) }
       note(reason)
     }
     if via == .http, let inspection = rule?.inspection, let (reason, detail) = buffers?.judge(inspection) {
@@ -100,19 +100,24 @@ extension Flow {
     return refuse(.rateLimited, conditions, retryAfterSeconds: (waitMs + 999) / 1000)
   }
 
-  /// What a redirected connection opened with, held to the rule that its name led to.
+  /// What a connection opened with, held to the rule that its target led to. A plain request on the proxy port is no TLS
+  /// either.
   var openingProblem: Reason? {
-    guard let rule, let target, let buffers, opening != .proxy else { return nil }
+    guard let rule, let target, let buffers else { return nil }
     if via == .tls && buffers.offersECH && !rule.allowsECH { return .echRefused }
     if via == .http && rule.wireProtocol(port: target.port) == .tls { return .notTLS }
     return nil
+  }
+
+  private static func detail(ofOpening reason: Reason) -> String? {
+    reason == .notTLS ? "It came as plain HTTP; ask for https://" : nil
   }
 
   // MARK: - The refusal
 
   mutating func refuse(
     _ reason: Reason, _ conditions: borrowing Conditions, line: SourceLine? = nil, address: IPAddress? = nil,
-    detail: String? = nil, retryAfterSeconds: UInt64? = nil, isClientSlow: Bool = false
+    detail: String? = nil, retryAfterSeconds: UInt64? = nil, isClientSlow: Bool = false, isHeadTooLarge: Bool = false
   ) -> Action {
     // Nothing named a target: the log says where the connection went.
     if target == nil, case .redirected(let address, let port, let name) = opening {
@@ -120,6 +125,7 @@ extension Flow {
       target = Target(host: name.map(Host.name) ?? .address(address), port: port)
     }
     var outcome = Outcome(reason.logEvent, reason, line: line, address: address)
+    outcome.explain(detail)
     if reason == .rateLimited, let bucket = rule?.requests {
       let level = bucket.level(nowNs: conditions.nowNs)
       outcome.bucket = BucketLevel(tokens: level.tokens, capacity: level.capacity, perMinute: level.perMinute)
@@ -132,6 +138,7 @@ extension Flow {
       refusal.detail = detail
       refusal.retryAfterSeconds = retryAfterSeconds ?? (reason == .shutdown || reason == .logUnwritable ? 1 : nil)
       refusal.isClientSlow = isClientSlow
+      refusal.isHeadTooLarge = isHeadTooLarge
       refusal.closes = !mayGoOn
       refusal.isToHEAD = via == .http && target != nil && buffers.request.isHEAD
       if mayExplain(refusal, conditions) {

@@ -18,6 +18,8 @@ package struct Outcome: Sendable {
   package var wouldDeny = false
   /// Which request of its connection this is about, counted from zero.
   package var ordinal: UInt32 = 0
+  /// Why, in a few words, for a malformed request and for what failed.
+  package private(set) var detail: String?
   /// The bucket as it stood, for a limited request.
   package var bucket: BucketLevel?
 
@@ -26,6 +28,11 @@ package struct Outcome: Sendable {
     self.reason = reason
     self.line = line
     self.address = address
+  }
+
+  /// Keeps what the client is told where the reason alone does not say what to mend.
+  package mutating func explain(_ detail: String?) {
+    if event == .failed || reason == .badRequest || reason == .notTLS { self.detail = detail }
   }
 }
 

@@ -55,7 +55,8 @@ extension Flow {
     switch buffers.parseHello(bytesMax: conditions.policy.settings.limits.helloBytes) {
     case .incomplete: return .wait
     case .notTLS: return refuseOpening(.notTLS, nil, conditions)
-    case .malformed(let problem): return refuseOpening(.badRequest, "\(problem)", conditions)
+    case .malformed(let problem):
+      return refuseOpening(problem.isBeforeHello ? .notTLS : .badRequest, "\(problem)", conditions)
     case .complete(let hello):
       via = .tls
       isHeldToTLS = true

@@ -5,7 +5,7 @@ import Wire
 
 extension Flow {
   mutating func onReadingHead(_ event: Event, _ conditions: borrowing Conditions) -> Action {
-    let hasBytes = hasInput
+    let hasBytes = hasInput && buffers?.holdsEmptyLinesAlone != true
     switch event {
     case .clientSent: return readHead(conditions)
     case .clientEnded:
@@ -34,7 +34,8 @@ extension Flow {
     if ordinal > 0 && target != nil { beginHead(conditions) }
     switch buffers.parseRequest(bytesMax: conditions.policy.settings.limits.headBytes) {
     case .incomplete: return .wait
-    case .malformed(let problem): return refuseHead("\(problem)", conditions)
+    case .malformed(let problem):
+      return refuse(.badRequest, conditions, detail: "\(problem)", isHeadTooLarge: problem.isTooLarge)
     case .complete: break
     }
     switch buffers.request.form {

@@ -17,6 +17,8 @@ package struct Refusal: Sendable {
   package var isToHEAD = false
   /// The client did not finish its head in time: 408, since 504 speaks of an upstream.
   var isClientSlow = false
+  /// The request's head is longer, or has more fields, than the gate takes: 431 (RFC 6585 section 5).
+  package var isHeadTooLarge = false
 
   package init(_ reason: Reason, target: Target?, client: String) {
     self.reason = reason
@@ -69,7 +71,8 @@ package struct Refusal: Sendable {
   }
 
   private var statusLine: (code: Int, phrase: StaticString) {
-    isClientSlow ? (408, "Request Timeout") : reason.status
+    if isHeadTooLarge { return (431, "Request Header Fields Too Large") }
+    return isClientSlow ? (408, "Request Timeout") : reason.status
   }
 
   private func writeBody(into body: inout [UInt8]) {
@@ -158,7 +161,7 @@ extension Reason {
     case .expired: "The rule that allowed this target has expired."
     case .rateLimited: "The request rate that the policy grants for this target is used up; try again later."
     case .addressRefused: "The target has no address that the policy lets the gate connect to."
-    case .badRequest: "The gate does not pass on a request that can be read in two ways."
+    case .badRequest: "The gate does not pass on a request that is malformed or can be read in two ways."
     case .noSNI: "The TLS ClientHello names no server; the policy wants the target's name there."
     case .sniMismatch: "The TLS ClientHello names another server than the target."
     case .notTLS: "The policy lets only TLS through to this target."

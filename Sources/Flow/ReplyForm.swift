@@ -8,11 +8,11 @@ enum ReplyForm {
   /// Neither: it can only be cut off.
   case unknown
 
-  /// Requests begin with a letter, TLS records with 0x16, and the hello of SSL 2 with its high bit set.
+  /// Requests begin with a letter, TLS records with a content type, and the hello of SSL 2 with its high bit set.
   init(_ firstByte: UInt8) {
     switch firstByte {
     case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"): self = .http
-    case 0x16, 0x80...0xff: self = .tls
+    case 20...24, 0x80...0xff: self = .tls
     default: self = .unknown
     }
   }

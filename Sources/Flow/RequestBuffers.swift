@@ -77,6 +77,9 @@ final class RequestBuffers {
     answer.append(bytes)
   }
 
+  /// The client has sent nothing that a request could begin with.
+  var holdsEmptyLinesAlone: Bool { request.isPartlyRead && !request.hasBegun }
+
   func parseRequest(bytesMax: Int) -> HeadResult {
     dropUsedInput()
     let bytes = input

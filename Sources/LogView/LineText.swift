@@ -76,7 +76,7 @@ package struct LineText: Sendable {
     if let tokens = line.number(.tokens), let capacity = line.number(.capacity) {
       out += "tokens=\(tokens)/\(capacity) per_minute=\(line.number(.perMinute) ?? 0) ".utf8
     }
-    for field in [LogField.address, .sni, .rule, .id] { appendDetail(field, line, &out) }
+    for field in [LogField.detail, .address, .sni, .rule, .id] { appendDetail(field, line, &out) }
     if line.event == .policy { appendDetail(.policy, line, &out) }
     for other in line.others.prefix(8) {
       TerminalText.append(other.name.prefix(64), to: &out)

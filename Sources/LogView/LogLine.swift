@@ -4,7 +4,7 @@ package import Wire
 
 /// The fields of docs/log.md, in the order in which the gate writes them.
 package enum LogField: Int, CaseIterable, Sendable {
-  case version, time, seq, event, id, client, via, host, port, sni, rule, policy, reason, address, wouldDeny
+  case version, time, seq, event, id, client, via, host, port, sni, rule, policy, reason, detail, address, wouldDeny
   case bytesUp, bytesDown, durationMs, inspected, tokens, capacity, perMinute
 
   package var name: String {
@@ -22,6 +22,7 @@ package enum LogField: Int, CaseIterable, Sendable {
     case .rule: "rule"
     case .policy: "policy"
     case .reason: "reason"
+    case .detail: "detail"
     case .address: "address"
     case .wouldDeny: "would_deny"
     case .bytesUp: "bytes_up"

@@ -106,7 +106,7 @@ package struct Settings: Sendable {
 
   package struct Limits: Equatable, Sendable {
     package var connections = 10_000
-    package var headBytes = 16 << 10
+    package var headBytes = 64 << 10
     package var helloBytes = 64 << 10
     package var dnsCacheNames = 4096
     package var syntheticNames = 16_384

@@ -33,6 +33,9 @@ extension UInt8 {
   var isBlank: Bool { self == .space || self == .tab }
 
   @inline(__always)
+  var isBlankOrFold: Bool { isBlank || self == .carriageReturn || self == .lineFeed }
+
+  @inline(__always)
   package var hexValue: UInt8? {
     if isDigit { return self &- 0x30 }
     let letter = (self | 0x20) &- 0x61

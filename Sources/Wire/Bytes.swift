@@ -63,20 +63,13 @@ extension Span where Element == UInt8 {
     return true
   }
 
-  /// Whether two ranges of these bytes are byte for byte the same.
-  func sameBytes(_ one: Range<Int>, _ other: Range<Int>) -> Bool {
-    guard one.count == other.count else { return false }
-    for index in 0..<one.count where self[one.lowerBound + index] != self[other.lowerBound + index] { return false }
-    return true
-  }
-
-  /// The range without the blanks (RFC 9110 OWS) at its ends.
+  /// The range without the blanks (RFC 9110 OWS) at its ends. Line ends count: within a field line they are folds.
   @inline(__always)
   func trimmed(_ range: Range<Int>) -> Range<Int> {
     var start = range.lowerBound
     var end = range.upperBound
-    while start < end, self[start].isBlank { start += 1 }
-    while end > start, self[end - 1].isBlank { end -= 1 }
+    while start < end, self[start].isBlankOrFold { start += 1 }
+    while end > start, self[end - 1].isBlankOrFold { end -= 1 }
     return start..<end
   }
 

@@ -26,11 +26,14 @@ package struct ClientHello: Hashable, Sendable {
 
   package static func parse(_ bytes: Span<UInt8>, bytesMax: Int) -> ClientHelloResult {
     do throws(ClientHelloProblem) {
-      guard bytes.count > 0 else { return .incomplete(needed: 1) }
-      guard bytes[0] == 0x16 else { return .notTLS }
-      guard bytes.count > 1 else { return .incomplete(needed: 2) }
-      guard bytes[1] == 3 else { return .notTLS }
-      return try HandshakeRecords.read(bytes, bytesMax: bytesMax)
+      switch TLSOpening(bytes) {
+      case .incomplete(let needed): return .incomplete(needed: needed)
+      case .other: return .notTLS
+      case .record: return try HandshakeRecords.read(bytes, bytesMax: bytesMax)
+      case .otherRecord: throw .firstRecordType
+      case .otherVersion: throw .recordVersion
+      case .version2: throw .version2
+      }
     } catch {
       return .malformed(error)
     }
@@ -41,18 +44,30 @@ package enum ClientHelloProblem: Error, Hashable, Sendable, CustomStringConverti
   case tooLarge
   case recordLength
   case recordType
+  case firstRecordType
   case recordVersion
+  case version2
   case notClientHello
   case trailingBytes
   case version
   case length
+
+  /// The bytes begin like TLS, and no ClientHello can follow; the other problems are within one.
+  package var isBeforeHello: Bool {
+    switch self {
+    case .firstRecordType, .recordVersion, .version2: true
+    default: false
+    }
+  }
 
   package var description: String {
     switch self {
     case .tooLarge: "ClientHello is larger than the limit"
     case .recordLength: "TLS record is empty or longer than 2^14 bytes (RFC 8446 section 5.1)"
     case .recordType: "another record type stands within the ClientHello (RFC 8446 section 5.1)"
+    case .firstRecordType: "first TLS record is no handshake record; a client opens with its ClientHello"
     case .recordVersion: "TLS record of an unknown version"
+    case .version2: "ClientHello in the form of SSL 2 (RFC 6176 section 3)"
     case .notClientHello: "first handshake message is not a ClientHello"
     case .trailingBytes: "bytes behind the ClientHello in its record"
     case .version: "ClientHello of an unknown version"

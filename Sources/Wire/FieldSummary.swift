@@ -8,6 +8,8 @@ struct FieldSummary: Sendable {
   private(set) var host: Range<Int>?
   private(set) var contentLength: UInt64?
   private(set) var isChunked = false
+  /// Of a response: it was framed in two ways, of which the safer one counts; nothing may follow on its connection.
+  private(set) var isFramedTwice = false
   private(set) var saysClose = false
   private(set) var saysKeepAlive = false
   private(set) var saysUpgrade = false
@@ -15,6 +17,7 @@ struct FieldSummary: Sendable {
   private(set) var offersWebSocket = false
   private(set) var expectsContinue = false
   private(set) var proxyAuthorization: Range<Int>?
+  private var hasTransferEncoding = false
   private var nominations = 0
 
   /// Reads the fields, and marks in `lines` those that Connection nominates.
@@ -28,21 +31,13 @@ struct FieldSummary: Sendable {
         guard host == nil else { throw .duplicateHost }
         host = field.value
       case .contentLength:
-        guard contentLength == nil else { throw .duplicateContentLength }
-        contentLength = try FieldSummary.decimal(bytes, field.value)
-      case .transferEncoding:
-        guard !isChunked else { throw .duplicateTransferEncoding }
-        guard bytes.matches("chunked", at: field.value) else { throw .transferEncoding }
-        isChunked = true
+        try readLength(bytes, field.value, lines.dialect)
+      case .transferEncoding: try readCodings(bytes, field.value, lines.dialect)
       case .connection: try readConnection(bytes, field.value, &lines)
       case .proxyConnection:
-        FieldSummary.forEachElement(bytes, field.value) { element in
-          if bytes.matches("close", at: element) { proxySaysClose = true }
-        }
+        proxySaysClose = proxySaysClose || FieldSummary.lists("close", bytes, field.value)
       case .upgrade:
-        FieldSummary.forEachElement(bytes, field.value) { element in
-          if bytes.matches("websocket", at: element) { offersWebSocket = true }
-        }
+        offersWebSocket = offersWebSocket || FieldSummary.lists("websocket", bytes, field.value)
       case .expect: expectsContinue = expectsContinue || bytes.matches("100-continue", at: field.value)
       case .proxyAuthorization:
         guard proxyAuthorization == nil else { throw .duplicateProxyAuthorization }
@@ -50,17 +45,48 @@ struct FieldSummary: Sendable {
       case .keepAlive, .te, .http2Settings, .proxyStatus, .proxyOther, .sluice: continue
       }
     }
-    if isChunked, contentLength != nil { throw .transferEncodingWithContentLength }
+    guard hasTransferEncoding, contentLength != nil else { return }
+    guard lines.dialect == .response else { throw .transferEncodingWithContentLength }
+    // RFC 9112 section 6.3: Transfer-Encoding overrides the length, and what forwards removes it.
+    contentLength = nil
+    isFramedTwice = true
+  }
+
+  private mutating func readLength(
+    _ bytes: Span<UInt8>, _ value: Range<Int>, _ dialect: HeadDialect
+  ) throws(HeadProblem) {
+    guard dialect == .response else {
+      guard contentLength == nil else { throw .duplicateContentLength }
+      contentLength = try FieldSummary.decimal(bytes, value)
+      return
+    }
+    // RFC 9112 section 6.3: one length, however often it is said.
+    var rest = value
+    repeat {
+      let length = try FieldSummary.decimal(bytes, FieldSummary.nextElement(bytes, &rest) ?? value)
+      guard contentLength == nil || contentLength == length else { throw .duplicateContentLength }
+      contentLength = length
+    } while !rest.isEmpty
+  }
+
+  private mutating func readCodings(
+    _ bytes: Span<UInt8>, _ value: Range<Int>, _ dialect: HeadDialect
+  ) throws(HeadProblem) {
+    guard !hasTransferEncoding else { throw .duplicateTransferEncoding }
+    hasTransferEncoding = true
+    if bytes.matches("chunked", at: value) {
+      isChunked = true
+    } else {
+      // RFC 2616 section 3.6 had it for no coding at all.
+      guard dialect == .response, bytes.matches("identity", at: value) else { throw .transferEncoding }
+    }
   }
 
   private mutating func readConnection(
     _ bytes: Span<UInt8>, _ value: Range<Int>, _ lines: inout HeadLines
   ) throws(HeadProblem) {
-    var start = value.lowerBound
-    while start < value.upperBound {
-      let comma = bytes.firstIndex(of: UInt8(ascii: ","), in: start..<value.upperBound) ?? value.upperBound
-      let option = bytes.trimmed(start..<comma)
-      start = comma + 1
+    var rest = value
+    while let option = FieldSummary.nextElement(bytes, &rest) {
       if option.isEmpty { continue }
       if bytes.matches("close", at: option) {
         saysClose = true
@@ -86,13 +112,22 @@ struct FieldSummary: Sendable {
     }
   }
 
-  private static func forEachElement(_ bytes: Span<UInt8>, _ value: Range<Int>, _ body: (Range<Int>) -> Void) {
-    var start = value.lowerBound
-    while start < value.upperBound {
-      let comma = bytes.firstIndex(of: UInt8(ascii: ","), in: start..<value.upperBound) ?? value.upperBound
-      body(bytes.trimmed(start..<comma))
-      start = comma + 1
+  /// Whether a list holds an element, which is given in lower case.
+  private static func lists(_ wanted: StaticString, _ bytes: Span<UInt8>, _ value: Range<Int>) -> Bool {
+    var rest = value
+    while let element = nextElement(bytes, &rest) {
+      if bytes.matches(wanted, at: element) { return true }
     }
+    return false
+  }
+
+  /// Takes the first element off a list (RFC 9110 section 5.6.1); nil when nothing is left.
+  @inline(__always)
+  private static func nextElement(_ bytes: Span<UInt8>, _ rest: inout Range<Int>) -> Range<Int>? {
+    guard !rest.isEmpty else { return nil }
+    let comma = bytes.firstIndex(of: UInt8(ascii: ","), in: rest) ?? rest.upperBound
+    defer { rest = min(comma + 1, rest.upperBound)..<rest.upperBound }
+    return bytes.trimmed(rest.lowerBound..<comma)
   }
 
   /// Digits alone: no sign, no list, no blank. Below 2^63, so that no implementation behind us sees it negative.

@@ -5,13 +5,15 @@
 struct FieldLine: Sendable {
   let start: UInt32
   let nameEnd: UInt32
-  let valueStart: UInt32
-  let valueEnd: UInt32
-  /// Behind the CRLF.
-  let end: UInt32
+  var valueStart: UInt32
+  var valueEnd: UInt32
+  /// Behind the end of the line, of the last one where it is folded.
+  var end: UInt32
   let kind: FieldKind
   /// Named by a Connection field, and so for this hop alone.
   var isNominated = false
+  /// Read leniently, and so written anew: a space before its colon, a fold, a bare LF. Its value may hold line ends.
+  var isLenient = false
 
   var name: Range<Int> { Int(start)..<Int(nameEnd) }
   var value: Range<Int> { Int(valueStart)..<Int(valueEnd) }
@@ -65,6 +67,10 @@ enum FieldKind: UInt8, Sendable {
   }
 }
 
+/// A request is read strictly: what it says decides what leaves. A response comes from whom the policy lets be asked; its
+/// known sloppinesses have one safe reading each (RFC 9112), and go to the client in that reading.
+enum HeadDialect: Sendable { case request, response }
+
 struct HeadLines: Sendable {
   static let fieldsMax = 128
   /// Places are kept in 32 bits; no sensible limit comes near.
@@ -76,6 +82,7 @@ struct HeadLines: Sendable {
     case end(length: Int)
   }
 
+  let dialect: HeadDialect
   /// Lines of this head, then what is left of longer ones before it: emptying the array would cost more than a field.
   private var storage: [FieldLine] = []
   private(set) var count = 0
@@ -84,6 +91,11 @@ struct HeadLines: Sendable {
   /// Everything in front of it is known to be field content, or a CR at its very end.
   private var cursor = 0
   private var hasFirstLine = false
+
+  init(_ dialect: HeadDialect) { self.dialect = dialect }
+
+  /// A byte of the first line has come; empty lines in front of it are none.
+  var hasBegun: Bool { hasFirstLine || cursor > lineStart }
 
   mutating func reset() {
     count = 0
@@ -103,21 +115,29 @@ struct HeadLines: Sendable {
   mutating func next(_ bytes: Span<UInt8>, bytesMax: Int) throws(HeadProblem) -> Step {
     let bytesMax = min(bytesMax, HeadLines.bytesCeiling)
     let limit = min(bytes.count, bytesMax)
-    while let lineEnd = try lineEnd(bytes, limit) {
+    while let (lineEnd, nextLine) = try lineEnd(bytes, limit) {
       let line = lineStart..<lineEnd
-      lineStart = lineEnd + 2
+      lineStart = nextLine
       cursor = lineStart
       if !hasFirstLine {
-        guard !line.isEmpty else { throw .emptyFirstLine }
+        if line.isEmpty {
+          // RFC 9112 section 2.2: old clients send an empty line behind a body.
+          guard dialect == .request else { throw .emptyFirstLine }
+          continue
+        }
         hasFirstLine = true
         return .firstLine(line)
       }
       if line.isEmpty { return .end(length: lineStart) }
+      if dialect == .response, bytes[line.lowerBound].isBlank {
+        try unfold(bytes, line)
+        continue
+      }
       guard count < HeadLines.fieldsMax else { throw .tooManyFields }
-      append(try HeadLines.parse(bytes, line))
+      append(try parse(bytes, line))
     }
     // One byte more would be needed than a head may have.
-    guard limit < bytesMax else { throw .tooLarge }
+    guard limit < bytesMax else { throw .tooLarge(bytesMax: bytesMax) }
     return .incomplete
   }
 
@@ -132,34 +152,55 @@ struct HeadLines: Sendable {
     count += 1
   }
 
-  /// The place of the CRLF that ends the current line, or nil where it has not arrived.
+  /// Where the current line ends, and where the next one begins; nil where that has not arrived.
   @inline(__always)
-  private mutating func lineEnd(_ bytes: Span<UInt8>, _ limit: Int) throws(HeadProblem) -> Int? {
+  private mutating func lineEnd(_ bytes: Span<UInt8>, _ limit: Int) throws(HeadProblem) -> (Int, nextLine: Int)? {
     let index = bytes.endOfFieldContent(from: min(cursor, limit), to: limit)
     cursor = index
     guard index < limit else { return nil }
     guard bytes[index] == .carriageReturn else {
-      throw bytes[index] == .lineFeed ? .bareLineFeed : .controlByte
+      guard bytes[index] == .lineFeed else { throw .controlByte }
+      // RFC 9112 section 2.2 lets a recipient take it for the end of a line.
+      guard dialect == .response else { throw .bareLineFeed }
+      return (index, index + 1)
     }
     guard index + 1 < limit else { return nil }
     guard bytes[index + 1] == .lineFeed else { throw .bareCarriageReturn }
-    return index
+    return (index, index + 2)
   }
 
+  /// RFC 9112 section 5.2: a line that begins with a blank goes on with the value of the field before it.
+  private mutating func unfold(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HeadProblem) {
+    guard count > 0 else { throw .foldedLine }
+    let more = bytes.trimmed(line)
+    if !more.isEmpty {
+      if storage[count - 1].value.isEmpty { storage[count - 1].valueStart = UInt32(clamping: more.lowerBound) }
+      storage[count - 1].valueEnd = UInt32(clamping: more.upperBound)
+    }
+    storage[count - 1].end = UInt32(clamping: lineStart)
+    storage[count - 1].isLenient = true
+  }
+
+  /// `lineStart` is behind this line by now.
   @inline(__always)
-  private static func parse(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HeadProblem) -> FieldLine {
+  private func parse(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HeadProblem) -> FieldLine {
     guard let colon = bytes.firstIndex(of: UInt8(ascii: ":"), in: line) else {
       throw bytes[line.lowerBound].isBlank ? .foldedLine : .fieldWithoutColon
     }
-    let name = line.lowerBound..<colon
+    var name = line.lowerBound..<colon
+    var isLenient = false
+    if dialect == .response {
+      // RFC 9112 section 5.1: such a space is removed from a response.
+      while name.count > 1, bytes[name.upperBound - 1].isBlank { name = name.lowerBound..<(name.upperBound - 1) }
+      isLenient = name.upperBound != colon || lineStart != line.upperBound + 2
+    }
     let kind = FieldKind(bytes, name)
     // A name that was recognised whole is a token.
-    if !kind.isWholeName { try checkName(bytes, name) }
+    if !kind.isWholeName { try HeadLines.checkName(bytes, name) }
     let value = bytes.trimmed((colon + 1)..<line.upperBound)
     return FieldLine(
-      start: UInt32(line.lowerBound), nameEnd: UInt32(colon), valueStart: UInt32(value.lowerBound),
-      valueEnd: UInt32(value.upperBound), end: UInt32(line.upperBound + 2),
-      kind: kind)
+      start: UInt32(line.lowerBound), nameEnd: UInt32(name.upperBound), valueStart: UInt32(value.lowerBound),
+      valueEnd: UInt32(value.upperBound), end: UInt32(lineStart), kind: kind, isLenient: isLenient)
   }
 
   /// Each of these is a line that two parsers may read in two ways.

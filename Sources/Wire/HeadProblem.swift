@@ -19,7 +19,7 @@ package enum BodyLength: Hashable, Sendable {
 }
 
 package enum HeadProblem: Error, Hashable, Sendable, CustomStringConvertible {
-  case tooLarge
+  case tooLarge(bytesMax: Int)
   case tooManyFields
   case bareLineFeed
   case bareCarriageReturn
@@ -36,7 +36,6 @@ package enum HeadProblem: Error, Hashable, Sendable, CustomStringConvertible {
   case missingHost
   case duplicateHost
   case host(AuthorityProblem)
-  case hostDisagrees
   case target(AuthorityProblem)
   case targetForm
   case scheme
@@ -51,15 +50,24 @@ package enum HeadProblem: Error, Hashable, Sendable, CustomStringConvertible {
   case connectionOptions
   case duplicateProxyAuthorization
 
+  /// Answered with 431 in a request (RFC 6585 section 5).
+  package var isTooLarge: Bool {
+    switch self {
+    case .tooLarge, .tooManyFields: true
+    default: false
+    }
+  }
+
   package var description: String {
     switch self {
-    case .tooLarge: "head is larger than limits.head_bytes"
+    case .tooLarge(let bytesMax): "head is larger than limits.head_bytes (\(bytesMax) bytes)"
     case .tooManyFields: "more than \(HeadLines.fieldsMax) fields"
     case .bareLineFeed: "line ends in LF without CR (RFC 9112 section 2.2)"
     case .bareCarriageReturn: "CR without LF (RFC 9112 section 2.2)"
     case .controlByte: "NUL or control byte in the head"
     case .emptyFirstLine: "empty line before the first line"
-    case .requestLine: "request line is not METHOD TARGET VERSION, one space between"
+    case .requestLine:
+      "request line is not METHOD TARGET VERSION, one space between, no space or control byte in the target"
     case .statusLine: "status line is not VERSION STATUS REASON"
     case .http2Preface: "HTTP/2 is not spoken here"
     case .version: "version is not HTTP/1.0 or HTTP/1.1"
@@ -70,10 +78,9 @@ package enum HeadProblem: Error, Hashable, Sendable, CustomStringConvertible {
     case .missingHost: "Host is missing"
     case .duplicateHost: "more than one Host"
     case .host(let problem): "Host: \(problem)"
-    case .hostDisagrees: "Host names another target than the request line"
     case .target(let problem): "target: \(problem)"
     case .targetForm: "request target has no form that goes with this method"
-    case .scheme: "only http:// targets are proxied; use CONNECT for TLS"
+    case .scheme: "only http:// and ws:// targets are proxied; use CONNECT for TLS"
     case .fragment: "request target has a fragment"
     case .duplicateContentLength: "more than one Content-Length"
     case .contentLength: "Content-Length is not a decimal number below 2^63"

@@ -32,7 +32,8 @@ extension RequestHead {
     out.append("\r\n")
   }
 
-  /// Path and query as they go upstream when nobody judged them.
+  /// Path and query as they go upstream when nobody judged them, and as they are judged: ASCII alone, other bytes
+  /// percent-encoded.
   package func pathAndQuery(in bytes: Span<UInt8>) -> [UInt8] {
     var text: [UInt8] = []
     appendPath(bytes, to: &text)
@@ -46,41 +47,20 @@ extension RequestHead {
       return
     }
     if bytes[path.lowerBound] == UInt8(ascii: "?") { out.append(UInt8(ascii: "/")) }
-    out.append(bytes.extracting(path))
+    guard hasRawBytes else { return out.append(bytes.extracting(path)) }
+    Percent.appendASCII(bytes.extracting(path), to: &out)
   }
 }
 
-extension HeadLines {
-  /// Appends the field lines that `keeps` wants and that Connection does not nominate, neighbours in one copy.
-  @inline(__always)
-  func appendEndToEnd(_ bytes: Span<UInt8>, to out: inout [UInt8], keeps: (FieldKind) -> Bool) {
-    var run = 0..<0
-    for index in 0..<count {
-      let field = self[index]
-      guard !field.isNominated, keeps(field.kind) else { continue }
-      if field.line.lowerBound == run.upperBound, !run.isEmpty {
-        run = run.lowerBound..<field.line.upperBound
-        continue
+extension Percent {
+  /// Appends a request target: bytes beyond ASCII percent-encoded (RFC 3986 section 2.5), all others as they stand.
+  package static func appendASCII(_ text: Span<UInt8>, to out: inout [UInt8]) {
+    for index in 0..<text.count {
+      if text[index] < 0x80 {
+        out.append(text[index])
+      } else {
+        append(CollectionOfOne(text[index]), to: &out)
       }
-      out.append(bytes.extracting(run))
-      run = field.line
     }
-    out.append(bytes.extracting(run))
   }
-}
-
-func appendFraming(_ body: BodyLength, to out: inout [UInt8]) {
-  switch body {
-  case .none, .untilClose: return
-  case .chunked: out.append("Transfer-Encoding: chunked\r\n")
-  case .length(let length):
-    out.append("Content-Length: ")
-    appendDecimal(length, to: &out)
-    out.append("\r\n")
-  }
-}
-
-/// RFC 9110 section 7.6.3: the version is the one in which the message was received.
-func appendVia(minorVersion: UInt8, to out: inout [UInt8]) {
-  if minorVersion == 0 { out.append("Via: 1.0 sluice\r\n") } else { out.append("Via: 1.1 sluice\r\n") }
 }

@@ -3,7 +3,7 @@
 
 /// A reusable value: after `.complete` or `.malformed` the next `parse` begins a new head in the same memory. After
 /// `.incomplete` it goes on where it stopped; call `reset` to give such a head up.
-package struct RequestHead: Sendable {
+package struct RequestHead: HeadGrammar, Sendable {
   package enum Form: Hashable, Sendable {
     case connect(Target)
     case absolute(Target)
@@ -23,49 +23,29 @@ package struct RequestHead: Sendable {
   /// themselves.
   package private(set) var originHost: Target?
 
-  var lines = HeadLines()
+  var lines = HeadLines(.request)
   var summary = FieldSummary()
   /// Path and query; empty where an absolute-form target has none.
   var path = 0..<0
   var isOPTIONS = false
   private var isGET = false
   private var authority = 0..<0
-  private var isResuming = false
+  /// The target holds bytes beyond ASCII, which go upstream percent-encoded.
+  private(set) var hasRawBytes = false
+  /// The last `parse` came to no end.
+  package internal(set) var isPartlyRead = false
   /// What a Host without a port means: 443 inside TLS.
   private(set) var defaultPort: UInt16
 
   package init(defaultPort: UInt16 = 80) { self.defaultPort = defaultPort }
 
-  /// The last `parse` came to no end.
-  package var isPartlyRead: Bool { isResuming }
-
-  package mutating func reset() {
-    lines.reset()
-    isResuming = false
-  }
+  package mutating func reset() { giveUp() }
 
   /// Reads a head of at most `bytesMax` bytes at the beginning of `bytes`.
-  package mutating func parse(_ bytes: Span<UInt8>, bytesMax: Int) -> HeadResult {
-    if !isResuming { lines.reset() }
-    isResuming = false
-    do throws(HeadProblem) {
-      while true {
-        switch try lines.next(bytes, bytesMax: bytesMax) {
-        case .incomplete:
-          isResuming = true
-          return .incomplete
-        case .firstLine(let line): try parseRequestLine(bytes, line)
-        case .end(let length):
-          try summary.read(bytes, &lines)
-          try checkHost(bytes)
-          body = try framing()
-          return .complete(length: length)
-        }
-      }
-    } catch {
-      return .malformed(error)
-    }
-  }
+  package mutating func parse(_ bytes: Span<UInt8>, bytesMax: Int) -> HeadResult { read(bytes, bytesMax: bytesMax) }
+
+  /// The client has sent nothing but empty lines, which mean nothing (RFC 9112 section 2.2).
+  package var hasBegun: Bool { lines.hasBegun }
 
   /// Whether the client may send another request on this connection (RFC 9112 section 9.3). A proxy does not keep
   /// connections of HTTP/1.0 clients, whatever they ask for: an old proxy in between may pass the wish on blindly.
@@ -101,14 +81,18 @@ package struct RequestHead: Sendable {
 // MARK: - Request line
 
 extension RequestHead {
-  private mutating func parseRequestLine(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HeadProblem) {
+  mutating func readFirstLine(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HeadProblem) {
     var index = line.lowerBound
     while index < line.upperBound, bytes[index].isToken { index += 1 }
     method = line.lowerBound..<index
     guard !method.isEmpty, index < line.upperBound, bytes[index] == .space else { throw .requestLine }
     let targetStart = index + 1
     index = targetStart
-    while index < line.upperBound, bytes[index].isVisible { index += 1 }
+    hasRawBytes = false
+    while index < line.upperBound, bytes[index].isVisible || bytes[index] >= 0x80 {
+      if bytes[index] >= 0x80 { hasRawBytes = true }
+      index += 1
+    }
     requestTarget = targetStart..<index
     guard !requestTarget.isEmpty, index < line.upperBound, bytes[index] == .space else { throw .requestLine }
     try parseVersion(bytes, (index + 1)..<line.upperBound)
@@ -148,11 +132,14 @@ extension RequestHead {
   }
 
   private mutating func parseAbsolute(_ bytes: Span<UInt8>) throws(HeadProblem) {
-    guard bytes.hasPrefix("http://", at: requestTarget) else {
+    // `ws://` is an HTTP request that asks for an upgrade (RFC 6455 section 3).
+    let schemeBytes =
+      bytes.hasPrefix("http://", at: requestTarget) ? 7 : bytes.hasPrefix("ws://", at: requestTarget) ? 5 : 0
+    guard schemeBytes > 0 else {
       let colon = bytes.firstIndex(of: UInt8(ascii: ":"), in: requestTarget) ?? requestTarget.upperBound
       throw bytes.hasPrefix("://", at: colon..<requestTarget.upperBound) ? .scheme : .targetForm
     }
-    let start = requestTarget.lowerBound + 7
+    let start = requestTarget.lowerBound + schemeBytes
     var end = start
     while end < requestTarget.upperBound, bytes[end] != UInt8(ascii: "/"), bytes[end] != UInt8(ascii: "?") { end += 1 }
     authority = start..<end
@@ -172,8 +159,14 @@ extension RequestHead {
 // MARK: - Host and body
 
 extension RequestHead {
-  /// The host that is judged is the one that is dialled and the one that upstream sees: a Host that says something
-  /// else is refused, not overruled.
+  mutating func readWhole(_ bytes: Span<UInt8>) throws(HeadProblem) {
+    try summary.read(bytes, &lines)
+    try checkHost(bytes)
+    body = try framing()
+  }
+
+  /// The host that is judged is the one that is dialled and the one that upstream sees. A target that names it counts, and
+  /// Host is ignored there (RFC 9112 section 3.2.2): some clients send their proxy's name.
   private mutating func checkHost(_ bytes: Span<UInt8>) throws(HeadProblem) {
     originHost = nil
     guard let host = summary.host else {
@@ -185,19 +178,14 @@ extension RequestHead {
       case .origin, .asterisk: throw .missingHost
       }
     }
-    // The common case costs no second parse: the same bytes name the same target.
-    if !authority.isEmpty, bytes.sameBytes(host, authority) { return }
-    let named: Target
-    let defaultPort: UInt16 = if case .connect(let target) = form { target.port } else { self.defaultPort }
+    switch form {
+    case .connect, .absolute: return
+    case .origin, .asterisk: break
+    }
     do throws(AuthorityProblem) {
-      named = try Authority.parse(bytes.extracting(host), defaultPort: defaultPort)
+      originHost = try Authority.parse(bytes.extracting(host), defaultPort: defaultPort)
     } catch {
       throw .host(error)
-    }
-    switch form {
-    case .connect(let target), .absolute(let target):
-      guard named == target else { throw .hostDisagrees }
-    case .origin, .asterisk: originHost = named
     }
   }
 

@@ -54,7 +54,13 @@ extension ResponseHead {
       switch lines[index].kind {
       case .connection, .keepAlive, .te, .upgrade, .http2Settings, .transferEncoding, .proxyConnection: continue
       case .other, .host, .contentLength, .expect, .proxyAuthorization, .proxyStatus, .proxyOther, .sluice:
-        body(bytes.extracting(lines[index].name), bytes.extracting(lines[index].value))
+        guard lines[index].isLenient else {
+          body(bytes.extracting(lines[index].name), bytes.extracting(lines[index].value))
+          continue
+        }
+        var value: [UInt8] = []
+        HeadLines.appendUnfolded(bytes, lines[index].value, to: &value)
+        body(bytes.extracting(lines[index].name), value.span)
       }
     }
   }

@@ -1,53 +1,32 @@
-// Parses the head of an upstream's HTTP/1 response as strictly as a request's, since its framing is trusted as much.
+// Parses the head of an upstream's HTTP/1 response: its framing strictly, since it is trusted as much as a request's, and
+// the known sloppinesses of servers in the one reading that is safe.
 // It relies on `HeadLines` for the lines and `FieldSummary` for the fields (RFC 9112 section 6.3).
 
 /// A reusable value, like `RequestHead`.
-package struct ResponseHead: Sendable {
+package struct ResponseHead: HeadGrammar, Sendable {
   /// 100 to 999.
   package private(set) var status = 0
   /// 0 or 1.
   package private(set) var minorVersion: UInt8 = 1
 
-  var lines = HeadLines()
+  var lines = HeadLines(.response)
   var summary = FieldSummary()
   /// Status code, and the space and reason where there are any, without the CRLF.
   var statusAndReason = 0..<0
-  private var isResuming = false
+  /// The last `parse` came to no end.
+  package internal(set) var isPartlyRead = false
 
   package init() {}
 
-  /// The last `parse` came to no end.
-  package var isPartlyRead: Bool { isResuming }
-
-  package mutating func reset() {
-    lines.reset()
-    isResuming = false
-  }
+  package mutating func reset() { giveUp() }
 
   /// Reads a head of at most `bytesMax` bytes at the beginning of `bytes`.
-  package mutating func parse(_ bytes: Span<UInt8>, bytesMax: Int) -> HeadResult {
-    if !isResuming { lines.reset() }
-    isResuming = false
-    do throws(HeadProblem) {
-      while true {
-        switch try lines.next(bytes, bytesMax: bytesMax) {
-        case .incomplete:
-          isResuming = true
-          return .incomplete
-        case .firstLine(let line): try parseStatusLine(bytes, line)
-        case .end(let length):
-          try summary.read(bytes, &lines)
-          if summary.isChunked, minorVersion == 0 { throw .transferEncodingBeforeHTTP11 }
-          return .complete(length: length)
-        }
-      }
-    } catch {
-      return .malformed(error)
-    }
-  }
+  package mutating func parse(_ bytes: Span<UInt8>, bytesMax: Int) -> HeadResult { read(bytes, bytesMax: bytesMax) }
 
   /// Whether upstream leaves the connection open (RFC 9112 section 9.3). A body `.untilClose` ends it all the same.
-  package var keepAlive: Bool { !summary.saysClose && (minorVersion == 1 || summary.saysKeepAlive) }
+  package var keepAlive: Bool {
+    !summary.saysClose && !summary.isFramedTwice && (minorVersion == 1 || summary.saysKeepAlive)
+  }
 
   /// An interim response: the final one follows (RFC 9110 section 15.2). 101 is final.
   package var isInterim: Bool { status < 200 && status != 101 }
@@ -61,7 +40,12 @@ package struct ResponseHead: Sendable {
     return summary.contentLength.map(BodyLength.length) ?? .untilClose
   }
 
-  private mutating func parseStatusLine(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HeadProblem) {
+  mutating func readWhole(_ bytes: Span<UInt8>) throws(HeadProblem) {
+    try summary.read(bytes, &lines)
+    if summary.isChunked, minorVersion == 0 { throw .transferEncodingBeforeHTTP11 }
+  }
+
+  mutating func readFirstLine(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HeadProblem) {
     guard line.count >= 12, bytes.hasPrefix("http/", at: line), bytes[line.lowerBound + 8] == .space else {
       throw .statusLine
     }

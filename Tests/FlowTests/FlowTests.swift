@@ -15,6 +15,8 @@ private let policyText = """
       - "web.example:80"
       - "other.example:80"
       - {host: "raw.example:22", protocol: tcp}
+      - {host: "looked.example:443", methods: [GET]}
+      - {host: "secure.example:80", protocol: tls}
       - {host: "auto.example:8443", protocol: auto}
       - "93.184.216.35:8080"
     rate_limits:
@@ -166,12 +168,117 @@ extension Action {
     }
   }
 
-  @Test func autoHoldsTLSToTheName() throws {
+  /// Whatever some TLS server goes on from is TLS, in one piece or byte by byte.
+  @Test(
+    arguments: [
+      ([], Reason.sniMismatch), ([0x15, 3, 1, 0, 2, 1, 90], .notTLS), ([0x14, 3, 3, 0, 1, 1], .notTLS),
+      ([0x16, 3, 1, 0, 0], .badRequest), ([0x16, 3, 1, 0, 1, 2], .badRequest), ([0x15, 0, 9, 0, 2, 1, 90], .notTLS),
+      ([0x80, 0x2E, 1, 3, 1], .notTLS),
+    ] as [([UInt8], Reason)])
+  func autoHoldsTLSToTheName(before: [UInt8], reason: Reason) throws {
+    let bytes = before + Script.hello(name: "other.example")
+    for pieceBytes in [bytes.count, 1] {
+      var driver = try Driver(policyText)
+      _ = driver.send(connect("auto.example:8443"))
+      _ = try driver.reachUpstream()
+      var start = 0
+      while start < bytes.count, driver.flow.state != .ended {
+        _ = driver.send(Array(bytes[start..<min(start + pieceBytes, bytes.count)]))
+        start += pieceBytes
+      }
+      #expect(driver.flow.state == .ended && driver.flow.takeOutcome()?.reason == reason)
+      #expect(driver.flow.takeToUpstream().isEmpty && driver.flow.takeAllForTunnel().toUpstream.isEmpty)
+    }
+  }
+
+  /// A record of version 2.0 in front of a hello is one that Go reads.
+  @Test func autoHoldsAHelloOfAnyVersionToTheName() throws {
+    var hello = Script.hello(name: "other.example")
+    (hello[1], hello[2]) = (2, 0)
     var driver = try Driver(policyText)
     _ = driver.send(connect("auto.example:8443"))
     _ = try driver.reachUpstream()
-    #expect(driver.send(Script.hello(name: "other.example")).name == "close")
-    #expect(driver.flow.takeOutcome()?.reason == .sniMismatch)
+    #expect(driver.send(hello).name == "close")
+    #expect(driver.flow.takeOutcome()?.reason == .notTLS)
+  }
+
+  /// The 200 of the CONNECT is out by then, or is not: the client hears in HTTP what is wrong.
+  @Test(arguments: ["looked.example:443", "tls.example:443"], [true, false])
+  func plainHTTPInATunnelForTLSIsAnsweredInHTTP(target: String, isEarly: Bool) throws {
+    let request = "GET / HTTP/1.1\r\nHost: \(target)\r\n\r\n"
+    var driver = try Driver(policyText)
+    _ = driver.send(connect(target) + (isEarly ? request : ""))
+    var last = try driver.reachUpstream()
+    if !isEarly {
+      #expect(driver.replyText().hasPrefix("HTTP/1.1 200 "))
+      last = driver.send("G")
+    }
+    #expect(last.name == "close")
+    let reply = driver.replyText()
+    #expect(
+      reply.hasPrefix("HTTP/1.1 403 Denied by egress policy: not_tls\r\n") && reply.contains("https://"), "\(reply)")
+    let outcome = driver.flow.takeOutcome()
+    #expect(outcome?.reason == .notTLS && outcome?.detail?.contains("https://") == true)
+    #expect(driver.flow.takeToUpstream().isEmpty)
+  }
+}
+
+@Suite struct PlainRequestTests {
+  @Test(arguments: ["tls.example:443", "looked.example:443", "secure.example"])
+  func plainHTTPToATargetOfTLSIsRefused(host: String) throws {
+    var driver = try Driver(policyText)
+    #expect(driver.send("POST http://\(host)/ HTTP/1.1\r\nHost: \(host)\r\nContent-Length: 0\r\n\r\n").name == "close")
+    #expect(driver.replyText().hasPrefix("HTTP/1.1 403 Denied by egress policy: not_tls\r\n"))
+    #expect(driver.flow.takeOutcome()?.reason == .notTLS)
+  }
+
+  /// RFC 9112 section 3.2.2: undici 5 sends the name of its proxy.
+  @Test func hostIsIgnoredWhereTheTargetNamesOne() throws {
+    var driver = try Driver(policyText)
+    #expect(driver.send("GET http://web.example/ HTTP/1.1\r\nHost: proxy.example:3128\r\n\r\n").name == "resolve")
+    #expect(try driver.reachUpstream().name == "sendRequest")
+    let head = String(decoding: driver.flow.takeToUpstream(), as: UTF8.self)
+    #expect(head.hasPrefix("GET / HTTP/1.1\r\nHost: web.example\r\n"))
+    var tunnel = try Driver(policyText)
+    #expect(tunnel.send("CONNECT tls.example:443 HTTP/1.1\r\nHost: proxy.example:3128\r\n\r\n").name == "resolve")
+  }
+
+  @Test func whatIsMalformedIsToldToTheLog() throws {
+    let tooLong = "GET http://web.example/ HTTP/1.1\r\nX: " + String(repeating: "a", count: 64 << 10)
+    for (text, status, detail) in [
+      ("GET http://web.example/ HTTP/1.1\r\nHost : a\r\n\r\n", "400", "space before the colon"),
+      (tooLong, "431", "limits.head_bytes (65536 bytes)"),
+      ("GET http://web.example/ HTTP/1.1\r\n" + String(repeating: "A: b\r\n", count: 129), "431", "128 fields"),
+      ("GET / HTTP/1.1\r\nHost: web.example\r\n\r\n", "400", "This is a proxy"),
+    ] {
+      var driver = try Driver(policyText)
+      #expect(driver.send(text).name == "close")
+      let reply = driver.replyText()
+      #expect(reply.hasPrefix("HTTP/1.1 \(status) ") && reply.contains(detail), "\(reply)")
+      let outcome = driver.flow.takeOutcome()
+      #expect(outcome?.reason == .badRequest && outcome?.detail?.contains(detail) == true)
+    }
+  }
+
+  /// RFC 9112 section 2.2: some clients send an empty line behind a body. It begins no request.
+  @Test func anEmptyLineBetweenTwoRequestsIsNone() throws {
+    var driver = try Driver(policyText)
+    _ = driver.send(get("web.example"))
+    _ = try driver.reachUpstream()
+    _ = driver.upstreamSends("HTTP/1.1 204 No Content\r\n\r\n")
+    _ = driver.tell(.responseBodyEnded)
+    _ = driver.flow.takeOutcome()
+    #expect(driver.send("\r\n").name == "wait")
+    var quiet = try Driver(driver.conditions.policy)
+    _ = quiet.send(get("web.example"))
+    _ = try quiet.reachUpstream()
+    _ = quiet.upstreamSends("HTTP/1.1 204 No Content\r\n\r\n")
+    _ = quiet.tell(.responseBodyEnded)
+    _ = quiet.flow.takeOutcome()
+    _ = quiet.send("\r\n")
+    #expect(quiet.tell(.deadlinePassed).name == "close")
+    #expect(quiet.flow.takeOutcome() == nil, "the client asked for nothing more")
+    #expect(driver.send(get("web.example")).name == "sendRequest")
   }
 }
 

@@ -52,7 +52,7 @@ private func alert(_ description: UInt8) -> [UInt8] { [0x15, 3, 1, 0, 2, 2, desc
     (Script.hello(name: "bad.example"), .deniedByRule, 49), (Script.hello(name: nil), .noSNI, 112),
     (Script.hello(name: "93.184.216.34"), .noSNI, 112), (Script.hello(name: "a\0.example"), .noSNI, 112),
     ([0x80, 0x2E, 1, 3, 1] as [UInt8], .notTLS, 70), ([0x16, 3, 1, 0, 0], .badRequest, 50),
-    ([0x16, 2, 0], .notTLS, 70),
+    ([0x16, 2, 0, 0, 200, 1], .notTLS, 70), ([0x15, 3, 1, 0, 2, 1, 90], .notTLS, 70),
   ])
   func aRefusedHelloGetsAnAlert(bytes: [UInt8], reason: Reason, description: UInt8) throws {
     var driver = try Driver(policyText, opening: try redirected(443))

@@ -89,6 +89,7 @@ package final class AuditLog {
       if let rule = outcome.line { line.field(rule.logField) }
       line.field(policy.logField)
       if let reason = outcome.reason { line.word(#","reason":""#, reason.rawValue) }
+      if let detail = outcome.detail { line.text(#","detail":"#, detail) }
       if let address = outcome.address { line.address(address) }
       if outcome.wouldDeny {
         line.field(#","would_deny":true"#)

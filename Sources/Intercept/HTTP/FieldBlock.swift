@@ -44,6 +44,7 @@ struct FieldBlock {
     let middle = bytes.count
     unsafe bytes.append(contentsOf: value)
     let kind = Self.kind(bytes.span.extracting(start..<middle))
+    if kind == .path { encodeRawBytes(from: middle) }
     fields.append(Field(name: start..<middle, value: middle..<bytes.count, flags: flags, kind: kind))
   }
 
@@ -63,8 +64,17 @@ struct FieldBlock {
     let middle = bytes.count
     bytes += value
     let kind = Self.kind(bytes.span.extracting(start..<middle))
+    if kind == .path { encodeRawBytes(from: middle) }
     let field = Field(name: start..<middle, value: middle..<bytes.count, flags: flags, kind: kind)
     if isFirst { fields.insert(field, at: 0) } else { fields.append(field) }
+  }
+
+  /// A path beyond ASCII is judged, and goes out, percent-encoded, as in HTTP/1.1.
+  private mutating func encodeRawBytes(from start: Int) {
+    guard bytes[start...].contains(where: { $0 >= 0x80 }) else { return }
+    let raw = Array(bytes[start...])
+    bytes.removeSubrange(start...)
+    Percent.appendASCII(raw.span, to: &bytes)
   }
 
   private static func kind(_ name: Span<UInt8>) -> Kind {

@@ -177,7 +177,7 @@ final class HTTP1Bridge: Bridge {
     }
     let judged = { (bytes: Span<UInt8>) in
       self.judge.judge(
-        method: bytes.extracting(self.request.method), path: bytes.extracting(self.request.requestTarget),
+        method: bytes.extracting(self.request.method), path: self.request.pathAndQuery(in: bytes).span,
         named: self.request.originHost, pacedSinceMs: self.pacedSinceMs, ordinal: self.judge.ordinal,
         tick)
     }

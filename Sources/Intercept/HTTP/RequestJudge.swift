@@ -117,6 +117,7 @@ struct RequestJudge {
   private mutating func record(_ refused: RefusedRequest) -> RefusedRequest {
     var outcome = refused.outcome
     outcome.ordinal = judged
+    outcome.explain(refused.refusal.detail)
     outcomes.append(outcome)
     return refused
   }
