@@ -276,8 +276,9 @@ final class Worker: LoopDelegate {
   }
 
   /// A connection, or what came of one, that never came to be a flow.
-  func recordRefused(client: String, _ reason: Reason, _ id: UInt64) {
-    audit.recordRefusedConnection(client: client, reason, id: id, policy: conditions.policy, wallMs: loop.wallMs)
+  func recordRefused(client: String, _ reason: Reason, _ id: UInt64, _ detail: String? = nil) {
+    audit.recordRefusedConnection(
+      client: client, reason, detail, id: id, policy: conditions.policy, wallMs: loop.wallMs)
   }
 
   func record(_ use: CredentialUse, of flow: borrowing Flow, id: UInt64) {

@@ -329,7 +329,6 @@ BAD = {
     "obs-fold": "GET http://allowed.test:{port}/ HTTP/1.1\r\n" + H + "X: a\r\n b\r\n\r\n",
     "NUL": "GET http://allowed.test:{port}/ HTTP/1.1\r\n" + H + "X: a\0b\r\n\r\n",
     "two Hosts": "GET http://allowed.test:{port}/ HTTP/1.1\r\n" + H + H + "\r\n",
-    "other Host": "GET http://allowed.test:{port}/ HTTP/1.1\r\nHost: other.test\r\n\r\n",
     "two lengths": "POST http://allowed.test:{port}/ HTTP/1.1\r\n" + H + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "length and chunks":
         "POST http://allowed.test:{port}/ HTTP/1.1\r\n" + H + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -339,7 +338,7 @@ BAD = {
     "HTTP/2 preface": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "origin-form": "GET / HTTP/1.1\r\n" + H + "\r\n",
     "no Host": "GET http://allowed.test:{port}/ HTTP/1.1\r\n\r\n",
-    "long head": "GET http://allowed.test:{port}/ HTTP/1.1\r\n" + H + "X: " + "a" * 20000 + "\r\n\r\n",
+    "long head": "GET http://allowed.test:{port}/ HTTP/1.1\r\n" + H + "X: " + "a" * 70000 + "\r\n\r\n",
     "userinfo": "CONNECT a@allowed.test:{port} HTTP/1.1\r\n" + H + "\r\n",
     "127.1": "CONNECT 127.1:{port} HTTP/1.1\r\nHost: 127.1:{port}\r\n\r\n",
     "0x7f.1": "CONNECT 0x7f.1:{port} HTTP/1.1\r\nHost: 0x7f.1:{port}\r\n\r\n",
@@ -354,7 +353,8 @@ def bad_request(name, text):
         # What 127.1 would mean is allowed.
         scene.start(rules(local("allowed.test", scene.port), local("127.0.0.1", scene.port)))
         got = scene.gate.ask(text.format(port=scene.port).encode())
-        assert got.startswith(b"HTTP/1.1 400 "), got
+        assert got.startswith(b"HTTP/1.1 431 " if name == "long head" else b"HTTP/1.1 400 "), got
+        assert scene.gate.logged(event="denied", reason="bad_request")["detail"]
         return got
 
     way.__name__ = name
@@ -420,6 +420,11 @@ LIES = {
     "ech": ("tls, ech: refuse", with_ech(HELLO), "ech_refused"),
     "ech, auto": ("auto, ech: refuse", with_ech(HELLO), "ech_refused"),
     "ssh": ("tls", b"SSH-2.0-OpenSSH\r\n", "not_tls"),
+    "an alert first, auto": ("auto", b"\x15\3\1\0\2\1\x5a" + client_hello("other.test"), "not_tls"),
+    "change_cipher_spec first, auto": ("auto", b"\x14\3\3\0\1\1" + client_hello("other.test"), "not_tls"),
+    "an empty record first, auto": ("auto", b"\x16\3\1\0\0" + client_hello("other.test"), "bad_request"),
+    "a record of another version, auto": ("auto", b"\x16\2\0" + client_hello("other.test")[3:], "not_tls"),
+    "the hello of SSL 2, auto": ("auto", bytes.fromhex("802e0100020015000000104c0cf3d4"), "not_tls"),
     "http": ("tls", b"GET / HTTP/1.1\r\nHost: allowed.test\r\n\r\n", "not_tls"),
     "broken hello": ("tls", HELLO[:9] + b"\2\0" + HELLO[11:], "bad_request"),
     "half a hello": ("tls", HELLO[:40], "timeout"),

@@ -102,7 +102,9 @@ package final class AuditLog {
   }
 
   /// A line that belongs to no flow: a connection refused before it named a target.
-  func recordRefusedConnection(client: String, _ reason: Reason, id: UInt64, policy: Policy, wallMs: Int64) {
+  func recordRefusedConnection(
+    client: String, _ reason: Reason, _ detail: String?, id: UInt64, policy: Policy, wallMs: Int64
+  ) {
     let event = reason == .tooMany ? LogEvent.limited : .denied
     counters.count(event, reason)
     let key = RepeatedLines.Key(
@@ -112,6 +114,7 @@ package final class AuditLog {
       line.text(#","client":"#, client)
       line.field(policy.logField)
       line.word(#","reason":""#, reason.rawValue)
+      if let detail { line.text(#","detail":"#, detail) }
     }
   }
 

@@ -75,7 +75,7 @@ final class TLSListenerConnection: Source {
     dueMs = .max
     switch phase {
     case .opening:
-      record(.timeout)
+      record(.timeout, "no TLS handshake in time")
       close(.cut)
     case .serving: advance()
     case .lingering: lingeredLong()
@@ -115,7 +115,7 @@ final class TLSListenerConnection: Source {
       case .bytes(let count): early += worker.tools.scratch.bytes(0..<count)
       case .wouldBlock: side.isReadable = false
       case .end:
-        if !early.isEmpty { record(.badRequest) }
+        if !early.isEmpty { record(.badRequest, "The connection ended before its TLS handshake") }
         return close(.cut)
       case .failed: return close(.cut)
       }
@@ -133,8 +133,8 @@ final class TLSListenerConnection: Source {
   private func readHeader() -> Bool? {
     switch ProxyHeader.parse(early.span) {
     case .incomplete: return false
-    case .malformed:
-      record(.badRequest)
+    case .malformed(let problem):
+      record(.badRequest, "\(problem)")
       close(.cut)
       return nil
     case .complete(let header, let byteCount):
@@ -143,7 +143,7 @@ final class TLSListenerConnection: Source {
       let owner = worker.conditions.policy.shareOwner(source: source)
       if owner != shareOwner {
         guard worker.movePlace(from: shareOwner, to: owner) else {
-          record(.tooMany)
+          record(.tooMany, "its share of connections is used up")
           close(.cut)
           return nil
         }
@@ -155,7 +155,7 @@ final class TLSListenerConnection: Source {
 
   private func begin(_ first: UInt8) {
     if first != 0x16 {
-      record(.badRequest)
+      record(.badRequest, "This listener speaks TLS, and the client did not")
       if first.isLetter {
         let reply = Flow.wantsTLSReply
         _ = Socket.send(side.fd, reply.span)
@@ -291,7 +291,7 @@ extension TLSListenerConnection: ListenerSessionHost {
 
   private var clientName: String { worker.clientName(source, nil) }
 
-  func record(_ reason: Reason) { worker.recordRefused(client: clientName, reason, id) }
+  func record(_ reason: Reason, _ detail: String) { worker.recordRefused(client: clientName, reason, id, detail) }
 }
 
 extension UInt8 {

@@ -149,7 +149,8 @@ final class HTTP1Bridge: Bridge {
     }
     switch input.parse({ request.parse($0, bytesMax: tick.headBytesMax) }) {
     case .incomplete: return .worked
-    case .malformed(let problem): return refuse(judge.refuse(.badRequest, tick, detail: "\(problem)"))
+    case .malformed(let problem):
+      return refuse(judge.refuse(.badRequest, tick, detail: "\(problem)", isHeadTooLarge: problem.isTooLarge))
     case .complete(let length):
       headLength = length
       pacedSinceMs = nil

@@ -23,7 +23,8 @@ extension HTTP2Bridge: HTTP2Events {
     stream.up.isEnded = endsStream
     stream.isHEAD = server.block.withValue(.method) { $0.isText("HEAD") }
     if server.block.isTooLarge {
-      return refuse(stream, judge.refuse(.badRequest, tick, detail: "head is larger than limits.head_bytes"))
+      let detail = "\(HeadProblem.tooLarge(bytesMax: tick.headBytesMax))"
+      return refuse(stream, judge.refuse(.badRequest, tick, detail: detail, isHeadTooLarge: true))
     }
     begin(stream, server.block, endsStream: endsStream)
   }

@@ -100,10 +100,12 @@ struct RequestJudge {
 
   /// `ordinal`: of a request that was begun before others.
   mutating func refuse(
-    _ reason: Reason, _ tick: Tick, ordinal: UInt32? = nil, detail: String? = nil
+    _ reason: Reason, _ tick: Tick, ordinal: UInt32? = nil, detail: String? = nil, isHeadTooLarge: Bool = false
   ) -> RequestVerdict {
     judged = ordinal ?? self.ordinal
-    return .refuse(record(refused(reason, tick, detail: detail)))
+    var verdict = refused(reason, tick, detail: detail)
+    verdict.refusal.isHeadTooLarge = isHeadTooLarge
+    return .refuse(record(verdict))
   }
 
   private func refused(_ reason: Reason, _ tick: Tick, detail: String?) -> RefusedRequest {

@@ -259,17 +259,19 @@ extension HTTP2ListenerSession: HTTP2Events {
     guard isRequest else { return bodyEnded(session, id) }
     hasAsked = true
     if session.block.isTooLarge {
-      host.record(.badRequest)
-      return answer(id, "The request's head is larger than limits.head_bytes", endsStream: endsStream)
+      let problem = HeadProblem.tooLarge(bytesMax: session.headBytesMax)
+      host.record(.badRequest, "\(problem)")
+      return answer(id, "\(problem)", endsStream: endsStream, isHeadTooLarge: true)
     }
     switch InnerRequest.make(session.block, endsStream: endsStream) {
     case .success(let request): begin(id, request, endsStream: endsStream)
     case .failure(.unspeakable):
-      host.record(.badRequest)
+      host.record(.badRequest, "HTTP/2 head that cannot be written as a request of HTTP/1.1")
       session.reset(id, code: NGHTTP2_PROTOCOL_ERROR.rawValue, isPeersFault: true)
     case .failure(.unknownProtocol):
-      host.record(.badRequest)
-      answer(id, "Of protocols in CONNECT only websocket is known", endsStream: endsStream)
+      let detail = "Of protocols in CONNECT only websocket is known"
+      host.record(.badRequest, detail)
+      answer(id, detail, endsStream: endsStream)
     }
   }
 
@@ -284,9 +286,10 @@ extension HTTP2ListenerSession: HTTP2Events {
     }
   }
 
-  private func answer(_ id: Int32, _ detail: String, endsStream: Bool) {
+  private func answer(_ id: Int32, _ detail: String, endsStream: Bool, isHeadTooLarge: Bool = false) {
     var refusal = Refusal(.badRequest, target: nil, client: Policy.fallbackName)
     refusal.detail = detail
+    refusal.isHeadTooLarge = isHeadTooLarge
     var reply: [UInt8] = []
     refusal.write(into: &reply)
     answer(id, canned: reply, endsStream: endsStream)
@@ -359,6 +362,6 @@ extension HTTP2ListenerSession: HTTP2Events {
   func peerMisbehaved(_ session: HTTP2Session) {
     guard !hasMisbehaved else { return }
     hasMisbehaved = true
-    host.record(.badRequest)
+    host.record(.badRequest, "HTTP/2 broken by the client (RFC 9113)")
   }
 }

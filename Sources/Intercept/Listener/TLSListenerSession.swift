@@ -26,7 +26,7 @@ package protocol ListenerSessionHost: AnyObject {
   /// Nothing more is read of it. `isReset`: its client went away, and its session is to end at once.
   func close(_ leg: StreamSocket, isReset: Bool)
   /// Something that never came to be a request.
-  func record(_ reason: Reason)
+  func record(_ reason: Reason, _ detail: String)
 }
 
 /// What one turn of the loop lends to a front.
@@ -114,13 +114,13 @@ package final class TLSListenerSession {
     switch tls.handshake() {
     case .done: return begin(tick, host) ? nil : .ended(.cut)
     case .failed:
-      host.record(.badRequest)
+      host.record(.badRequest, "TLS handshake with the client failed")
       return .ended(.cut)
     case .blocked:
       deadlineMs = startedMs + tick.headMs
       if tick.isDraining { return .ended(.cut) }
       if tick.nowMs < deadlineMs { return .waiting }
-      host.record(.timeout)
+      host.record(.timeout, "TLS handshake with the client did not end in time")
       return .ended(.cut)
     }
   }
