@@ -10,6 +10,13 @@ package enum Environment {
     return unsafe String(cString: text)
   }
 
+  /// A base folder of the XDG specification: what its variable says where that is a whole path, else one below HOME; nil
+  /// without a HOME.
+  package static func baseFolder(_ name: String, belowHome: String) -> String? {
+    if let folder = value(name), folder.hasPrefix("/") { return folder }
+    return value("HOME").flatMap { $0.hasPrefix("/") ? "\($0)/\(belowHome)" : nil }
+  }
+
   package static func names() -> [String] {
     var names: [String] = []
     // SAFETY: as above; the list ends with NULL, and is not asked for what lies behind.

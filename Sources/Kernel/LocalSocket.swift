@@ -90,7 +90,7 @@ package enum LocalSocket {
   // MARK: - Taking a path
 
   fileprivate static func lock(folderOf path: String) throws(LocalSocketProblem) -> Descriptor {
-    let folder = folder(of: path)
+    let folder = path.folderOfPath
     var fd = unsafe clinux_lock_folder(folder)
     var triesLeft = lockTriesMax
     while fd == -EWOULDBLOCK && triesLeft > 0 {
@@ -131,11 +131,6 @@ package enum LocalSocket {
     var identity: [UInt64] = [0, 0]
     // SAFETY: two words, as the call wants.
     return unsafe clinux_local_identity(path, &identity) == 0 ? identity : nil
-  }
-
-  fileprivate static func folder(of path: String) -> String {
-    guard let slash = path.lastIndex(of: "/") else { return "." }
-    return slash == path.startIndex ? "/" : String(path[..<slash])
   }
 }
 

@@ -1,5 +1,6 @@
 // A path that stays as it is in a writable place: what others would run or obey there later, outside of the sandbox.
 // It relies on being looked up before the launch. What is not there yet gets a placeholder, so that nobody makes it.
+import Kernel
 
 package struct ProtectedPath: Equatable, Sendable {
   /// Stands there while a sandbox needs it, and says what holds without it.

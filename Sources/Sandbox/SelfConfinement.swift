@@ -73,11 +73,9 @@ package struct SelfConfinement: Equatable, Sendable {
   /// The folder that a path names, and the one that it leads to by links. What stands below /proc and /dev is a descriptor
   /// or a device, and is not replaced.
   package static func folders(of path: String) -> [String] {
-    let named = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
-    let real = HostFile.realPath(path).map { String($0.prefix(upTo: $0.lastIndex(of: "/") ?? $0.startIndex)) }
-    let folders = [HostFile.realPath(named.isEmpty ? "/" : named), real.map { $0.isEmpty ? "/" : $0 }]
+    let folders = [HostFile.realPath(path.folderOfPath), HostFile.realPath(path)?.folderOfPath]
     return Set(folders.compactMap { $0 }).filter { folder in
-      !["/proc", "/dev"].contains { folder == $0 || folder.hasPrefix("\($0)/") }
+      !["/proc", "/dev"].contains { folder.isAtOrBelow($0) }
     }.sorted()
   }
 

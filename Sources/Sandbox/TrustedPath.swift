@@ -1,5 +1,6 @@
 // A path of the host as whoever wrote it meant it: its links are followed, but none that a sandbox could have put there.
 // It relies on the writable folders being real paths; what stands in one of them may be the work of an earlier run.
+import Kernel
 
 package enum TrustedPath: Equatable, Sendable {
   /// Absolute, and without links.
@@ -39,15 +40,7 @@ package enum TrustedPath: Equatable, Sendable {
   }
 }
 
-/// Paths are bytes: String's own comparison takes two names for one that Unicode holds to be the same letters.
 extension String {
-  package func isBelow(_ folder: String) -> Bool {
-    let above = folder == "/" ? folder : "\(folder)/"
-    return utf8.count > above.utf8.count && utf8.starts(with: above.utf8)
-  }
-
-  package func isAtOrBelow(_ folder: String) -> Bool { utf8.elementsEqual(folder.utf8) || isBelow(folder) }
-
   /// Of a path that is below `folder`, the rest.
   func below(_ folder: String) -> String {
     String(decoding: Array(utf8.dropFirst(folder == "/" ? 1 : folder.utf8.count + 1)), as: UTF8.self)

@@ -258,23 +258,21 @@ extension BoundSocket {
 }
 
 enum LogFile {
+  /// Where `sluice run` writes when nobody says otherwise, and where the views look.
+  static var folder: String? {
+    Environment.baseFolder("XDG_STATE_HOME", belowHome: ".local/state").map { "\($0)/sluice" }
+  }
+
   /// A file of the caller's own: standard output is the command's.
   static func path(_ option: String?, policy: Policy, name: String) throws(LaunchFailure) -> String {
     if let option { return option == "-" ? "/dev/stderr" : option }
     if let file = policy.settings.log.file { return file }
-    var folder = Environment.value("XDG_STATE_HOME") ?? ""
-    if !folder.hasPrefix("/") {
-      guard let home = Environment.value("HOME"), home.hasPrefix("/") else {
-        throw LaunchFailure("no place for the log: HOME is not set; give --log FILE, or `log: {file: …}` in the policy")
-      }
-      folder = "\(home)/.local/state"
-      guard HostFile.makeFolder("\(home)/.local"), HostFile.makeFolder(folder) else {
-        throw LaunchFailure("cannot make \(folder) for the log; give --log FILE")
-      }
+    guard let folder else {
+      throw LaunchFailure("no place for the log: HOME is not set; give --log FILE, or `log: {file: …}` in the policy")
     }
-    guard HostFile.makeFolder("\(folder)/sluice") else {
-      throw LaunchFailure("cannot make \(folder)/sluice for the log; give --log FILE")
+    do throws(SystemError) { try NewFile.makeFolders(folder) } catch {
+      throw LaunchFailure("cannot make \(folder) for the log: \(error); give --log FILE")
     }
-    return "\(folder)/sluice/\(name).jsonl"
+    return "\(folder)/\(name).jsonl"
   }
 }

@@ -109,8 +109,7 @@ struct SandboxRequest {
 
   /// Who is watched must not write what is written of it.
   func checkLog(_ log: String, _ plan: SandboxPlan) throws(LaunchFailure) {
-    let folder = log.lastIndex(of: "/").map { String(log[..<$0]) } ?? "."
-    guard let real = HostFile.realPath(folder.isEmpty ? "/" : folder) else { return }
+    guard let real = HostFile.realPath(log.folderOfPath) else { return }
     for shown in plan.writable where real.isAtOrBelow(shown) {
       throw LaunchFailure(
         "the log \(log) would stand where the command can write it; name another place with --log FILE")

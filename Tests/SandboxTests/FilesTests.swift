@@ -1,4 +1,5 @@
 // What a sandbox sees of the file system, and in which order it is mounted: held on the plan, without making a sandbox.
+import Kernel
 import Testing
 
 @testable import Sandbox

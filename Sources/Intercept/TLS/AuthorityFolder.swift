@@ -11,11 +11,7 @@ package struct AuthorityFolder: Sendable {
 
   /// The folder of who runs the gate; nil where there is no home to put it in.
   package static func own() -> AuthorityFolder? {
-    if let folder = Environment.value("XDG_CONFIG_HOME"), folder.hasPrefix("/") {
-      return AuthorityFolder("\(folder)/sluice/ca")
-    }
-    guard let home = Environment.value("HOME"), home.hasPrefix("/") else { return nil }
-    return AuthorityFolder("\(home)/.config/sluice/ca")
+    Environment.baseFolder("XDG_CONFIG_HOME", belowHome: ".config").map { AuthorityFolder("\($0)/sluice/ca") }
   }
 
   package var keyFile: String { "\(path)/ca.key" }

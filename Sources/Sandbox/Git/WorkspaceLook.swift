@@ -1,5 +1,6 @@
 // What programs outside obey in the places that a command may write: at one moment, before it starts or after it ended.
 // It relies on FolderWalk, GitSettings and Repository, which only read. Two looks are compared by Findings.
+import Kernel
 
 package struct WorkspaceLook: Sendable {
   /// What the user's own git obeys everywhere, and what it means by `~`.

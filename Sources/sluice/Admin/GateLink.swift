@@ -51,7 +51,7 @@ struct GateLink {
   func check(_ plan: SandboxPlan) throws(LaunchFailure) {
     for file in files {
       guard let real = HostFile.realPath(file) else { continue }
-      for shown in plan.writable where real.isWithin(shown) {
+      for shown in plan.writable where real.isAtOrBelow(shown) {
         throw LaunchFailure("the gate's own \(real) stands where the command can write it; move it, or the workspace")
       }
     }
@@ -73,24 +73,13 @@ struct GateLink {
 extension SandboxPlan {
   /// A socket by which a gate is told what to do must not stand where the command sees it: it has the same uid.
   func checkHidden(adminSocket path: String?) throws(LaunchFailure) {
-    guard let path, let folder = HostFile.realPath(path.folder) else { return }
-    let real = HostFile.realPath(path) ?? "\(folder)/\(path.fileName)"
+    guard let path, let folder = HostFile.realPath(path.folderOfPath) else { return }
+    let real = HostFile.realPath(path) ?? "\(folder)/\(path.lastPathPart)"
     for step in steps {
-      guard case .bind(let shown, _, _) = step, real.isWithin(shown) else { continue }
+      guard case .bind(let shown, _, _) = step, real.isAtOrBelow(shown) else { continue }
       throw LaunchFailure(
         "the admin socket \(real) stands in \(shown), which the command sees; move it to a folder of its own")
     }
-  }
-}
-
-extension String {
-  fileprivate func isWithin(_ folder: String) -> Bool {
-    self == folder || hasPrefix(folder == "/" ? "/" : "\(folder)/")
-  }
-  fileprivate var fileName: Substring { self[(lastIndex(of: "/").map { index(after: $0) } ?? startIndex)...] }
-  fileprivate var folder: String {
-    guard let slash = lastIndex(of: "/") else { return "." }
-    return slash == startIndex ? "/" : String(self[..<slash])
   }
 }
 

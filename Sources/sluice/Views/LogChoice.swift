@@ -20,9 +20,7 @@ struct LogChoice: ParsableArguments {
       if let file = policy.settings.log.file { return file }
       try fail("the policy names no `log.file`; give --log FILE")
     }
-    var folder = Environment.value("XDG_STATE_HOME") ?? ""
-    if !folder.hasPrefix("/"), let home = Environment.value("HOME") { folder = "\(home)/.local/state" }
-    let path = "\(folder)/sluice/sandbox.jsonl"
+    let path = "\(LogFile.folder ?? "")/sandbox.jsonl"
     guard FileStamp(path: path) != nil else {
       try fail(
         "which log? Give --log FILE, or --policy FILE with `log: {file: …}`; there is no \(path) of `sluice run`")
