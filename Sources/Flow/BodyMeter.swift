@@ -19,6 +19,8 @@ package struct BodyMeter: Sendable {
   }
 
   private var framing: Framing
+  /// Of the bytes that were followed last: chunk extensions, which are not passed on.
+  package private(set) var leftOut: [Range<Int>] = []
 
   package init(_ length: BodyLength) {
     switch length {
@@ -65,6 +67,7 @@ package struct BodyMeter: Sendable {
       return hasEnded ? .ended(taken) : .more
     case .chunked(var scanner):
       let progress = scanner.scan(bytes)
+      leftOut = scanner.leftOut
       framing = .chunked(scanner)
       switch progress {
       case .needsMore: return .more

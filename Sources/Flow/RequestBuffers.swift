@@ -204,10 +204,20 @@ final class RequestBuffers {
     if offset == array.count { return ([], meter.hasEnded ? .ended(0) : .more) }
     let progress = meter.follow(array.span.extracting(droppingFirst: offset))
     switch progress {
-    case .more: return (take(&array, &offset, .max), progress)
-    case .ended(let count): return (take(&array, &offset, count), progress)
+    case .more: return (take(&array, &offset, .max, meter.leftOut), progress)
+    case .ended(let count): return (take(&array, &offset, count, meter.leftOut), progress)
     case .malformed: return ([], progress)
     }
+  }
+
+  private static func take(
+    _ array: inout [UInt8], _ offset: inout Int, _ countMax: Int, _ leftOut: [Range<Int>]
+  ) -> [UInt8] {
+    let whole = take(&array, &offset, countMax)
+    if leftOut.isEmpty { return whole }
+    var kept: [UInt8] = []
+    kept.append(whole.span, leavingOut: leftOut)
+    return kept
   }
 
   private static func take(_ array: inout [UInt8], _ offset: inout Int, _ countMax: Int) -> [UInt8] {

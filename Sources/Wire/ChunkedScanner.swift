@@ -17,15 +17,29 @@ package enum ChunkedStep: Equatable, Sendable {
   case malformed
 }
 
-/// Strict, since the chunks go upstream as they came: what is passed on must have one reading only.
+/// Strict, since the chunks go on as they came but for their extensions: what is passed on must have one reading only.
+/// RFC 9112 section 7.1.1 has a recipient ignore extensions that it does not know; parsers have read their ends in more
+/// than one way, so they are held to the grammar and go no further.
 package struct ChunkedScanner: Sendable {
   /// Extensions and trailers of one body, together: a sender may not have the gate carry framing in place of data.
   package static let overheadBytesMax = 16 * 1024
 
   private enum State {
-    case size, extensions, sizeLineFeed, data, dataReturn, dataLineFeed
+    case size, sizeLineFeed, data, dataReturn, dataLineFeed
     case trailerStart, trailerName, trailerValue, trailerLineFeed, endLineFeed
     case done, malformed
+    // chunk-ext = *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )
+    case extensionGap, extensionStart, extensionName, extensionNameGap
+    case extensionValueStart, extensionToken, extensionQuoted, extensionEscape, extensionEnd
+
+    var isExtension: Bool {
+      switch self {
+      case .extensionGap, .extensionStart, .extensionName, .extensionNameGap, .extensionValueStart, .extensionToken,
+        .extensionQuoted, .extensionEscape, .extensionEnd:
+        true
+      default: false
+      }
+    }
   }
 
   private var state = State.size
@@ -33,14 +47,17 @@ package struct ChunkedScanner: Sendable {
   private var digits: UInt8 = 0
   private var overhead = 0
   private var nameHash = ChunkedScanner.emptyHash
+  /// Chunk extensions in the bytes that were scanned last: they do not go on.
+  package private(set) var leftOut: [Range<Int>] = []
 
   package init() {}
 
-  /// Reads on through `bytes`.
+  /// Reads on through `bytes`. All of them belong to the body; those of `leftOut` are not passed on.
   package mutating func scan(_ bytes: Span<UInt8>) -> ChunkedProgress {
+    if !leftOut.isEmpty { leftOut = [] }
     var index = 0
     while true {
-      switch next(bytes, from: index) {
+      switch read(bytes, from: index, notesExtensions: true) {
       case .data(let range): index = range.upperBound
       case .needsMore: return .needsMore
       case .done(let consumed): return .done(consumed: consumed)
@@ -51,6 +68,11 @@ package struct ChunkedScanner: Sendable {
 
   /// Reads on from `start` up to the next piece of chunk data: for a caller that passes on data alone.
   package mutating func next(_ bytes: Span<UInt8>, from start: Int) -> ChunkedStep {
+    read(bytes, from: start, notesExtensions: false)
+  }
+
+  @inline(__always)
+  private mutating func read(_ bytes: Span<UInt8>, from start: Int, notesExtensions: Bool) -> ChunkedStep {
     var index = start
     while index < bytes.count {
       if state == .data {
@@ -60,6 +82,7 @@ package struct ChunkedScanner: Sendable {
         return .data(index..<(index + count))
       }
       step(bytes[index])
+      if notesExtensions, state.isExtension { leaveOut(index) }
       index += 1
       if state == .done { return .done(consumed: index) }
       if state == .malformed { return .malformed }
@@ -67,11 +90,17 @@ package struct ChunkedScanner: Sendable {
     return state == .malformed || state == .done ? .malformed : .needsMore
   }
 
+  private mutating func leaveOut(_ index: Int) {
+    if let last = leftOut.last, last.upperBound == index {
+      leftOut[leftOut.count - 1] = last.lowerBound..<(index + 1)
+    } else {
+      leftOut.append(index..<(index + 1))
+    }
+  }
+
   private mutating func step(_ byte: UInt8) {
     switch state {
     case .size: stepSize(byte)
-    case .extensions:
-      if byte == .carriageReturn { state = .sizeLineFeed } else { spend(byte, if: byte.isFieldContent) }
     case .sizeLineFeed: expect(.lineFeed, byte, then: remaining == 0 ? .trailerStart : .data)
     case .dataReturn: expect(.carriageReturn, byte, then: .dataLineFeed)
     case .dataLineFeed: expect(.lineFeed, byte, then: .size)
@@ -89,6 +118,7 @@ package struct ChunkedScanner: Sendable {
     case .trailerLineFeed: expect(.lineFeed, byte, then: .trailerStart)
     case .endLineFeed: expect(.lineFeed, byte, then: .done)
     case .data, .done, .malformed: state = .malformed
+    default: stepExtension(byte)
     }
   }
 
@@ -102,11 +132,42 @@ package struct ChunkedScanner: Sendable {
     }
     guard digits > 0 else { return state = .malformed }
     digits = 0
-    switch byte {
-    case .carriageReturn: state = .sizeLineFeed
-    case UInt8(ascii: ";"): state = .extensions
-    default: state = .malformed
+    if byte == .carriageReturn { state = .sizeLineFeed } else { enter(ChunkedScanner.behindExtension(byte)) }
+  }
+
+  private mutating func stepExtension(_ byte: UInt8) {
+    switch state {
+    case .extensionGap: enter(ChunkedScanner.behindExtension(byte))
+    case .extensionStart: enter(byte.isBlank ? state : byte.isToken ? .extensionName : .malformed)
+    case .extensionName where byte.isToken: enter(.extensionName)
+    case .extensionName where byte == .carriageReturn: state = .sizeLineFeed
+    case .extensionName, .extensionNameGap:
+      if byte == UInt8(ascii: "=") {
+        enter(.extensionValueStart)
+      } else {
+        enter(byte.isBlank ? .extensionNameGap : byte == UInt8(ascii: ";") ? .extensionStart : .malformed)
+      }
+    case .extensionValueStart:
+      let value: State = byte == UInt8(ascii: "\"") ? .extensionQuoted : byte.isToken ? .extensionToken : .malformed
+      enter(byte.isBlank ? state : value)
+    case .extensionToken where byte.isToken: enter(.extensionToken)
+    case .extensionQuoted where byte == UInt8(ascii: "\""): enter(.extensionEnd)
+    case .extensionQuoted where byte == UInt8(ascii: "\\"): enter(.extensionEscape)
+    case .extensionQuoted, .extensionEscape: enter(byte.isFieldContent ? .extensionQuoted : .malformed)
+    default:
+      // Behind a whole value.
+      if byte == .carriageReturn { state = .sizeLineFeed } else { enter(ChunkedScanner.behindExtension(byte)) }
     }
+  }
+
+  /// Another extension may follow; a line that ends in blanks is none.
+  private static func behindExtension(_ byte: UInt8) -> State {
+    byte.isBlank ? .extensionGap : byte == UInt8(ascii: ";") ? .extensionStart : .malformed
+  }
+
+  private mutating func enter(_ next: State) {
+    overhead += 1
+    state = overhead > ChunkedScanner.overheadBytesMax ? .malformed : next
   }
 
   private mutating func stepTrailerName(_ byte: UInt8) {
@@ -146,4 +207,16 @@ extension ChunkedScanner {
   ]
 
   private static func isForbiddenTrailer(_ nameHash: UInt64) -> Bool { forbidden.contains(nameHash) }
+}
+
+extension [UInt8] {
+  /// Appends bytes without some ranges of them, which are in order.
+  package mutating func append(_ bytes: Span<UInt8>, leavingOut ranges: [Range<Int>]) {
+    var start = 0
+    for range in ranges where range.upperBound <= bytes.count {
+      append(bytes.extracting(start..<range.lowerBound))
+      start = range.upperBound
+    }
+    append(bytes.extracting(start..<bytes.count))
+  }
 }

@@ -251,6 +251,12 @@ extension RelayDirection {
     case .malformed: return .malformed
     }
     if passed == 0 { return nil }
+    if !meter.leftOut.isEmpty {
+      var kept: [UInt8] = []
+      tools.scratch.withBytes(passed) { kept.append($0, leavingOut: meter.leftOut) }
+      hold(kept)
+      return flush(to: &sink)
+    }
     sink.willSend()
     switch tools.scratch.send(to: sink.fd, 0..<passed) {
     case .bytes(let sent):

@@ -50,10 +50,17 @@ struct BodyPipe {
   /// As it came.
   mutating func pass(_ bytes: Span<UInt8>, to sink: any PlainStream) -> Step {
     switch meter.follow(bytes) {
-    case .more: return sink.write(bytes) ? .more : .sinkBroke
-    case .ended(let count): return sink.write(bytes.extracting(first: count)) ? .ended(count) : .sinkBroke
+    case .more: return write(bytes, to: sink) ? .more : .sinkBroke
+    case .ended(let count): return write(bytes.extracting(first: count), to: sink) ? .ended(count) : .sinkBroke
     case .malformed: return .malformed
     }
+  }
+
+  private func write(_ bytes: Span<UInt8>, to sink: any PlainStream) -> Bool {
+    if meter.leftOut.isEmpty { return sink.write(bytes) }
+    var kept: [UInt8] = []
+    kept.append(bytes, leavingOut: meter.leftOut)
+    return sink.write(kept)
   }
 
   /// The same into memory. Broken framing takes nothing: it is met again, and told, where the body is moved.
@@ -61,8 +68,8 @@ struct BodyPipe {
     var next = meter
     let progress = next.follow(bytes)
     switch progress {
-    case .more: out.append(bytes)
-    case .ended(let count): out.append(bytes.extracting(first: count))
+    case .more: out.append(bytes, leavingOut: next.leftOut)
+    case .ended(let count): out.append(bytes.extracting(first: count), leavingOut: next.leftOut)
     case .malformed: return .malformed
     }
     meter = next
