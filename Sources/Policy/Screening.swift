@@ -40,6 +40,8 @@ package enum Screening {
     }
     // Deny wins, also over `addresses`: a name is another way to the same machine.
     if rule.denied.rule(address, port: port, of: rule.ports) != nil { return .deniedByRule }
+    // A network in `addresses` is meant for the hosts in it, not for the credentials of the machine.
+    if MetadataServices.contains(address) { return isNamed(address, rule) ? nil : .addressRefused }
     if isListed(address, rule) { return nil }
     if !rule.addresses.isEmpty { return .addressRefused }
     if gate.isInterface(address) { return .addressRefused }
@@ -56,6 +58,12 @@ package enum Screening {
   private static func isListed(_ address: IPAddress, _ rule: AllowRule) -> Bool {
     if case .exact(.address(address)) = rule.pattern, rule.addresses.isEmpty { return true }
     return rule.addresses.contains { $0.contains(address) }
+  }
+
+  /// This address itself, and no network that it is in.
+  private static func isNamed(_ address: IPAddress, _ rule: AllowRule) -> Bool {
+    if case .exact(.address(address)) = rule.pattern, rule.addresses.isEmpty { return true }
+    return rule.addresses.contains(AddressPrefix(address, length: address.width))
   }
 
   private static func isOpen(_ address: IPAddress, _ kind: AddressKind, _ host: Host, _ gate: GateAddresses) -> Bool {
