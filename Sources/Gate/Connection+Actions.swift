@@ -66,7 +66,10 @@ extension Connection {
       return flow.handle(.authenticated(false), worker.conditions)
     }
     let password = flow.presentedPassword
-    switch worker.passwords.check(user: user, password: password, hash: hash, asker: slot) {
+    let sharing = worker.conditions.policy.sharing
+    switch worker.passwords.check(
+      user: user, password: password, hash: hash, asker: slot, for: shareOwner, sharing)
+    {
     case .known(let isRight):
       if isRight && !moveShare() { return flow.handle(.gateFailed, worker.conditions) }
       return flow.handle(.authenticated(isRight), worker.conditions)

@@ -68,7 +68,7 @@ extension Connection {
     (client.isReadable, client.isWritable) = (false, false)
     (upstream.isReadable, upstream.isWritable) = (false, false)
     (client.hasPeerEnded, upstream.hasPeerEnded) = (false, false)
-    filters = worker.filters(for: slot, keeping: filters)
+    filters = worker.filters(for: slot, shareOwner, keeping: filters)
     flow.touched(atMs: worker.conditions.nowMs)
     let progress = inspected.advance(tick)
     (up.moved, down.moved) = (inspected.bytesUp, inspected.bytesDown)

@@ -2,6 +2,7 @@
 // It relies on libcrypt; a loop remembers a right password by a keyed digest, never the password itself.
 import CCrypt
 import Kernel
+import Policy
 import Synchronization
 
 package struct PasswordQuestion: Sendable {
@@ -23,17 +24,14 @@ package final class PasswordVerifier: Sendable {
   /// More than these wait for an attacker's guesses: the rest is told no at once.
   private static let waitingMax = 256
 
-  private let queue = Mutex<[PasswordQuestion]>([])
+  private let queue = Mutex(FairQueue<PasswordQuestion>())
   private let bell: Bell
 
   init() throws(SystemError) { bell = try Bell() }
 
-  func ask(_ question: PasswordQuestion) -> Bool {
-    let isTaken = queue.withLock { queue in
-      guard queue.count < Self.waitingMax else { return false }
-      queue.append(question)
-      return true
-    }
+  /// One of each owner is hashed in turn: whoever guesses holds up his own questions.
+  func ask(_ question: PasswordQuestion, for owner: ShareOwner, _ sharing: Sharing) -> Bool {
+    let isTaken = queue.withLock { $0.append(question, of: Self.waitingMax, for: owner, sharing) }
     if isTaken { bell.ring() }
     return isTaken
   }
@@ -41,7 +39,7 @@ package final class PasswordVerifier: Sendable {
   /// The thread's whole life; it ends when the process does.
   func run(answer: @Sendable (VerifiedPassword) -> Void) {
     while bell.wait() {
-      while let question = queue.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) {
+      while let question = queue.withLock({ $0.popFirst() }) {
         answer(VerifiedPassword(question: question, isRight: Self.matches(question.password, question.hash)))
       }
     }
@@ -86,10 +84,12 @@ final class PasswordCache {
     self.worker = worker
   }
 
-  func check(user: [UInt8], password: [UInt8], hash: [UInt8], asker: Slot) -> Check {
+  func check(
+    user: [UInt8], password: [UInt8], hash: [UInt8], asker: Slot, for owner: ShareOwner, _ sharing: Sharing
+  ) -> Check {
     if remembered[user + hash] == digest(password) { return .known(true) }
     let question = PasswordQuestion(user: user, password: password, hash: hash, worker: worker, asker: asker)
-    return verifier.ask(question) ? .asked : .known(false)
+    return verifier.ask(question, for: owner, sharing) ? .asked : .known(false)
   }
 
   func remember(_ verified: VerifiedPassword) {

@@ -15,13 +15,14 @@ final class TunnelFilters: FilterSource {
   /// nil where the policy has no credentials and checks no content: then there is nothing to put in, to find or to look into.
   /// What filters of `old` that are still at work have to say is not lost.
   init?(
-    _ policy: Policy, _ plans: ContentPlans, _ store: CredentialStore, _ pages: PagePool, keeping old: TunnelFilters?,
+    _ policy: Policy, _ plans: ContentPlans, _ store: CredentialStore, _ pages: PagePool, for owner: ShareOwner,
+    keeping old: TunnelFilters?,
     wake: @escaping @Sendable () -> Void
   ) {
     if policy.credentials.isEmpty && plans.isEmpty { return nil }
     (self.policy, self.plans, self.store, self.wake) = (policy, plans, store, wake)
     told = old?.told ?? ReportedFindings()
-    held = old?.held ?? HeldBytes(pages)
+    held = old?.held ?? HeldBytes(pages, for: owner, policy.sharing)
   }
 
   func isOf(_ policy: Policy) -> Bool { self.policy === policy }

@@ -290,10 +290,12 @@ final class Worker: LoopDelegate {
   }
 
   /// For the requests of one tunnel: those that it has, until there is another policy.
-  func filters(for slot: Slot, keeping old: TunnelFilters?) -> TunnelFilters? {
+  func filters(for slot: Slot, _ owner: ShareOwner, keeping old: TunnelFilters?) -> TunnelFilters? {
     if let old, old.isOf(conditions.policy) { return old }
     let mailbox = mailbox
-    return TunnelFilters(conditions.policy, content, shared.credentials.store, shared.pages, keeping: old) {
+    return TunnelFilters(
+      conditions.policy, content, shared.credentials.store, shared.pages, for: owner, keeping: old
+    ) {
       mailbox.post(.wake(slot))
     }
   }

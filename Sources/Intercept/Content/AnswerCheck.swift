@@ -351,7 +351,7 @@ final class AnswerCheck {
     isPage = true
     let job = PageJob(plan.page, page: collected, isLatin: kind.characters == .latin, wake: around.wake)
     collected = []
-    guard around.held.pool.submit(job) else { return tooMuch }
+    guard around.held.submit(job) else { return tooMuch }
     work = .parsing(job)
     return .wait
   }

@@ -2,6 +2,7 @@
 // queue, and a bound on what all tunnels together hold back. It relies on whoever asks to be woken when a page is done.
 import Content
 import Kernel
+package import Policy
 import Synchronization
 
 /// One page on its way through the checks.
@@ -60,7 +61,7 @@ package final class PagePool: Sendable {
   private static let heldBytesMax = 256 << 20
 
   private struct Queue {
-    var jobs: [PageJob] = []
+    var jobs = FairQueue<PageJob>()
     var threads = 0
   }
 
@@ -68,8 +69,8 @@ package final class PagePool: Sendable {
   /// What the decoders of the process remember of their texts, in all.
   private static let windowBytesMax = 512 << 20
 
-  private let heldBytes = Atomic<Int>(0)
-  private let windowBytes = Atomic<Int>(0)
+  private let held = Mutex(FairShare())
+  private let windows = Mutex(FairShare())
   private let start: Start
 
   package init(start: @escaping Start = PagePool.onThread) { self.start = start }
@@ -83,11 +84,10 @@ package final class PagePool: Sendable {
     }
   }
 
-  /// False where it cannot be done: too many wait, or there is no thread.
-  func submit(_ job: PageJob) -> Bool {
+  /// False where it cannot be done: too many wait, the owner has its share of them, or there is no thread.
+  func submit(_ job: PageJob, for owner: ShareOwner, _ sharing: Sharing) -> Bool {
     let (isTaken, needsThread) = queue.withLock { queue in
-      guard queue.jobs.count < Self.waitingMax else { return (false, false) }
-      queue.jobs.append(job)
+      guard queue.jobs.append(job, of: Self.waitingMax, for: owner, sharing) else { return (false, false) }
       guard queue.threads < Self.threadsMax else { return (true, false) }
       queue.threads += 1
       return (true, true)
@@ -109,33 +109,27 @@ package final class PagePool: Sendable {
   /// A thread that finds nothing to do ends.
   private func next() -> PageJob? {
     queue.withLock { queue in
-      if queue.jobs.isEmpty {
-        queue.threads -= 1
-        return nil
-      }
-      return queue.jobs.removeFirst()
+      if let job = queue.jobs.popFirst() { return job }
+      queue.threads -= 1
+      return nil
     }
   }
 
   // MARK: - What is held back
 
-  fileprivate func reserve(_ count: Int) -> Bool {
-    let held = heldBytes.wrappingAdd(count, ordering: .relaxed).newValue
-    if held <= Self.heldBytesMax { return true }
-    heldBytes.wrappingSubtract(count, ordering: .relaxed)
-    return false
+  fileprivate func reserve(_ count: Int, for owner: ShareOwner, _ sharing: Sharing) -> Bool {
+    held.withLock { $0.take(count, of: Self.heldBytesMax, for: owner, sharing) }
   }
 
-  fileprivate func reserveWindow(_ count: Int) -> Bool {
-    let all = windowBytes.wrappingAdd(count, ordering: .relaxed).newValue
-    if all <= Self.windowBytesMax { return true }
-    windowBytes.wrappingSubtract(count, ordering: .relaxed)
-    return false
+  fileprivate func reserveWindow(_ count: Int, for owner: ShareOwner, _ sharing: Sharing) -> Bool {
+    windows.withLock { $0.take(count, of: Self.windowBytesMax, for: owner, sharing) }
   }
 
-  fileprivate func releaseWindow(_ count: Int) { windowBytes.wrappingSubtract(count, ordering: .relaxed) }
+  fileprivate func releaseWindow(_ count: Int, by owner: ShareOwner) {
+    windows.withLock { $0.give(count, by: owner) }
+  }
 
-  fileprivate func release(_ count: Int) { heldBytes.wrappingSubtract(count, ordering: .relaxed) }
+  fileprivate func release(_ count: Int, by owner: ShareOwner) { held.withLock { $0.give(count, by: owner) } }
 }
 
 /// What the exchanges of one tunnel hold back of their answers. Of one loop.
@@ -143,24 +137,32 @@ package final class HeldBytes {
   private static let bytesMax = 16 << 20
   private static let windowBytesMax = 64 << 20
 
-  let pool: PagePool
+  private let pool: PagePool
+  private let owner: ShareOwner
+  private let sharing: Sharing
   private var count = 0
   private var windowCount = 0
 
-  package init(_ pool: PagePool) { self.pool = pool }
+  package init(_ pool: PagePool, for owner: ShareOwner = .gate, _ sharing: Sharing = .addresses) {
+    (self.pool, self.owner, self.sharing) = (pool, owner, sharing)
+  }
+
+  func submit(_ job: PageJob) -> Bool { pool.submit(job, for: owner, sharing) }
 
   deinit {
-    pool.release(count)
-    pool.releaseWindow(windowCount)
+    pool.release(count, by: owner)
+    pool.releaseWindow(windowCount, by: owner)
   }
 
   /// A decoder has filled so much; `reserved` is what of it is accounted for. False where it is too much.
   func reserveWindow(_ bytes: Int, _ reserved: inout Int) -> Bool {
     let more = bytes - reserved
     if more > 0 {
-      guard windowCount + more <= Self.windowBytesMax, pool.reserveWindow(more) else { return false }
+      guard windowCount + more <= Self.windowBytesMax, pool.reserveWindow(more, for: owner, sharing) else {
+        return false
+      }
     } else if more < 0 {
-      pool.releaseWindow(-more)
+      pool.releaseWindow(-more, by: owner)
     }
     windowCount += more
     reserved = bytes
@@ -169,13 +171,13 @@ package final class HeldBytes {
 
   /// False where it would be more than a tunnel, or all of them, may hold.
   func reserve(_ bytes: Int) -> Bool {
-    guard count + bytes <= Self.bytesMax, pool.reserve(bytes) else { return false }
+    guard count + bytes <= Self.bytesMax, pool.reserve(bytes, for: owner, sharing) else { return false }
     count += bytes
     return true
   }
 
   func release(_ bytes: Int) {
     count -= bytes
-    pool.release(bytes)
+    pool.release(bytes, by: owner)
   }
 }
