@@ -391,4 +391,8 @@ extension Worker: ResolverDelegate {
     if let desk, slot == desk.slot { return desk.resolved(answer, token: token) }
     session(at: slot)?.resolved(answer, token: token)
   }
+
+  func resolved(_ records: [[UInt8]], absence: Absence, for slot: Slot, token: UInt64) {
+    desk?.resolved(records, absence: absence, token: token)
+  }
 }

@@ -172,6 +172,7 @@ extension AllowRule {
     var bounds = [RuleBound(name: "protocol", value: wireProtocol(port: port).rawValue)]
     func add(_ name: String, _ value: String?) { if let value { bounds.append(RuleBound(name: name, value: value)) } }
     if !allowsECH { add("ech", "refuse") }
+    if !dnsTypes.isEmpty { add("dns.types", dnsTypesText) }
     add(
       "expires",
       expiresAt.map { time in

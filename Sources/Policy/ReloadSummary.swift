@@ -93,6 +93,7 @@ extension AllowRule {
     [
       ("expires", expiresAt.map { "\($0)" } ?? "never"), ("addresses", "\(addresses)"),
       ("protocol", statedProtocol?.rawValue ?? "by port"), ("ech", allowsECH ? "allow" : "refuse"),
+      ("dns.types", dnsTypes.isEmpty ? "none" : dnsTypesText),
       ("requests_per_minute", number(requests?.perMinute)), ("burst", number(requests?.burst)),
       ("concurrent", number(concurrent?.limit)),
       ("upload_bytes_per_minute", number(uploadBytes.map { Int($0.perMinute) })),

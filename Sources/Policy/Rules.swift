@@ -11,6 +11,20 @@ package enum WireProtocol: String, CaseIterable, Sendable {
   case auto
 }
 
+/// Records that a rule may let the gate's DNS answer beside addresses: off where it does not, since they carry anything.
+package enum DNSRecordType: String, CaseIterable, Sendable {
+  case srv = "SRV"
+  case txt = "TXT"
+
+  package init?(_ type: DNSType) {
+    switch type {
+    case .srv: self = .srv
+    case .txt: self = .txt
+    default: return nil
+    }
+  }
+}
+
 package enum OnLimit: String, CaseIterable, Sendable { case refuse, pace }
 
 package struct DenyRule: Sendable {
@@ -35,6 +49,7 @@ package struct AllowSpec: Sendable {
   package var addresses: [AddressPrefix] = []
   package var wireProtocol: WireProtocol?
   package var allowsECH = true
+  package var dnsTypes: Set<DNSRecordType> = []
   /// Set on a rule that says something of requests: its TLS is terminated.
   package var inspection: Inspection?
 
@@ -91,6 +106,7 @@ package final class AllowRule: Sendable {
   /// The only addresses that its targets may have; empty: what Screening says of the kind of address.
   package let addresses: [AddressPrefix]
   package let allowsECH: Bool
+  package let dnsTypes: Set<DNSRecordType>
   /// What it says of requests; nil: its tunnels are opaque.
   package let inspection: Inspection?
   package let requests: RequestBucket?
@@ -114,6 +130,7 @@ package final class AllowRule: Sendable {
     expiresAt = spec.expiresAt
     addresses = spec.addresses
     allowsECH = spec.allowsECH
+    dnsTypes = spec.dnsTypes
     inspection = spec.inspection
     statedProtocol = spec.wireProtocol
     self.usage = usage
@@ -127,6 +144,9 @@ package final class AllowRule: Sendable {
     tunnelLifetimeMs = limit?.tunnelLifetimeSeconds.map { $0 * 1000 }
     onLimit = limit?.onLimit ?? .refuse
   }
+
+  /// In the order of the policy's own words; empty where there are none.
+  package var dnsTypesText: String { dnsTypes.map(\.rawValue).sorted().joined(separator: " ") }
 
   package var isInspected: Bool { inspection != nil }
 

@@ -9,7 +9,7 @@ struct NetworkSection {
   private enum Mode: String, CaseIterable { case enforce, report }
 
   private static let ruleKeys =
-    ["host", "ports", "expires", "addresses", "protocol", "ech"] + InspectionKeys.keys
+    ["host", "ports", "expires", "addresses", "protocol", "ech", "dns"] + InspectionKeys.keys
   private static let notDenied = InspectionKeys.keys.reduce(into: [String: String]()) {
     $0[$1] = "it denies the whole target; to narrow what is allowed, write `\($1)` at the allow rule"
   }
@@ -86,6 +86,7 @@ struct NetworkSection {
     rule.allowsECH = fields.choice("ech", ECH.self) != .refuse
     readExpiry(fields, &rule)
     readAddresses(fields, &rule)
+    readDNS(fields, &rule)
     rule.inspection = inspection.read(fields, of: rule)
     return checked(rule, node.mark)
   }
@@ -118,6 +119,25 @@ struct NetworkSection {
       findings.problem(
         fields.mark(of: "addresses"),
         "\(address) is in none of its `addresses`, so the rule can never match; remove them")
+    }
+  }
+
+  private func readDNS(_ fields: Fields, _ rule: inout AllowSpec) {
+    guard let node = fields.node("dns"), let dns = Fields(node, of: "dns of a rule", known: ["types"], findings) else {
+      return
+    }
+    for type in dns.list("types", orSingle: true, example: "[SRV, TXT]") {
+      if case .scalar(let text, _) = type.content, let known = DNSRecordType(rawValue: text) {
+        rule.dnsTypes.insert(known)
+      } else {
+        findings.problem(
+          type.mark,
+          "`types` takes SRV and TXT, not \(type.shown); A, AAAA and PTR are answered without it, and no other type is")
+      }
+    }
+    if case .exact(.address(let address)) = rule.pattern {
+      findings.problem(
+        fields.mark(of: "dns"), "the host is the address \(address), and only names have records; remove `dns`")
     }
   }
 

@@ -43,6 +43,18 @@ extension DNSQuery {
     end(.noError, extendedError: nil, into: &out)
   }
 
+  /// Records of the type that was asked for, each by its data. Those that do not fit are all left out, and TC says so.
+  package func answer(records: [[UInt8]], ttlSeconds: UInt32, into out: inout [UInt8], bytesMax: Int) {
+    let bytes = records.reduce(0) { $0 + DNSQuery.recordBytes + $1.count }
+    guard room(bytesMax) >= bytes else { return truncated(into: &out) }
+    begin(.noError, answers: UInt16(records.count), into: &out)
+    for data in records {
+      appendRecord(type, ttlSeconds: ttlSeconds, dataBytes: data.count, to: &out)
+      out.append(data.span)
+    }
+    end(.noError, extendedError: nil, into: &out)
+  }
+
   /// The name of an address, to a PTR question; any other question has no data.
   package func pointer(to host: HostName, ttlSeconds: UInt32, into out: inout [UInt8], bytesMax: Int) {
     guard type == .ptr else { return noData(ttlSeconds: ttlSeconds, into: &out, bytesMax: bytesMax) }

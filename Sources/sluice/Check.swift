@@ -106,6 +106,7 @@ struct Explanation {
       facts.append(("rule", "\(rule.line)"))
       facts.append(("protocol", rule.wireProtocol(port: target.port).rawValue))
       facts.append(("addresses", Self.addresses(rule, target)))
+      if !rule.dnsTypes.isEmpty { facts.append(("dns_types", rule.dnsTypesText)) }
       facts += Self.limits(rule)
       facts += rule.inspection.map(Self.inspection) ?? []
     case .refuse(let reason, let line):

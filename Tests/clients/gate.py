@@ -40,14 +40,28 @@ def read_question(query):
 
 class Names:
     """Answers A 127.0.0.1 for every name under .test, or what `addresses` says of it, SERVFAIL for those in `failing`,
-    NXDOMAIN for the rest, and remembers what was asked. While `is_silent`, it is a server that says nothing."""
+    NXDOMAIN for the rest, and remembers what was asked. `records` holds the data of other types. While `is_silent`, it is a server that says nothing."""
 
     def __init__(self):
         self.asked, self.addresses, self.failing, self.is_silent = [], {}, set(), False
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
+        self.records = {}
+        self.socket, self.tcp = until("a port is free for UDP and TCP", self.bind)
         self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self.serve, daemon=True).start()
+        for serve in (self.serve, self.serve_tcp):
+            threading.Thread(target=serve, daemon=True).start()
+
+    @staticmethod
+    def bind():
+        """The kernel chooses a port that is free for one of them."""
+        tcp = socket.create_server(("127.0.0.1", 0))
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(tcp.getsockname())
+            return udp, tcp
+        except OSError:
+            udp.close()
+            tcp.close()
+            return None
 
     def serve(self):
         while True:
@@ -55,25 +69,47 @@ class Names:
                 query, peer = self.socket.recvfrom(4096)
             except OSError:
                 return
-            name, kind, question = read_question(query)
-            self.asked.append(name)
-            if self.is_silent:
-                continue
-            fails = name.lower() in self.failing
-            known = name.lower().endswith(".test") and not name.lower().startswith("nx.") and not fails
-            here = self.addresses.get(name.lower(), ["127.0.0.1"]) if known else []
-            packed = [socket.inet_pton(socket.AF_INET6 if kind == 28 else socket.AF_INET, one)
-                      for one in here if kind == (28 if ":" in one else 1)]
-            answer = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(one)) + one for one in packed)
-            flags = 0x8180 | (0 if known else 2 if fails else 3)
-            reply = query[:2] + struct.pack("!HHHHH", flags, 1, len(packed), 0, 0) + question + answer
+            reply = self.answer(query)
+            if reply and len(reply) > 512:
+                # TC: whoever wants it all asks over TCP.
+                reply = query[:2] + b"\x83\x80\0\1\0\0\0\0\0\0" + read_question(query)[2]
             try:
-                self.socket.sendto(reply, peer)
+                if reply:
+                    self.socket.sendto(reply, peer)
             except OSError:
                 return
 
+    def serve_tcp(self):
+        while True:
+            try:
+                stream, _ = self.tcp.accept()
+            except OSError:
+                return
+            with stream:
+                reply = self.answer(read(stream, int.from_bytes(read(stream, 2), "big")))
+                if reply:
+                    stream.sendall(len(reply).to_bytes(2, "big") + reply)
+
+    def answer(self, query):
+        """None from a server that says nothing."""
+        name, kind, question = read_question(query)
+        self.asked.append(name)
+        if self.is_silent:
+            return None
+        fails = name.lower() in self.failing
+        known = name.lower().endswith(".test") and not name.lower().startswith("nx.") and not fails
+        here = self.addresses.get(name.lower(), ["127.0.0.1"]) if known else []
+        packed = [socket.inet_pton(socket.AF_INET6 if kind == 28 else socket.AF_INET, one)
+                  for one in here if kind == (28 if ":" in one else 1)]
+        packed += self.records.get((name.lower(), kind), []) if known else []
+        answer = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(one)) + one for one in packed)
+        flags = 0x8180 | (0 if known else 2 if fails else 3)
+        return query[:2] + struct.pack("!HHHHH", flags, 1, len(packed), 0, 0) + question + answer
+
     def close(self):
         self.socket.close()
+        self.tcp.shutdown(socket.SHUT_RDWR)
+        self.tcp.close()
 
 
 class Upstream(socketserver.ThreadingTCPServer):

@@ -507,6 +507,47 @@ def test_what_is_good_of_a_real_answer_is_handed_out(gate, names):
     assert set(name.lower() for name in names.asked) == {"allowed.test", "four.wild.test", "mixed.wild.test"}
 
 
+@pytest.mark.parametrize("count, fits", [(17, True), (60, True), (200, False)])
+def test_all_addresses_of_a_name_are_told(count, fits, gate, names):
+    one = gate(POLICY, more=REAL, flags=DNS)
+    names.addresses["many.wild.test"] = [f"93.184.{number // 250}.{number % 250 + 1}" for number in range(count)]
+    reply = UDP(one.dns_port).ask("many.wild.test")
+    assert reply.is_truncated != fits
+    if fits:
+        assert sorted(reply.addresses) == sorted(names.addresses["many.wild.test"])
+    reply = TCP(one.dns_port).ask("many.wild.test")
+    assert sorted(reply.addresses) == sorted(names.addresses["many.wild.test"]) and not reply.is_truncated
+
+
+SERVICE = struct.pack("!HHH", 1, 2, 389) + encoded("ldap.wild.test")
+
+
+@pytest.mark.parametrize("answers", ["synthetic", "real"])
+def test_records_are_told_where_a_rule_says_so(answers, gate, names):
+    policy = rules('{host: "*.wild.test:443", dns: {types: [SRV, TXT]}}', '{host: "one.test:443", dns: {types: TXT}}',
+                   "allowed.test:443", more='  deny:\n    - "bad.wild.test:*"\n')
+    one = gate(policy, more=f"\ndns: {{answers: {answers}}}", flags=DNS)
+    texts = [b"\x05hello", b"\x03two\x05parts"]
+    # The second name of a compressed record points to the question.
+    names.records = {("_ldap._tcp.wild.test", SRV): [SERVICE, struct.pack("!HHH", 3, 4, 636) + b"\x01b\xc0\x17"],
+                     ("one.test", TXT): texts, ("one.test", SRV): [SERVICE], ("allowed.test", TXT): texts,
+                     ("bad.wild.test", TXT): texts, ("broken.wild.test", TXT): [b"\x09short"],
+                     ("big.wild.test", TXT): [b"\xff" + bytes([65 + number]) * 255 for number in range(10)]}
+    for client in clients(one):
+        got = client.ask("_ldap._tcp.wild.test", SRV)
+        expected = struct.pack("!HHH", 3, 4, 636) + encoded("b.wild.test")
+        assert [text for _, _, text in got.answers] == [SERVICE, expected] and {kind for kind, _, _ in got.answers} == {SRV}
+        assert [text for _, _, text in client.ask("one.test", TXT).answers] == texts
+        for name, kind in (("one.test", SRV), ("allowed.test", TXT), ("one.test", MX), ("broken.wild.test", TXT), ("none.wild.test", SRV)):
+            reply = client.ask(name, kind)
+            assert reply.code == NOERROR and not reply.answers, (name, kind)
+        assert client.ask("bad.wild.test", TXT).code == NXDOMAIN
+        assert client.ask("nx.wild.test", TXT).code == NXDOMAIN
+    assert ("allowed.test" in names.asked, "bad.wild.test" in names.asked) == (False, False)
+    assert UDP(one.dns_port).ask("big.wild.test", TXT).is_truncated
+    assert len(TCP(one.dns_port).ask("big.wild.test", TXT).answers) == 10
+
+
 def test_addresses_of_a_rule_hold_for_real_answers(gate, names):
     policy = rules('{host: "allowed.test:443", addresses: [10.1.0.0/16]}', '{host: "*.test:5432", addresses: [10.2.0.0/16]}')
     one = gate(policy, more=REAL, flags=DNS)

@@ -198,8 +198,10 @@ final class DNSServer: Source {
     let verdict = DNSVerdict.decide(
       question.query, client: question.client, owner: question.owner, conditions, synthetic, note: &note)
     if let note { worker.record(note, client: question.client) }
-    if case .resolve(let name, let rules) = verdict {
-      return look(up: name, rules, question, into: &out, asker: asker())
+    switch verdict {
+    case .resolve(let name, let rules): return look(up: name, rules, question, into: &out, asker: asker())
+    case .records(let name): return look(up: name, [], isForRecords: true, question, into: &out, asker: asker())
+    default: break
     }
     answer(question, verdict, into: &out)
     return .answered
@@ -217,7 +219,7 @@ final class DNSServer: Source {
     case .full:
       if synthetic.isFirstToFindItFull() { Messages.warn(Self.full(synthetic.namesMax)) }
       fail(question, DNSOutcome(.limited, .tooMany, host: question.query.name), into: &out)
-    case .resolve: fail(question, nil, into: &out)
+    case .resolve, .records: fail(question, nil, into: &out)
     }
   }
 
@@ -229,13 +231,18 @@ final class DNSServer: Source {
   // MARK: - Look-ups
 
   private func look(
-    up name: HostName, _ rules: [AllowRule], _ question: Question, into out: inout [UInt8], asker: DNSRequester
+    up name: HostName, _ rules: [AllowRule], isForRecords: Bool = false, _ question: Question,
+    into out: inout [UInt8], asker: DNSRequester
   ) -> Asked {
     let sharing = worker.conditions.policy.sharing
     lastToken += 1
     var resolution = Resolver.Resolution.full
     if share.take(of: Self.waitingMax, for: question.owner, sharing) {
-      resolution = worker.resolver.resolve(name, for: slot, token: lastToken, owner: question.owner, sharing)
+      resolution =
+        isForRecords
+        ? worker.resolver.records(
+          of: name, question.query.type, for: slot, token: lastToken, owner: question.owner, sharing)
+        : worker.resolver.resolve(name, for: slot, token: lastToken, owner: question.owner, sharing)
       guard case .pending(let lookup) = resolution else {
         share.give(by: question.owner)
         return finish(question, name, rules, resolution, into: &out)
@@ -267,6 +274,19 @@ final class DNSServer: Source {
     }
     waiting[token] = entry
     if isDecided(entry.found) { finish(token) }
+  }
+
+  /// The whole answer to a question for records.
+  func resolved(_ records: [[UInt8]], absence: Absence, token: UInt64) {
+    guard let entry = takeWaiting(token) else { return }
+    var reply: [UInt8] = []
+    if records.isEmpty {
+      absent(entry.question, entry.name, absence, into: &reply)
+    } else {
+      let question = entry.question
+      question.query.answer(records: records, ttlSeconds: ttlSeconds, into: &reply, bytesMax: question.bytesMax)
+    }
+    entry.asker.send(reply)
   }
 
   /// Whoever asked gives up, or asks again, in about this time: a later answer is of no use.
@@ -327,7 +347,7 @@ final class DNSServer: Source {
     let question = entry.question
     let (asked, other) = entry.families
     if asked.isEmpty && other.isEmpty {
-      return absent(entry, into: &out)
+      return absent(question, entry.name, entry.absence, into: &out)
     }
     let gate = worker.conditions.gate
     var (good, refused) = DNSVerdict.screen(asked, entry.name, entry.rules, gate)
@@ -370,10 +390,15 @@ final class DNSServer: Source {
       var note: DNSOutcome?
       let verdict = DNSVerdict.decide(
         question.query, client: question.client, owner: question.owner, worker.conditions, synthetic, note: &note)
-      if case .resolve(_, let rules) = verdict {
+      switch verdict {
+      case .resolve(_, let rules):
         waiting[token]?.question = question
         waiting[token]?.rules = rules
         continue
+      case .records:
+        waiting[token]?.question = question
+        continue
+      default: break
       }
       _ = takeWaiting(token)
       var reply: [UInt8] = []
@@ -408,10 +433,9 @@ final class DNSServer: Source {
   }
 
   /// The upstream's own word on a name without an address, passed on: this is no refusal.
-  private func absent(_ entry: Found, into out: inout [UInt8]) {
-    let question = entry.question
-    let outcome = DNSOutcome(.failed, .resolveFailed, host: entry.name)
-    switch entry.absence {
+  private func absent(_ question: Question, _ name: HostName, _ absence: Absence, into out: inout [UInt8]) {
+    let outcome = DNSOutcome(.failed, .resolveFailed, host: name)
+    switch absence {
     case .failure: fail(question, outcome, into: &out)
     case .name:
       worker.record(outcome, client: question.client)

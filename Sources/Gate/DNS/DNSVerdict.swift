@@ -12,6 +12,8 @@ enum DNSVerdict {
   case noData
   /// Ask upstream, and screen what comes by these rules.
   case resolve(HostName, [AllowRule])
+  /// Ask upstream for records of the type that was asked for: a rule says that they may be told.
+  case records(HostName)
   /// NXDOMAIN, and a line in the log.
   case refuse(Reason, SourceLine?)
   /// SERVFAIL, and a line in the log: no synthetic address is free.
@@ -38,7 +40,12 @@ extension DNSVerdict {
       rules = [client.network.reportRule]
     }
     // HTTPS and SVCB would hand out the keys of encrypted ClientHellos, and any other type could carry a tunnel.
-    guard let family = query.type.family else { return .noData }
+    guard let family = query.type.family else {
+      guard let type = DNSRecordType(query.type), rules.contains(where: { $0.dnsTypes.contains(type) }) else {
+        return .noData
+      }
+      return .records(name)
+    }
     switch conditions.policy.settings.dns.answers {
     case .real: return .resolve(name, rules)
     case .synthetic:

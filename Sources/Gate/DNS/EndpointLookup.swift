@@ -67,6 +67,8 @@ final class EndpointLookup: LoopDelegate, ResolverDelegate {
     if unanswered == 0 { loop.stop() }
   }
 
+  func resolved(_ records: [[UInt8]], absence: Absence, for slot: Slot, token: UInt64) {}
+
   func turnBegan() {}
   func mailArrived() {}
   func turnEnded() {}

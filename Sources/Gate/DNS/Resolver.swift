@@ -8,6 +8,8 @@ import Wire
 /// Who hands answers on to the slots that asked.
 protocol ResolverDelegate: AnyObject {
   func resolved(_ answer: NameAnswer, for slot: Slot, token: UInt64)
+  /// Of `records`: nil where they could not be had, which `absence` explains.
+  func resolved(_ records: [[UInt8]], absence: Absence, for slot: Slot, token: UInt64)
 }
 
 final class Resolver: Source, AresProgress {
@@ -54,7 +56,8 @@ final class Resolver: Source, AresProgress {
 
   private struct Delivery {
     let asker: NameLookup.Asker
-    let answer: NameAnswer
+    /// nil: records that could not be had.
+    let answer: NameAnswer?
   }
 
   /// Look-ups under way; each has a channel of c-ares, of about 80 KiB and a descriptor or two.
@@ -124,8 +127,8 @@ final class Resolver: Source, AresProgress {
     idle = [first]
     for lookup in lookups.values {
       lookup.channel?.end()
-      lookup.channel = nil
-      if let channel = takeChannel() { begin(lookup, on: channel) } else { fail(lookup) }
+      lookup.channel = takeChannel()
+      if lookup.channel == nil { fail(lookup) } else { begin(lookup) }
     }
   }
 
@@ -149,20 +152,42 @@ final class Resolver: Source, AresProgress {
       deliverKnown(lookup.v4, lookup.v6, to: asker)
       return .pending(lookup)
     }
-    guard share.take(of: Self.lookupsMax, for: owner, sharing) else {
-      return known(v4, v6) ?? .full
+    guard let lookup = makeLookup(.addresses(name), for: asker, owner, sharing) else { return known(v4, v6) ?? .full }
+    (lookup.v4, lookup.v6) = (v4, v6)
+    deliverKnown(v4, v6, to: asker)
+    begin(lookup)
+    return .pending(lookup)
+  }
+
+  /// The records of one type. They are kept for nobody: each who asks has them looked up, or shares a look-up.
+  func records(
+    of name: HostName, _ type: DNSType, for slot: Slot, token: UInt64, owner: ShareOwner, _ sharing: Sharing
+  ) -> Resolution {
+    let asker = NameLookup.Asker(slot: slot, token: token)
+    let subject = LookupSubject.records(name, type)
+    if let lookup = lookups[subject] {
+      counted.shared &+= 1
+      lookup.askers.insert(asker)
+      return .pending(lookup)
     }
+    guard let lookup = makeLookup(subject, for: asker, owner, sharing) else { return .full }
+    begin(lookup)
+    return .pending(lookup)
+  }
+
+  /// nil where there is no place for it.
+  private func makeLookup(
+    _ subject: LookupSubject, for asker: NameLookup.Asker, _ owner: ShareOwner, _ sharing: Sharing
+  ) -> NameLookup? {
+    guard share.take(of: Self.lookupsMax, for: owner, sharing) else { return nil }
     guard let channel = takeChannel() else {
       share.give(by: owner)
-      return known(v4, v6) ?? .full
+      return nil
     }
     counted.asked &+= 1
-    let lookup = NameLookup(.addresses(name), for: asker, owner: owner, channel: channel)
-    (lookup.v4, lookup.v6) = (v4, v6)
-    lookups[lookup.subject] = lookup
-    deliverKnown(v4, v6, to: asker)
-    begin(lookup, on: channel)
-    return .pending(lookup)
+    let lookup = NameLookup(subject, for: asker, owner: owner, channel: channel)
+    lookups[subject] = lookup
+    return lookup
   }
 
   /// The addresses of one family are better than none.
@@ -172,8 +197,8 @@ final class Resolver: Source, AresProgress {
     return .ready(v4: v4 ?? .failed(.v4), v6: v6 ?? .failed(.v6))
   }
 
-  private func begin(_ lookup: NameLookup, on channel: AresChannel) {
-    lookup.channel = channel
+  private func begin(_ lookup: NameLookup) {
+    guard let channel = lookup.channel else { return }
     channel.lookup = lookup
     let types = lookup.unanswered
     counted.questions &+= UInt64(types.count)
@@ -213,6 +238,10 @@ final class Resolver: Source, AresProgress {
 
   private func fail(_ lookup: NameLookup) {
     for asker in lookup.askers {
+      if case .records = lookup.subject {
+        deliveries.append(Delivery(asker: asker, answer: nil))
+        continue
+      }
       if lookup.v6 == nil { deliveries.append(Delivery(asker: asker, answer: .failed(.v6))) }
       if lookup.v4 == nil { deliveries.append(Delivery(asker: asker, answer: .failed(.v4))) }
     }
@@ -227,14 +256,17 @@ final class Resolver: Source, AresProgress {
     for reply in channel.takeReplies() {
       // Once it is over, the channel may serve another look-up.
       guard channel.lookup === lookup else { return }
-      take(reply, lookup)
+      switch lookup.subject {
+      case .addresses: take(reply, lookup)
+      case .records(_, let type): take(reply, type, lookup)
+      }
     }
   }
 
   private func take(_ reply: LookupReply, _ lookup: NameLookup) {
     let family: Family = reply.type == .a ? .v4 : .v6
     let answer = cache.keep(reply, lookup.subject.name, family, nowMs: loop.nowMs)
-    count(reply, answer)
+    count(reply, isFound: !answer.addresses.isEmpty)
     switch family {
     case .v4: lookup.v4 = answer
     case .v6: lookup.v6 = answer
@@ -247,10 +279,19 @@ final class Resolver: Source, AresProgress {
     }
   }
 
-  private func count(_ reply: LookupReply, _ answer: NameAnswer) {
-    if !answer.addresses.isEmpty {
+  private func take(_ reply: LookupReply, _ type: DNSType, _ lookup: NameLookup) {
+    let records = reply.message.isEmpty ? [] : DNSRecords.data(of: reply.message.span, type) ?? []
+    count(reply, isFound: !records.isEmpty)
+    end(lookup)
+    for one in lookup.askers {
+      asker?.resolved(records, absence: reply.absence, for: one.slot, token: one.token)
+    }
+  }
+
+  private func count(_ reply: LookupReply, isFound: Bool) {
+    if isFound {
       counted.found &+= 1
-    } else if answer.absence != .failure {
+    } else if reply.absence != .failure {
       counted.absent &+= 1
     } else if reply.isTimeout {
       counted.timedOut &+= 1
@@ -268,7 +309,12 @@ final class Resolver: Source, AresProgress {
     let waiting = deliveries
     deliveries = []
     for delivery in waiting {
-      asker?.resolved(delivery.answer, for: delivery.asker.slot, token: delivery.asker.token)
+      let (slot, token) = (delivery.asker.slot, delivery.asker.token)
+      if let answer = delivery.answer {
+        asker?.resolved(answer, for: slot, token: token)
+      } else {
+        asker?.resolved([], absence: .failure, for: slot, token: token)
+      }
     }
   }
 }
