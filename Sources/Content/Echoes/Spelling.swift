@@ -183,17 +183,16 @@ final class SpellingReader {
     var cursor = cursor
     var lineBreak = LineBreak()
     while true {
-      var result: (UInt32, SpellingCursor)?
-      var skip: (SpellingUnit, SpellingCursor)?
+      var result: (unit: SpellingUnit, value: UInt32?, next: SpellingCursor)?
       read(cursor, layers, index) { unit, next in
-        if unit == .nothing || lineBreak.takes(unit) { skip = skip ?? (unit, next) }
-        guard result == nil, let byte = unit.ascii, let value = Letters.value(byte, bits: bits) else { return }
-        result = (value, next)
+        guard result == nil else { return }
+        let value = unit.ascii.flatMap { Letters.value($0, bits: bits) }
+        if value != nil || unit == .nothing || lineBreak.takes(unit) { result = (unit, value, next) }
       }
-      if let result { return result }
-      guard let skip else { return nil }
-      lineBreak.take(skip.0)
-      cursor = skip.1
+      guard let result else { return nil }
+      if let value = result.value { return (value, result.next) }
+      lineBreak.take(result.unit)
+      cursor = result.next
     }
   }
 

@@ -67,8 +67,8 @@ extension SpellingReader {
 
   private func readBackslash(_ cursor: SpellingCursor, _ layers: [SpellingLayer], _ index: Int, _ found: Found) {
     guard let (byte, next) = first(cursor, layers, index, where: { _ in true }) else { return }
-    // Any sign stands for itself so, and with some encoders any letter.
-    if byte >= 0x20 { found(.byte(byte), next) }
+    // Any sign stands for itself so, and with some encoders any letter: what it means to most comes first.
+    defer { if byte >= 0x20 { found(.byte(byte), next) } }
     switch byte {
     case UInt8(ascii: "n"): found(.byte(0x0a), next)
     case UInt8(ascii: "r"): found(.byte(0x0d), next)
