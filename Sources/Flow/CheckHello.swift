@@ -110,7 +110,10 @@ extension Flow {
     return action
   }
 
+  /// From here on bytes of the client may go out.
   mutating func openTunnel(_ conditions: borrowing Conditions) -> Action {
+    // A tunnel under `auto` stands since its server could speak: a drain or a full disk does not end it.
+    if state != .peeking, let refusal = refuseIfTooLate(conditions) { return refusal }
     sayEstablished()
     return beginRelay(conditions)
   }

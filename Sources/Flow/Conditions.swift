@@ -23,4 +23,10 @@ package struct Conditions: ~Copyable, Sendable {
     self.isLogUnwritable = false
     self.explainsDenials = false
   }
+
+  /// For the judge.
+  package var moment: Moment {
+    Moment(
+      nowMs: nowMs, nowNs: nowNs, unixSeconds: unixSeconds, isDraining: isDraining, isLogUnwritable: isLogUnwritable)
+  }
 }

@@ -4,10 +4,6 @@ import Policy
 import Wire
 
 extension Flow {
-  /// A request that would be paced for longer than this in all is refused: no client waits for it, and one that has
-  /// gone would keep its place for as long as others take the tokens.
-  static var paceMsMax: UInt64 { 60_000 }
-
   mutating func identify(_ conditions: borrowing Conditions) -> Action {
     // Only a proxy can ask for a password: others have the rules of who is no client.
     guard needsCredentials, opening == .proxy else { return decide(conditions) }
@@ -37,108 +33,84 @@ extension Flow {
 
   mutating func decide(_ conditions: borrowing Conditions) -> Action {
     guard let target else { return .wait }
-    if conditions.isDraining { return refuse(.shutdown, conditions) }
-    if conditions.isLogUnwritable { return refuse(.logUnwritable, conditions) }
-    switch client.network.judge(target, nowUnix: conditions.unixSeconds) {
-    case .allow(let rule): self.rule = rule
-    case .refuse(let reason, let line):
-      guard isReportOnly else { return refuse(reason, conditions, line: line) }
-      note(reason, line: line)
-      rule = client.network.reportRule
-    }
-    if let reason = openingProblem {
-      guard isReportOnly else { return refuse(reason, conditions, detail: Self.detail(ofOpening: reason)) }
-      note(reason)
-    }
-    if via == .http, let inspection = rule?.inspection, let (reason, detail) = buffers?.judge(inspection) {
-      guard isReportOnly else { return refuse(reason, conditions, line: rule?.line, detail: detail) }
-      note(reason, line: rule?.line)
-    }
-    // Also in report mode: it stands for a credential, which goes out over verified TLS alone.
-    if via == .http, buffers?.carries(conditions.policy.placeholders) == true {
-      return refuse(
-        .secretRefused, conditions, line: rule?.line,
-        detail:
-          "It carries the placeholder of a credential, and credentials leave over verified TLS alone; ask by https")
-    }
-    return takeToken(conditions)
-  }
-
-  /// Inside an inspected tunnel each request takes one, and so the tunnel itself takes none.
-  private var takesToken: Bool { via == .http || rule?.isInspected != true }
-
-  /// The slot of `concurrent` is taken first, so that a refusal for its sake costs no token.
-  mutating func takeToken(_ conditions: borrowing Conditions) -> Action {
-    guard let rule else { return .wait }
-    if let concurrent = rule.concurrent {
-      if concurrent.enter() {
-        heldConcurrency = concurrent
-      } else if isReportOnly {
-        note(.tooMany)
-      } else {
-        return refuse(.tooMany, conditions, retryAfterSeconds: 1)
-      }
-    }
-    guard let bucket = rule.requests, takesToken, case .empty(let retryAfterNs) = bucket.take(nowNs: conditions.nowNs)
-    else {
+    if via == .http { buffers?.keepRequestLine() }
+    let judgement = judge(target, .due, .policy(client.network), conditions.moment, conditions.policy.placeholders)
+    heldConcurrency = judgement.slot
+    if let finding = judgement.note { note(finding) }
+    switch judgement.verdict {
+    case .allow(let rule, let path):
+      self.rule = rule
+      buffers?.judgedPath = path
       return dial(conditions)
-    }
-    if isReportOnly {
-      note(.rateLimited)
-      return dial(conditions)
-    }
-    let waitMs = retryAfterNs / 1_000_000 + 1
-    let sinceMs = buffers?.pacedSinceMs ?? conditions.nowMs
-    if rule.onLimit == .pace && conditions.nowMs + retryAfterNs / 1_000_000 <= sinceMs + Self.paceMsMax {
-      buffers?.pacedSinceMs = sinceMs
-      heldConcurrency?.leave()
-      heldConcurrency = nil
+    case .pace(let rule, let untilMs):
+      self.rule = rule
+      buffers?.pacedSinceMs = buffers?.pacedSinceMs ?? conditions.nowMs
       state = .pacing
-      deadlineMs = conditions.nowMs + waitMs
+      deadlineMs = untilMs
       return .wait
+    case .refuse(let finding): return refuse(finding, conditions)
     }
-    return refuse(.rateLimited, conditions, retryAfterSeconds: (waitMs + 999) / 1000)
   }
 
-  /// What a connection opened with, held to the rule that its target led to. A plain request on the proxy port is no TLS
-  /// either.
-  var openingProblem: Reason? {
-    guard let rule, let target, let buffers else { return nil }
-    if via == .tls && buffers.offersECH && !rule.allowsECH { return .echRefused }
-    if via == .http && rule.wireProtocol(port: target.port) == .tls { return .notTLS }
-    return nil
+  /// What this flow asks for, put to the judge.
+  func judge(
+    _ target: Target, _ payment: JudgedRequest.Payment, _ rules: JudgedRequest.Rules, _ moment: Moment,
+    _ placeholders: Placeholders? = nil
+  ) -> Judgement {
+    var request = JudgedRequest(
+      via == .http ? .plain : .tunnel, target: target, rules: rules, isReportOnly: isReportOnly)
+    request.payment = payment
+    request.pacedSinceMs = buffers?.pacedSinceMs
+    request.offersECH = via == .tls && buffers?.offersECH == true
+    guard via == .http else { return Judge.judge(request, RequestLine(), moment) }
+    request.carriesPlaceholder = placeholders.map { buffers?.carries($0) == true } ?? false
+    return Judge.judge(request, buffers?.requestLine ?? upgraded ?? RequestLine(), moment)
   }
 
-  private static func detail(ofOpening reason: Reason) -> String? {
-    reason == .notTLS ? "It came as plain HTTP; ask for https://" : nil
+  /// Called where the first byte goes to the upstream: a request that waited is held to the clock, the log and the drain
+  /// of this moment. A policy that came meanwhile was applied when it came. Nil: it may leave.
+  mutating func refuseIfTooLate(_ conditions: borrowing Conditions) -> Action? {
+    guard let target, case .refuse(let finding) = judge(target, .paid, .rule(rule), conditions.moment).verdict else {
+      return nil
+    }
+    return refuse(finding, conditions)
   }
 
   // MARK: - The refusal
 
   mutating func refuse(
     _ reason: Reason, _ conditions: borrowing Conditions, line: SourceLine? = nil, address: IPAddress? = nil,
-    detail: String? = nil, retryAfterSeconds: UInt64? = nil, isClientSlow: Bool = false, isHeadTooLarge: Bool = false
+    detail: String? = nil, isClientSlow: Bool = false, isHeadTooLarge: Bool = false
   ) -> Action {
+    var finding = Finding(reason, line: line, detail: detail)
+    finding.isHeadTooLarge = isHeadTooLarge
+    return refuse(finding, conditions, address: address, isClientSlow: isClientSlow)
+  }
+
+  mutating func refuse(
+    _ finding: Finding, _ conditions: borrowing Conditions, address: IPAddress? = nil,
+    isClientSlow: Bool = false
+  ) -> Action {
+    let reason = finding.reason
     // Nothing named a target: the log says where the connection went.
     if target == nil, case .redirected(let address, let port, let name) = opening {
       via = .address
       target = Target(host: name.map(Host.name) ?? .address(address), port: port)
     }
-    var outcome = Outcome(reason.logEvent, reason, line: line, address: address)
-    outcome.explain(detail)
-    if reason == .rateLimited, let bucket = rule?.requests {
-      let level = bucket.level(nowNs: conditions.nowNs)
-      outcome.bucket = BucketLevel(tokens: level.tokens, capacity: level.capacity, perMinute: level.perMinute)
-    }
+    var outcome = Outcome(reason.logEvent, reason, line: finding.line, address: address)
+    outcome.bucket = finding.bucket
+    outcome.explain(finding.detail)
     if isClientSlow { outcome.event = .denied }
     let mayGoOn = mayServeNext(after: reason)
+    // Attempts may be under way; what stands from the last request may serve the next.
+    let keepUpstream = state != .dialling
     var mustWait = false
     if let buffers, !hasAnsweredConnect {
       var refusal = Refusal(reason, target: target, client: client.name)
-      refusal.detail = detail
-      refusal.retryAfterSeconds = retryAfterSeconds ?? (reason == .shutdown || reason == .logUnwritable ? 1 : nil)
+      refusal.detail = finding.detail
+      refusal.retryAfterSeconds = finding.retryAfterSeconds
       refusal.isClientSlow = isClientSlow
-      refusal.isHeadTooLarge = isHeadTooLarge
+      refusal.isHeadTooLarge = finding.isHeadTooLarge
       refusal.closes = !mayGoOn
       refusal.isToHEAD = via == .http && target != nil && buffers.request.isHEAD
       if mayExplain(refusal, conditions) {
@@ -150,19 +122,14 @@ extension Flow {
     end(outcome)
     if mustWait { return awaitLanguage(conditions) }
     if !mayGoOn { return .close(.graceful) }
-    return awaitNextRequest(keepUpstream: true, conditions)
+    return awaitNextRequest(keepUpstream: keepUpstream, conditions)
   }
 
-  /// A refused CONNECT and any malformed request end their connection; so does a request whose body would have to be read.
+  /// A refused CONNECT ends its connection, and so does a request whose body would have to be read.
   private func mayServeNext(after reason: Reason) -> Bool {
-    guard let buffers, via == .http, target != nil, !buffers.hasClientEnded else { return false }
+    guard let buffers, via == .http, target != nil, !buffers.hasClientEnded, state != .exchanging else { return false }
     guard case .none = buffers.request.body, buffers.request.keepAlive else { return false }
-    switch reason {
-    case .notAllowed, .notAuthenticated, .deniedByRule, .expired, .rateLimited, .tooMany, .methodRefused, .pathRefused,
-      .notApproved:
-      return state == .readingHead || state == .authenticating
-    default: return false
-    }
+    return reason.row.keepsConnection
   }
 
   mutating func awaitNextRequest(keepUpstream: Bool, _ conditions: borrowing Conditions) -> Action {
@@ -173,16 +140,5 @@ extension Flow {
     state = .readingHead
     deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.keepAliveMs
     return .nextRequest(keepUpstream: keepUpstream)
-  }
-}
-
-extension Reason {
-  package var logEvent: LogEvent {
-    switch self {
-    case .rateLimited, .tooMany: .limited
-    case .resolveFailed, .connectFailed, .timeout, .upstreamUntrusted, .credentialFailed: .failed
-    case .secretRefused: .flagged
-    default: .denied
-    }
   }
 }

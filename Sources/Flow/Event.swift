@@ -36,6 +36,8 @@ package enum Event: Sendable {
   case bodyMalformed
   /// Both directions of a tunnel are done.
   case relayEnded
+  /// A checked exchange is over, and its client may ask again; what it said behind is back in the flow's input.
+  case exchangeEnded
   case upstreamReset
   case clientReset
   /// Its certificate did not verify; no byte of the client has gone to it.
@@ -95,8 +97,8 @@ package enum Action: Sendable {
   case intercept
   /// Send `flow.toClient`, give up the upstream, terminate the client's TLS, and answer there with `flow.takeUnsaid`.
   case explain
-  /// The request and its answer are looked into: they are Intercept's from `flow.takeJudgedRequest` on, and the connection
-  /// ends behind them.
+  /// The request and its answer are looked into: they are Intercept's from `flow.takeJudgedRequest` on, until
+  /// `exchangeEnded`.
   case inspectExchange
   /// Send `flow.toUpstream`, then a request body so framed; bytes from the upstream go to the flow.
   case sendRequest(BodyLength)

@@ -6,14 +6,15 @@ import Wire
 extension Flow {
   mutating func sendRequest(_ conditions: borrowing Conditions) -> Action {
     guard let buffers, let target else { return .wait }
-    if rule?.inspection?.content.checksNothing == false {
-      _ = beginRelay(conditions)
-      return .inspectExchange
-    }
+    if let refusal = refuseIfTooLate(conditions) { return refusal }
     state = .exchanging
     openedMs = conditions.nowMs
     lastActivityMs = conditions.nowMs
     deadlineMs = relayDeadlineMs(conditions)
+    if rule?.checksContent == true {
+      buffers.isChecked = true
+      return .inspectExchange
+    }
     buffers.writeRequest(to: target)
     buffers.dropHead()
     if case .none = buffers.request.body { buffers.isRequestBodyDone = true }
@@ -22,6 +23,7 @@ extension Flow {
 
   mutating func onExchange(_ event: Event, _ conditions: borrowing Conditions) -> Action {
     guard let buffers else { return .wait }
+    if buffers.isChecked { return onCheckedExchange(event, conditions) }
     switch event {
     case .upstreamSent: return readAnswerHead(conditions)
     case .requestBodyEnded:
@@ -48,6 +50,14 @@ extension Flow {
     case .deadlinePassed: return exchangeDeadlinePassed(conditions)
     default: return onRelaying(event, conditions)
     }
+  }
+
+  /// The bridge has both heads and bodies, and answers what goes wrong with them.
+  private mutating func onCheckedExchange(_ event: Event, _ conditions: borrowing Conditions) -> Action {
+    guard case .exchangeEnded = event else { return onRelaying(event, conditions) }
+    end(Outcome(.closed))
+    buffers?.standing = nil
+    return awaitNextRequest(keepUpstream: false, conditions)
   }
 
   private mutating func exchangeDeadlinePassed(_ conditions: borrowing Conditions) -> Action {
@@ -98,7 +108,10 @@ extension Flow {
     buffers.dropAnswerHead(length)
     buffers.isAnswerHeadDone = true
     buffers.hasAnswerBegun = true
-    if isUpgrade { return beginRelay(conditions) }
+    if isUpgrade {
+      upgraded = buffers.requestLine
+      return beginRelay(conditions)
+    }
     if case .none = body { buffers.isAnswerBodyDone = true }
     return .sendResponse(body)
   }

@@ -91,6 +91,8 @@ package struct Flow: ~Copyable {
   package internal(set) var lastActivityMs: UInt64 = 0
   /// Its requests are seen, and judged one by one.
   package internal(set) var isInspected = false
+  /// Method and path of a plain request that became a WebSocket: a reload is held to them.
+  var upgraded: RequestLine?
   private var outcome: Outcome?
   private var notice: Outcome?
   /// One line of what enforce would refuse is enough for a request.
@@ -168,7 +170,9 @@ package struct Flow: ~Copyable {
   package var isSOCKS: Bool { buffers?.socks != nil }
   package var hasAnswer: Bool { buffers?.hasAnswer ?? false }
 
-  package var wantsAnswerHead: Bool { state == .exchanging && buffers?.isAnswerHeadDone == false }
+  package var wantsAnswerHead: Bool {
+    state == .exchanging && buffers?.isAnswerHeadDone == false && buffers?.isChecked == false
+  }
 
   package var hasReport: Bool { outcome != nil || notice != nil }
 
@@ -184,11 +188,8 @@ package struct Flow: ~Copyable {
     return buffers?.takeAll() ?? EarlyBytes()
   }
 
-  /// The request that was judged and all that came behind it, and the path that goes out.
-  package mutating func takeJudgedRequest() -> (bytes: [UInt8], path: [UInt8]?) {
-    defer { buffers = nil }
-    return buffers?.takeJudgedRequest() ?? ([], nil)
-  }
+  /// The request that was judged, and all that came behind it.
+  package mutating func takeJudgedRequest() -> [UInt8] { buffers?.takeJudgedRequest() ?? [] }
 
   // MARK: - The one function that moves it
 
@@ -204,7 +205,7 @@ package struct Flow: ~Copyable {
     case (.refusing, _): return onRefusing(event, conditions)
     case (.explaining, _): return onExplaining(event, conditions)
     case (.authenticating, .authenticated(let isRight)): return authenticated(isRight, conditions)
-    case (.pacing, .deadlinePassed): return takeToken(conditions)
+    case (.pacing, .deadlinePassed): return decide(conditions)
     case (.dialling, .answered(let answer)): return answered(answer, conditions)
     case (.dialling, .resolved(let v4, let v6)):
       take(NameAnswer(family: .v6, addresses: v6), conditions)
@@ -251,13 +252,14 @@ package struct Flow: ~Copyable {
     deadlineMs = .max
   }
 
+  mutating func note(_ finding: Finding) { note(finding.reason, line: finding.line) }
+
   /// In report mode: what enforce would refuse goes out, and this is written down.
   mutating func note(_ reason: Reason, line: SourceLine? = nil, address: IPAddress? = nil) {
     guard !hasNoted else { return }
     hasNoted = true
-    var outcome = Outcome(reason == .rateLimited || reason == .tooMany ? .limited : .denied, reason, line: line)
+    var outcome = Outcome(noting: reason, line: line)
     outcome.address = address
-    outcome.wouldDeny = true
     outcome.ordinal = ordinal
     notice = outcome
   }

@@ -34,6 +34,14 @@ package struct Outcome: Sendable {
   package mutating func explain(_ detail: String?) {
     if event == .failed || reason == .badRequest || reason == .notTLS { self.detail = detail }
   }
+
+  /// Report mode let it out; enforce mode would have refused.
+  package init(noting reason: Reason, line: SourceLine?) {
+    let event = reason.logEvent
+    // An upstream or a secret did not fail here: the line says what the policy would have done.
+    self.init(event == .limited ? .limited : .denied, reason, line: line)
+    wouldDeny = true
+  }
 }
 
 package struct BucketLevel: Sendable, Equatable {

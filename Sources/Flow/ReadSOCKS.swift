@@ -106,7 +106,7 @@ extension Flow {
     switch step {
     case .greeting: SOCKS5.write(SOCKSMethod.noneAcceptable, into: &reply)
     case .password: SOCKS5.writeAuthentication(isRight: false, into: &reply)
-    case .request: SOCKS5.write(buffers.socksReply ?? refusal.reason.socksReply, into: &reply)
+    case .request: SOCKS5.write(buffers.socksReply ?? refusal.reason.row.socks, into: &reply)
     }
     buffers.reply(reply)
   }

@@ -31,7 +31,7 @@ package struct Refusal: Sendable {
     var body: [UInt8] = []
     writeBody(into: &body)
     var fields = [
-      (name: "proxy-status", value: "sluice; error=\(reason.proxyError); details=\"\(reason.rawValue)\""),
+      (name: "proxy-status", value: "sluice; error=\(reason.row.proxyError); details=\"\(reason.rawValue)\""),
       (name: "x-sluice-reason", value: reason.rawValue), (name: "content-type", value: "application/json"),
       (name: "content-length", value: "\(body.count)"), (name: "cache-control", value: "no-store"),
     ]
@@ -53,7 +53,7 @@ package struct Refusal: Sendable {
     out.append(": ")
     out += reason.rawValue.utf8
     out.append("\r\nProxy-Status: sluice; error=")
-    out.append(reason.proxyError)
+    out.append(reason.row.proxyError)
     out.append("; details=\"")
     out += reason.rawValue.utf8
     out.append("\"\r\nX-Sluice-Reason: ")
@@ -72,7 +72,7 @@ package struct Refusal: Sendable {
 
   private var statusLine: (code: Int, phrase: StaticString) {
     if isHeadTooLarge { return (431, "Request Header Fields Too Large") }
-    return isClientSlow ? (408, "Request Timeout") : reason.status
+    return isClientSlow ? (408, "Request Timeout") : (reason.row.status, reason.row.phrase)
   }
 
   private func writeBody(into body: inout [UInt8]) {
@@ -98,9 +98,9 @@ package struct Refusal: Sendable {
 
   private func writeMessage(into body: inout [UInt8]) {
     if let detail {
-      JSONText.appendString("\(reason.explanation) \(detail).", to: &body)
+      JSONText.appendString("\(reason.row.explanation) \(detail).", to: &body)
     } else {
-      JSONText.appendString(reason.explanation, to: &body)
+      JSONText.appendString(reason.row.explanation, to: &body)
     }
   }
 
@@ -118,70 +118,10 @@ package struct Refusal: Sendable {
 }
 
 extension Reason {
-  /// Status and phrase: the reason stands in the status line, since most clients never show the body of a refused CONNECT.
-  var status: (code: Int, phrase: StaticString) {
-    switch self {
-    case .badRequest: (400, "Bad Request")
-    case .notAuthenticated: (407, "Proxy Authentication Required")
-    case .rateLimited, .tooMany: (429, "Too Many Requests")
-    case .resolveFailed, .connectFailed, .upstreamUntrusted: (502, "Bad Gateway")
-    case .timeout: (504, "Gateway Timeout")
-    case .shutdown, .logUnwritable, .credentialFailed: (503, "Service Unavailable")
-    default: (403, "Denied by egress policy")
-    }
-  }
-
-  /// RFC 9209 section 2.3: the nearest registered error type.
-  var proxyError: StaticString {
-    switch self {
-    case .badRequest: "http_request_error"
-    case .resolveFailed: "dns_error"
-    case .connectFailed: "destination_unavailable"
-    case .upstreamUntrusted: "tls_certificate_error"
-    case .timeout: "connection_timeout"
-    case .addressRefused: "destination_ip_prohibited"
-    case .loop: "proxy_loop_detected"
-    case .tooMany: "connection_limit_reached"
-    case .shutdown, .logUnwritable, .credentialFailed: "proxy_internal_error"
-    default: "http_request_denied"
-    }
-  }
-
   /// What stands around the target in the line of policy that would let it out. Where a rule names the target already, a line
   /// beside it or in its place could only weaken it: end its inspection, widen its addresses, raise its limits.
   package func hint(hasRule: Bool) -> (before: StaticString, behind: StaticString)? {
     self == .notAllowed && !hasRule ? ("- ", "") : nil
-  }
-
-  var explanation: StaticString {
-    switch self {
-    case .notAllowed: "No rule of the egress policy allows this target."
-    case .notAuthenticated: "This gate wants a proxy user and password (Basic)."
-    case .deniedByRule: "A deny rule of the egress policy names this target; no allow rule overrides it."
-    case .expired: "The rule that allowed this target has expired."
-    case .rateLimited: "The request rate that the policy grants for this target is used up; try again later."
-    case .addressRefused: "The target has no address that the policy lets the gate connect to."
-    case .badRequest: "The gate does not pass on a request that is malformed or can be read in two ways."
-    case .noSNI: "The TLS ClientHello names no server; the policy wants the target's name there."
-    case .sniMismatch: "The TLS ClientHello names another server than the target."
-    case .notTLS: "The policy lets only TLS through to this target."
-    case .echRefused: "The policy refuses Encrypted ClientHello for this target."
-    case .authorityMismatch: "The request names another authority than the tunnel that it is in."
-    case .methodRefused: "The policy refuses this method."
-    case .pathRefused: "The policy refuses this path."
-    case .resolveFailed: "The target's name could not be resolved."
-    case .connectFailed: "The target did not accept the connection or broke it."
-    case .timeout: "The time for this step is over."
-    case .tooMany: "Too many connections are open; close some or try again later."
-    case .loop: "The target is the gate itself."
-    case .upstreamUntrusted: "The target's certificate could not be verified."
-    case .contentRefused: "The policy refuses this content."
-    case .secretRefused: "The request carries a secret that must not leave."
-    case .credentialFailed: "The gate has no valid credential for this target at the moment."
-    case .notApproved: "The request for this target was not approved."
-    case .shutdown: "The gate is shutting down."
-    case .logUnwritable: "The gate cannot write its log, and lets nothing out unrecorded."
-    }
   }
 }
 

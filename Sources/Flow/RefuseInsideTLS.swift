@@ -28,9 +28,9 @@ extension Flow {
       return false
     }
     guard opening == .proxy else {
-      return buffers.firstByte == 0x16 && (refusal.reason.isOfPolicy || refusal.reason.isOfUpstream)
+      return buffers.firstByte == 0x16 && refusal.reason.row.origin != .client
     }
-    return via == .connect && target?.port == 443 && refusal.reason.isOfPolicy
+    return via == .connect && target?.port == 443 && refusal.reason.row.origin == .policy
   }
 
   /// The client hears that its tunnel stands, and inside it why not.
@@ -60,23 +60,6 @@ extension Flow {
       end()
       return .close(.cut)
     default: return .wait
-    }
-  }
-}
-
-extension Reason {
-  /// What an operator could have said otherwise.
-  fileprivate var isOfPolicy: Bool {
-    switch self {
-    case .notAllowed, .deniedByRule, .expired, .rateLimited, .tooMany, .addressRefused, .echRefused: true
-    default: false
-    }
-  }
-
-  fileprivate var isOfUpstream: Bool {
-    switch self {
-    case .resolveFailed, .connectFailed, .timeout, .shutdown, .logUnwritable: true
-    default: false
     }
   }
 }

@@ -87,11 +87,15 @@ extension Flow {
       return replaced(.notAllowed, nil, conditions)
     }
     self.client = client
-    switch client.network.judge(target, nowUnix: conditions.unixSeconds) {
-    case .allow(let rule): self.rule = rule
-    case .refuse(let reason, let line):
-      guard isReportOnly else { return replaced(reason, line, conditions) }
-      rule = client.network.reportRule
+    // A full disk or a drain refuses what is new, not what stands.
+    var moment = conditions.moment
+    (moment.isDraining, moment.isLogUnwritable) = (false, false)
+    switch judge(target, .paid, .policy(client.network), moment).verdict {
+    case .allow(let rule, let path):
+      self.rule = rule
+      buffers?.judgedPath = path
+    case .refuse(let finding): return replaced(finding, conditions)
+    case .pace: preconditionFailure("nothing is to be paid on a reload")
     }
     // What stands opaque cannot be judged by a rule that looks inside.
     if state == .relaying, via != .http, !isInspected, rule?.isInspected == true {
@@ -101,7 +105,6 @@ extension Flow {
     if let address, let reason = screen(address, target, rule, conditions) {
       return replaced(reason, Screening.line(reason, address, port: target.port, rule: rule), conditions)
     }
-    if let reason = openingProblem { return replaced(reason, rule.line, conditions) }
     // A protocol is asked of tunnels, not of what a plain request was upgraded to.
     if via != .http && rule.wireProtocol(port: target.port) == .tls {
       if state == .relaying && !isHeldToTLS { return replaced(.notTLS, rule.line, conditions) }
@@ -149,9 +152,13 @@ extension Flow {
   }
 
   private mutating func replaced(_ reason: Reason, _ line: SourceLine?, _ conditions: borrowing Conditions) -> Action {
+    replaced(Finding(reason, line: line), conditions)
+  }
+
+  private mutating func replaced(_ finding: Finding, _ conditions: borrowing Conditions) -> Action {
     let isOpen = hasAnsweredConnect || state == .exchanging || state == .relaying
-    if !isOpen { return refuse(reason, conditions, line: line) }
-    end(Outcome(.revoked, reason, line: line))
+    if !isOpen { return refuse(finding, conditions) }
+    end(Outcome(.revoked, finding.reason, line: finding.line))
     return .close(.cut)
   }
 }

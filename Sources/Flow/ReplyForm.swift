@@ -72,27 +72,5 @@ extension Flow {
 
 extension Reason {
   /// A fatal TLS alert (RFC 8446 section 6).
-  var alert: [UInt8] {
-    let description: UInt8 =
-      switch self {
-      case .sniMismatch, .noSNI: 112  // unrecognized_name
-      case .badRequest: 50  // decode_error
-      case .notTLS: 70  // protocol_version
-      // internal_error
-      case .resolveFailed, .connectFailed, .timeout, .upstreamUntrusted, .shutdown, .logUnwritable: 80
-      default: 49  // access_denied
-      }
-    return [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, description]
-  }
-
-  /// RFC 1928 section 6. What the policy refuses never looks like a broken network.
-  var socksReply: SOCKSReply {
-    switch self {
-    case .resolveFailed: .hostUnreachable
-    case .connectFailed: .connectionRefused
-    case .timeout: .ttlExpired
-    case .badRequest, .shutdown, .logUnwritable, .upstreamUntrusted: .generalFailure
-    default: .notAllowed
-    }
-  }
+  var alert: [UInt8] { [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, row.alert] }
 }

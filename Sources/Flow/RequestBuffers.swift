@@ -33,14 +33,18 @@ final class RequestBuffers {
   @safe @exclusivity(unchecked) var dialDeadlineMs: UInt64 = 0
   /// A reload came while attempts were under way: what they lead to is screened again.
   @safe @exclusivity(unchecked) var isRuleReplaced = false
-  /// The path and query that a rule was asked about, in the spelling that it was asked in.
-  @safe @exclusivity(unchecked) private var judgedPath: [UInt8]?
+  /// The path and query that goes out in place of the client's spelling.
+  @safe @exclusivity(unchecked) var judgedPath: [UInt8]?
+  /// Method and path of a plain request, which a reload is held to when the head is gone.
+  @safe @exclusivity(unchecked) private(set) var requestLine = RequestLine()
   /// When this request first found no token.
   @safe @exclusivity(unchecked) var pacedSinceMs: UInt64?
   @safe @exclusivity(unchecked) var isAnswerHeadDone = false
   @safe @exclusivity(unchecked) var isRequestBodyDone = false
   @safe @exclusivity(unchecked) var isAnswerBodyDone = false
   @safe @exclusivity(unchecked) var hasAnswerBegun = false
+  /// The exchange is a bridge's, which looks into it.
+  @safe @exclusivity(unchecked) var isChecked = false
   @safe @exclusivity(unchecked) var didRedial = false
   @safe @exclusivity(unchecked) var answerKeepsUpstream = false
   @safe @exclusivity(unchecked) var answerKeepsClient = false
@@ -147,16 +151,9 @@ final class RequestBuffers {
     request.writeUpstream(from: bytes.span, to: target, judgedPath: judgedPath, into: &toUpstream)
   }
 
-  /// Holds a plain HTTP request to what its rule says of requests; the path that was judged is the one that goes out.
-  func judge(_ inspection: Inspection) -> (reason: Reason, detail: String?)? {
+  func keepRequestLine() {
     let bytes = input
-    let path = request.pathAndQuery(in: bytes.span)
-    switch inspection.judge(method: bytes.span.extracting(request.method), target: path.span) {
-    case .allow(let spelling):
-      judgedPath = spelling.map { $0.bytes + path[$0.queryStart...] }
-      return nil
-    case .refuse(let reason, let problem): return (reason, problem.map { "\($0)" })
-    }
+    requestLine.keep(request, in: bytes.span)
   }
 
   /// Whether the head of a plain HTTP request holds what stands for a credential.
@@ -232,8 +229,9 @@ final class RequestBuffers {
     return taken
   }
 
-  func takeJudgedRequest() -> (bytes: [UInt8], path: [UInt8]?) {
-    (Self.take(&input, &inputOffset, .max), judgedPath)
+  func takeJudgedRequest() -> [UInt8] {
+    headLength = 0
+    return Self.take(&input, &inputOffset, .max)
   }
 
   func takeAll() -> EarlyBytes {
@@ -264,6 +262,7 @@ final class RequestBuffers {
     isRequestBodyDone = false
     isAnswerBodyDone = false
     hasAnswerBegun = false
+    isChecked = false
     didRedial = false
     usesStanding = false
     helloNeeded = 0

@@ -6,7 +6,7 @@ import Wire
 extension Flow {
   mutating func dial(_ conditions: borrowing Conditions) -> Action {
     guard let buffers, let target, let rule else { return .wait }
-    if let standing = buffers.standing, via == .http, standing.target == target,
+    if let standing = buffers.standing, via == .http, !rule.checksContent, standing.target == target,
       screen(standing.address, target, rule, conditions) == nil
     {
       address = standing.address

@@ -26,7 +26,7 @@ extension Connection {
       case .connect(let address, let port): next = connect(address, port)
       case .reply:
         down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
-        if case .sinkReset? = down.flush(to: &client) {
+        if case .sinkReset? = down.flush(to: &client, bucket: downloadBucket()) {
           next = flow.handle(.clientReset, worker.conditions)
         } else if flow.hasInput {
           next = flow.handle(.clientSent, worker.conditions)
@@ -119,12 +119,11 @@ extension Connection {
     if isUp {
       up.open(.tunnel)
       let early = flow.takeAllForTunnel()
-      up.hold(early.toUpstream)
-      up.hold(early.input, isPaid: false)
-      down.hold(early.answer)
+      up.hold(early.toUpstream, isOwn: false)
+      up.hold(early.input, isOwn: false)
+      down.hold(early.answer, isOwn: false)
     }
     if isDown { down.open(.tunnel) }
-    if let end = down.flush(to: &client), case .sinkReset = end { return flow.handle(.clientReset, worker.conditions) }
     relay()
     return nil
   }
@@ -134,9 +133,9 @@ extension Connection {
     requestOpens()
     up.open(BodyMeter(body))
     down.isOpen = false
-    up.hold(flow.takeToUpstream())
+    up.hold(flow.takeToUpstream(), isOwn: false)
     let (bytes, progress) = flow.takeInput(within: &up.meter)
-    up.hold(bytes, isPaid: false)
+    up.hold(bytes, isOwn: false)
     if case .malformed = progress { return flow.handle(.bodyMalformed, worker.conditions) }
     if up.meter.hasEnded { up.isOpen = false }
     let end = up.flush(to: &upstream, bucket: uploadBucket())
@@ -150,9 +149,13 @@ extension Connection {
     down.open(BodyMeter(body))
     down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
     let (bytes, progress) = flow.takeAnswer(within: &down.meter)
-    down.hold(bytes)
+    down.hold(bytes, isOwn: false)
     if case .malformed = progress { return flow.handle(.bodyMalformed, worker.conditions) }
-    if let end = down.flush(to: &client), case .sinkReset = end { return flow.handle(.clientReset, worker.conditions) }
+    switch down.flush(to: &client, bucket: downloadBucket()) {
+    case .sinkReset: return flow.handle(.clientReset, worker.conditions)
+    case .limited(let waitNs) where !pace(waitNs): return flow.handle(.downloadLimited, worker.conditions)
+    default: break
+    }
     guard down.meter.hasEnded else { return nil }
     down.isOpen = false
     return flow.handle(.responseBodyEnded, worker.conditions)
@@ -175,10 +178,9 @@ extension Connection {
 
   /// No further request is read before the last answer has gone: else answers could pile up without bound.
   mutating func flushAnswer() {
-    switch down.flush(to: &client) {
+    switch down.flush(to: &client, bucket: downloadBucket()) {
     case nil: phase = .open
-    case .sinkReset: tell(.clientReset)
-    default: break
+    case let end?: stalled(end)
     }
   }
 

@@ -21,7 +21,7 @@ extension Connection {
   }
 
   mutating func sayFarewell() {
-    switch down.finish(to: &client, worker.tools) {
+    switch down.finish(to: &client, worker.tools, bucket: downloadBucket()) {
     case nil:
       if up.hasSourceEnded { return close(cut: false) }
       guard Socket.shutdownWrite(client.fd) else { return close(cut: true) }
@@ -29,6 +29,10 @@ extension Connection {
       arm(atMs: worker.conditions.nowMs + Self.lingerMs)
       linger()
     case .sinkReset: close(cut: true)
+    case .limited(let retryAfterNs):
+      // An answer under a pace ends as slowly as it went.
+      guard pace(retryAfterNs) else { return close(cut: true) }
+      arm(atMs: pacedUntilMs)
     default: break
     }
   }

@@ -25,10 +25,10 @@ extension Connection {
   mutating func inspectExchange() -> Action? {
     guard let target = flow.target else { return flow.handle(.gateFailed, worker.conditions) }
     worker.audit.count { $0.requests &+= 1 }
-    let (bytes, path) = flow.takeJudgedRequest()
+    requestOpens()
     upstream.sendAtOnce()
     inspected = InspectedTunnel(
-      exchanging: JudgedRequest(bytes: bytes, path: path), worker.interceptTools, target: target,
+      exchanging: flow.takeJudgedRequest(), worker.interceptTools, target: target,
       client: flow.client.name, clientFD: client.fd, upstreamFD: upstream.fd, nowMs: worker.conditions.nowMs)
     worker.loop.again(slot)
     return nil
@@ -55,11 +55,7 @@ extension Connection {
   mutating func moveInspected() {
     guard let inspected else { return }
     // What was said before TLS goes out before it.
-    switch down.flush(to: &client) {
-    case nil: break
-    case .sinkReset: return tell(.clientReset)
-    default: return
-    }
+    if let end = down.flush(to: &client, bucket: downloadBucket()) { return stalled(end) }
     inspected.noteClient(
       isReadable: client.isReadable, isWritable: client.isWritable, hasPeerEnded: client.hasPeerEnded)
     inspected.noteUpstream(
@@ -78,19 +74,29 @@ extension Connection {
     switch progress {
     case .waiting: break
     case .again: worker.loop.again(slot)
+    case .event(.exchangeEnded): exchangeEnded(inspected)
     case .event(let event): tell(event)
     }
+  }
+
+  /// The connection is the flow's again.
+  private mutating func exchangeEnded(_ exchange: InspectedTunnel) {
+    dropInspected()
+    if let back = exchange.handBack() {
+      (client.isReadable, client.isWritable) = (back.isReadable, back.isWritable)
+      client.hasPeerEnded = back.hasPeerEnded
+      flow.clientSent(back.input.span)
+    }
+    tell(.exchangeEnded)
   }
 
   private var tick: Tick {
     let settings = worker.conditions.policy.settings
     var tick = Tick(
-      nowMs: worker.conditions.nowMs, nowNs: worker.conditions.nowNs, rule: flow.rule,
-      headBytesMax: settings.limits.headBytes, headMs: settings.timeouts.headMs)
+      worker.conditions.moment, rule: flow.rule, headBytesMax: settings.limits.headBytes,
+      headMs: settings.timeouts.headMs)
     tick.isReportOnly = flow.isReportOnly
     tick.wouldRefuseTunnel = flow.hasNoted
-    tick.isDraining = worker.conditions.isDraining
-    tick.isLogUnwritable = worker.conditions.isLogUnwritable
     tick.filters = filters
     return tick
   }

@@ -58,6 +58,15 @@ extension Connection {
     return false
   }
 
+  /// Held bytes of an answer did not all go.
+  mutating func stalled(_ end: PumpEnd) {
+    switch end {
+    case .sinkReset: tell(.clientReset)
+    case .limited(let retryAfterNs): limited(.downloadLimited, retryAfterNs)
+    default: break
+    }
+  }
+
   mutating func limited(_ event: Event, _ retryAfterNs: UInt64) {
     if !pace(retryAfterNs) { tell(event) }
   }

@@ -106,6 +106,10 @@ struct Connection: ~Copyable {
     armedMs = .max
     switch phase {
     case .closed: return
+    case .farewell where pacedUntilMs != .max:
+      pacedUntilMs = .max
+      arm(atMs: worker.conditions.nowMs + Self.lingerMs * 5)
+      return sayFarewell()
     case .farewell, .lingering: return close(cut: phase == .farewell)
     case .open, .flushingAnswer: break
     }
@@ -140,6 +144,8 @@ struct Connection: ~Copyable {
   mutating func tellFromOutside(_ event: Event) {
     guard phase == .open || phase == .flushingAnswer else { return }
     tell(event)
+    // What is inside of a tunnel is held to a new policy by the tunnel's next turn.
+    if inspected != nil && phase == .open { worker.loop.again(slot) }
     awaitNext()
   }
 
@@ -202,9 +208,8 @@ struct Connection: ~Copyable {
   mutating func readAnswer() {
     var chunks = 0
     while phase == .open && upstream.isReadable && flow.wantsAnswerHead {
-      if let end = down.flush(to: &client) {
-        if case .sinkReset = end { tell(.clientReset) }
-        return
+      if let end = down.flush(to: &client, bucket: downloadBucket()) {
+        return stalled(end)
       }
       chunks += 1
       if chunks > Self.headChunksMax { return worker.loop.again(slot) }

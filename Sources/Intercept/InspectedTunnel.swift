@@ -38,10 +38,12 @@ package final class InspectedTunnel {
   private var phase: Phase
   private var upstreamStream: TLSStream?
   private var clientStream: TLSStream?
-  private var plain: (client: SocketStream, upstream: SocketStream)?
+  private var plain: (client: SocketStream, upstream: SocketStream, bridge: HTTP1Bridge)?
   private var standing: Refusal?
   private var startedMs: UInt64
   private var handshakeDueMs: UInt64 = .max
+  /// Bytes wait for tokens of a byte limit until then.
+  private var starvedUntilMs: UInt64 = .max
 
   /// Both sockets are connected, and stay open until this is gone.
   package init(
@@ -81,12 +83,15 @@ package final class InspectedTunnel {
     phase = .clientHandshake
   }
 
-  /// A plain HTTP request whose rule looks into what comes back: the same bridge, without TLS.
+  /// A plain HTTP request whose rule looks into what comes back: the same bridge, without TLS. The flow has judged the
+  /// request, whose bytes are `input`.
   package init(
-    exchanging request: JudgedRequest, _ tools: InterceptTools, target: Target, client: String, clientFD: CInt,
+    exchanging input: [UInt8], _ tools: InterceptTools, target: Target, client: String, clientFD: CInt,
     upstreamFD: CInt, nowMs: UInt64
   ) {
-    let plain = (client: SocketStream(fd: clientFD), upstream: SocketStream(fd: upstreamFD))
+    let (clientStream, upstreamStream) = (SocketStream(fd: clientFD), SocketStream(fd: upstreamFD))
+    let bridge = Bridges.exchange(
+      input, client: clientStream, upstream: upstreamStream, target: target, clientName: client, tools)
     contexts = nil
     self.tools = tools
     self.target = target
@@ -94,9 +99,24 @@ package final class InspectedTunnel {
     self.clientFD = clientFD
     early = []
     startedMs = nowMs
-    self.plain = plain
-    phase = .bridging(
-      Bridges.make(request, client: plain.client, upstream: plain.upstream, target: target, clientName: client, tools))
+    plain = (clientStream, upstreamStream, bridge)
+    phase = .bridging(bridge)
+  }
+
+  /// What is left of the client when its plain exchange is over.
+  package struct HandedBack {
+    package let input: [UInt8]
+    package let isReadable: Bool
+    package let isWritable: Bool
+    package let hasPeerEnded: Bool
+  }
+
+  package func handBack() -> HandedBack? {
+    plain.map {
+      HandedBack(
+        input: $0.bridge.takeInput(), isReadable: $0.client.isReadable, isWritable: $0.client.isWritable,
+        hasPeerEnded: $0.client.hasPeerEnded)
+    }
   }
 
   /// What came of the upstream is told to the client in place of answers; the upstream's socket is not used again.
@@ -121,7 +141,7 @@ package final class InspectedTunnel {
   package var bytesDown: UInt64 { clientStream?.moved ?? plain?.client.moved ?? 0 }
 
   package var deadlineMs: UInt64 {
-    if case .bridging(let bridge) = phase { return bridge.deadlineMs }
+    if case .bridging(let bridge) = phase { return min(bridge.deadlineMs, starvedUntilMs) }
     return handshakeDueMs
   }
 
@@ -149,9 +169,26 @@ package final class InspectedTunnel {
         if let progress = shakeUpstream(tick) { return progress }
       case .clientHandshake:
         if let progress = shakeClient(tick) { return progress }
-      case .bridging(let bridge): return bridge.advance(tick)
+      case .bridging(let bridge): return advance(bridge, tick)
       }
     }
+  }
+
+  private func advance(_ bridge: any Bridge, _ tick: Tick) -> TunnelProgress {
+    let rule = tick.isReportOnly ? nil : tick.rule
+    upstreamStream?.allowance.begin(rule?.uploadBytes, nowNs: tick.moment.nowNs)
+    clientStream?.allowance.begin(rule?.downloadBytes, nowNs: tick.moment.nowNs)
+    plain?.upstream.allowance.begin(rule?.uploadBytes, nowNs: tick.moment.nowNs)
+    plain?.client.allowance.begin(rule?.downloadBytes, nowNs: tick.moment.nowNs)
+    let progress = bridge.advance(tick)
+    if case .event = progress { return progress }
+    let up = upstreamStream?.allowance.starvedNs ?? plain?.upstream.allowance.starvedNs
+    let down = clientStream?.allowance.starvedNs ?? plain?.client.allowance.starvedNs
+    starvedUntilMs = .max
+    guard let waitNs = [up, down].compactMap({ $0 }).min() else { return progress }
+    guard rule?.onLimit == .pace else { return .event(up != nil ? .uploadLimited : .downloadLimited) }
+    starvedUntilMs = tick.nowMs + max(1, min(waitNs / 1_000_000, 1_000))
+    return progress
   }
 
   // MARK: - Handshakes

@@ -149,6 +149,8 @@ package final class AllowRule: Sendable {
   package var dnsTypesText: String { dnsTypes.map(\.rawValue).sorted().joined(separator: " ") }
 
   package var isInspected: Bool { inspection != nil }
+  /// Bodies are looked into, in plain HTTP as well.
+  package var checksContent: Bool { inspection?.content.checksNothing == false }
 
   package func wireProtocol(port: UInt16) -> WireProtocol { statedProtocol ?? (port == 443 ? .tls : .auto) }
 

@@ -60,6 +60,13 @@ package struct RequestHead: HeadGrammar, Sendable {
   /// HTTP/1.0 cannot expect it (RFC 9110 section 10.1.1).
   package var expectsContinue: Bool { summary.expectsContinue && minorVersion == 1 }
 
+  /// Each field of a head that is complete, as it stands in the same bytes.
+  package func forEachField(in bytes: Span<UInt8>, _ body: (_ name: Span<UInt8>, _ value: Span<UInt8>) -> Void) {
+    for index in 0..<lines.count {
+      body(bytes.extracting(lines[index].name), bytes.extracting(lines[index].value))
+    }
+  }
+
   /// The value of the first field of this name, which is given in lower case.
   package func field(_ name: StaticString, in bytes: Span<UInt8>) -> Range<Int>? {
     for index in 0..<lines.count where bytes.matches(name, at: lines[index].name) { return lines[index].value }

@@ -26,7 +26,8 @@ package struct BridgeSimulation {
   package var toClient: [UInt8] { client.taken }
 
   package init?(_ spoken: ApplicationProtocol, target: Target, rule: AllowRule) {
-    tick = Tick(nowMs: 1, nowNs: 1_000_000, rule: rule, headBytesMax: 16_384, headMs: 10_000)
+    tick = Tick(
+      Moment(nowMs: 1, nowNs: 1_000_000, unixSeconds: 0), rule: rule, headBytesMax: 16_384, headMs: 10_000)
     guard
       let first = Bridges.make(
         spoken, client: client, upstream: middleOut, target: target, clientName: "c", tools, tick),
@@ -62,8 +63,8 @@ package struct BridgeSimulation {
   /// Turns, until nothing moves.
   package mutating func settle() throws(Violation) {
     for _ in 0..<1000 {
-      tick.nowMs += 1
-      tick.nowNs += 1_000_000
+      tick.moment.nowMs += 1
+      tick.moment.nowNs += 1_000_000
       let before = progress
       if !middleOut.isOver { try advance(first, isFirst: true) }
       middleOut.pass(to: middleIn)
@@ -88,7 +89,7 @@ package struct BridgeSimulation {
         refused.append(reason)
       } else {
         switch reason {
-        case .badRequest, .methodRefused, .pathRefused, .sniMismatch:
+        case .badRequest, .methodRefused, .pathRefused, .authorityMismatch:
           throw Violation(description: "\(reason) of what had been let out")
         default: break
         }

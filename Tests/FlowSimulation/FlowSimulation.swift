@@ -168,7 +168,7 @@ package struct FlowSimulation: ~Copyable {
       dialled.append(address)
     case .inspectExchange:
       guard isConnected else { throw violation("an exchange begins before its upstream stands") }
-      let (bytes, _) = flow.takeJudgedRequest()
+      let bytes = flow.takeJudgedRequest()
       if bytes.isEmpty { throw violation("an exchange without a request") }
     case .relay(let up, _):
       guard isConnected else { throw violation("a tunnel opens before its upstream stands") }

@@ -156,16 +156,18 @@ import Wire
   }
 
   private static func judge(
-    _ method: String, named: Target? = target, _ judge: inout RequestJudge, _ tick: Tick, pacedSinceMs: UInt64? = nil
+    _ method: String, named: Target? = target, _ judge: inout TunnelRequests, _ tick: Tick, pacedSinceMs: UInt64? = nil
   ) -> RequestVerdict {
     let (method, path) = (Array(method.utf8), Array("/".utf8))
+    var line = RequestLine()
+    line.keep(method: method.span, path: path.span)
     judge.beginRequest()
-    return judge.judge(
-      method: method.span, path: path.span, named: named, pacedSinceMs: pacedSinceMs, ordinal: judge.ordinal, tick)
+    return judge.judge(line, named: named, pacedSinceMs: pacedSinceMs, ordinal: judge.ordinal, tick)
   }
 
   private static func tick(_ rule: AllowRule?, nowMs: UInt64 = 1000) -> Tick {
-    Tick(nowMs: nowMs, nowNs: nowMs * 1_000_000, rule: rule, headBytesMax: 16_384, headMs: 10_000)
+    Tick(
+      Moment(nowMs: nowMs, nowNs: nowMs * 1_000_000, unixSeconds: 0), rule: rule, headBytesMax: 16_384, headMs: 10_000)
   }
 
   private static func reason(_ verdict: RequestVerdict) -> Reason? {
@@ -173,26 +175,26 @@ import Wire
   }
 
   @Test func eachRefusalHasItsReasonAndItsLine() throws {
-    var judge = RequestJudge(target: Self.target, client: "a")
+    var judge = TunnelRequests(target: Self.target, client: "a")
     let tick = Self.tick(try Self.rule())
     #expect(Self.reason(Self.judge("GET", &judge, tick)) == nil)
     #expect(Self.reason(Self.judge("POST", &judge, tick)) == .methodRefused)
-    #expect(Self.reason(Self.judge("GET", named: nil, &judge, tick)) == .sniMismatch)
+    #expect(Self.reason(Self.judge("GET", named: nil, &judge, tick)) == .authorityMismatch)
     var draining = tick
-    draining.isDraining = true
+    draining.moment.isDraining = true
     #expect(Self.reason(Self.judge("GET", &judge, draining)) == .shutdown)
     var unwritable = tick
-    unwritable.isLogUnwritable = true
+    unwritable.moment.isLogUnwritable = true
     #expect(Self.reason(Self.judge("GET", &judge, unwritable)) == .logUnwritable)
     #expect(Self.reason(Self.judge("GET", &judge, Self.tick(nil))) == .notAllowed)
     let outcomes = judge.takeOutcomes()
-    #expect(outcomes.map(\.reason) == [.methodRefused, .sniMismatch, .shutdown, .logUnwritable, .notAllowed])
+    #expect(outcomes.map(\.reason) == [.methodRefused, .authorityMismatch, .shutdown, .logUnwritable, .notAllowed])
     #expect(outcomes.map(\.ordinal) == [2, 3, 4, 5, 6])
     #expect(judge.takeOutcomes().isEmpty)
   }
 
   @Test func reportModeNotesAndLetsOut() throws {
-    var judge = RequestJudge(target: Self.target, client: "a")
+    var judge = TunnelRequests(target: Self.target, client: "a")
     var tick = Self.tick(try Self.rule())
     tick.isReportOnly = true
     #expect(Self.reason(Self.judge("POST", &judge, tick)) == nil)
@@ -200,7 +202,7 @@ import Wire
   }
 
   @Test func aRequestCostsATokenAndARefusalNone() throws {
-    var judge = RequestJudge(target: Self.target, client: "a")
+    var judge = TunnelRequests(target: Self.target, client: "a")
     let rule = try Self.rule { ($0.requestsPerMinute, $0.burst) = (60, 1) }
     let tick = Self.tick(rule)
     #expect(Self.reason(Self.judge("POST", &judge, tick)) == .methodRefused)
@@ -212,7 +214,7 @@ import Wire
   }
 
   @Test func paceWaitsForAMinuteAtMost() throws {
-    var judge = RequestJudge(target: Self.target, client: "a")
+    var judge = TunnelRequests(target: Self.target, client: "a")
     let rule = try Self.rule { ($0.requestsPerMinute, $0.burst, $0.onLimit) = (60, 1, .pace) }
     #expect(Self.reason(Self.judge("GET", &judge, Self.tick(rule))) == nil)
     guard case .pace(let untilMs) = Self.judge("GET", &judge, Self.tick(rule)) else {
@@ -226,7 +228,7 @@ import Wire
   }
 
   @Test func whatStandsRefusedIsRefusedInOneWay() {
-    var judge = RequestJudge(target: Self.target, client: "a")
+    var judge = TunnelRequests(target: Self.target, client: "a")
     judge.standing = Refusal(.upstreamUntrusted, target: Self.target, client: "a")
     #expect(Self.reason(Self.judge("GET", &judge, Self.tick(nil))) == .upstreamUntrusted)
     #expect(judge.takeOutcomes().isEmpty)

@@ -177,6 +177,25 @@ import Testing
     }
   }
 
+  /// What a request may do is decided by Flow/Judge.swift, and what a refusal comes to by the table of reasons: nothing
+  /// else takes a token, asks a rule about a request, or sorts reasons into kinds.
+  @Test func requestsAreJudgedInOnePlace() throws {
+    let owners = [
+      ".take(nowNs:": "Flow/Judge.swift", "inspection.judge(": "Flow/Judge.swift",
+      "concurrent.enter()": "Flow/Judge.swift",
+      "paceMsMax": "Flow/Judge.swift", "case .notAllowed:": "Flow/ReasonTable.swift",
+      "uploadBytes?.reserve": "", "downloadBytes?.reserve": "",
+    ]
+    for file in try ["Sources/Flow", "Sources/Intercept", "Sources/Gate"].flatMap(Repository.swiftFiles) {
+      let name = String(file.path.dropFirst("Sources/".count))
+      for (text, owner) in owners where owner != name {
+        for (number, line) in file.code.enumerated() where line.contains(text) {
+          Issue.record("\(file.path):\(number + 1) has `\(text)`, which is for \(owner.isEmpty ? "no file" : owner)")
+        }
+      }
+    }
+  }
+
   @Test func theProductDoesWithoutFoundation() throws {
     for file in try Repository.swiftFiles(under: "Sources") {
       #expect(

@@ -120,8 +120,8 @@ def test_a_refusal_keeps_the_tunnel_where_the_next_request_can_be_told_from_it(n
 @pytest.mark.parametrize("host", ["refused.test", "allowed.test:1", "allowed.test.evil.test", "127.0.0.1"])
 def test_an_authority_that_is_not_the_tunnels_is_refused(narrow, inspecting, host):
     said = inspecting.ask(narrow.gate, narrow.target, f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-    assert said.startswith(b"HTTP/1.1 403 Denied by egress policy: sni_mismatch"), said
-    narrow.gate.logged(event="denied", reason="sni_mismatch")
+    assert said.startswith(b"HTTP/1.1 403 Denied by egress policy: authority_mismatch"), said
+    narrow.gate.logged(event="denied", reason="authority_mismatch")
     assert not narrow.seen
 
 

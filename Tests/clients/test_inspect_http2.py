@@ -108,7 +108,7 @@ def test_each_stream_is_judged_on_its_own(serving, raw):
         frame = http.read()
         if isinstance(frame, HeadersFrame) and b":status" in frame.fields:
             answers[frame.stream_id] = (int(frame.fields[b":status"]), frame.fields.get(b"x-sluice-reason"))
-    assert answers == {1: (200, None), 3: (403, b"path_refused"), 5: (403, b"method_refused"), 7: (403, b"sni_mismatch"),
+    assert answers == {1: (200, None), 3: (403, b"path_refused"), 5: (403, b"method_refused"), 7: (403, b"authority_mismatch"),
                        9: (403, b"path_refused"), 11: (200, None)}
     assert sorted(head[b":path"] for head in site.seen) == [b"/public/a", b"/public/b"]
     assert {line["id"].rpartition("-")[2] for line in site.gate.lines() if line["event"] == "denied"} == {"2", "3", "4", "5"}

@@ -82,11 +82,10 @@ struct RelayDirection {
     isOpen = true
   }
 
-  /// `isPaid` is false for bytes that came in before a relay stood, past the byte bucket.
-  mutating func hold(_ bytes: [UInt8], isPaid: Bool = true, isOwn: Bool = false) {
+  /// Whatever came from a peer is charged where it is sent; the gate's own replies (`isOwn`) cost nothing.
+  mutating func hold(_ bytes: [UInt8], isOwn: Bool) {
     if bytes.isEmpty { return }
-    if !isPaid { unpaid += bytes.count }
-    if isOwn { noteOwn(bytes.count) }
+    if isOwn { noteOwn(bytes.count) } else { unpaid += bytes.count }
     if held.isEmpty { held = bytes } else { held += bytes }
   }
 
@@ -139,12 +138,12 @@ extension RelayDirection {
   static var copyBytesMax: Int { 16 * 1024 }
   static var roundsMax: Int { 16 }
 
-  /// Sends what is held; nil when all has gone. Without a bucket nothing has to be granted.
-  mutating func flush(to sink: inout SocketState, bucket: ByteBucketUse? = nil) -> PumpEnd? {
+  /// Sends what is held, as far as the bucket grants it; nil when all has gone.
+  mutating func flush(to sink: inout SocketState, bucket: ByteBucketUse) -> PumpEnd? {
     while !held.isEmpty {
       if !sink.isWritable { return .blocked }
-      if let bucket, let end = pay(bucket) { return end }
-      let count = held.count - heldOffset - (bucket == nil ? 0 : unpaid)
+      if let end = pay(bucket) { return end }
+      let count = held.count - heldOffset - unpaid
       sink.willSend()
       let sent = held.withSpan(from: heldOffset, count: count) { Socket.send(sink.fd, $0) }
       switch sent {
@@ -206,9 +205,9 @@ extension RelayDirection {
   }
 
   /// Sends all that is on its way, and reads nothing more. nil when all has gone.
-  mutating func finish(to sink: inout SocketState, _ tools: PumpTools) -> PumpEnd? {
+  mutating func finish(to sink: inout SocketState, _ tools: PumpTools, bucket: ByteBucketUse) -> PumpEnd? {
     if let end = drainPipe(to: &sink, tools) { return end }
-    return flush(to: &sink)
+    return flush(to: &sink, bucket: bucket)
   }
 
   // MARK: - By copy
@@ -254,8 +253,9 @@ extension RelayDirection {
     if !meter.leftOut.isEmpty {
       var kept: [UInt8] = []
       tools.scratch.withBytes(passed) { kept.append($0, leavingOut: meter.leftOut) }
-      hold(kept)
-      return flush(to: &sink)
+      // Granted when they were read.
+      held = kept
+      return flush(to: &sink, bucket: ByteBucketUse(bucket: nil, nowNs: 0))
     }
     sink.willSend()
     switch tools.scratch.send(to: sink.fd, 0..<passed) {
@@ -263,12 +263,12 @@ extension RelayDirection {
       moved += UInt64(sent)
       if sent < passed {
         sink.isWritable = false
-        hold(tools.scratch.bytes(sent..<passed))
+        held = tools.scratch.bytes(sent..<passed)
       }
       return nil
     case .wouldBlock:
       sink.isWritable = false
-      hold(tools.scratch.bytes(0..<passed))
+      held = tools.scratch.bytes(0..<passed)
       return .blocked
     case .end, .failed: return .sinkReset
     }

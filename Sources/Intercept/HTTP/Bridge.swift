@@ -12,23 +12,15 @@ package protocol Bridge: AnyObject {
   func takeOutcomes() -> [Outcome]
 }
 
-/// A plain HTTP request that the flow has judged: all that came of it, and the path that goes out.
-package struct JudgedRequest {
-  package var bytes: [UInt8]
-  package var path: [UInt8]?
-
-  package init(bytes: [UInt8], path: [UInt8]?) { (self.bytes, self.path) = (bytes, path) }
-}
-
 package enum Bridges {
-  /// One exchange outside of a tunnel; the connection ends behind it.
-  package static func make(
-    _ request: JudgedRequest, client: any PlainStream, upstream: any PlainStream, target: Target, clientName: String,
+  /// One exchange outside of a tunnel. The flow has judged its request, whose bytes are `input`.
+  static func exchange(
+    _ input: [UInt8], client: any PlainStream, upstream: any PlainStream, target: Target, clientName: String,
     _ tools: InterceptTools
-  ) -> any Bridge {
+  ) -> HTTP1Bridge {
     HTTP1Bridge(
-      client: client, upstream: upstream, judge: RequestJudge(target: target, client: clientName),
-      buffer: tools.buffer, judged: request)
+      client: client, upstream: upstream, requests: TunnelRequests(.plain, target: target, client: clientName),
+      buffer: tools.buffer, input: input)
   }
 
   /// nil without memory for it. Without an upstream every request is refused with `standing`.
@@ -36,13 +28,13 @@ package enum Bridges {
     _ spoken: ApplicationProtocol, client: any PlainStream, upstream: (any PlainStream)?, target: Target,
     clientName: String, standing: Refusal? = nil, _ tools: InterceptTools, _ tick: Tick
   ) -> (any Bridge)? {
-    var judge = RequestJudge(target: target, client: clientName)
-    judge.standing = standing
+    var requests = TunnelRequests(target: target, client: clientName)
+    requests.standing = standing
     switch spoken {
-    case .http1: return HTTP1Bridge(client: client, upstream: upstream, judge: judge, buffer: tools.buffer)
+    case .http1: return HTTP1Bridge(client: client, upstream: upstream, requests: requests, buffer: tools.buffer)
     case .http2:
       guard let library = tools.http2 else { return nil }
-      return HTTP2Bridge(client: client, upstream: upstream, judge: judge, buffer: tools.buffer, library, tick)
+      return HTTP2Bridge(client: client, upstream: upstream, requests: requests, buffer: tools.buffer, library, tick)
     }
   }
 }

@@ -1,4 +1,4 @@
-// The answer's way back in HTTP/1.1, what follows a 101, and the byte buckets of both directions.
+// The answer's way back in HTTP/1.1, and what follows a 101.
 // It relies on HTTP1Bridge for the state; an answer's framing is trusted as little as a request's.
 import Flow
 import Policy
@@ -73,7 +73,7 @@ extension HTTP1Bridge {
     if case .done = requestStep { isRequestDone = true }
     keepsConnection =
       response.keepAlive && body != .untilClose && request.keepAlive && !hasClientEnded && !tick.isDraining
-      && isRequestDone && !isOneRequest
+      && isRequestDone
     hasAnswerBegun = true
     answerHeadMs = tick.nowMs
     if let filter, !isUpgrade {
@@ -127,7 +127,7 @@ extension HTTP1Bridge {
       hasAnswerBegun = false
       keepsConnection = false
       headLength = 0
-      return refuse(judge.refuse(reason, tick, detail: detail))
+      return refuse(requests.refuse(reason, tick, detail: detail))
     }
     if filter.holdsAnswerHead, body != .none {
       if filter.changesAnswerLength, request.minorVersion == 0 { keepsConnection = false }
@@ -180,11 +180,7 @@ extension HTTP1Bridge {
     }
     if answer.isEmpty {
       guard upstream.isReadable else { return paused(tick) }
-      let grant = Self.grant(tick.rule?.downloadBytes, tick)
-      guard grant.count > 0 else { return starved(grant, tick, .downloadLimited) }
-      let received = buffer.read(from: upstream, upTo: grant.count)
-      Self.refund(grant.count, received, tick.rule?.downloadBytes, tick)
-      switch received {
+      switch buffer.read(from: upstream) {
       case .bytes(let count): return pass(count, filtering, tick)
       case .blocked: return paused(tick)
       case .ended where down.endsWithConnection:
@@ -247,7 +243,7 @@ extension HTTP1Bridge {
       mode = .closing
       return .worked
     case .refused(let reason, let detail):
-      let verdict = judge.refuse(reason, tick, detail: detail)
+      let verdict = requests.refuse(reason, tick, detail: detail)
       guard down.holdsHead else { return .end(.clientReset) }
       // What is left of the answer stands where the next one would.
       headLength = 0
@@ -261,34 +257,7 @@ extension HTTP1Bridge {
       mode = .closing
       return .worked
     }
-    beginNext()
-    return .worked
-  }
-
-  // MARK: - Byte buckets
-
-  struct Grant {
-    var count: Int
-    var retryAfterNs: UInt64
-  }
-
-  static func grant(_ bucket: ByteBucket?, _ tick: Tick) -> Grant {
-    guard let bucket, !tick.isReportOnly else { return Grant(count: ReadBuffer.byteCount, retryAfterNs: 0) }
-    let reserved = bucket.reserve(upTo: ReadBuffer.byteCount, nowNs: tick.nowNs)
-    return Grant(count: reserved.granted, retryAfterNs: reserved.retryAfterNs)
-  }
-
-  /// Gives back what was granted and not read.
-  static func refund(_ granted: Int, _ received: Received, _ bucket: ByteBucket?, _ tick: Tick) {
-    var unused = granted
-    if case .bytes(let count) = received { unused -= count }
-    if unused > 0, !tick.isReportOnly { bucket?.refund(unused) }
-  }
-
-  /// Waits for tokens where the rule says so.
-  func starved(_ grant: Grant, _ tick: Tick, _ event: Event) -> Step {
-    guard tick.rule?.onLimit == .pace else { return .end(event) }
-    return wait(untilMs: tick.nowMs + max(1, min(grant.retryAfterNs / 1_000_000, 1_000)))
+    return endExchange()
   }
 
   // MARK: - WebSocket
@@ -302,8 +271,8 @@ extension HTTP1Bridge {
   func relay(_ tick: Tick) -> Step {
     guard let upstream else { return .end(.relayEnded) }
     guard upstream.flush() else { return .end(.upstreamReset) }
-    let one = move(from: client, &input, to: upstream, tick.rule?.uploadBytes, tick, .uploadLimited)
-    let other = move(from: upstream, &answer, to: client, tick.rule?.downloadBytes, tick, .downloadLimited)
+    let one = move(from: client, &input, to: upstream)
+    let other = move(from: upstream, &answer, to: client)
     for step in [one, other] { if case .end(.relayEnded) = step { continue } else if case .end = step { return step } }
     if case .end = one { relayEnds.client = true }
     if case .end = other { relayEnds.upstream = true }
@@ -319,8 +288,7 @@ extension HTTP1Bridge {
 
   /// TLS ends both directions at once in practice: the end of one side is the end.
   private func move(
-    from source: any PlainStream, _ early: inout Unread, to sink: any PlainStream, _ bucket: ByteBucket?, _ tick: Tick,
-    _ limited: Event
+    from source: any PlainStream, _ early: inout Unread, to sink: any PlainStream
   ) -> Step {
     guard !sink.isFull else { return .idle }
     let broke = Step.end(sink === client ? .clientReset : .upstreamReset)
@@ -330,11 +298,7 @@ extension HTTP1Bridge {
       return isWritten ? .worked : broke
     }
     guard source.isReadable else { return .idle }
-    let grant = Self.grant(bucket, tick)
-    guard grant.count > 0 else { return starved(grant, tick, limited) }
-    let received = buffer.read(from: source, upTo: grant.count)
-    Self.refund(grant.count, received, bucket, tick)
-    switch received {
+    switch buffer.read(from: source) {
     case .bytes(let count): return buffer.write(0..<count, to: sink) ? .worked : broke
     case .blocked: return .idle
     case .ended: return .end(.relayEnded)

@@ -1,5 +1,5 @@
 // HTTP/1.1 inside a tunnel: one exchange after the other, each request judged, bodies passed on as they come.
-// It relies on Wire for heads, as strictly as for plain HTTP, and on RequestJudge for the verdict.
+// It relies on Wire for heads, as strictly as for plain HTTP, and on TunnelRequests for the verdict.
 import Flow
 import Policy
 import Wire
@@ -10,6 +10,9 @@ import Wire
 ///                +------------------ next exchange -------------+
 ///                                                               |
 ///   answer:    idle ---> head (interim heads pass) ---> body ---+---> relaying (101), closing
+///
+///   A request that is not let out is answered, and the next head follows, or `closing`. A plain exchange ends in
+///   `handingBack`: its connection goes on in the flow.
 /// ```
 final class HTTP1Bridge: Bridge {
   enum RequestStep {
@@ -24,7 +27,7 @@ final class HTTP1Bridge: Bridge {
   }
 
   enum AnswerStep { case idle, head, body, done }
-  enum Mode { case exchanging, relaying, closing }
+  enum Mode { case exchanging, relaying, closing, handingBack }
 
   enum Step {
     case worked
@@ -38,7 +41,7 @@ final class HTTP1Bridge: Bridge {
   let client: any PlainStream
   let upstream: (any PlainStream)?
   let buffer: ReadBuffer
-  var judge: RequestJudge
+  var requests: TunnelRequests
   var mode = Mode.exchanging
   var requestStep = RequestStep.head
   var answerStep = AnswerStep.idle
@@ -59,27 +62,34 @@ final class HTTP1Bridge: Bridge {
   var hasClientEnded = false
   var relayEnds = RelayEnds()
   var deadlineMs = UInt64.max
+  var collected: CollectedBody?
+  /// Of the request that is under way.
+  private var line = RequestLine()
+  private var judgedPath: [UInt8]?
+  /// The rule that let it out, or had it wait.
+  private var judgedBy: AllowRule?
   private var interimCount = 0
 
   init(
-    client: any PlainStream, upstream: (any PlainStream)?, judge: RequestJudge, buffer: ReadBuffer,
-    judged: JudgedRequest? = nil
+    client: any PlainStream, upstream: (any PlainStream)?, requests: TunnelRequests, buffer: ReadBuffer,
+    input early: [UInt8] = []
   ) {
-    if let judged {
-      request = RequestHead()
-      input.append(judged.bytes.span)
-    }
-    judgedBefore = judged
+    if requests.kind == .plain { request = RequestHead() }
+    input.append(early.span)
     self.client = client
     self.upstream = upstream
-    self.judge = judge
+    self.requests = requests
     self.buffer = buffer
   }
 
-  func takeOutcomes() -> [Outcome] { judge.takeOutcomes() }
+  func takeOutcomes() -> [Outcome] { requests.takeOutcomes() }
+
+  /// What the client said behind an exchange that is over.
+  func takeInput() -> [UInt8] { input.takeAll() }
 
   func advance(_ tick: Tick) -> TunnelProgress {
     deadlineMs = .max
+    if let step = recheck(tick), case .end(let event) = step { return .event(event) }
     for _ in 0..<Self.roundsMax {
       if !client.flush() { return .event(.clientReset) }
       var step: Step
@@ -88,6 +98,7 @@ final class HTTP1Bridge: Bridge {
         if client.hasPending { return .waiting }
         client.end()
         return .event(.relayEnded)
+      case .handingBack: return client.hasPending ? .waiting : .event(.exchangeEnded)
       case .relaying: step = relay(tick)
       case .exchanging:
         if let upstream, !upstream.flush() {
@@ -109,7 +120,8 @@ final class HTTP1Bridge: Bridge {
     let step: Step =
       switch requestStep {
       case .head: readRequestHead(tick)
-      case .paced(let untilMs): tick.nowMs >= untilMs ? judgeRequest(tick) : wait(untilMs: untilMs)
+      case .paced(let untilMs):
+        tick.nowMs >= untilMs || tick.rule !== judgedBy ? judgeRequest(tick) : wait(untilMs: untilMs)
       case .held: offerAgain(tick)
       case .collecting: collect(tick)
       case .body: moveRequestBody(tick)
@@ -119,7 +131,7 @@ final class HTTP1Bridge: Bridge {
     return moveAnswer(tick)
   }
 
-  var isOneRequest: Bool { judgedBefore != nil }
+  var isOneRequest: Bool { requests.kind == .plain }
 
   func wait(untilMs: UInt64) -> Step {
     deadlineMs = min(deadlineMs, untilMs)
@@ -131,7 +143,7 @@ final class HTTP1Bridge: Bridge {
   private func readRequestHead(_ tick: Tick) -> Step {
     guard !client.hasPending else { return .idle }
     if let headBeganMs, tick.nowMs >= headBeganMs + tick.headMs {
-      return refuse(judge.refuse(.timeout, tick, detail: "The request's head did not come to its end"))
+      return refuse(requests.refuse(.timeout, tick, detail: "The request's head did not come to its end"))
     }
     if input.isEmpty || request.isPartlyRead {
       guard client.isReadable else { return headBeganMs.map { wait(untilMs: $0 + tick.headMs) } ?? .idle }
@@ -145,15 +157,16 @@ final class HTTP1Bridge: Bridge {
     if headBeganMs == nil {
       headBeganMs = tick.nowMs
       input.compact()
-      judge.beginRequest()
+      requests.beginRequest()
     }
     switch input.parse({ request.parse($0, bytesMax: tick.headBytesMax) }) {
     case .incomplete: return .worked
     case .malformed(let problem):
-      return refuse(judge.refuse(.badRequest, tick, detail: "\(problem)", isHeadTooLarge: problem.isTooLarge))
+      return refuse(requests.refuse(.badRequest, tick, detail: "\(problem)", isHeadTooLarge: problem.isTooLarge))
     case .complete(let length):
       headLength = length
       pacedSinceMs = nil
+      input.parse { line.keep(request, in: $0) }
       return judgeRequest(tick)
     }
   }
@@ -164,50 +177,60 @@ final class HTTP1Bridge: Bridge {
     return .end(.relayEnded)
   }
 
-  private func judgeRequest(_ tick: Tick) -> Step {
-    if let judgedBefore {
-      judgedPath = judgedBefore.path
-      filter = tick.rule.flatMap { tick.filter(for: $0, judge) }
-      judgedBy = tick.rule
-      return offerHead(tick)
-    }
+  private func judgeRequest(_ tick: Tick, _ payment: JudgedRequest.Payment = .due) -> Step {
     switch request.form {
     case .origin, .asterisk: break
+    case .absolute where isOneRequest: break
     case .connect, .absolute:
-      return refuse(judge.refuse(.badRequest, tick, detail: "Inside a tunnel ask for /PATH, with Host"))
+      return refuse(requests.refuse(.badRequest, tick, detail: "Inside a tunnel ask for /PATH, with Host"))
     }
-    let judged = { (bytes: Span<UInt8>) in
-      self.judge.judge(
-        method: bytes.extracting(self.request.method), path: self.request.pathAndQuery(in: bytes).span,
-        named: self.request.originHost, pacedSinceMs: self.pacedSinceMs, ordinal: self.judge.ordinal,
-        tick)
-    }
-    let verdict = collected.map { judged($0.head.span) } ?? input.parse(judged)
+    let verdict = requests.judge(
+      line, named: request.originHost, pacedSinceMs: pacedSinceMs, ordinal: requests.ordinal,
+      tick, isOneRequest ? .paid : payment)
     switch verdict {
     case .allow(let path):
       judgedPath = path
-      filter = tick.rule.flatMap { tick.filter(for: $0, judge) }
+      if filter == nil || judgedBy !== tick.rule {
+        endFilter()
+        filter = tick.rule.flatMap { tick.filter(for: $0, requests) }
+      }
       judgedBy = tick.rule
       return offerHead(tick)
     case .refuse: return refuse(verdict)
     case .pace(let untilMs):
       pacedSinceMs = pacedSinceMs ?? tick.nowMs
+      judgedBy = tick.rule
       requestStep = .paced(untilMs: untilMs)
       return wait(untilMs: untilMs)
     }
   }
 
-  /// A request outside of a tunnel was judged before it came here; it is the only one.
-  private var judgedBefore: JudgedRequest?
-  private var judgedPath: [UInt8]?
-  private var judgedBy: AllowRule?
-  var collected: CollectedBody?
+  /// A request that waited is held to the policy, the clock, the log and the drain of the moment at which it leaves.
+  func offerAgain(_ tick: Tick) -> Step { judgeRequest(tick, .paid) }
 
-  /// Another policy may have come meanwhile: what it says of the request counts.
-  func offerAgain(_ tick: Tick) -> Step {
-    if tick.rule === judgedBy { return offerHead(tick) }
-    endFilter()
-    return judgeRequest(tick)
+  /// A policy came since the request went out: what it says counts at once, for a WebSocket too. A full disk or a drain
+  /// refuses what is new, not what stands.
+  private func recheck(_ tick: Tick) -> Step? {
+    guard isUnderWay, let judgedBy, judgedBy !== tick.rule else { return nil }
+    self.judgedBy = tick.rule
+    // The flow holds its own request to the policy.
+    guard !isOneRequest else { return nil }
+    var calm = tick
+    (calm.moment.isDraining, calm.moment.isLogUnwritable) = (false, false)
+    let verdict = requests.judge(
+      line, named: requests.target, pacedSinceMs: nil, ordinal: requests.ordinal, calm, .paid)
+    guard case .refuse(let refused) = verdict else { return nil }
+    requests.revoke(refused)
+    return .end(.clientReset)
+  }
+
+  /// Something of the request is at the upstream.
+  private var isUnderWay: Bool {
+    if mode == .relaying { return true }
+    switch requestStep {
+    case .body, .done: return mode == .exchanging
+    case .head, .paced, .held, .collecting: return false
+    }
   }
 
   /// The head goes out, changed by the filter where there is one.
@@ -215,7 +238,7 @@ final class HTTP1Bridge: Bridge {
     guard let upstream else { return .end(.relayEnded) }
     var out: [UInt8] = []
     let write = { (bytes: Span<UInt8>) in
-      self.request.writeUpstream(from: bytes, to: self.judge.target, judgedPath: self.judgedPath, into: &out)
+      self.request.writeUpstream(from: bytes, to: self.requests.target, judgedPath: self.judgedPath, into: &out)
     }
     if let collected { write(collected.head.span) } else { input.parse(write) }
     var body = request.body
@@ -224,7 +247,7 @@ final class HTTP1Bridge: Bridge {
       head.body = collected?.bytes
       switch filter.requestHead(&head, hasBody: body != .none) {
       case .pass: break
-      case .refuse(let reason, let detail): return refuse(judge.refuse(reason, tick, detail: detail))
+      case .refuse(let reason, let detail): return refuse(requests.refuse(reason, tick, detail: detail))
       case .wait, .end:
         requestStep = .held
         return .idle
@@ -235,7 +258,7 @@ final class HTTP1Bridge: Bridge {
       if rewritesLength { head.frameAsChunks() }
       out.removeAll(keepingCapacity: true)
       guard head.appendHTTP1(to: &out) else {
-        return refuse(judge.refuse(.badRequest, tick, detail: "A field that the gate would add is malformed"))
+        return refuse(requests.refuse(.badRequest, tick, detail: "A field that the gate would add is malformed"))
       }
       up = BodyPipe(body, writesChunks: rewritesLength || body == .chunked)
       if rewritesLength { body = .chunked }
@@ -301,7 +324,7 @@ final class HTTP1Bridge: Bridge {
       requestStep = .done
     // A request does not end before its end.
     case .malformed, .cutShort:
-      _ = judge.refuse(.badRequest, tick, detail: "The framing of the body is broken")
+      _ = requests.refuse(.badRequest, tick, detail: "The framing of the body is broken")
       return .end(.clientReset)
     case .refused(let reason, let detail): return refuseMidway(reason, detail, tick)
     case .sinkBroke: return upstreamBroke(tick)
@@ -313,11 +336,7 @@ final class HTTP1Bridge: Bridge {
   func fillInput(_ tick: Tick) -> Step? {
     guard input.isEmpty else { return nil }
     guard client.isReadable else { return .idle }
-    let grant = Self.grant(tick.rule?.uploadBytes, tick)
-    guard grant.count > 0 else { return starved(grant, tick, .uploadLimited) }
-    let received = buffer.read(from: client, upTo: grant.count)
-    Self.refund(grant.count, received, tick.rule?.uploadBytes, tick)
-    switch received {
+    switch buffer.read(from: client) {
     case .bytes(let count):
       buffer.withBytes(0..<count) { input.append($0) }
       return nil
@@ -328,7 +347,7 @@ final class HTTP1Bridge: Bridge {
 
   /// A part of the body is out: the upstream must not take it for the whole.
   private func refuseMidway(_ reason: Reason, _ detail: String?, _ tick: Tick) -> Step {
-    let verdict = judge.refuse(reason, tick, detail: detail)
+    let verdict = requests.refuse(reason, tick, detail: detail)
     if hasAnswerBegun && !down.holdsHead { return .end(.clientReset) }
     return refuse(verdict)
   }
@@ -359,26 +378,32 @@ final class HTTP1Bridge: Bridge {
     var refusal = refused.refusal
     let isHeadWhole = headLength > 0
     let mayGoOn =
-      isHeadWhole && request.body == .none && request.keepAlive && judge.standing == nil && refusal.mayGoOn
-      && !isOneRequest
+      isHeadWhole && request.body == .none && request.keepAlive && requests.standing == nil
+      && refusal.reason.keepsConnection
     refusal.closes = !mayGoOn
     refusal.isToHEAD = (isHeadWhole || answerStep != .idle) && request.isHEAD
     var reply: [UInt8] = []
     refusal.write(into: &reply)
     endFilter()
-    guard client.write(reply) else { return .end(.clientReset) }
+    guard client.writeOwn(reply) else { return .end(.clientReset) }
     guard mayGoOn else {
       mode = .closing
       return .worked
     }
     input.drop(headLength)
-    beginNext()
-    return .worked
+    return endExchange()
   }
 
   func endFilter() {
     filter?.ended()
     filter = nil
+  }
+
+  /// The next request follows on this connection; behind a plain exchange, the flow reads it.
+  func endExchange() -> Step {
+    beginNext()
+    if isOneRequest { mode = .handingBack }
+    return .worked
   }
 
   func beginNext() {
@@ -400,9 +425,9 @@ final class HTTP1Bridge: Bridge {
       mode = .closing
       return .worked
     case .head where !hasAnswerBegun, .body where down.holdsHead:
-      return refuse(judge.refuse(.connectFailed, tick, detail: "It sent no HTTP answer that the gate can pass on"))
+      return refuse(requests.refuse(.connectFailed, tick, detail: "It sent no HTTP answer that the gate can pass on"))
     case .head, .body, .done:
-      _ = judge.refuse(.connectFailed, tick)
+      _ = requests.refuse(.connectFailed, tick)
       return .end(.upstreamReset)
     }
   }
@@ -437,17 +462,10 @@ struct Unread {
     offset = 0
   }
 
-  func parse<R>(_ read: (Span<UInt8>) -> R) -> R { read(bytes.span.extracting(droppingFirst: offset)) }
-}
-
-extension Refusal {
-  /// Whether the connection can carry another request behind it.
-  fileprivate var mayGoOn: Bool {
-    switch reason {
-    case .methodRefused, .pathRefused, .rateLimited, .tooMany, .notAllowed, .expired, .contentRefused, .secretRefused,
-      .credentialFailed, .notApproved:
-      true
-    default: false
-    }
+  mutating func takeAll() -> [UInt8] {
+    defer { drop(.max) }
+    return Array(bytes[offset...])
   }
+
+  func parse<R>(_ read: (Span<UInt8>) -> R) -> R { read(bytes.span.extracting(droppingFirst: offset)) }
 }

@@ -17,42 +17,47 @@ extension HTTP2Bridge: HTTP2Events {
   // MARK: - Requests
 
   private func requestCame(_ id: Int32, endsStream: Bool) {
-    judge.beginRequest()
-    let stream = HTTP2Stream(clientID: id, ordinal: judge.ordinal)
+    requests.beginRequest()
+    let stream = HTTP2Stream(clientID: id, ordinal: requests.ordinal)
     byClient[id] = stream
     stream.up.isEnded = endsStream
     stream.isHEAD = server.block.withValue(.method) { $0.isText("HEAD") }
     if server.block.isTooLarge {
       let detail = "\(HeadProblem.tooLarge(bytesMax: tick.headBytesMax))"
-      return refuse(stream, judge.refuse(.badRequest, tick, detail: detail, isHeadTooLarge: true))
+      return refuse(stream, requests.refuse(.badRequest, tick, detail: detail, isHeadTooLarge: true))
     }
-    begin(stream, server.block, endsStream: endsStream)
+    begin(stream, server.block, endsStream: endsStream, .due)
   }
 
-  func begin(_ stream: HTTP2Stream, _ block: FieldBlock, endsStream: Bool) {
+  func begin(_ stream: HTTP2Stream, _ block: FieldBlock, endsStream: Bool, _ payment: JudgedRequest.Payment) {
     var method = block.value(.method) ?? []
     if method.span.isText("CONNECT") {
       // RFC 8441: it is the GET of an upgrade in HTTP/1.1, and is judged as that.
       guard block.withValue(.connectProtocol, { $0.isText("websocket") }), upstream?.peerTakesProtocols != false else {
         return refuse(
           stream,
-          judge.refuse(
+          requests.refuse(
             .badRequest, tick, ordinal: stream.ordinal, detail: "No CONNECT inside a tunnel, but for a WebSocket"))
       }
       method = Array("GET".utf8)
     }
-    let verdict = block.withValue(.path) { path in
-      judge.judge(
-        method: method.span, path: path, named: named(block), pacedSinceMs: stream.pacedSinceMs,
-        ordinal: stream.ordinal, tick)
-    }
+    var overrides = MethodOverrides()
+    block.forEachField { name, value, _ in overrides.note(name: name, value: value) }
+    block.withValue(.path) { stream.line.keep(method: method.span, path: $0, overrides: overrides) }
+    let verdict = requests.judge(
+      stream.line, named: named(block), pacedSinceMs: stream.pacedSinceMs, ordinal: stream.ordinal, tick, payment)
     switch verdict {
     case .refuse: refuse(stream, verdict)
     case .pace(let untilMs):
       stream.pacedSinceMs = stream.pacedSinceMs ?? tick.nowMs
+      stream.judgedBy = tick.rule
       wait(stream, block, endsStream: endsStream, untilMs: untilMs)
     case .allow(let path):
-      stream.filter = tick.rule.flatMap { tick.filter(for: $0, judge) }
+      stream.isPaid = true
+      if stream.filter == nil || stream.judgedBy !== tick.rule {
+        stream.endFilter()
+        stream.filter = tick.rule.flatMap { tick.filter(for: $0, requests) }
+      }
       stream.judgedBy = tick.rule
       var block = block
       if let path { block.set(.path, path) }
@@ -80,13 +85,13 @@ extension HTTP2Bridge: HTTP2Events {
       switch filter.requestHead(&head, hasBody: !endsStream) {
       case .pass: break
       case .refuse(let reason, let detail):
-        return refuse(stream, judge.refuse(reason, tick, ordinal: stream.ordinal, detail: detail))
+        return refuse(stream, requests.refuse(reason, tick, ordinal: stream.ordinal, detail: detail))
       // Asked again when the session gets its next turn.
       case .wait, .end: return wait(stream, judged, endsStream: endsStream, untilMs: tick.nowMs)
       case .collect:
         return refuse(
           stream,
-          judge.refuse(
+          requests.refuse(
             .badRequest, tick, ordinal: stream.ordinal,
             detail: "Its body has to be there whole to be signed; over HTTP/2 the gate keeps none: use HTTP/1.1"))
       }
@@ -94,7 +99,7 @@ extension HTTP2Bridge: HTTP2Events {
       guard block.take(head) else {
         return refuse(
           stream,
-          judge.refuse(
+          requests.refuse(
             .badRequest, tick, ordinal: stream.ordinal, detail: "A field that the gate would add is malformed"))
       }
     }
@@ -117,7 +122,7 @@ extension HTTP2Bridge: HTTP2Events {
 
   private var authorityText: [UInt8] {
     var text: [UInt8] = []
-    if judge.target.port == 443 { judge.target.host.append(to: &text) } else { judge.target.append(to: &text) }
+    if requests.target.port == 443 { requests.target.host.append(to: &text) } else { requests.target.append(to: &text) }
     return text
   }
 
@@ -137,10 +142,11 @@ extension HTTP2Bridge: HTTP2Events {
     if stream.upstreamID != 0, byUpstream.removeValue(forKey: stream.upstreamID) != nil {
       upstream?.reset(stream.upstreamID, code: NGHTTP2_CANCEL.rawValue)
     }
+    server.tls.exempt(body.count)
     stream.down.append(body)
     stream.down.isEnded = true
     _ = server.respond(stream.clientID, block, hasBody: !body.isEmpty)
-    if judge.standing != nil { leave() }
+    if requests.standing != nil { leave() }
   }
 
   // MARK: - Answers
@@ -165,7 +171,7 @@ extension HTTP2Bridge: HTTP2Events {
     if let filter = stream.filter {
       var head = block.head
       if case .refuse(let reason, let detail) = filter.answerHead(&head, hasBody: !endsStream) {
-        return refuse(stream, judge.refuse(reason, tick, ordinal: stream.ordinal, detail: detail))
+        return refuse(stream, requests.refuse(reason, tick, ordinal: stream.ordinal, detail: detail))
       }
       let isHeld = filter.holdsAnswerHead && !endsStream
       if filter.changesAnswerLength, !endsStream, !isHeld { head.remove("content-length") }
@@ -188,7 +194,7 @@ extension HTTP2Bridge: HTTP2Events {
   func answerBroke(_ stream: HTTP2Stream) {
     refuse(
       stream,
-      judge.refuse(
+      requests.refuse(
         .connectFailed, tick, ordinal: stream.ordinal, detail: "It sent no HTTP answer that the gate can pass on"))
   }
 
@@ -247,7 +253,11 @@ extension HTTP2Bridge: HTTP2Events {
   }
 
   func refuseMidway(_ stream: HTTP2Stream, _ reason: Reason, _ detail: String?) {
-    let verdict = judge.refuse(reason, tick, ordinal: stream.ordinal, detail: detail)
+    cut(stream, requests.refuse(reason, tick, ordinal: stream.ordinal, detail: detail))
+  }
+
+  /// Ends a stream of which something has gone out.
+  func cut(_ stream: HTTP2Stream, _ verdict: RequestVerdict) {
     guard stream.hasFinalHead, stream.heldHead == nil else { return refuse(stream, verdict) }
     // A part of the answer is out: it must not look whole.
     stream.isRefused = true

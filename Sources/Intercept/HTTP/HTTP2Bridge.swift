@@ -1,5 +1,5 @@
 // HTTP/2 inside a tunnel: a session with the client, one with the upstream, and each stream judged on its own.
-// It relies on HTTP2Session for the protocol and on RequestJudge for the verdict; windows carry a slow reader's pace.
+// It relies on HTTP2Session for the protocol and on TunnelRequests for the verdict; windows carry a slow reader's pace.
 import CNGHTTP2
 import Flow
 import Policy
@@ -13,7 +13,7 @@ final class HTTP2Bridge: Bridge {
   /// nil where every stream is refused.
   let upstream: HTTP2Session?
   private let buffer: ReadBuffer
-  var judge: RequestJudge
+  var requests: TunnelRequests
   /// By their number at the client, and at the upstream.
   var byClient: [Int32: HTTP2Stream] = [:]
   var byUpstream: [Int32: HTTP2Stream] = [:]
@@ -27,12 +27,14 @@ final class HTTP2Bridge: Bridge {
   /// WebSockets (RFC 8441), since the upstream said that it takes them.
   var offersProtocols = false
   var deadlineMs = UInt64.max
+  /// The rule that all requests under way were last held to.
+  private var checkedBy: AllowRule?
   private var isLeaving = false
   private var isUpstreamGone = false
   private var isClientCut = false
 
   init?(
-    client: any PlainStream, upstream: (any PlainStream)?, judge: RequestJudge, buffer: ReadBuffer,
+    client: any PlainStream, upstream: (any PlainStream)?, requests: TunnelRequests, buffer: ReadBuffer,
     _ library: HTTP2Library,
     _ tick: Tick
   ) {
@@ -40,9 +42,10 @@ final class HTTP2Bridge: Bridge {
       return nil
     }
     self.server = server
-    self.judge = judge
+    self.requests = requests
     self.buffer = buffer
     self.tick = tick
+    checkedBy = tick.rule
     if let upstream {
       guard let session = HTTP2Session(upstream, isServer: false, headBytesMax: tick.headBytesMax, library) else {
         return nil
@@ -55,14 +58,15 @@ final class HTTP2Bridge: Bridge {
     self.upstream?.events = self
   }
 
-  func takeOutcomes() -> [Outcome] { judge.takeOutcomes() }
+  func takeOutcomes() -> [Outcome] { requests.takeOutcomes() }
 
   // MARK: - Turns
 
   func advance(_ tick: Tick) -> TunnelProgress {
     self.tick = tick
     deadlineMs = .max
-    if tick.isDraining || (judge.standing != nil && judge.ordinal > 0) { leave() }
+    recheck()
+    if tick.isDraining || (requests.standing != nil && requests.ordinal > 0) { leave() }
     for _ in 0..<Self.roundsMax {
       guard server.tls.flush() else { return .event(.clientReset) }
       if let upstream, !isUpstreamGone, !upstream.tls.flush() { upstreamBroke() }
@@ -89,14 +93,10 @@ final class HTTP2Bridge: Bridge {
   private func readClient() -> HTTP1Bridge.Step {
     let tls = server.tls
     guard tls.isReadable, !tls.isFull else { return .idle }
-    let grant = HTTP1Bridge.grant(tick.rule?.uploadBytes, tick)
-    guard grant.count > 0 else { return starved(grant, .uploadLimited) }
-    let received = buffer.read(from: tls, upTo: grant.count)
-    HTTP1Bridge.refund(grant.count, received, tick.rule?.uploadBytes, tick)
-    switch received {
+    switch buffer.read(from: tls) {
     case .bytes(let count):
       guard buffer.withBytes(0..<count, { server.feed($0, nowMs: tick.nowMs) }) else {
-        if !isClientCut { _ = judge.refuse(.badRequest, tick) }
+        if !isClientCut { _ = requests.refuse(.badRequest, tick) }
         return .end(.clientReset)
       }
       return .worked
@@ -110,11 +110,7 @@ final class HTTP2Bridge: Bridge {
     guard let upstream, !isUpstreamGone, upstream.tls.isReadable,
       !upstream.tls.isFull
     else { return .idle }
-    let grant = HTTP1Bridge.grant(tick.rule?.downloadBytes, tick)
-    guard grant.count > 0 else { return starved(grant, .downloadLimited) }
-    let received = buffer.read(from: upstream.tls, upTo: grant.count)
-    HTTP1Bridge.refund(grant.count, received, tick.rule?.downloadBytes, tick)
-    switch received {
+    switch buffer.read(from: upstream.tls) {
     case .bytes(let count):
       if !buffer.withBytes(0..<count, { upstream.feed($0, nowMs: tick.nowMs) }) { upstreamBroke() }
       return .worked
@@ -123,12 +119,6 @@ final class HTTP2Bridge: Bridge {
       upstreamBroke()
       return .worked
     }
-  }
-
-  private func starved(_ grant: HTTP1Bridge.Grant, _ event: Event) -> HTTP1Bridge.Step {
-    guard tick.rule?.onLimit == .pace else { return .end(event) }
-    deadlineMs = min(deadlineMs, tick.nowMs + max(1, min(grant.retryAfterNs / 1_000_000, 1_000)))
-    return .idle
   }
 
   /// nil: the client's connection broke.
@@ -174,12 +164,12 @@ final class HTTP2Bridge: Bridge {
     for stream in byClient.values
     where !stream.isRefused && !stream.down.isEnded && !stream.down.isWholeUnfiltered {
       if stream.hasFinalHead, stream.heldHead == nil {
-        _ = judge.refuse(.connectFailed, tick, ordinal: stream.ordinal)
+        _ = requests.refuse(.connectFailed, tick, ordinal: stream.ordinal)
         server.reset(stream.clientID, code: NGHTTP2_INTERNAL_ERROR.rawValue)
       } else {
         refuse(
           stream,
-          judge.refuse(
+          requests.refuse(
             .connectFailed, tick, ordinal: stream.ordinal, detail: "It sent no HTTP answer that the gate can pass on"))
       }
     }
@@ -195,19 +185,31 @@ final class HTTP2Bridge: Bridge {
     waiting = []
     for stream in due {
       guard let (block, endsStream, untilMs) = stream.waiting, byClient[stream.clientID] === stream else { continue }
-      if tick.nowMs < untilMs {
+      if tick.nowMs < untilMs && (stream.filter != nil || stream.judgedBy === tick.rule) {
         waiting.append(stream)
         deadlineMs = min(deadlineMs, untilMs)
         continue
       }
       stream.waiting = nil
-      // Another policy may have come meanwhile: what it says of the request counts.
-      if stream.filter != nil, stream.judgedBy === tick.rule {
-        offer(stream, block, endsStream: endsStream)
-      } else {
-        stream.endFilter()
-        begin(stream, block, endsStream: endsStream)
-      }
+      // Held to the policy, the clock, the log and the drain of the moment at which it leaves.
+      begin(stream, block, endsStream: endsStream, stream.isPaid ? .paid : .due)
+    }
+  }
+
+  /// A policy came since requests went out: what it says counts at once. A full disk or a drain refuses what is new, not
+  /// what stands.
+  private func recheck() {
+    guard tick.rule !== checkedBy else { return }
+    checkedBy = tick.rule
+    var calm = tick
+    (calm.moment.isDraining, calm.moment.isLogUnwritable) = (false, false)
+    for stream in byClient.values where stream.upstreamID != 0 && !stream.isRefused {
+      stream.judgedBy = tick.rule
+      let verdict = requests.judge(
+        stream.line, named: requests.target, pacedSinceMs: nil, ordinal: stream.ordinal, calm, .paid)
+      guard case .refuse(let refused) = verdict else { continue }
+      requests.revoke(refused)
+      cut(stream, verdict)
     }
   }
 
@@ -220,7 +222,7 @@ final class HTTP2Bridge: Bridge {
   func clientMisbehaved() {
     guard !isClientCut else { return }
     isClientCut = true
-    _ = judge.refuse(.badRequest, tick, detail: server.fault)
+    _ = requests.refuse(.badRequest, tick, detail: server.fault)
   }
 
   func upstreamMisbehaved() { upstreamBroke() }

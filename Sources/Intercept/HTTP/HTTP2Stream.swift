@@ -1,5 +1,6 @@
 // One stream of a tunnel: the same request on both sides, under two numbers, and what is held of its bodies.
 // It relies on flow control: a body holds no more than the window that the sender was given.
+import Flow
 import Policy
 
 final class HTTP2Stream {
@@ -24,6 +25,10 @@ final class HTTP2Stream {
   /// The head of a request that waits, for a token or for a filter, and until when.
   var waiting: (block: FieldBlock, endsStream: Bool, untilMs: UInt64)?
   var pacedSinceMs: UInt64?
+  /// It has its token.
+  var isPaid = false
+  /// Method and path, which a reload is held to when the head is gone.
+  var line = RequestLine()
 
   init(clientID: Int32, ordinal: UInt32) {
     self.clientID = clientID

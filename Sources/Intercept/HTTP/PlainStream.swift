@@ -10,6 +10,8 @@ package protocol PlainStream: AnyObject {
   /// What was written and not taken.
   var pendingCount: Int { get }
   func read(into buffer: UnsafeMutableRawBufferPointer) -> Received
+  /// So many of the bytes that are written next are the gate's own.
+  func exempt(_ count: Int)
   /// False when the connection broke, as below.
   func write(_ bytes: UnsafeRawBufferPointer) -> Bool
   func flush() -> Bool
@@ -28,6 +30,14 @@ package enum Received: Equatable {
 }
 
 extension PlainStream {
+  package func exempt(_ count: Int) {}
+
+  /// A reply of the gate's own: no payload of an upstream, so it costs no tokens and counts in no line of the log.
+  func writeOwn(_ bytes: [UInt8]) -> Bool {
+    exempt(bytes.count)
+    return write(bytes)
+  }
+
   var hasPending: Bool { pendingCount > 0 }
 
   /// The peer takes too little: nothing more is read for it.

@@ -8,10 +8,14 @@ final class SocketStream: PlainStream {
   var isWritable = true
   var hasPeerEnded = false
   private var pending = Outbox()
+  /// Payload that the peer took.
   private(set) var moved: UInt64 = 0
+  var allowance = ByteAllowance()
 
   /// The socket is the caller's, and outlives this.
   init(fd: CInt) { self.fd = fd }
+
+  deinit { allowance.giveBack() }
 
   func note(isReadable: Bool, isWritable: Bool, hasPeerEnded: Bool) {
     if isReadable || hasPeerEnded { self.isReadable = true }
@@ -43,12 +47,22 @@ final class SocketStream: PlainStream {
 
   func flush() -> Bool {
     guard isWritable else { return true }
-    let waiting = pending.count
-    let flushed = pending.flush(to: fd)
-    moved += UInt64(waiting - pending.count)
-    if flushed == .blocked { isWritable = false }
+    let flushed = pending.flush { bytes in
+      let count = allowance.grant(upTo: bytes.count)
+      // Without a grant nothing is sent, and the socket could still take more.
+      if count == 0 { return .wouldBlock }
+      let transfer = Socket.send(fd, bytes.extracting(first: count))
+      switch transfer {
+      case .bytes(let sent): moved += UInt64(allowance.sent(sent))
+      case .wouldBlock: isWritable = false
+      case .end, .failed: break
+      }
+      return transfer
+    }
     return flushed != .broke
   }
+
+  func exempt(_ count: Int) { allowance.exempt(count) }
 
   /// Whoever has the socket says so.
   func end() {}

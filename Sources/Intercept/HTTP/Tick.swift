@@ -4,30 +4,26 @@ package import Flow
 package import Policy
 
 package struct Tick {
-  package var nowMs: UInt64
-  package var nowNs: UInt64
+  package var moment: Moment
   /// What requests are judged by; nil where all are refused.
   package var rule: AllowRule?
-  package var isReportOnly: Bool
+  package var isReportOnly = false
   /// The tunnel itself goes on only because report mode refuses nothing.
   package var wouldRefuseTunnel = false
-  package var isDraining: Bool
-  package var isLogUnwritable: Bool
   package var headBytesMax: Int
   package var headMs: UInt64
   /// Where a new filter for the rule's requests comes from.
   package var filters: (any FilterSource)?
 
-  package init(nowMs: UInt64, nowNs: UInt64, rule: AllowRule?, headBytesMax: Int, headMs: UInt64) {
-    self.nowMs = nowMs
-    self.nowNs = nowNs
+  package init(_ moment: Moment, rule: AllowRule?, headBytesMax: Int, headMs: UInt64) {
+    self.moment = moment
     self.rule = rule
     self.headBytesMax = headBytesMax
     self.headMs = headMs
-    isReportOnly = false
-    isDraining = false
-    isLogUnwritable = false
   }
+
+  package var nowMs: UInt64 { moment.nowMs }
+  var isDraining: Bool { moment.isDraining }
 }
 
 package enum TunnelProgress {

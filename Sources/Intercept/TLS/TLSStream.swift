@@ -25,8 +25,9 @@ import Wire
   /// The transport below has been shut down by the peer.
   var hasPeerEnded = false
   private var pending = Outbox()
-  /// Plain bytes that the peer's TLS took.
+  /// Payload that the peer's TLS took.
   private(set) var moved: UInt64 = 0
+  var allowance = ByteAllowance()
   private var isEndUnsaid = false
 
   init?(_ context: TLSContext, fd: CInt, early: [UInt8] = []) {
@@ -40,7 +41,10 @@ import Wire
     if !isAttached { return nil }
   }
 
-  deinit { unsafe SSL_free(ssl) }
+  deinit {
+    allowance.giveBack()
+    unsafe SSL_free(ssl)
+  }
 
   func note(isReadable: Bool, isWritable: Bool, hasPeerEnded: Bool) {
     if isReadable || hasPeerEnded { self.isReadable = true }
@@ -191,14 +195,18 @@ import Wire
     return flushed != .broke
   }
 
+  func exempt(_ count: Int) { allowance.exempt(count) }
+
   /// How many were taken; nil when the connection broke.
   private func send(_ bytes: UnsafeRawBufferPointer) -> Int? {
     guard isWritable else { return 0 }
+    let granted = allowance.grant(upTo: bytes.count)
+    if granted == 0 { return 0 }
     var count = 0
     ERR_clear_error()
-    let result = unsafe SSL_write_ex(ssl, bytes.baseAddress, bytes.count, &count)
+    let result = unsafe SSL_write_ex(ssl, bytes.baseAddress, granted, &count)
     if result == 1 {
-      moved += UInt64(count)
+      moved += UInt64(allowance.sent(count))
       return count
     }
     switch unsafe SSL_get_error(ssl, result) {

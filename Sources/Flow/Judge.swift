@@ -1,0 +1,224 @@
+// The judge: whether a request may go out. A tunnel, a plain HTTP request, a request inside an inspected tunnel and a
+// stream of HTTP/2 are all judged here, and nowhere else. It relies on Policy for rules and buckets, and holds no state.
+package import Policy
+package import Wire
+
+/// What the judge may know of the world.
+package struct Moment: Sendable {
+  package var nowMs: UInt64
+  package var nowNs: UInt64
+  package var unixSeconds: Int64
+  package var isDraining: Bool
+  package var isLogUnwritable: Bool
+
+  package init(
+    nowMs: UInt64, nowNs: UInt64, unixSeconds: Int64, isDraining: Bool = false, isLogUnwritable: Bool = false
+  ) {
+    (self.nowMs, self.nowNs, self.unixSeconds) = (nowMs, nowNs, unixSeconds)
+    (self.isDraining, self.isLogUnwritable) = (isDraining, isLogUnwritable)
+  }
+}
+
+/// One request as the judge sees it, but for its method and path.
+package struct JudgedRequest {
+  package enum Kind: Sendable {
+    /// A CONNECT, a SOCKS request or a redirected connection: what goes on inside is not seen here.
+    case tunnel
+    /// A plain HTTP request. It leaves without TLS.
+    case plain
+    /// A request inside an inspected tunnel, whose slot of `concurrent` its tunnel holds.
+    case inspected
+  }
+
+  package enum Rules {
+    case policy(NetworkPolicy)
+    /// The rule that the tunnel or the request was let out by; nil: none is left after a reload.
+    case rule(AllowRule?)
+
+    /// The rule that report mode lets out by what no rule allows.
+    var inReportMode: AllowRule? {
+      switch self {
+      case .policy(let network): network.reportRule
+      case .rule(let rule): rule
+      }
+    }
+  }
+
+  package enum Payment: Sendable {
+    /// A token and a slot are to be taken.
+    case due
+    /// The request was let out before, and is only held to what may have changed since.
+    case paid
+  }
+
+  package let kind: Kind
+  package let target: Target
+  package let rules: Rules
+  package let isReportOnly: Bool
+  package var payment = Payment.due
+  /// The authority that a request inside a tunnel names; nil where it names none, or two.
+  package var named: Target?
+  /// A redirected ClientHello offers Encrypted ClientHello.
+  package var offersECH = false
+  /// The head of a plain request holds the placeholder of a credential.
+  package var carriesPlaceholder = false
+  /// When the request first found no token.
+  package var pacedSinceMs: UInt64?
+
+  package init(_ kind: Kind, target: Target, rules: Rules, isReportOnly: Bool) {
+    (self.kind, self.target, self.rules, self.isReportOnly) = (kind, target, rules, isReportOnly)
+  }
+}
+
+/// A refusal, or in report mode what enforce would have refused.
+package struct Finding: Sendable {
+  package var reason: Reason
+  package var line: SourceLine?
+  package var detail: String?
+  package var retryAfterSeconds: UInt64?
+  /// The bucket as it stood, where no token was left.
+  package var bucket: BucketLevel?
+  /// The head exceeds its limit, which has a status of its own (RFC 6585 section 5).
+  package var isHeadTooLarge = false
+
+  package init(_ reason: Reason, line: SourceLine? = nil, detail: String? = nil, retryAfterSeconds: UInt64? = nil) {
+    (self.reason, self.line, self.detail) = (reason, line, detail)
+    // A gate that is about to be replaced, or to write again, is worth another try.
+    self.retryAfterSeconds = retryAfterSeconds ?? (reason == .shutdown || reason == .logUnwritable ? 1 : nil)
+  }
+}
+
+package struct Judgement {
+  package enum Verdict {
+    /// `path` goes out in place of the client's spelling; nil: as it came.
+    case allow(AllowRule, path: [UInt8]?)
+    /// Judge again then: no token is left, and the rule says to wait.
+    case pace(AllowRule, untilMs: UInt64)
+    case refuse(Finding)
+  }
+
+  package fileprivate(set) var verdict: Verdict
+  /// The slot of `concurrent` that was taken; whoever holds it leaves it once.
+  package fileprivate(set) var slot: ConcurrencyLimit?
+  /// The first thing that enforce mode would have refused.
+  package fileprivate(set) var note: Finding?
+}
+
+/// The order of the checks: authority against target, drain, log, rule and its end, what the connection opened with,
+/// method and path, placeholders, `concurrent`, token. A refusal costs no token, so the token comes last.
+package enum Judge {
+  /// A request that would be paced for longer than this in all is refused: no client waits for it, and a client that has
+  /// gone would keep its place for as long as others take the tokens.
+  package static let paceMsMax: UInt64 = 60_000
+
+  /// `line` is empty for a tunnel.
+  package static func judge(_ request: JudgedRequest, _ line: RequestLine, _ moment: Moment) -> Judgement {
+    // A request for another authority is not let out in report mode either: it would go to the wrong upstream.
+    if request.kind == .inspected, request.named != request.target {
+      return refusal(Finding(.authorityMismatch))
+    }
+    if moment.isDraining { return refusal(Finding(.shutdown)) }
+    if moment.isLogUnwritable { return refusal(Finding(.logUnwritable)) }
+    var note: Finding?
+    let rule: AllowRule
+    switch find(request, moment) {
+    case .allow(let found): rule = found
+    case .refuse(let reason, let line):
+      guard request.isReportOnly, let substitute = request.rules.inReportMode else {
+        return refusal(Finding(reason, line: line))
+      }
+      note = Finding(reason, line: line)
+      rule = substitute
+    }
+    var spelling: [UInt8]?
+    if let finding = look(into: request, rule, line, &spelling) {
+      guard request.isReportOnly else { return refusal(finding) }
+      note = note ?? finding
+    }
+    // Also in report mode: the placeholder stands for a credential, and a credential leaves over verified TLS only.
+    if request.kind == .plain, request.carriesPlaceholder {
+      return refusal(Finding(.secretRefused, line: rule.line, detail: placeholderDetail))
+    }
+    return pay(request, rule, spelling, note, moment)
+  }
+
+  private static func refusal(_ finding: Finding) -> Judgement { Judgement(verdict: .refuse(finding)) }
+
+  private static func find(_ request: JudgedRequest, _ moment: Moment) -> Verdict {
+    switch request.rules {
+    case .policy(let network): return network.judge(request.target, nowUnix: moment.unixSeconds)
+    case .rule(let rule?):
+      return rule.isExpired(nowUnix: moment.unixSeconds) ? .refuse(.expired, rule.line) : .allow(rule)
+    case .rule(nil): return .refuse(.notAllowed, nil)
+    }
+  }
+
+  /// What the rule says of the request itself.
+  private static func look(
+    into request: JudgedRequest, _ rule: AllowRule, _ line: RequestLine, _ spelling: inout [UInt8]?
+  ) -> Finding? {
+    if request.offersECH && !rule.allowsECH { return Finding(.echRefused, line: rule.line) }
+    if request.kind == .plain, rule.wireProtocol(port: request.target.port) == .tls {
+      return Finding(.notTLS, line: rule.line, detail: "It came as plain HTTP; ask for https://")
+    }
+    guard request.kind != .tunnel, let inspection = rule.inspection else { return nil }
+    return line.read { method, path in
+      switch inspection.judge(method: method, target: path, overrides: line.overrides) {
+      case .allow(let judged):
+        if let judged { spelling = judged.bytes + path.array(from: judged.queryStart) }
+        return nil
+      case .refuse(let reason, let detail): return Finding(reason, line: rule.line, detail: detail)
+      }
+    }
+  }
+
+  /// The slot of `concurrent` is taken first, so that a refusal for its sake costs no token.
+  private static func pay(
+    _ request: JudgedRequest, _ rule: AllowRule, _ path: [UInt8]?, _ note: Finding?, _ moment: Moment
+  ) -> Judgement {
+    var judgement = Judgement(verdict: .allow(rule, path: path), note: note)
+    guard request.payment == .due else { return judgement }
+    if request.kind != .inspected, let concurrent = rule.concurrent {
+      if concurrent.enter() {
+        judgement.slot = concurrent
+      } else if request.isReportOnly {
+        judgement.note = judgement.note ?? Finding(.tooMany, line: rule.line)
+      } else {
+        return refusal(Finding(.tooMany, line: rule.line, retryAfterSeconds: 1))
+      }
+    }
+    // Inside an inspected tunnel each request takes a token, and so the tunnel itself takes none.
+    guard !(request.kind == .tunnel && rule.isInspected), let bucket = rule.requests,
+      case .empty(let retryAfterNs) = bucket.take(nowNs: moment.nowNs)
+    else { return judgement }
+    if request.isReportOnly {
+      judgement.note = judgement.note ?? Finding(.rateLimited, line: rule.line)
+      return judgement
+    }
+    judgement.slot?.leave()
+    judgement.slot = nil
+    let retryAfterMs = retryAfterNs / 1_000_000
+    // Rounded up: a millisecond early would find no token.
+    let waitMs = retryAfterMs + 1
+    if rule.onLimit == .pace, moment.nowMs + retryAfterMs <= (request.pacedSinceMs ?? moment.nowMs) + paceMsMax {
+      judgement.verdict = .pace(rule, untilMs: moment.nowMs + waitMs)
+      return judgement
+    }
+    var finding = Finding(.rateLimited, line: rule.line, retryAfterSeconds: (waitMs + 999) / 1000)
+    let level = bucket.level(nowNs: moment.nowNs)
+    finding.bucket = BucketLevel(tokens: level.tokens, capacity: level.capacity, perMinute: level.perMinute)
+    return refusal(finding)
+  }
+
+  private static let placeholderDetail =
+    "It carries the placeholder of a credential, and credentials leave over verified TLS alone; ask by https"
+}
+
+extension Span<UInt8> {
+  /// The bytes from `start` on; none where that lies behind the end.
+  package func array(from start: Int) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.append(extracting(droppingFirst: Swift.min(start, count)))
+    return bytes
+  }
+}

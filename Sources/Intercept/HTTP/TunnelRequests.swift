@@ -1,0 +1,128 @@
+// The requests of one tunnel: each is counted, put to the judge, and what is to be written of it is collected.
+// It relies on Flow.Judge for the verdict.
+import Flow
+import Policy
+import Wire
+
+/// What a refused client hears, and what the log says.
+struct RefusedRequest {
+  var refusal: Refusal
+  var outcome: Outcome
+}
+
+enum RequestVerdict {
+  /// With the path that goes out in place of the client's spelling.
+  case allow(path: [UInt8]?)
+  case refuse(RefusedRequest)
+  /// Ask again then.
+  case pace(untilMs: UInt64)
+}
+
+struct TunnelRequests {
+  /// Inspected: inside TLS, many. Plain: the one request that the flow let out already.
+  let kind: JudgedRequest.Kind
+  let target: Target
+  let client: String
+  /// All requests are answered with it: the target was refused, or its upstream is not to be trusted.
+  var standing: Refusal?
+  private(set) var outcomes: [Outcome] = []
+  /// Counts the requests of the tunnel.
+  private(set) var ordinal: UInt32 = 0
+  /// The request that is being judged: with HTTP/2 another one than the last.
+  private(set) var judged: UInt32 = 0
+  /// The request that was judged last is let out by report mode alone.
+  private(set) var wouldRefuse = false
+
+  init(_ kind: JudgedRequest.Kind = .inspected, target: Target, client: String) {
+    self.kind = kind
+    self.target = target
+    self.client = client
+  }
+
+  mutating func takeOutcomes() -> [Outcome] {
+    defer { outcomes = [] }
+    return outcomes
+  }
+
+  mutating func beginRequest() {
+    ordinal &+= 1
+    judged = ordinal
+  }
+
+  /// `named` is the authority of the request.
+  mutating func judge(
+    _ line: RequestLine, named: Target?, pacedSinceMs: UInt64?, ordinal: UInt32,
+    _ tick: Tick, _ payment: JudgedRequest.Payment = .due
+  ) -> RequestVerdict {
+    judged = ordinal
+    if let standing { return .refuse(RefusedRequest(refusal: standing, outcome: Outcome(.closed))) }
+    var request = JudgedRequest(kind, target: target, rules: .rule(tick.rule), isReportOnly: tick.isReportOnly)
+    request.named = named
+    request.pacedSinceMs = pacedSinceMs
+    request.payment = payment
+    let judgement = Judge.judge(request, line, tick.moment)
+    // A request that was let out before has its line already.
+    if payment == .due {
+      wouldRefuse = judgement.note != nil
+      if let note = judgement.note { append(Outcome(noting: note.reason, line: note.line)) }
+    }
+    switch judgement.verdict {
+    case .allow(_, let path): return .allow(path: path)
+    case .pace(_, let untilMs): return .pace(untilMs: untilMs)
+    case .refuse(let finding): return .refuse(record(finding, tick))
+    }
+  }
+
+  /// `ordinal`: of a request that was begun before others.
+  mutating func refuse(
+    _ reason: Reason, _ tick: Tick, ordinal: UInt32? = nil, detail: String? = nil, isHeadTooLarge: Bool = false
+  ) -> RequestVerdict {
+    judged = ordinal ?? self.ordinal
+    var finding = Finding(reason, detail: detail)
+    finding.isHeadTooLarge = isHeadTooLarge
+    return .refuse(record(finding, tick))
+  }
+
+  /// A request that was let out, and that the policy which came since refuses.
+  mutating func revoke(_ refused: RefusedRequest) {
+    guard let last = outcomes.indices.last else { return }
+    outcomes[last].event = .revoked
+    outcomes[last].reason = refused.refusal.reason
+  }
+
+  private mutating func record(_ finding: Finding, _ tick: Tick) -> RefusedRequest {
+    var refusal = Refusal(finding.reason, target: target, client: client)
+    refusal.detail = finding.detail
+    refusal.hasRule = tick.rule != nil
+    refusal.retryAfterSeconds = finding.retryAfterSeconds
+    refusal.isHeadTooLarge = finding.isHeadTooLarge
+    var outcome = Outcome(finding.reason.logEvent, finding.reason, line: finding.line ?? tick.rule?.line)
+    outcome.bucket = finding.bucket
+    outcome.explain(finding.detail)
+    append(outcome)
+    return RefusedRequest(refusal: refusal, outcome: outcome)
+  }
+
+  private mutating func append(_ outcome: Outcome) {
+    var outcome = outcome
+    outcome.ordinal = judged
+    outcomes.append(outcome)
+  }
+}
+
+extension Tick {
+  func filter(for rule: AllowRule, _ requests: TunnelRequests) -> (any RequestFilter)? {
+    filters?.filter(
+      for: rule,
+      FilteredRequest(
+        target: requests.target, client: requests.client, ordinal: requests.judged,
+        wouldRefuse: requests.wouldRefuse || wouldRefuseTunnel, isReportOnly: isReportOnly))
+  }
+}
+
+extension Span<UInt8> {
+  /// Whether these are the bytes of a literal, as they stand.
+  func isText(_ literal: StaticString) -> Bool {
+    count == literal.utf8CodeUnitCount && equals(literal, at: 0..<count)
+  }
+}
