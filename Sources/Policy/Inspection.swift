@@ -1,5 +1,5 @@
 // What a rule says of the requests to its target: methods, paths, a credential, checks of content, the upstream's TLS.
-// It relies on PathPattern for paths and on MethodOverrides for methods; a rule that says one of these is inspected.
+// Relies on PathPattern for paths and on MethodOverrides for methods; a rule that says one of these is inspected.
 package import Wire
 
 package struct Inspection: Sendable {
@@ -117,5 +117,17 @@ package struct ContentPolicy: Hashable, Sendable {
 
   package var checksNothing: Bool {
     maxResponseBytes == nil && !stripsHTML && flagInstructions == nil && secrets == nil
+  }
+}
+
+extension AllowRule {
+  /// Why a request is refused inside a target that the rule allows; nil: it is allowed, or the rule does not look inside.
+  package func refusal(method: String, path: String) -> (reason: Reason, detail: String?)? {
+    guard let inspection else { return nil }
+    let (method, path) = (Array(method.utf8), Array(path.utf8))
+    switch inspection.judge(method: method.span, target: path.span) {
+    case .allow: return nil
+    case .refuse(let reason, let detail): return (reason, detail)
+    }
   }
 }

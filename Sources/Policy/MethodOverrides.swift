@@ -1,5 +1,5 @@
 // Methods that a request asks for beside the one in its first line: many frameworks carry out that one instead.
-// It relies on the names that frameworks read; a rule's `methods` hold for each of the methods found here.
+// Relies on the names that frameworks read; a rule's `methods` hold for each of the methods found here.
 import Wire
 
 /// Fields as Rails, Laravel, Symfony, Express' method-override, ASP.NET, OData and Google's APIs read them, and the
@@ -27,7 +27,10 @@ package struct MethodOverrides: Sendable {
 
   /// Reads the query of a request target.
   package init(query target: Span<UInt8>) {
-    guard let mark = target.array.firstIndex(of: UInt8(ascii: "?")) else { return }
+    var mark = 0
+    while mark < target.count, target[mark] != UInt8(ascii: "?") { mark += 1 }
+    // Most targets have no query, and cost no copy.
+    guard mark < target.count else { return }
     for pair in target.array[(mark + 1)...].split(whereSeparator: { $0 == UInt8(ascii: "&") || $0 == UInt8(ascii: ";") }
     ) {
       guard let equals = pair.firstIndex(of: UInt8(ascii: "=")) else { continue }

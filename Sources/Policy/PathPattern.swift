@@ -1,5 +1,5 @@
 // A glob of a rule's `paths`, compared with every reading of a path.
-// It relies on Wire.RequestPath for the readings: a pattern is a path too, so `%7e` and `~` are the same in it.
+// Relies on Wire.RequestPath for the readings: a pattern is a path too, so `%7e` and `~` are the same in it.
 package import Wire
 
 /// `*` stands for any part of one segment, and alone for a whole segment that is not empty; a segment `**` stands for any
@@ -43,8 +43,8 @@ package struct PathPattern: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// Whether every way to read the path is allowed. A path that is written as a pattern is, `/@scope%2Fx`, is read by a
-  /// server as the pattern is, so its other readings may match the pattern's; `/@scope/x` is not allowed by it.
+  /// True where every reading of the path is allowed. The path `/@scope%2Fx` is written as the pattern `/@scope%2Fx` is, so
+  /// its other readings may match those of the pattern; the plain path `/@scope/x` may not.
   package static func allow(_ path: RequestPath, _ patterns: [PathPattern]) -> Bool {
     let names = path.readings.map(Self.names)
     guard patterns.contains(where: { $0.matches(names[0]) }) else { return false }

@@ -75,9 +75,25 @@ package struct PolicyDiff {
     }
     var patterns = Set<HostPattern>([.any])
     for network in [one, other] { patterns.formUnion(network.deny.map(\.pattern) + network.allow.map(\.pattern)) }
+    compareDeniedAddresses(one, other, name)
     for pattern in patterns.sorted(by: Self.precedes) {
       guard let host = pattern.someHost(apartFrom: patterns) else { continue }
       compare(one, other, name, pattern, host)
+    }
+  }
+
+  /// No verdict on a target shows that a deny rule about an address also holds for names that resolve to it.
+  private mutating func compareDeniedAddresses(_ one: NetworkPolicy, _ other: NetworkPolicy, _ name: String) {
+    func denied(_ network: NetworkPolicy) -> [String: SourceLine] {
+      let rules = network.deny.filter { $0.pattern.prefix != nil }.map { ("\($0.pattern):\($0.ports)", $0.line) }
+      return Dictionary(rules, uniquingKeysWith: { first, _ in first })
+    }
+    let (before, after) = (denied(one), denied(other))
+    for (target, line) in before.merging(after, uniquingKeysWith: { $1 }).sorted(by: { $0.key < $1.key }) {
+      let (was, now) = (before[target] != nil, after[target] != nil)
+      if was == now { continue }
+      let detail = "where allowed names resolve to it: \(was ? "denied -> allowed" : "allowed -> denied")"
+      changes.append(PolicyChange(kind: .changes, client: name, target: target, details: [detail], line: line))
     }
   }
 
@@ -122,73 +138,24 @@ package struct PolicyDiff {
     case (.refuse, .refuse): return nil
     case (.refuse, .allow(let rule)):
       return PolicyChange(
-        kind: .letsOut, client: name, details: rule.bounds(port: target.port).map(\.text), line: rule.line)
+        kind: .letsOut, client: name, details: rule.facts(port: target.port).map { "\($0.name): \($0.value)" },
+        line: rule.line)
     case (.allow(let rule), .refuse(let reason, let line)):
       return PolicyChange(kind: .shuts, client: name, details: [reason.rawValue], line: line ?? rule.line)
     case (.allow(let before), .allow(let after)):
-      let details = Self.differences(before.bounds(port: target.port), after.bounds(port: target.port))
+      let changed = PolicyFact.changes(before.facts(port: target.port), after.facts(port: target.port))
+      let details = changed.map { "\($0.name): \($0.change)" }
       guard !details.isEmpty else { return nil }
       return PolicyChange(kind: .changes, client: name, details: details, line: after.line)
     }
   }
 
-  private static func differences(_ before: [RuleBound], _ after: [RuleBound]) -> [String] {
-    var details: [String] = []
-    let names = before.map(\.name) + after.map(\.name).filter { name in !before.contains { $0.name == name } }
-    for name in names {
-      let was = before.first { $0.name == name }?.value ?? "none"
-      let is_ = after.first { $0.name == name }?.value ?? "none"
-      if was != is_ { details.append("\(name): \(was) -> \(is_)") }
-    }
-    return details
-  }
-
   // MARK: - Settings
 
   private mutating func compareSettings() {
-    let (one, other) = (old.settings, new.settings)
-    var names: [String] = []
-    if one.listen != other.listen { names.append("listen") }
-    if one.dns != other.dns { names.append("dns") }
-    if one.log != other.log { names.append("log") }
-    if one.limits != other.limits { names.append("limits") }
-    if one.timeouts != other.timeouts { names.append("timeouts") }
-    if one.resolver != other.resolver { names.append("resolver") }
-    if one.process != other.process { names.append("process_limits") }
-    for name in names { changes.append(PolicyChange(kind: .other, details: ["\(name) is another"])) }
-  }
-}
-
-/// One thing that a rule holds a target to.
-struct RuleBound {
-  let name: String
-  let value: String
-  var text: String { "\(name): \(value)" }
-}
-
-extension AllowRule {
-  /// In the words of the policy file; what is not bounded is left out.
-  func bounds(port: UInt16) -> [RuleBound] {
-    var bounds = [RuleBound(name: "protocol", value: wireProtocol(port: port).rawValue)]
-    func add(_ name: String, _ value: String?) { if let value { bounds.append(RuleBound(name: name, value: value)) } }
-    if !allowsECH { add("ech", "refuse") }
-    if !dnsTypes.isEmpty { add("dns.types", dnsTypesText) }
-    add(
-      "expires",
-      expiresAt.map { time in
-        var text: [UInt8] = []
-        Timestamp.append(unixMilliseconds: time * 1000, to: &text)
-        return String(decoding: text, as: UTF8.self)
-      })
-    if !addresses.isEmpty { add("addresses", addresses.map { "\($0)" }.sorted().joined(separator: " ")) }
-    add("requests_per_minute", requests.map { "\($0.perMinute)" })
-    add("burst", requests.map { "\($0.burst)" })
-    add("concurrent", concurrent.map { "\($0.limit)" })
-    add("upload_bytes_per_minute", uploadBytes.map { "\($0.perMinute)" })
-    add("download_bytes_per_minute", downloadBytes.map { "\($0.perMinute)" })
-    add("tunnel_lifetime_seconds", tunnelLifetimeMs.map { "\($0 / 1000)" })
-    if onLimit == .pace { add("on_limit", onLimit.rawValue) }
-    return bounds
+    for (name, change) in PolicyFact.changes(old.settingsFacts, new.settingsFacts) {
+      changes.append(PolicyChange(kind: .other, details: ["\(name): \(change)"]))
+    }
   }
 }
 

@@ -39,27 +39,31 @@ package enum Reason: String, CaseIterable, Sendable {
   private static let columns = Dictionary(uniqueKeysWithValues: allCases.enumerated().map { ($0.element, $0.offset) })
 }
 
-/// Where in a policy file something stands.
+/// Where in a policy file something stands. The column tells the rules of one line apart.
 package final class SourceLine: Hashable, Sendable, CustomStringConvertible {
   package let file: String
   package let line: Int
+  package let column: Int
   /// As a field of the log, which says it on each line.
   package let logField: [UInt8]
 
-  package init(file: String, line: Int) {
+  package init(file: String, line: Int, column: Int = 1) {
     self.file = file
     self.line = line
-    logField = JSONText.field("rule", "\(file):\(line)")
+    self.column = column
+    description = "\(file):\(line):\(column)"
+    logField = JSONText.field("rule", description)
   }
 
-  package var description: String { "\(file):\(line)" }
+  package let description: String
 
   package static func == (one: SourceLine, other: SourceLine) -> Bool {
-    one === other || (one.line == other.line && one.file == other.file)
+    one === other || (one.line == other.line && one.column == other.column && one.file == other.file)
   }
 
   package func hash(into hasher: inout Hasher) {
     hasher.combine(file)
     hasher.combine(line)
+    hasher.combine(column)
   }
 }

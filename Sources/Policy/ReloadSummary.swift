@@ -1,5 +1,6 @@
 // What one policy says that another did not: rules, limits, clients and settings, a line each, for whoever reloads.
-// It relies on a rule being the same one where it matches the same hosts and ports, as its buckets do.
+// Relies on PolicyFacts for what there is to change, and on a rule being the same one where it matches the same hosts
+// and ports, as its buckets do.
 import Wire
 
 package struct ReloadSummary: Sendable {
@@ -7,7 +8,7 @@ package struct ReloadSummary: Sendable {
   package let lines: [String]
 
   package init(from old: Policy, to new: Policy) {
-    var lines = Self.changes(Self.settings(old.settings), Self.settings(new.settings)).map { "~ \($0)" }
+    var lines = Self.changes(old.settingsFacts, new.settingsFacts).map { "~ \($0)" }
     let shared = Self.network(old.fallback.network, new.fallback.network)
     lines += shared
     let before = Dictionary(old.clients.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
@@ -29,10 +30,8 @@ package struct ReloadSummary: Sendable {
     self.lines = lines
   }
 
-  private typealias Fact = (name: String, value: String)
-
-  private static func changes(_ old: [Fact], _ new: [Fact]) -> [String] {
-    zip(old, new).filter { $0.value != $1.value }.map { "\($0.name) \($0.value) -> \($1.value)" }
+  private static func changes(_ old: [PolicyFact], _ new: [PolicyFact]) -> [String] {
+    PolicyFact.changes(old, new).map { "\($0.name) \($0.change)" }
   }
 
   private static func network(_ old: NetworkPolicy, _ new: NetworkPolicy) -> [String] {
@@ -46,7 +45,7 @@ package struct ReloadSummary: Sendable {
     lines += difference("allow", old.allow.map(\.text), new.allow.map(\.text))
     for rule in new.allow {
       guard let was = before[rule.key] else { continue }
-      let changed = changes(was.facts, rule.facts)
+      let changed = changes(was.facts(), rule.facts())
       if !changed.isEmpty { lines.append("~ allow \(rule.text): \(changed.joined(separator: ", "))") }
     }
     return lines
@@ -57,50 +56,4 @@ package struct ReloadSummary: Sendable {
     return old.filter { !after.contains($0) }.map { "- \(word) \($0)" }
       + new.filter { !before.contains($0) }.map { "+ \(word) \($0)" }
   }
-
-  private static func settings(_ settings: Settings) -> [Fact] {
-    let (limits, timeouts, log) = (settings.limits, settings.timeouts, settings.log)
-    return [
-      ("listen.connect", "\(settings.listen.connect)"),
-      ("listen.connect, over TLS", "\(settings.listen.connect.filter { settings.listen.identities[$0] != nil })"),
-      ("listen.transparent", "\(settings.listen.transparent)"),
-      ("listen.dns", "\(settings.listen.dns)"), ("listen.proxy_protocol", "\(settings.listen.proxyProtocol)"),
-      ("listen.admin", settings.listen.admin ?? "none"),
-      ("listen.metrics", settings.listen.metrics.map { "\($0)" } ?? "none"),
-      ("resolver.servers", "\(settings.resolver.servers)"), ("resolver.timeout", seconds(settings.resolver.timeoutMs)),
-      ("resolver.attempts", "\(settings.resolver.attempts)"), ("dns.answers", settings.dns.answers.rawValue),
-      ("dns.ttl", "\(settings.dns.ttlSeconds)"), ("dns.networks", "\(settings.dns.networks)"),
-      ("log.file", log.file ?? "standard output"),
-      ("log.on_failure", log.refusesWhenUnwritable ? "refuse" : "continue"),
-      ("limits.log_buffer_bytes", "\(log.bufferBytes)"), ("limits.connections", "\(limits.connections)"),
-      ("limits.head_bytes", "\(limits.headBytes)"), ("limits.hello_bytes", "\(limits.helloBytes)"),
-      ("limits.dns_cache_names", "\(limits.dnsCacheNames)"), ("limits.synthetic_names", "\(limits.syntheticNames)"),
-      ("timeouts.head", seconds(timeouts.headMs)), ("timeouts.hello", seconds(timeouts.helloMs)),
-      ("timeouts.connect", seconds(timeouts.connectMs)), ("timeouts.idle", seconds(timeouts.idleMs)),
-      ("timeouts.keep_alive", seconds(timeouts.keepAliveMs)), ("timeouts.drain", seconds(timeouts.drainMs)),
-    ]
-  }
-
-  private static func seconds(_ ms: UInt64) -> String {
-    ms % 1000 == 0 ? "\(ms / 1000)" : "\(ms / 1000).\(String(ms % 1000 + 1000).dropFirst())"
-  }
-}
-
-extension AllowRule {
-  package var text: String { "\(pattern):\(ports)" }
-
-  fileprivate var facts: [(name: String, value: String)] {
-    [
-      ("expires", expiresAt.map { "\($0)" } ?? "never"), ("addresses", "\(addresses)"),
-      ("protocol", statedProtocol?.rawValue ?? "by port"), ("ech", allowsECH ? "allow" : "refuse"),
-      ("dns.types", dnsTypes.isEmpty ? "none" : dnsTypesText),
-      ("requests_per_minute", number(requests?.perMinute)), ("burst", number(requests?.burst)),
-      ("concurrent", number(concurrent?.limit)),
-      ("upload_bytes_per_minute", number(uploadBytes.map { Int($0.perMinute) })),
-      ("download_bytes_per_minute", number(downloadBytes.map { Int($0.perMinute) })),
-      ("tunnel_lifetime_seconds", number(tunnelLifetimeMs.map { $0 / 1000 })), ("on_limit", onLimit.rawValue),
-    ]
-  }
-
-  private func number(_ value: Int?) -> String { value.map { "\($0)" } ?? "none" }
 }

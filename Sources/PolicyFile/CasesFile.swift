@@ -23,11 +23,16 @@ package struct PolicyCase: Sendable {
   package let client: String?
   /// What the name is taken to resolve to; nil: addresses are not screened.
   package let address: IPAddress?
+  /// A request to the target; nil: only the target is judged.
+  package let request: (method: String, path: String)?
   package let expected: Expected
 }
 
 package enum CasesFile {
-  private static let reasons: [Reason] = [.notAllowed, .deniedByRule, .expired, .addressRefused]
+  private static let keys = ["target", "client", "expect", "address", "method", "path"]
+  private static let reasons: [Reason] = [
+    .notAllowed, .deniedByRule, .expired, .addressRefused, .methodRefused, .pathRefused,
+  ]
 
   package static func parse(bytes: [UInt8], name: String) -> (cases: [PolicyCase], problems: [Problem]) {
     let findings = Findings(file: name)
@@ -48,7 +53,7 @@ package enum CasesFile {
   }
 
   private static func read(one node: YAMLNode, _ findings: Findings) -> PolicyCase? {
-    guard let fields = Fields(node, of: "a case", known: ["target", "client", "expect", "address"], findings) else {
+    guard let fields = Fields(node, of: "a case", known: keys, findings) else {
       return nil
     }
     for key in ["target", "expect"] where !fields.has(key) {
@@ -58,12 +63,17 @@ package enum CasesFile {
     let client = fields.text("client", example: "builder")
     let address = readAddress(fields)
     guard let expected = readExpected(fields), let target else { return nil }
+    let request = readRequest(fields)
+    if expected == .refuse(.methodRefused) || expected == .refuse(.pathRefused), request == nil {
+      findings.problem(node.mark, "`\(expected)` needs `method` or `path` beside it: the request that would be made")
+    }
     if expected == .refuse(.addressRefused), address == nil {
       findings.problem(node.mark, "`address_refused` needs `address` beside it: what the name would resolve to")
     }
     return PolicyCase(
-      line: SourceLine(file: findings.file, line: node.mark.line), target: target,
-      client: client == Policy.fallbackName ? nil : client, address: address, expected: expected)
+      line: findings.line(node.mark), target: target,
+      client: client == Policy.fallbackName ? nil : client, address: address, request: request,
+      expected: expected)
   }
 
   private static func readTarget(_ fields: Fields) -> Target? {
@@ -80,6 +90,14 @@ package enum CasesFile {
     findings(
       fields, "address", "`address` takes an IP address such as 192.0.2.1 or 2001:db8::1, not `\(text.quotable)`")
     return nil
+  }
+
+  /// GET where only a path is given, and `/` where only a method is.
+  private static func readRequest(_ fields: Fields) -> (method: String, path: String)? {
+    guard fields.has("method") || fields.has("path") else { return nil }
+    let path = fields.text("path", example: "/repos/acme/x") ?? "/"
+    if !path.hasPrefix("/") { findings(fields, "path", "`path` begins with /, such as /repos/acme/x") }
+    return (fields.text("method", example: "GET") ?? "GET", path)
   }
 
   private static func readExpected(_ fields: Fields) -> PolicyCase.Expected? {

@@ -18,24 +18,27 @@ struct ClientsSection {
       findings.problem(node.mark, "`clients` takes a list of mappings with `name`, not \(node.kindName)")
       return []
     }
-    var names: [String: Int] = [:]
-    var users: [[UInt8]: Int] = [:]
-    var sources: [AddressPrefix: Int] = [:]
+    var names: [String: Mark] = [:]
+    var users: [[UInt8]: Mark] = [:]
+    var sources: [AddressPrefix: Mark] = [:]
     var clients: [ClientSpec] = []
     for item in items {
       guard let client = read(one: item) else { continue }
-      let line = item.mark.line
-      if let first = names.updateValue(line, forKey: client.name) {
-        findings.problem(item.mark, "the name \(client.name) is taken in line \(first); names of clients differ")
+      let mark = item.mark
+      if let first = names.updateValue(mark, forKey: client.name) {
+        findings.problem(
+          mark, "the name \(client.name) is taken in \(findings.place(first, from: mark)); names of clients differ")
       }
       if let user = client.proxyUser {
-        if let first = users.updateValue(line, forKey: user) {
-          findings.problem(item.mark, "the proxy user is taken in line \(first); one user is one client")
+        if let first = users.updateValue(mark, forKey: user) {
+          findings.problem(
+            mark, "the proxy user is taken in \(findings.place(first, from: mark)); one user is one client")
         }
       } else {
         for source in client.sources {
-          guard let first = sources.updateValue(line, forKey: source) else { continue }
-          findings.problem(item.mark, "the source \(source) is taken in line \(first); one network is one client")
+          guard let first = sources.updateValue(mark, forKey: source) else { continue }
+          findings.problem(
+            mark, "the source \(source) is taken in \(findings.place(first, from: mark)); one network is one client")
         }
       }
       clients.append(client)

@@ -28,7 +28,8 @@ struct CredentialsSection {
     for (key, value) in pairs {
       guard let name = readName(key) else { continue }
       if let first = seen.updateValue(key.mark, forKey: name) {
-        findings.problem(key.mark, "the credential \(name) stands in line \(first.line) already; keep one")
+        findings.problem(
+          key.mark, "the credential \(name) stands in \(findings.place(first, from: key.mark)) already; keep one")
         continue
       }
       guard let credential = read(one: value, name: name, at: key.mark) else {
@@ -56,7 +57,7 @@ struct CredentialsSection {
     let source = SecretSource(findings: findings, files: files).read(fields, of: "a credential", oauth2: true)
     let placement = PlacementKeys(findings: findings).read(fields)
     guard let source, let placement else { return nil }
-    let line = SourceLine(file: findings.file, line: mark.line)
+    let line = findings.line(mark)
     var credential = Credential(name: name, line: line, source: source, placement: placement)
     readMode(fields, &credential)
     return credential
@@ -121,13 +122,13 @@ struct CredentialsSection {
       used.formUnion(names)
       if network.isReportOnly, let name = names.first {
         findings.warn(
-          Mark(line: network.line.line, column: 1),
+          findings.mark(network.line),
           "in report mode a credential (\(name)) is put only into what `mode: enforce` would let out too")
       }
     }
     for credential in credentials.values where !used.contains(credential.name) {
       findings.warn(
-        Mark(line: credential.line.line, column: 1),
+        findings.mark(credential.line),
         "no rule uses the credential \(credential.name); give one `credential: \(credential.name)`")
     }
   }

@@ -43,8 +43,8 @@ struct FilesSection {
 
   // MARK: - Paths
 
-  /// Each path, with the key and the line that it stood in first.
-  private typealias Seen = [String: (key: String, line: Int)]
+  /// Each path, with the key and the place that it stood at first.
+  private typealias Seen = [String: (key: String, mark: Mark)]
 
   private func list(
     _ key: String, _ fields: Fields, _ seen: inout Seen, example: String, inWorkspace: Bool = false
@@ -56,9 +56,11 @@ struct FilesSection {
         findings.problem(
           node.mark, "`\(key)` takes paths in the workspace, such as .git/hooks; other paths stand in `read_only`")
       }
-      if let first = seen.updateValue((key, node.mark.line), forKey: entry.path) {
+      if let first = seen.updateValue((key, node.mark), forKey: entry.path) {
         findings.problem(
-          node.mark, "`\(entry.path.quotable)` stands in `\(first.key)` already, in line \(first.line); keep one")
+          node.mark,
+          "`\(entry.path.quotable)` stands in `\(first.key)` already, in \(findings.place(first.mark, from: node.mark)); keep one"
+        )
       }
       entries.append(entry)
     }
@@ -89,7 +91,7 @@ struct FilesSection {
       return nil
     }
     let path = (text.hasPrefix("/") ? "/" : "") + parts.joined(separator: "/")
-    return Settings.Files.Entry(path, line: SourceLine(file: findings.file, line: node.mark.line))
+    return Settings.Files.Entry(path, line: findings.line(node.mark))
   }
 
   private static func problem(_ text: String) -> String? {

@@ -1,4 +1,4 @@
-// The keys of an allow rule that make it inspected: methods, paths, credential, content, tls, inspect.
+// The keys of an allow rule that make it inspected: methods, paths, requests, credential, content, tls, inspect.
 // It relies on CredentialsSection having been read before, so that a name that is no credential is told at once.
 import Policy
 import Wire
@@ -13,7 +13,9 @@ struct InspectionDefaults {
 }
 
 struct InspectionKeys {
-  static let keys = ["methods", "paths", "credential", "allow_key_issuing", "content", "tls", "inspect"]
+  static let keys = [
+    "methods", "paths", "requests", "credential", "allow_key_issuing", "content", "tls", "inspect",
+  ]
 
   let findings: Findings
   let files: PolicyFiles
@@ -32,6 +34,7 @@ struct InspectionKeys {
     var inspection = Inspection()
     inspection.methods = readMethods(fields)
     inspection.paths = readPaths(fields)
+    inspection.requests = readRequests(fields)
     inspection.content = fields.node("content").map { readContent($0) } ?? defaults.content
     inspection.tls = fields.node("tls").map { TLSKeys(findings: findings, files: files).read($0) } ?? UpstreamTLS()
     inspection.credential = readCredential(fields, rule)
@@ -72,6 +75,30 @@ struct InspectionKeys {
     }
     refuseEmpty("methods", fields)
     return methods
+  }
+
+  private static let pair = "{methods: [GET], paths: [\"/repos/acme/**\"]}"
+
+  /// Methods and paths as pairs.
+  private func readRequests(_ fields: Fields) -> [Inspection.RequestPattern] {
+    for key in ["methods", "paths"] where fields.has("requests") && fields.has(key) {
+      findings.problem(
+        fields.mark(of: key), "`\(key)` beside `requests`, which has its own; write it in the entries of `requests`")
+    }
+    var requests: [Inspection.RequestPattern] = []
+    for node in fields.list("requests", example: "[\(Self.pair)]") {
+      guard let entry = Fields(node, of: "a request", known: ["methods", "paths"], findings) else { continue }
+      if entry.isEmpty {
+        findings.problem(node.mark, "this entry names neither `methods` nor `paths`; write \(Self.pair)")
+      }
+      let request = Inspection.RequestPattern(methods: readMethods(entry), paths: readPaths(entry))
+      if requests.contains(request) {
+        findings.problem(node.mark, "the same entry stands twice in `requests`; keep one")
+      }
+      requests.append(request)
+    }
+    refuseEmpty("requests", fields)
+    return requests
   }
 
   private static let usual = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"]

@@ -8,6 +8,7 @@ struct NetworkSection {
   private enum Default: String, CaseIterable { case deny, allow }
   private enum Mode: String, CaseIterable { case enforce, report }
 
+  static let keys = ["default", "mode", "deny", "allow", "rate_limits"]
   private static let ruleKeys =
     ["host", "ports", "expires", "addresses", "protocol", "ech", "dns"] + InspectionKeys.keys
   private static let notDenied = InspectionKeys.keys.reduce(into: [String: String]()) {
@@ -25,8 +26,7 @@ struct NetworkSection {
 
   func read(_ node: YAMLNode) -> NetworkSpec {
     var spec = NetworkSpec(line: line(node.mark))
-    let keys = ["default", "mode", "deny", "allow", "rate_limits"]
-    guard let fields = Fields(node, of: "network_policy", known: keys, findings) else { return spec }
+    guard let fields = Fields(node, of: "network_policy", known: Self.keys, findings) else { return spec }
     if fields.choice("default", Default.self) == .allow {
       spec.defaultAllows = true
       findings.warn(fields.mark(of: "default"), "`default: allow` lets out every name that no deny rule names")
@@ -36,9 +36,13 @@ struct NetworkSection {
       findings.warn(fields.mark(of: "mode"), "`mode: report` refuses nothing; it only logs what enforce would refuse")
     }
     let example = "[api.example.com:443]"
-    let deny = placed(fields, "deny", example, denyRule)
-    let allow = placed(fields, "allow", example, allowRule)
-    let limits = placed(fields, "rate_limits", "[{host: \"*\", requests_per_minute: 60}]", rateLimit)
+    let deny = latest(placed(fields, "deny", example, denyRule)) { ($0.pattern, $0.ports) }
+    let written = placed(fields, "allow", example, allowRule)
+    let allow = latest(written) { ($0.pattern, $0.ports) }
+    warnOfReplaced(written, by: allow)
+    let limits = latest(placed(fields, "rate_limits", "[{host: \"*\", requests_per_minute: 60}]", rateLimit)) {
+      ($0.pattern, $0.ports)
+    }
     RuleChecks(findings: findings, deny: deny, allow: allow, limits: limits).check()
     spec.deny = deny.map(\.rule)
     spec.allow = allow.map(\.rule)
@@ -52,7 +56,34 @@ struct NetworkSection {
     fields.list(key, example: example).compactMap { node in read(node).map { Located(rule: $0, mark: node.mark) } }
   }
 
-  private func line(_ mark: Mark) -> SourceLine { SourceLine(file: findings.file, line: mark.line) }
+  /// Two fragments may have the same rule; of those in different files the later one counts.
+  private func latest<Rule>(
+    _ rules: [Located<Rule>], of key: (Rule) -> (HostPattern, PortSet)
+  ) -> [Located<Rule>] {
+    guard findings.files.count > 1 else { return rules }
+    var last: [HostPattern: [(ports: PortSet, file: Int)]] = [:]
+    for rule in rules {
+      let (pattern, ports) = key(rule.rule)
+      last[pattern, default: []].append((ports, rule.mark.file))
+    }
+    return rules.filter { rule in
+      let (pattern, ports) = key(rule.rule)
+      return last[pattern]?.last { $0.ports == ports }?.file == rule.mark.file
+    }
+  }
+
+  /// Silently where both say the same.
+  private func warnOfReplaced(_ written: [Located<AllowSpec>], by kept: [Located<AllowSpec>]) {
+    guard written.count > kept.count else { return }
+    let places = Set(kept.map(\.mark))
+    for old in written where !places.contains(old.mark) {
+      let new = kept.first { $0.rule.pattern == old.rule.pattern && $0.rule.ports == old.rule.ports }
+      guard let new, !new.rule.saysTheSame(as: old.rule) else { continue }
+      findings.warn(new.mark, "this rule takes the place of the one in \(findings.place(old.mark, from: new.mark))")
+    }
+  }
+
+  private func line(_ mark: Mark) -> SourceLine { findings.line(mark) }
 
   private func denyRule(_ node: YAMLNode) -> DenyRule? {
     if case .mapping = node.content {
@@ -145,6 +176,7 @@ struct NetworkSection {
     if rule.pattern == .any, rule.addresses.isEmpty {
       findings.warn(mark, "this rule allows every host on port \(rule.ports)")
     }
+    if let doubt = RuleDoubts.doubt(of: rule) { findings.warn(mark, doubt) }
     return rule
   }
 
@@ -182,7 +214,7 @@ struct NetworkSection {
 
   private func hostAndPorts(_ fields: Fields, portsDefault: PortSet?, isDeny: Bool = false) -> RuleText? {
     guard fields.has("host") else {
-      findings.problem(fields.mark, "`host` is missing; write host: HOST:PORT")
+      if !fields.hasUnknown { findings.problem(fields.mark, "`host` is missing; write host: HOST:PORT") }
       return nil
     }
     guard let text = fields.text("host", example: "api.example.com:443") else { return nil }

@@ -10,13 +10,19 @@ package struct LoadedPolicy {
   package let problems: [Problem]
   /// What an operator may mean, and should know.
   package let warnings: [Problem]
+  /// Every section that was read, with the keys that it may have.
+  package let schema: Set<SchemaSection>
 }
 
 package enum PolicyFile {
   private static let keys = [
     "network_policy", "clients", "listen", "resolver", "dns", "log", "limits", "timeouts", "process_limits",
-    "filesystem_policy", "environment", "credentials", "content_policy", "tls", "explain_denials",
+    "filesystem_policy", "environment", "credentials", "content_policy", "tls", "explain_denials", Includes.key,
   ]
+  /// People write rules without the section around them.
+  private static let misplaced = NetworkSection.keys.reduce(into: [String: String]()) {
+    $0[$1] = "it is a key of `network_policy`; write `network_policy:` above it, and indent it by two spaces"
+  }
 
   /// `name` is what messages and log lines call the file; `nowUnix` decides which rules have expired already; `sandbox`
   /// is a client that there is in any case, with the file's own rules where `clients` says nothing else.
@@ -27,21 +33,35 @@ package enum PolicyFile {
     let findings = Findings(file: name)
     let policy = read(bytes, findings, old, sandbox, nowUnix, readFile)
     let (problems, warnings) = findings.sorted()
-    return LoadedPolicy(policy: problems.isEmpty ? policy : nil, problems: problems, warnings: warnings)
+    return LoadedPolicy(
+      policy: problems.isEmpty ? policy : nil, problems: problems, warnings: warnings,
+      schema: findings.schema)
   }
 
   private static func read(
     _ bytes: [UInt8], _ findings: Findings, _ old: Policy?, _ sandbox: String?, _ nowUnix: Int64,
     _ readFile: @escaping (String) -> [UInt8]?
   ) -> Policy? {
-    let root = YAMLDocument.parse(bytes, findings)
+    let parsed = YAMLDocument.parse(bytes, findings)
     guard findings.problems.isEmpty else { return nil }
-    guard let root, !root.isNull else {
+    guard let parsed, !parsed.isNull else {
       findings.problem(
         Mark(line: 1, column: 1), "the file is empty; write network_policy: {allow: [api.example.com:443]}")
       return nil
     }
-    guard let fields = Fields(root, of: "the policy file", known: keys, findings) else { return nil }
+    if case .sequence = parsed.content {
+      findings.problem(
+        parsed.mark,
+        "a list of rules alone is no policy; write `network_policy:`, below it `allow:`, and the list below that")
+      return nil
+    }
+    Typography.check(parsed, findings)
+    guard findings.problems.isEmpty else { return nil }
+    var includes = Includes(bytes, findings: findings, readFile: readFile)
+    let root = includes.expand(parsed)
+    guard let fields = Fields(root, of: "the policy file", known: keys, misplaced: misplaced, findings) else {
+      return nil
+    }
     let files = PolicyFiles(findings: findings, read: readFile)
     var defaults = InspectionDefaults()
     if let node = fields.node("credentials") {
@@ -53,6 +73,8 @@ package enum PolicyFile {
     let keys = InspectionKeys(findings: findings, files: files, defaults: defaults)
     let section = NetworkSection(findings: findings, nowUnix: nowUnix, inspection: keys)
     guard let networkNode = fields.node("network_policy") else {
+      // A key that is misspelled, or rules without their section, were told of.
+      guard findings.problems.isEmpty else { return nil }
       findings.problem(
         root.mark, "`network_policy` is missing; to deny everything write network_policy: {default: deny}")
       return nil
@@ -70,7 +92,7 @@ package enum PolicyFile {
     let settings = SettingsSections(findings: findings, files: files).read(fields)
     guard findings.problems.isEmpty else { return nil }
     return Policy(
-      hash: Policy.hash(of: bytes), settings: settings, network: network, clients: clients,
+      hash: Policy.hash(of: includes.bytes), settings: settings, network: network, clients: clients,
       credentials: Array(defaults.credentials.values), inheriting: old)
   }
 }

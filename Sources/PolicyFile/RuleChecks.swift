@@ -23,20 +23,26 @@ struct RuleChecks {
 
   func check() {
     checkDuplicates(deny.map { (Key(pattern: $0.rule.pattern, ports: $0.rule.ports), $0.mark) }, "deny rule")
-    checkDuplicates(allow.map { (Key(pattern: $0.rule.pattern, ports: $0.rule.ports), $0.mark) }, "allow rule")
+    let isInspected = allow.contains { $0.rule.inspection != nil }
+    checkDuplicates(
+      allow.map { (Key(pattern: $0.rule.pattern, ports: $0.rule.ports), $0.mark) }, "allow rule",
+      orElse: isInspected ? ", with `requests: [{methods: […], paths: […]}, …]` where methods go with paths" : "")
     checkDuplicates(limits.map { (Key(pattern: $0.rule.pattern, ports: $0.rule.ports), $0.mark) }, "rate limit")
     checkDenied()
     checkLimits()
   }
 
-  private func checkDuplicates(_ rules: [(key: Key, mark: Mark)], _ name: String) {
+  private func checkDuplicates(_ rules: [(key: Key, mark: Mark)], _ name: String, orElse advice: String = "") {
     var first: [Key: Mark] = [:]
     for (key, mark) in rules {
       guard let before = first[key] else {
         first[key] = mark
         continue
       }
-      findings.problem(mark, "the same \(name) \(key.pattern):\(key.ports) stands in line \(before.line); keep one")
+      findings.problem(
+        mark,
+        "the same \(name) \(key.pattern):\(key.ports) stands in \(findings.place(before, from: mark)); keep one\(advice)"
+      )
     }
   }
 
@@ -50,7 +56,7 @@ struct RuleChecks {
       guard let deny = hidden ?? Self.hidingAddresses(of: rule, denied) else { continue }
       findings.warn(
         mark,
-        "this rule allows nothing: the deny rule in line \(deny.line.line) covers \(rule.pattern):\(rule.ports); remove one"
+        "this rule allows nothing: the deny rule in \(findings.place(deny.line, from: mark)) covers \(rule.pattern):\(rule.ports); remove one"
           + " of them once that is meant to last")
     }
   }
@@ -80,15 +86,15 @@ struct RuleChecks {
       // An exact host covers rules of that host alone: one look-up instead of all rules.
       var candidates = rules
       if case .exact = limit.pattern { candidates = allowed[limit.pattern] ?? [] }
-      if !candidates.contains(where: limit.covers) { findings.problem(mark, Self.uncovered(limit, rules)) }
+      if !candidates.contains(where: limit.covers) { findings.problem(mark, uncovered(limit, rules, mark)) }
     }
   }
 
-  private static func uncovered(_ limit: RateLimit, _ rules: [AllowSpec]) -> String {
+  private func uncovered(_ limit: RateLimit, _ rules: [AllowSpec], _ mark: Mark) -> String {
     let name = "\(limit.pattern):\(limit.ports)"
     if let near = rules.first(where: { $0.pattern.overlaps(limit.pattern) && $0.ports.overlaps(limit.ports) }) {
       return "a limit holds for whole allow rules, and \(name) is only a part of \(near.pattern):\(near.ports) "
-        + "in line \(near.line.line); write host: \"\(near.pattern):\(near.ports)\", or give \(name) an allow rule of its own"
+        + "in \(findings.place(near.line, from: mark)); write host: \"\(near.pattern):\(near.ports)\", or give \(name) an allow rule of its own"
     }
     return "no allow rule is covered by \(name); add it to `allow` or remove the limit"
   }

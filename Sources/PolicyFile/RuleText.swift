@@ -25,6 +25,29 @@ struct RuleText: Hashable, Sendable {
   /// What people paste in place of `HOST:PORT`.
   private static func rejectLookalikes(_ text: String) throws(Problem) {
     if text.isEmpty { throw Problem(description: "the rule is empty; write HOST:PORT") }
+    for scalar in text.unicodeScalars {
+      if let advice = Typography.advice(scalar) { throw Problem(description: advice) }
+    }
+    try rejectUDP(text)
+    if let pattern = regularExpression(text) {
+      throw Problem(
+        description:
+          "a rule is no regular expression (`\(pattern)` means nothing here); write *.example.com:443 for every"
+          + " name below example.com, and a rule for each other name")
+    }
+    if text.contains(" "), let last = text.split(separator: " ").last, last.utf8.allSatisfy(\.isDigit) {
+      throw Problem(
+        description:
+          "a space between host and port; write \(String(text.prefix { $0 != " " }).quotable):\(last.prefix(9))")
+    }
+    if let separator = text.first(where: { $0 == ";" || $0 == "," }), !text.contains("[") {
+      let first = text.prefix { $0 != separator }
+      let isList = text.dropFirst(first.count + 1).contains(".")
+      throw Problem(
+        description: isList
+          ? "a rule names one host; write an entry for each, such as \(String(first).quotable)"
+          : "`\(separator)` stands between ports; write them in a list: HOST:[80, 443]")
+    }
     if let scheme = text.firstRange(of: "://") {
       let rest = text[scheme.upperBound...].prefix { $0 != "/" && $0 != "?" }
       let port = text.hasPrefix("http:") ? 80 : 443
@@ -40,6 +63,28 @@ struct RuleText: Hashable, Sendable {
       }
       throw Problem(description: "a rule has no path; write \(front.contains(":") ? front : front + ":443")")
     }
+  }
+
+  private static func rejectUDP(_ text: String) throws(Problem) {
+    let lower = text.lowercased()
+    if lower.hasPrefix("udp://") || lower.hasPrefix("udp:") || lower.hasSuffix("/udp") {
+      throw Problem(
+        description:
+          "no rule lets UDP out; names are answered by the gate's own DNS (`listen: {dns: …}`), and for TCP write"
+          + " HOST:PORT")
+    }
+    if lower.hasSuffix("/tcp") || lower.hasPrefix("tcp:") {
+      throw Problem(description: "every rule is about TCP; write HOST:PORT")
+    }
+  }
+
+  /// The part of a text that is only a regular expression's.
+  private static func regularExpression(_ text: String) -> String? {
+    for part in [".*", ".+", "\\", "^", "$", "(", ")", "|", "{", "}", "+", "?"] where text.contains(part) {
+      // A URL with a query has an answer of its own.
+      return text.contains("://") ? nil : part
+    }
+    return nil
   }
 
   /// `10.0.0.0/8:*` or `[fd00::/8]:*`; nil where the text is about no network.

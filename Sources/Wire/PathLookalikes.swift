@@ -1,5 +1,5 @@
 // Characters that some servers turn into a dot, a slash or a backslash after a path has been judged.
-// It relies on two published tables; a test derives the first one anew and compares.
+// Relies on two published tables; a test derives the first one anew and compares.
 
 enum PathLookalikes {
   static let all = Set(compatibility.joined() + bestFit)

@@ -1,5 +1,5 @@
 // The ways in which servers read one path: each is a path that a policy must allow before the path is sent.
-// It relies on PathSpelling.normal having been there first, so that only what servers really disagree on is left.
+// Relies on PathSpelling.normal having been there first, so that only what servers really disagree on is left.
 
 /// A server is one choice along each of these dimensions, and the same choice for the whole path:
 /// - `%2F` and `\` (raw or `%5C`) are text, or separators (nginx and IIS take them for separators);
@@ -98,7 +98,7 @@ private enum PathText {
     }
   }
 
-  /// What a server sees that undoes escapes once more; nil where there are none left. `100%25` has none.
+  /// The path that a server sees which undoes escapes once more; nil where none are left. `100%25` has none.
   static func decodedOnceMore(_ path: [UInt8]) throws(PathProblem) -> [UInt8]? {
     var decoded: [UInt8] = []
     var isChanged = false

@@ -1,5 +1,5 @@
 // The path of a request: the spelling that is sent, and the ways in which servers may read that spelling.
-// It relies on RFC 3986 section 6.2.2 for the spelling and on PathReadings for the ways: nothing else of a path changes.
+// Relies on RFC 3986 section 6.2.2 for the spelling and on PathReadings for the ways: nothing else of a path changes.
 
 /// Servers differ on `%2F`, `//`, `\` and `;x`. A path goes out as it came, and a policy is compared with every reading.
 package struct RequestPath: Hashable, Sendable {

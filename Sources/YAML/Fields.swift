@@ -5,6 +5,8 @@ import Wire
 package struct Fields {
   package let mark: Mark
   package let findings: Findings
+  /// A key that is missing may be there, misspelled.
+  package private(set) var hasUnknown = false
   private var values: [String: YAMLNode] = [:]
   private var keyMarks: [String: Mark] = [:]
 
@@ -16,6 +18,7 @@ package struct Fields {
   ) {
     mark = node.mark
     self.findings = findings
+    findings.note(SchemaSection(name: name, keys: known))
     guard case .mapping(let pairs) = node.content else {
       findings.problem(
         node.mark, "`\(name)` is a mapping of \(known.prefix(4).joined(separator: ", "))…; here is \(node.kindName)")
@@ -27,17 +30,19 @@ package struct Fields {
         continue
       }
       if let first = keyMarks[word] {
-        findings.problem(key.mark, "`\(word)` stands twice in `\(name)`, first in line \(first.line); keep one")
+        findings.problem(
+          key.mark, "`\(word)` stands twice in `\(name)`, first in \(findings.place(first, from: key.mark)); keep one")
         continue
       }
       keyMarks[word] = key.mark
       if let why = later[word] {
         findings.problem(key.mark, "`\(word)` is not supported by this version: \(why); remove it")
       } else if let advice = misplaced[word] {
-        findings.problem(key.mark, "`\(word)` stands in no \(name.withoutArticle): \(advice)")
+        findings.problem(key.mark, "`\(word)` has no place in \(name): \(advice)")
       } else if !known.contains(word) {
         let advice = Suggestion.advice(for: word, among: known)
         findings.problem(key.mark, "unknown key `\(word.quotable)` in `\(name)`; \(advice)")
+        hasUnknown = true
       } else {
         values[word] = value
       }
@@ -99,7 +104,9 @@ package struct Fields {
   package func bytes(_ key: String, _ range: ClosedRange<Int>) -> Int? {
     guard let node = values[key] else { return nil }
     guard case .scalar(let text, _) = node.content, let value = ByteSize.parse(text) else {
-      findings.problem(node.mark, "`\(key)` takes a size such as 65536, 64KiB, 5MiB or 1GiB, not \(node.shown)")
+      findings.problem(
+        node.mark,
+        "`\(key)` takes a size such as 65536, 64KiB, 5MiB or 1GiB, not \(node.shown)\(ByteSize.advice(on: node))")
       return nil
     }
     guard range.contains(value) else {
@@ -149,6 +156,20 @@ package struct Fields {
 }
 
 package enum ByteSize {
+  /// Other spellings of the units; `MB` means a million to some, and 2^20 to others.
+  fileprivate static func advice(on node: YAMLNode) -> String {
+    guard case .scalar(let text, _) = node.content else { return "" }
+    let digits = text.prefix { $0.isASCII && $0.isNumber }
+    let rest = text.dropFirst(digits.count).filter { $0 != " " }.lowercased()
+    guard !digits.isEmpty,
+      let unit = units.first(where: { unit in
+        let letter = unit.name.lowercased().prefix(1)
+        return [letter + "", letter + "b", letter + "ib"].contains(rest[...])
+      })
+    else { return "" }
+    return "; write \(digits)\(unit.name)"
+  }
+
   private static let units: [(name: String, shift: Int)] = [("KiB", 10), ("MiB", 20), ("GiB", 30)]
 
   package static func parse(_ text: String) -> Int? {
@@ -172,10 +193,6 @@ package enum ByteSize {
 extension String {
   /// Short enough to be shown in a message; Findings takes care of what may not stand in one.
   package var quotable: String { unicodeScalars.count > 60 ? String(unicodeScalars.prefix(60)) + "…" : self }
-}
-
-extension String {
-  fileprivate var withoutArticle: String { hasPrefix("a ") ? String(dropFirst(2)) : self }
 }
 
 extension YAMLNode {

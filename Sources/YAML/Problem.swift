@@ -19,10 +19,20 @@ package struct Problem: Hashable, Sendable, CustomStringConvertible {
 package struct Mark: Hashable, Sendable, Comparable {
   package var line: Int
   package var column: Int
+  /// Which of `Findings.files` it is in: a file may include others.
+  package var file: Int
 
-  package init(line: Int, column: Int) { (self.line, self.column) = (line, column) }
+  package init(line: Int, column: Int, file: Int = 0) { (self.line, self.column, self.file) = (line, column, file) }
 
-  package static func < (left: Mark, right: Mark) -> Bool { (left.line, left.column) < (right.line, right.column) }
+  package static func < (left: Mark, right: Mark) -> Bool {
+    (left.file, left.line, left.column) < (right.file, right.line, right.column)
+  }
+}
+
+/// The name of a section, as messages say it, and its keys.
+package struct SchemaSection: Hashable, Sendable {
+  package let name: String
+  package let keys: [String]
 }
 
 /// What was found so far. A class, so that every reader adds to the same list.
@@ -30,30 +40,48 @@ package final class Findings {
   /// Beyond this many a file is not what it was taken for; the rest is only counted.
   private static let problemsMax = 200
 
-  package let file: String
+  /// The file that is read, then those that it includes, each as messages call it.
+  package private(set) var files: [String]
   package private(set) var problems: [Problem] = []
   package private(set) var warnings: [Problem] = []
   private var dropped = 0
+  /// Every section of which a mapping was read, with the keys that it may have.
+  package private(set) var schema: Set<SchemaSection> = []
 
-  package init(file: String) { self.file = file }
+  package init(file: String) { files = [file] }
+
+  /// The number that marks in this file carry.
+  package func begin(_ file: String) -> Int {
+    files.append(file)
+    return files.count - 1
+  }
+
+  /// Where something else stands, for a message about `mark`: `line 3`, or `line 3 of team.yaml`.
+  package func place(_ other: Mark, from mark: Mark) -> String {
+    other.file == mark.file ? "line \(other.line)" : "line \(other.line) of \(files[other.file])"
+  }
+
+  func note(_ section: SchemaSection) { schema.insert(section) }
 
   package func problem(_ mark: Mark, _ text: String) {
     guard problems.count < Self.problemsMax else {
       dropped += 1
       return
     }
-    problems.append(Problem(file: file, mark: mark, text: text.onOneLine))
+    problems.append(Problem(file: files[mark.file], mark: mark, text: text.onOneLine))
   }
 
   package func warn(_ mark: Mark, _ text: String) {
-    if warnings.count < Self.problemsMax { warnings.append(Problem(file: file, mark: mark, text: text.onOneLine)) }
+    if warnings.count < Self.problemsMax {
+      warnings.append(Problem(file: files[mark.file], mark: mark, text: text.onOneLine))
+    }
   }
 
   /// In the order of the file.
   package func sorted() -> (problems: [Problem], warnings: [Problem]) {
     var all = problems.sorted { $0.mark < $1.mark }
     if dropped > 0, let last = all.last {
-      all.append(Problem(file: file, mark: last.mark, text: "and \(dropped) more problems"))
+      all.append(Problem(file: files[last.mark.file], mark: last.mark, text: "and \(dropped) more problems"))
     }
     return (all, warnings.sorted { $0.mark < $1.mark })
   }

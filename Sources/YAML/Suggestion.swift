@@ -5,6 +5,7 @@ package enum Suggestion {
   package static func nearest(to word: String, among known: [String]) -> String? {
     let typed = Array(word.lowercased().utf8)
     guard typed.count <= 64 else { return nil }
+    if let meant = meant(by: word.lowercased(), among: known) { return meant }
     var best: (word: String, distance: Int)?
     for candidate in known {
       let distance = distance(typed, Array(candidate.utf8))
@@ -14,6 +15,22 @@ package enum Suggestion {
     guard let best, best.distance <= max(1, best.word.utf8.count / 3) else { return nil }
     return best.word
   }
+
+  /// Words of other programs, and longer names of the same thing: `allow_list`, `allowed_hosts`, `rate-limit`.
+  private static func meant(by word: String, among known: [String]) -> String? {
+    if let same = synonyms.first(where: { $0.words.contains(word) && known.contains($0.key) }) { return same.key }
+    let parts = word.split { $0 == "_" || $0 == "-" || $0 == "." || $0 == " " }.map(String.init)
+    if parts.count > 1, let spelled = known.first(where: { $0 == parts.joined(separator: "_") }) { return spelled }
+    return parts.count > 1 ? known.first { parts.contains($0) } : nil
+  }
+
+  private static let synonyms: [(key: String, words: Set<String>)] = [
+    ("allow", ["whitelist", "allowed", "permit", "egress", "rules", "hosts", "allow_list", "allowed_hosts"]),
+    ("deny", ["blacklist", "blocklist", "block", "denied", "forbid", "deny_list", "blocked_hosts"]),
+    ("host", ["domain", "hostname", "url", "target", "destination", "fqdn"]),
+    ("requests_per_minute", ["rpm", "rate"]),
+    ("concurrent", ["max_connections", "connections"]),
+  ]
 
   /// `"did you mean `x`?"`, or the list of what there is.
   package static func advice(for word: String, among known: [String]) -> String {

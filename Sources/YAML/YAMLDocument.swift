@@ -8,20 +8,27 @@ package enum YAMLDocument {
   static let bytesMax = 16 << 20
 
   /// The root of the only document; nil when there is none or it is broken, which is then in `findings`.
-  package static func parse(_ bytes: [UInt8], _ findings: Findings) -> YAMLNode? {
+  /// `file`: its number in `findings`.
+  package static func parse(_ bytes: [UInt8], _ findings: Findings, file: Int = 0) -> YAMLNode? {
+    let start = Mark(line: 1, column: 1, file: file)
     guard bytes.count <= bytesMax else {
-      findings.problem(Mark(line: 1, column: 1), "the file is larger than 16 MiB; split it by client or use wildcards")
+      findings.problem(start, "the file is larger than 16 MiB; split it by client or use wildcards")
       return nil
     }
-    guard let parser = YAMLParser(bytes) else {
-      findings.problem(Mark(line: 1, column: 1), "out of memory")
+    if let (mark, text) = TextEncoding.problem(bytes, file: file) {
+      findings.problem(mark, text)
+      return nil
+    }
+    guard let parser = YAMLParser(bytes, file: file) else {
+      findings.problem(start, "out of memory")
       return nil
     }
     var builder = TreeBuilder(findings: findings)
     while true {
       switch parser.next() {
       case .failure(let error):
-        findings.problem(error.mark, error.advice)
+        let (mark, text) = error.advice(in: bytes)
+        findings.problem(mark, text)
         return nil
       case .success(.end): return builder.root
       case .success(let event): guard builder.add(event) else { return nil }
@@ -42,45 +49,14 @@ enum YAMLEvent {
   case end
 }
 
-struct YAMLSyntaxError: Error {
-  var mark: Mark
-  var context: String
-  var problem: String
-
-  var advice: String {
-    if context.contains("alias") || context.contains("anchor") {
-      return "a text that begins with * or & stands in quotes: \"*.example.com:443\""
-    }
-    if problem.contains("cannot start any token") {
-      return
-        "not YAML: this character cannot begin a value; indent with spaces, not tabs, and quote texts with @, ` or %"
-    }
-    if problem.contains("mapping values are not allowed") {
-      return "not YAML: a second ': ' in one line; quote the text, or write HOST:PORT without a space"
-    }
-    if problem.contains("did not find expected node content") {
-      return
-        "not YAML: a value in brackets begins with ':' or is missing; an IPv6 address stands in quotes: \"[::1]:443\""
-    }
-    if problem.contains("expected ',' or ']'") || problem.contains("expected ',' or '}'") {
-      return "not YAML: a list or mapping in brackets is not closed; an IPv6 address stands in quotes: \"[::1]:443\""
-    }
-    if problem.contains("expected <block end>") || problem.contains("did not find expected '-'") {
-      return "not YAML: this line does not line up with the ones above; an IPv6 address stands in quotes: \"[::1]:443\""
-    }
-    if problem.contains("UTF-8") || problem.contains("control characters") {
-      return "not text: \(problem); save the file as UTF-8"
-    }
-    return "not YAML: \(context.isEmpty ? "" : context + ", ")\(problem)"
-  }
-}
-
 /// libyaml's parser over bytes that it keeps alive.
 @safe private final class YAMLParser {
   private let parser: UnsafeMutablePointer<yaml_parser_t>
   private let input: UnsafeMutableBufferPointer<UInt8>
+  private let file: Int
 
-  init?(_ bytes: [UInt8]) {
+  init?(_ bytes: [UInt8], file: Int) {
+    self.file = file
     // SAFETY: both allocations are owned by this object and freed once, in deinit; libyaml reads only `input`.
     unsafe input = .allocate(capacity: max(bytes.count, 1))
     _ = unsafe input.initialize(from: bytes)
@@ -104,12 +80,12 @@ struct YAMLSyntaxError: Error {
     var event = unsafe yaml_event_t()
     guard unsafe yaml_parser_parse(parser, &event) == 1 else { return .failure(syntaxError()) }
     defer { unsafe yaml_event_delete(&event) }
-    return .success(unsafe Self.value(of: event))
+    return .success(unsafe value(of: event))
   }
 
   /// SAFETY: the event is alive; every text is copied before it is deleted.
-  private static func value(of event: yaml_event_t) -> YAMLEvent {
-    let mark = unsafe Self.mark(event.start_mark)
+  private func value(of event: yaml_event_t) -> YAMLEvent {
+    let mark = unsafe mark(event.start_mark)
     switch unsafe event.type {
     case YAML_STREAM_END_EVENT: return .end
     case YAML_DOCUMENT_START_EVENT: return .documentStart(mark)
@@ -134,17 +110,21 @@ struct YAMLSyntaxError: Error {
     }
   }
 
-  private static func tagged(_ mark: Mark) -> YAMLEvent {
+  private func tagged(_ mark: Mark) -> YAMLEvent {
     .unwanted("YAML anchors and tags (& and !) are not read; write the value out", mark)
   }
 
-  private static func mark(_ mark: yaml_mark_t) -> Mark { Mark(line: Int(mark.line) + 1, column: Int(mark.column) + 1) }
+  private func mark(_ mark: yaml_mark_t) -> Mark {
+    Mark(line: Int(mark.line) + 1, column: Int(mark.column) + 1, file: file)
+  }
 
   private func syntaxError() -> YAMLSyntaxError {
     // SAFETY: libyaml's messages are C literals.
     let problem = unsafe parser.pointee.problem.map { unsafe String(cString: $0) } ?? "cannot be read"
     let context = unsafe parser.pointee.context.map { unsafe String(cString: $0) } ?? ""
-    return YAMLSyntaxError(mark: unsafe Self.mark(parser.pointee.problem_mark), context: context, problem: problem)
+    return YAMLSyntaxError(
+      mark: unsafe mark(parser.pointee.problem_mark), contextMark: unsafe mark(parser.pointee.context_mark),
+      context: context, problem: problem)
   }
 }
 

@@ -11,6 +11,8 @@ package struct YAMLNode {
   package var content: Content
   package var mark: Mark
 
+  package init(content: Content, mark: Mark) { (self.content, self.mark) = (content, mark) }
+
   /// An empty value, `~` or `null`.
   package var isNull: Bool {
     guard case .scalar(let text, isPlain: true) = content else { return false }

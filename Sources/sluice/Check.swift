@@ -12,36 +12,52 @@ struct Check: ParsableCommand {
     abstract: "Validate a policy file, and explain its verdict on targets.",
     discussion: """
       Prints every problem as file:line:column. With targets, prints one verdict a
-      line: the rule with its line, the bucket, and which addresses may be dialled.
-      No name is looked up and no token is taken.
+      line: the rule with its place, the bucket, and which addresses may be dialled.
+      For a URL the verdict is that on a request for it (GET, or --method). No name is
+      looked up and no token is taken.
+
+        sluice check agent.yaml
+        sluice check agent.yaml api.example.com:443
+        sluice check agent.yaml https://api.example.com/v1/models --method POST
 
       Exit status: 0 the file is right and every target is allowed, 1 a target is
       refused, 2 an error.
       """)
 
   @Option(
-    help: ArgumentHelp("The policy file (YAML). Without one everything is denied.", valueName: "file"),
-    completion: .policy)
+    help: ArgumentHelp("The policy file (YAML), also as the first argument.", valueName: "file"), completion: .policy)
   var policy: String?
   @Option(
     help: ArgumentHelp("Judge as this client of `clients`. Default: the file's own network_policy.", valueName: "name"))
   var client: String?
+  @Option(help: ArgumentHelp("The method of the requests that URLs stand for.", valueName: "method"))
+  var method = "GET"
   @Flag(help: "One JSON object a line.") var json = false
-  @Argument(help: ArgumentHelp("What a client would ask for.", valueName: "host:port")) var targets: [String] = []
+  @Argument(
+    help: ArgumentHelp(
+      "The policy file, then what a client would ask for: HOST:PORT or a URL.", valueName: "file or target"),
+    completion: .policy)
+  var arguments: [String] = []
 
   func run() throws {
-    if policy == nil && targets.isEmpty { try fail("nothing to check; give --policy FILE, or HOST:PORT, or both") }
-    let policy = try load()
+    var asked = arguments
+    var file = policy
+    if let first = asked.first, CheckedTarget.isFile(first) {
+      if let policy { try fail("two policy files, \(policy) and \(first); name one") }
+      file = asked.removeFirst()
+    }
+    if file == nil && asked.isEmpty {
+      try fail("nothing to check; write `sluice check FILE`, with HOST:PORT or a URL behind")
+    }
+    let policy = try load(file)
     let network = try network(of: policy)
     for note in passwordNotes(policy) { Messages.say("note: \(note)") }
-    if targets.isEmpty {
-      print(json ? #"{"valid":true,"policy":"\#(policy.hash)"}"# : summary(policy))
+    if asked.isEmpty {
+      print(json ? #"{"valid":true,"policy":"\#(policy.hash)"}"# : summary(policy, file))
       return
     }
     var isRefused = false
-    var parsed: [Target] = []
-    for text in targets { parsed.append(try parse(text)) }
-    for target in parsed {
+    for target in try asked.map(parse) {
       let explanation = Explanation(of: target, network: network, nowUnix: Clock.wallMs() / 1000)
       print(json ? explanation.json : explanation.text)
       if !explanation.isAllowed { isRefused = true }
@@ -61,9 +77,9 @@ struct Check: ParsableCommand {
     }
   }
 
-  private func load() throws -> Policy {
-    guard let path = policy else { return Policy.denyAll }
-    guard let policy = PolicyOnDisk.load(path) else { throw ExitCode(2) }
+  private func load(_ file: String?) throws -> Policy {
+    guard let file else { return Policy.denyAll }
+    guard let policy = PolicyOnDisk.load(file) else { throw ExitCode(2) }
     return policy
   }
 
@@ -74,9 +90,9 @@ struct Check: ParsableCommand {
     try fail("--client \(name): no such client; the file has \(names.isEmpty ? "none" : names)")
   }
 
-  private func parse(_ text: String) throws -> Target {
-    do throws(AuthorityProblem) { return try Authority.parse(Array(text.utf8).span, defaultPort: nil) } catch {
-      try fail("\(text): \(error); write HOST:PORT, such as api.example.com:443")
+  private func parse(_ text: String) throws -> CheckedTarget {
+    do throws(CheckedTarget.Problem) { return try CheckedTarget(text, method: method) } catch {
+      try fail("\(text): \(error.text)")
     }
   }
 
@@ -85,30 +101,38 @@ struct Check: ParsableCommand {
     throw ExitCode(2)
   }
 
-  private func summary(_ policy: Policy) -> String {
+  private func summary(_ policy: Policy, _ file: String?) -> String {
     let network = policy.fallback.network
     let counts = "\(network.allow.count) allow, \(network.deny.count) deny, \(policy.clients.count) clients"
-    return "\(self.policy ?? "(no policy)"): valid, policy \(policy.hash): \(counts)"
+    return "\(file ?? "(no policy)"): valid, policy \(policy.hash): \(counts)"
   }
 }
 
 /// The verdict on one target, for a reader or a program.
 struct Explanation {
   let isAllowed: Bool
-  private let target: Target
+  private let checked: CheckedTarget
   private var facts: [(name: String, value: String)] = []
 
-  init(of target: Target, network: NetworkPolicy, nowUnix: Int64) {
-    self.target = target
+  init(of checked: CheckedTarget, network: NetworkPolicy, nowUnix: Int64) {
+    self.checked = checked
+    let target = checked.target
     switch network.judge(target, nowUnix: nowUnix) {
     case .allow(let rule):
-      isAllowed = true
+      let refusal = checked.request.flatMap { rule.refusal(method: $0.method, path: $0.path) }
+      isAllowed = refusal == nil || network.isReportOnly
+      if let refusal { facts.append((network.isReportOnly ? "would_deny" : "reason", refusal.reason.rawValue)) }
+      if let detail = refusal?.detail { facts.append(("detail", detail)) }
       facts.append(("rule", "\(rule.line)"))
-      facts.append(("protocol", rule.wireProtocol(port: target.port).rawValue))
-      facts.append(("addresses", Self.addresses(rule, target)))
-      if !rule.dnsTypes.isEmpty { facts.append(("dns_types", rule.dnsTypesText)) }
-      facts += Self.limits(rule)
-      facts += rule.inspection.map(Self.inspection) ?? []
+      if checked.request != nil, !rule.isInspected { facts.append(("inspected", "false")) }
+      for fact in rule.facts(port: target.port) where fact.name != "addresses" {
+        facts.append((fact.name, fact.value))
+        guard fact.name == "protocol" else { continue }
+        facts.append(("addresses", Self.addresses(rule, target)))
+        if let line = rule.limitLine { facts.append(("limit", "\(line)")) }
+      }
+      if rule.limitLine != nil, rule.onLimit == .refuse { facts.append(("on_limit", rule.onLimit.rawValue)) }
+      facts += rule.inspection?.credential.map(Self.credential) ?? []
     case .refuse(let reason, let line):
       // Report mode lets it out all the same, and says so.
       isAllowed = network.isReportOnly
@@ -124,56 +148,18 @@ struct Explanation {
     return target.host.isPrivateUse ? "global and private" : "global only"
   }
 
-  private static func inspection(_ inspection: Inspection) -> [(name: String, value: String)] {
-    var facts = [(name: "inspected", value: "true")]
-    let methods = inspection.methods.map { String(decoding: $0, as: UTF8.self) }
-    if !methods.isEmpty { facts.append(("methods", methods.joined(separator: " "))) }
-    if !inspection.paths.isEmpty { facts.append(("paths", inspection.paths.map(\.description).joined(separator: " "))) }
-    if let credential = inspection.credential {
-      facts.append(("credential", credential.name))
-      facts.append(("credential_source", credential.source.word))
-      facts.append(("credential_place", credential.placement.description))
-      facts.append(("credential_mode", credential.placeholder == nil ? "inject" : "replace"))
-    }
-    if inspection.allowsKeyIssuing { facts.append(("key issuing", "allowed")) }
-    if let roots = inspection.tls.roots { facts.append(("roots", roots.path)) }
-    if let certificate = inspection.tls.clientCertificate {
-      facts.append(("client_certificate", certificate.certificate.path))
-    }
-    return facts + content(inspection.content)
-  }
-
-  private static func content(_ content: ContentPolicy) -> [(name: String, value: String)] {
-    var facts: [(name: String, value: String)] = []
-    if let bytes = content.maxResponseBytes {
-      facts.append(("max_response_bytes", "\(bytes)"))
-      facts.append(("on_too_large", content.onTooLarge.rawValue))
-    }
-    if content.stripsHTML { facts.append(("strip_html", "true")) }
-    if let action = content.flagInstructions { facts.append(("flag_instructions", action.rawValue)) }
-    if let action = content.secrets { facts.append(("secrets", action.rawValue)) }
-    return facts
-  }
-
-  private static func limits(_ rule: AllowRule) -> [(name: String, value: String)] {
-    var facts: [(name: String, value: String)] = []
-    if let line = rule.limitLine { facts.append(("limit", "\(line)")) }
-    if let bucket = rule.requests {
-      facts.append(("requests_per_minute", "\(bucket.perMinute)"))
-      facts.append(("burst", "\(bucket.burst)"))
-    }
-    if let limit = rule.concurrent { facts.append(("concurrent", "\(limit.limit)")) }
-    if let bytes = rule.uploadBytes { facts.append(("upload_bytes_per_minute", "\(bytes.perMinute)")) }
-    if let bytes = rule.downloadBytes { facts.append(("download_bytes_per_minute", "\(bytes.perMinute)")) }
-    if let ms = rule.tunnelLifetimeMs { facts.append(("tunnel_lifetime_seconds", "\(ms / 1000)")) }
-    if rule.limitLine != nil { facts.append(("on_limit", rule.onLimit.rawValue)) }
-    return facts
+  /// Beside what the rule says of it.
+  private static func credential(_ credential: Credential) -> [(name: String, value: String)] {
+    [
+      ("credential_source", credential.source.word), ("credential_place", credential.placement.description),
+      ("credential_mode", credential.placeholder == nil ? "inject" : "replace"),
+    ]
   }
 
   var text: String {
     let details = facts.map { "\($0.name)=\($0.value.contains(" ") ? "\"\($0.value)\"" : $0.value)" }
-    return ([isAllowed ? "allow" : "refuse", "\(target)"] + details).joined(separator: " ")
+    return ([isAllowed ? "allow" : "refuse", "\(checked)"] + details).joined(separator: " ")
   }
 
-  var json: String { JSONText.object([("target", "\(target)"), ("verdict", isAllowed ? "allow" : "refuse")] + facts) }
+  var json: String { JSONText.object([("target", "\(checked)"), ("verdict", isAllowed ? "allow" : "refuse")] + facts) }
 }

@@ -2,6 +2,7 @@
 // It relies on swift-argument-parser; standard output is for results, standard error for messages.
 import ArgumentParser
 import Gate
+import YAML
 
 @main
 struct Sluice: ParsableCommand {
@@ -30,4 +31,18 @@ struct Sluice: ParsableCommand {
       Close.self, Reload.self,
       Drain.self, Completions.self,
     ])
+
+  /// ArgumentParser suggests options, and not commands.
+  static func main() {
+    if let word = CommandLine.arguments.dropFirst().first, !word.hasPrefix("-"), let advice = advice(on: word) {
+      Messages.say("there is no command `\(word.quotable)`; \(advice)")
+      exit(withError: ExitCode(64))
+    }
+    main(nil)
+  }
+
+  private static func advice(on word: String) -> String? {
+    let names = configuration.subcommands.flatMap { [$0._commandName] + $0.configuration.aliases } + ["help"]
+    return names.contains(word) ? nil : Suggestion.advice(for: word, among: names)
+  }
 }

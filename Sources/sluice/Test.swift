@@ -17,9 +17,10 @@ struct TestCommand: ParsableCommand {
         - {target: api.example.com:443, expect: allow}
         - {target: example.com:443, client: builder, expect: not_allowed}
         - {target: db.corp.example:5432, address: 10.20.0.7, expect: allow}
+        - {target: api.example.com:443, method: PUT, path: /x, expect: path_refused}
 
-      `expect` is allow, not_allowed, denied_by_rule, expired, or with `address`
-      address_refused. Prints one line for each case that fails. A policy in `mode:
+      `expect` is allow, not_allowed, denied_by_rule, expired, with `address`
+      address_refused, with `method` or `path` method_refused or path_refused. Prints one line for each case that fails. A policy in `mode:
       report` is judged as enforce would.
 
       Exit status: 0 all hold, 1 one fails, 2 an error.
@@ -71,19 +72,25 @@ private struct CaseResult {
     switch network.judge(wanted.target, nowUnix: nowUnix) {
     case .refuse(let reason, let line): (got, rule) = (.refuse(reason), line)
     case .allow(let allowing):
-      rule = allowing.line
       let nowhere = GateAddresses(listeners: [], interfaces: [])
       let refusal = wanted.address.flatMap {
         Screening.check($0, port: wanted.target.port, host: wanted.target.host, rule: allowing, gate: nowhere)
       }
-      got = refusal.map { .refuse($0) } ?? .allow
+      let request = wanted.request.flatMap { allowing.refusal(method: $0.method, path: $0.path) }
+      got = (refusal ?? request?.reason).map { .refuse($0) } ?? .allow
+      if let refusal, let address = wanted.address {
+        rule = Screening.line(refusal, address, port: wanted.target.port, rule: allowing)
+      } else {
+        rule = allowing.line
+      }
     }
   }
 
   var text: String {
     let client = wanted.client.map { " for client \($0)" } ?? ""
     let by = rule.map { " by \($0)" } ?? ""
-    return "\(wanted.line): \(wanted.target)\(client): expected \(wanted.expected), got \(got)\(by)"
+    let request = wanted.request.map { " \($0.method) \($0.path)" } ?? ""
+    return "\(wanted.line): \(wanted.target)\(request)\(client): expected \(wanted.expected), got \(got)\(by)"
   }
 
   var json: String {
@@ -91,6 +98,10 @@ private struct CaseResult {
     line += JSONText.field("case", "\(wanted.line)")
     line += JSONText.field("target", "\(wanted.target)")
     if let client = wanted.client { line += JSONText.field("client", client) }
+    if let request = wanted.request {
+      line += JSONText.field("method", request.method)
+      line += JSONText.field("path", request.path)
+    }
     line += JSONText.field("expected", "\(wanted.expected)")
     line += JSONText.field("got", "\(got)")
     if let rule { line += rule.logField }

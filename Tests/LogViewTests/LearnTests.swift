@@ -182,7 +182,7 @@ private func allows(_ policy: Policy, _ target: String) throws -> Bool {
     let (text, learned) = try learn(lines) { $0.base = base }
     #expect(
       learned.fallback.network.allow.map { "\($0.pattern)" } == ["api.example.com", "new.example.com"], "\(text)")
-    #expect(text.contains("limited 1 time for agent, by policy.yaml:3 (5 a minute, burst 5)"))
+    #expect(text.contains("limited 1 time for agent, by policy.yaml:3:17 (5 a minute, burst 5)"))
     #expect(text.contains("unused.example.com:443 was not used"))
     // Names that a policy allows are worth imitating too.
     #expect(try learn([refused("unuzed.exarnple.com")]) { $0.base = base }.text.contains("looks like example.com"))

@@ -23,6 +23,15 @@ import Wire
     #expect(problems.isEmpty && cases.map(\.line.line) == [2, 3, 6])
     #expect(cases.map { "\($0.target)" } == ["api.example.com:443", "[2001:db8::1]:443", "db.example:5432"])
     #expect(cases.map(\.client) == [nil, "builder", nil] && cases[2].address == IPAddress("10.0.0.7"))
+    let (requests, none) = parse(
+      """
+      - {target: a.example:443, method: POST, expect: method_refused}
+      - {target: a.example:443, path: /a, expect: path_refused}
+      - {target: a.example:443, expect: allow}
+      """)
+    #expect(
+      none.isEmpty
+        && requests.map { "\($0.request?.method ?? "-") \($0.request?.path ?? "-")" } == ["POST /", "GET /a", "- -"])
     #expect(cases.map(\.expected) == [.allow, .refuse(.deniedByRule), .refuse(.addressRefused)])
   }
 
@@ -38,6 +47,8 @@ import Wire
     ),
     ("- {target: a.example:443, expect: rate_limited}", "is not for a policy alone to say"),
     ("- {target: a.example:443, expect: address_refused}", "needs `address` beside it"),
+    ("- {target: a.example:443, expect: path_refused}", "needs `method` or `path` beside it"),
+    ("- {target: a.example:443, path: a, expect: path_refused}", "`path` begins with /"),
     ("- {target: a.example:443, adress: 10.0.0.1, expect: allow}", "did you mean `address`?"),
     ("- {target: a.example:443, address: 10.0.0.0/8, expect: allow}", "`address` takes an IP address"),
   ])

@@ -42,7 +42,7 @@ private let ruleMistakes: [Mistake] = [
   Mistake(rule("paths: [/a/%2e%2e/../..]"), "3:37", "climbs above"),
   Mistake(rule("paths: [/a/%2f..%2f..%2f..]"), "3:37", "climbs above"),
   Mistake(rule("paths: [/a/%25u002e]"), "3:37", "encoded several times"),
-  Mistake(rule("paths: [/a/．]"), "3:37", "turn into a dot"),
+  Mistake(rule("paths: [\"/a/．\"]"), "3:37", "turn into a dot"),
   Mistake(rule("paths: [/a, /b/../a]"), "3:41", "stands twice"),
   Mistake(rule("inspect: yes"), "3:38", "true or false"),
   Mistake(rule("inspect: false, methods: [GET]"), "3:29", "needs inspection"),
@@ -171,6 +171,69 @@ private let credentialMistakes: [Mistake] = [
     }
   }
 
+  private func verdict(_ inspection: Inspection, _ method: String, _ target: String, _ fields: [(String, String)] = [])
+    -> String
+  {
+    var overrides = MethodOverrides()
+    for (name, value) in fields { overrides.note(name: Array(name.utf8).span, value: Array(value.utf8).span) }
+    switch inspection.judge(method: Array(method.utf8).span, target: Array(target.utf8).span, overrides: overrides) {
+    case .allow(let path): return path.map { String(decoding: $0.bytes, as: UTF8.self) } ?? "as it came"
+    case .refuse(let reason, _): return reason.rawValue
+    }
+  }
+
+  @Test func methodsAndPathsGoInPairs() throws {
+    let keys =
+      #"requests: [{methods: [GET], paths: ["/repos/acme/**"]}, {methods: [POST], paths: ["/repos/acme/*/issues"]}]"#
+    let inspection = try #require(try rules(rule(keys))[0].inspection)
+    #expect(verdict(inspection, "GET", "/repos/acme/x?a") == "/repos/acme/x")
+    #expect(verdict(inspection, "POST", "/repos/acme/x/issues") == "/repos/acme/x/issues")
+    #expect(verdict(inspection, "GET", "/repos/acme/x/issues") == "/repos/acme/x/issues")
+    #expect(verdict(inspection, "POST", "/repos/acme/x") == "path_refused")
+    #expect(verdict(inspection, "POST", "/repos/acme/x%2Fissues") == "path_refused")
+    #expect(verdict(inspection, "PUT", "/repos/acme/x") == "method_refused")
+    let open = try #require(try rules(rule("requests: [{methods: [GET]}, {paths: [/a]}]"))[0].inspection)
+    #expect(verdict(open, "GET", "/b//c") == "as it came" && verdict(open, "PUT", "/a") == "/a")
+    #expect(verdict(open, "PUT", "/b") == "path_refused")
+  }
+
+  /// A framework may carry out another method than the one that was sent: the rule must allow both.
+  @Test(arguments: [
+    ("X-HTTP-Method-Override", "DELETE"), ("x-http-method-override", " delete "), ("X-HTTP-Method", "PUT"),
+    ("X-Method-Override", "PATCH"), ("X_HTTP_METHOD_OVERRIDE", "DELETE"), ("X-HTTP-Method-Override", "GET, DELETE"),
+  ])
+  func aMethodInAFieldIsHeldToTheRule(name: String, value: String) throws {
+    let inspection = try #require(try rules(rule("methods: [GET, POST]"))[0].inspection)
+    #expect(verdict(inspection, "POST", "/a", [(name, value)]) == "method_refused")
+    #expect(verdict(inspection, "POST", "/a", [(name, "GET")]) == "as it came")
+    #expect(verdict(inspection, "POST", "/a", [("X-Other", value)]) == "as it came")
+    let open = try #require(try rules(rule("paths: [/a]"))[0].inspection)
+    #expect(verdict(open, "POST", "/a", [(name, value)]) == "/a", "a rule without methods allows them all")
+  }
+
+  @Test(arguments: [
+    "/a?_method=DELETE", "/a?x=1&_method=delete", "/a?x=1;_method=put", "/a?%5fmethod=%44ELETE", "/a?_METHOD=DELETE",
+    "/a?X-HTTP-Method-Override=PUT", "/a?_method=GET&_method=PUT", "/a?_method=+PUT",
+  ])
+  func aMethodInTheQueryIsHeldToTheRule(target: String) throws {
+    let inspection = try #require(try rules(rule("methods: [GET, POST]"))[0].inspection)
+    #expect(verdict(inspection, "POST", target) == "method_refused")
+    for harmless in [
+      "/a?method=PUT", "/a?x_method=PUT", "/a?_method=", "/a?_methods=PUT", "/_method=PUT", "/a?_method=get",
+    ] {
+      #expect(verdict(inspection, "POST", harmless) == "as it came", "\(harmless)")
+    }
+  }
+
+  /// With pairs, each method is held to its own paths.
+  @Test func anOverriddenMethodIsHeldToItsOwnPaths() throws {
+    let keys =
+      "requests: [{methods: [GET], paths: [/**]}, {methods: [POST], paths: [/items]}, {methods: [PUT], paths: [/own]}]"
+    let inspection = try #require(try rules(rule(keys))[0].inspection)
+    #expect(verdict(inspection, "POST", "/items", [("X-HTTP-Method-Override", "PUT")]) == "path_refused")
+    #expect(verdict(inspection, "POST", "/items", [("X-HTTP-Method-Override", "GET")]) == "/items")
+  }
+
   @Test func contentOfARuleStandsOverThatOfTheFile() throws {
     let rules = try rules(
       """
@@ -235,7 +298,7 @@ private let credentialMistakes: [Mistake] = [
       "credentials:\n  x: {\(bearer)}\n  y: {\(bearer)}\nnetwork_policy:\n  mode: report\n"
         + "  allow: [{host: a.example:443, credential: x}]\n")
     let texts = loaded.warnings.map { "\($0)" }
-    #expect(texts.contains { $0.hasPrefix("p.yaml:3:1: ") && $0.contains("no rule uses the credential y") }, "\(texts)")
+    #expect(texts.contains { $0.hasPrefix("p.yaml:3:3: ") && $0.contains("no rule uses the credential y") }, "\(texts)")
     #expect(texts.contains { $0.contains("only into what `mode: enforce` would let out") }, "\(texts)")
   }
 }

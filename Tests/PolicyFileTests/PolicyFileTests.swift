@@ -88,7 +88,7 @@ private let limitMistakes: [Mistake] = [
 
 private let fileMistakes: [Mistake] = [
   Mistake("", "1:1", "the file is empty"),
-  Mistake("- a\n", "1:1", "is a mapping"),
+  Mistake("- a\n", "1:1", "a list of rules alone is no policy"),
   Mistake("log: {}\n", "1:1", "`network_policy` is missing"),
   Mistake("network_policy: {}\nnetwork_policy: {}\n", "2:1", "stands twice"),
   Mistake("network_polcy: {}\n", "1:1", "did you mean `network_policy`?"),

@@ -84,13 +84,13 @@ let sandboxMistakes: [Mistake] = [
         home: {folder: /srv/home}
       """
     ).files
-    let line = { SourceLine(file: "p.yaml", line: $0) }
-    #expect(files.workspace == .init("/srv/work", line: line(3)))
-    #expect(files.readOnly == [.init("/opt/tool", line: line(4)), .init("data", line: line(4))])
-    #expect(files.readWrite == [.init("/var/cache/agent", line: line(5))])
-    #expect(files.hidden == [.init(".env", line: line(7))])
+    let line = { SourceLine(file: "p.yaml", line: $0, column: $1) }
+    #expect(files.workspace == .init("/srv/work", line: line(3, 14)))
+    #expect(files.readOnly == [.init("/opt/tool", line: line(4, 15)), .init("data", line: line(4, 26))])
+    #expect(files.readWrite == [.init("/var/cache/agent", line: line(5, 15))])
+    #expect(files.hidden == [.init(".env", line: line(7, 7))])
     #expect(files.protected == [] && files.temporaryBytes == 1 << 30)
-    #expect(files.home == .folder(.init("/srv/home", line: line(10))))
+    #expect(files.home == .folder(.init("/srv/home", line: line(10, 18))))
     let plain = try settings("").files
     #expect(plain == Settings.Files() && plain.protected == nil)
     #expect(plain.temporaryBytes == 512 << 20 && plain.home == .temporary(bytes: 256 << 20))

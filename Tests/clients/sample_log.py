@@ -49,7 +49,7 @@ def line(number, at, event, rest):
 def one(chance, at):
     client = chance.choices(CLIENTS, [5, 4, 3])[0]
     host, number, _ = chance.choices(ALLOWED, [weight for *_, weight in ALLOWED])[0]
-    rest = {"client": client, "via": "connect", "host": host, "port": 5432 if host.endswith("internal") else 443, "rule": f"agent.yaml:{number}"}
+    rest = {"client": client, "via": "connect", "host": host, "port": 5432 if host.endswith("internal") else 443, "rule": f"agent.yaml:{number}:9"}
     flow = {"address": "203.0.113.10", "bytes_up": chance.randrange(600, 9000), "bytes_down": int(chance.paretovariate(1.2) * 3000),
             "duration_ms": chance.randrange(30, 4000), "inspected": "forge" in host}
     kind = chance.random()
@@ -59,15 +59,15 @@ def one(chance, at):
     if kind < 0.90:
         host, reason, _ = chance.choices(REFUSED, [weight for *_, weight in REFUSED])[0]
         refused = {"client": client, "via": "connect", "host": host, "port": 443, "reason": reason}
-        return "denied", refused | ({"rule": "agent.yaml:4"} if reason == "denied_by_rule" else {})
+        return "denied", refused | ({"rule": "agent.yaml:4:9"} if reason == "denied_by_rule" else {})
     if kind < 0.935:
-        rest |= {"host": "api.model.example", "port": 443, "rule": "agent.yaml:10", "reason": "rate_limited"}
+        rest |= {"host": "api.model.example", "port": 443, "rule": "agent.yaml:10:9", "reason": "rate_limited"}
         return "limited", rest | {"tokens": 0, "capacity": 12, "per_minute": 12}
     if kind < 0.96:
-        rest |= {"host": "packages.example", "port": 443, "rule": "agent.yaml:14", "reason": chance.choice(["connect_failed", "timeout", "resolve_failed"])}
+        rest |= {"host": "packages.example", "port": 443, "rule": "agent.yaml:14:9", "reason": chance.choice(["connect_failed", "timeout", "resolve_failed"])}
         return "failed", rest
     if kind < 0.992:
-        rest |= {"host": "api.forge.example", "port": 443, "rule": "agent.yaml:11"}
+        rest |= {"host": "api.forge.example", "port": 443, "rule": "agent.yaml:11:9"}
         more = {"credential": "forge", "place": "header Authorization"} if chance.random() < 0.9 else {"credential": "forge", "scrubbed": True}
         return "credential", rest | more
     if kind < 0.996:

@@ -58,7 +58,7 @@ def test_a_tunnel_is_listed_and_cut_by_its_number(admin, upstream):
     listed = until("both are there", lambda: len(one.tunnels()) == 2 and one.tunnels())
     got = next(tunnel for tunnel in listed if tunnel["bytes_up"] == 5)
     assert got["bytes_down"] >= 5 and got["client"] == "default" and got["host"] == "allowed.test" and got["port"] == server.port
-    assert got["address"] == "127.0.0.1" and got["rule"] == f"{one.gate.policy_file}:3" and got["state"] == "open" and got["via"] == "connect"
+    assert got["address"] == "127.0.0.1" and got["rule"] == f"{one.gate.policy_file}:3:7" and got["state"] == "open" and got["via"] == "connect"
     assert 0 <= got["idle_ms"] <= got["age_ms"] < 60_000
     assert len(one.tunnels("--limit", "1")) == 1 and one.json("tunnels", "--limit", "1")[-1]["more"]
     table = one.run("tunnels").stdout.splitlines()

@@ -63,14 +63,14 @@ def test_a_refused_name_leaves_one_line_and_no_query(workers, gate, names):
         assert line["event"] == "denied" and line["client"] == "default" and line["policy"]
         assert "port" not in line and "id" not in line and "bytes_up" not in line
     denied = one.logged(host="bad.wild.test")
-    assert denied["reason"] == "denied_by_rule" and denied["rule"].endswith("policy.yaml:6")
+    assert denied["reason"] == "denied_by_rule" and denied["rule"].split("policy.yaml:")[1].startswith("6:")
     assert one.logged(host="allowed.test.evil.example")["reason"] == "not_allowed"
 
 
 def test_an_expired_rule_answers_no_more(gate):
     one = gate(rules("{host: gone.test:443, expires: 2020-01-01T00:00:00Z}"), flags=DNS)
     assert UDP(one.dns_port).ask("gone.test").error == (FILTERED, "egress policy: expired")
-    assert one.logged(host="gone.test", reason="expired")["rule"].endswith("policy.yaml:3")
+    assert one.logged(host="gone.test", reason="expired")["rule"].split("policy.yaml:")[1].startswith("3:")
 
 
 @pytest.mark.parametrize("name", ["", "a b.test", "1.2.3.4", "-a.test", "\x00\xff\".test", "a..b" + "c" * 50, "x\n{}.test"])
@@ -486,7 +486,7 @@ def test_a_real_answer_is_screened(address, gate, names):
         reply = client.ask("allowed.test", asked)
         assert reply.code == NXDOMAIN and reply.error == (FILTERED, "egress policy: address_refused")
     line = one.logged(reason="address_refused")
-    assert line["address"] == address and line["host"] == "allowed.test" and line["rule"].endswith(":3")
+    assert line["address"] == address and line["host"] == "allowed.test" and line["rule"].split(":")[-2] == "3"
 
 
 def test_what_is_good_of_a_real_answer_is_handed_out(gate, names):

@@ -196,7 +196,7 @@ def test_a_file_name_breaks_no_line(names, tmp_path):
     try:
         got = metrics(one)
         assert got.sum("sluice_policy_info", file=str(one.gate.policy_file)) == 1
-        assert got.sum("sluice_limit_left", rule=f"{one.gate.policy_file}:3", target="a.test:1") == 2
+        assert got.sum("sluice_limit_left", rule=f"{one.gate.policy_file}:3:7", target="a.test:1") == 2
         assert promtool("check", "metrics", stdin=got.text).returncode == 0
     finally:
         one.gate.stop()

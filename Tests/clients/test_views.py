@@ -349,9 +349,9 @@ def test_diff(tmp_path):
     assert sluice("diff", old, old, status=0).stdout == ""
     got = sluice("diff", old, new, status=1).stdout.splitlines()
     assert got == [
-        f"lets out  client default  *.c.example:443  protocol: tls, requests_per_minute: 600, burst: 600  ({new}:2)",
-        f"shuts     client default  a.example:443  not_allowed  ({old}:2)",
-        f"changes   client default  b.example:443  requests_per_minute: 60 -> 600, burst: 60 -> 600  ({new}:2)",
+        f"lets out  client default  *.c.example:443  protocol: tls, requests_per_minute: 600, burst: 600  ({new}:2:26)",
+        f"shuts     client default  a.example:443  not_allowed  ({old}:2:11)",
+        f"changes   client default  b.example:443  requests_per_minute: 60 -> 600, burst: 60 -> 600  ({new}:2:11)",
     ]
     parsed = [json.loads(one) for one in sluice("diff", old, new, "--json", status=1).stdout.splitlines()]
     assert [(one["kind"], one["target"]) for one in parsed] == [("lets_out", "*.c.example:443"), ("shuts", "a.example:443"), ("changes", "b.example:443")]
@@ -375,8 +375,8 @@ clients:
     assert sluice("test", policy, cases, status=0).stdout == "5 cases, 0 failed\n"
     cases.write_text(cases.read_text() + "- {target: b.example:443, expect: allow}\n- {target: a.example:443, expect: not_allowed}\n")
     got = sluice("test", policy, cases, status=1).stdout.splitlines()
-    assert got == [f"{cases}:6: b.example:443: expected allow, got not_allowed",
-                   f"{cases}:7: a.example:443: expected not_allowed, got allow by {policy}:2", "7 cases, 2 failed"]
+    assert got == [f"{cases}:6:3: b.example:443: expected allow, got not_allowed",
+                   f"{cases}:7:3: a.example:443: expected not_allowed, got allow by {policy}:2:11", "7 cases, 2 failed"]
     parsed = [json.loads(one) for one in sluice("test", policy, cases, "--json", status=1).stdout.splitlines()]
     assert [one["holds"] for one in parsed] == [True] * 5 + [False] * 2
     cases.write_text("- {target: a.example:443, client: nobody, expect: allow}\n- {target: a.example, expect: allow}\n")

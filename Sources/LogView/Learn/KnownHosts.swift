@@ -1,6 +1,8 @@
 // Names that say something about a target: well-known ones that others imitate, and ways around a gate.
 // It relies on being short: each name was found in the public source that stands over its list; none of them is complete.
 
+import Policy
+
 enum KnownHosts {
   enum Kind {
     case dnsOverHTTPS
@@ -90,10 +92,5 @@ enum KnownHosts {
 
   /// Names below which strangers have names of their own: no wildcard is proposed for them. The second-level labels
   /// under country codes are told by their form.
-  static let shared: Set<String> = [
-    "amazonaws.com", "appspot.com", "azureedge.net", "azurewebsites.net", "blogspot.com", "cloudapp.net",
-    "cloudfront.net", "cloudfunctions.net", "firebaseapp.com", "fly.dev", "github.io", "githubusercontent.com",
-    "gitlab.io", "googleapis.com", "googleusercontent.com", "herokuapp.com", "netlify.app", "onrender.com", "pages.dev",
-    "run.app", "vercel.app", "web.app", "windows.net", "workers.dev",
-  ]
+  static let shared = PublicSuffixes.hosting.union(["githubusercontent.com", "googleapis.com"])
 }

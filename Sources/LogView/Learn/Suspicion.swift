@@ -69,16 +69,14 @@ package struct Suspicion: Sendable {
 
 /// What a host name is made of, as far as its text shows.
 enum NameParts {
-  private static let secondLevel: Set<String> = [
-    "ac", "co", "com", "edu", "go", "gob", "gov", "mil", "ne", "net", "or", "org",
-  ]
 
   /// The last two labels; three where the second last is a `co` or `com` under a country code. No list of public
   /// suffixes: where it errs, it compares a longer or shorter end of the name.
   static func registrable(_ name: String) -> String {
     let labels = name.split(separator: ".")
     guard labels.count > 2 else { return name }
-    let isShared = labels[labels.count - 1].utf8.count == 2 && secondLevel.contains(String(labels[labels.count - 2]))
+    let isShared =
+      labels[labels.count - 1].utf8.count == 2 && PublicSuffixes.secondLevel.contains(String(labels[labels.count - 2]))
     return labels.suffix(isShared ? 3 : 2).joined(separator: ".")
   }
 
@@ -90,7 +88,7 @@ enum NameParts {
   }
 
   private static func isSecondLevel(_ labels: [Substring]) -> Bool {
-    labels.count == 2 && labels[1].utf8.count == 2 && secondLevel.contains(String(labels[0]))
+    labels.count == 2 && labels[1].utf8.count == 2 && PublicSuffixes.secondLevel.contains(String(labels[0]))
   }
 
   /// The text with letters that look alike made the same.

@@ -1,0 +1,131 @@
+// The settings of a policy file as facts, each named by its path in the file.
+// Relies on PolicyFact for what is shown and compared; values of a sandbox's variables are compared and never shown.
+import Wire
+
+extension Policy {
+  /// All beside the rules.
+  var settingsFacts: [PolicyFact] { settings.facts + credentials.flatMap(\.facts) }
+}
+
+extension Settings {
+  var facts: [PolicyFact] {
+    listen.facts + resolver.facts + dns.facts + log.facts
+      + limits.facts + timeouts.facts + process.facts + files.facts + environment.facts + [
+        PolicyFact("tls.ca", caFolder ?? "the user's own"),
+        PolicyFact("explain_denials", explainsDenials.map { "\($0)" } ?? "by command"),
+      ]
+  }
+}
+
+private func list<Element>(_ elements: [Element]) -> String {
+  elements.isEmpty ? "none" : elements.map { "\($0)" }.joined(separator: " ")
+}
+
+private func seconds(_ ms: UInt64) -> String {
+  ms % 1000 == 0 ? "\(ms / 1000)" : "\(ms / 1000).\(String(ms % 1000 + 1000).dropFirst())"
+}
+
+private func amount(_ value: Int?) -> String { value.map { "\($0)" } ?? "max" }
+
+extension Settings.Listen {
+  fileprivate var facts: [PolicyFact] {
+    [
+      PolicyFact("listen.connect", list(connect)),
+      PolicyFact(
+        "listen.connect, over TLS", list(connect.filter { identities[$0] != nil }), comparing: ComparedValue(identities)
+      ),
+      PolicyFact("listen.transparent", list(transparent)), PolicyFact("listen.dns", list(dns)),
+      PolicyFact("listen.proxy_protocol", list(proxyProtocol)), PolicyFact("listen.admin", admin ?? "none"),
+      PolicyFact("listen.metrics", metrics.map { "\($0)" } ?? "none"),
+    ]
+  }
+}
+
+extension Settings.Resolver {
+  fileprivate var facts: [PolicyFact] {
+    [
+      PolicyFact("resolver.servers", servers.isEmpty ? "the system's" : list(servers)),
+      PolicyFact("resolver.timeout", seconds(timeoutMs)), PolicyFact("resolver.attempts", "\(attempts)"),
+    ]
+  }
+}
+
+extension Settings.DNS {
+  fileprivate var facts: [PolicyFact] {
+    [
+      PolicyFact("dns.answers", answers.rawValue), PolicyFact("dns.ttl", "\(ttlSeconds)"),
+      PolicyFact("dns.networks", list(networks)),
+    ]
+  }
+}
+
+extension Settings.Log {
+  fileprivate var facts: [PolicyFact] {
+    [
+      PolicyFact("log.file", file ?? "standard output"),
+      PolicyFact("log.on_failure", refusesWhenUnwritable ? "refuse" : "continue"),
+      PolicyFact("limits.log_buffer_bytes", "\(bufferBytes)"),
+    ]
+  }
+}
+
+extension Settings.Limits {
+  fileprivate var facts: [PolicyFact] {
+    [
+      PolicyFact("limits.connections", "\(connections)"), PolicyFact("limits.head_bytes", "\(headBytes)"),
+      PolicyFact("limits.hello_bytes", "\(helloBytes)"), PolicyFact("limits.dns_cache_names", "\(dnsCacheNames)"),
+      PolicyFact("limits.synthetic_names", "\(syntheticNames)"),
+    ]
+  }
+}
+
+extension Settings.Timeouts {
+  fileprivate var facts: [PolicyFact] {
+    [
+      PolicyFact("timeouts.head", seconds(headMs)), PolicyFact("timeouts.hello", seconds(helloMs)),
+      PolicyFact("timeouts.connect", seconds(connectMs)), PolicyFact("timeouts.idle", seconds(idleMs)),
+      PolicyFact("timeouts.keep_alive", seconds(keepAliveMs)), PolicyFact("timeouts.drain", seconds(drainMs)),
+    ]
+  }
+}
+
+extension Settings.Process {
+  fileprivate var facts: [PolicyFact] {
+    let lines = io.map { [$0.device.map { "\($0)" } ?? "", $0.text].filter { !$0.isEmpty }.joined(separator: " ") }
+    return [
+      PolicyFact("process_limits.cpu.max", cpu.map { "\($0.quotaUs) \($0.periodUs)" } ?? "max"),
+      PolicyFact("process_limits.memory.max", amount(memoryBytes)),
+      PolicyFact("process_limits.memory.swap.max", amount(swapBytes)),
+      PolicyFact("process_limits.pids.max", amount(processes)),
+      PolicyFact("process_limits.io.max", lines.isEmpty ? "max" : lines.joined(separator: ", ")),
+    ]
+  }
+}
+
+extension Settings.Files {
+  fileprivate var facts: [PolicyFact] {
+    let home =
+      switch home {
+      case .temporary(let bytes): "temporary, \(bytes) bytes"
+      case .folder(let entry): entry.path
+      }
+    let name = "filesystem_policy"
+    return [
+      PolicyFact("\(name).workspace", workspace?.path ?? "where it is started"),
+      PolicyFact("\(name).read_only", list(readOnly.map(\.path))),
+      PolicyFact("\(name).read_write", list(readWrite.map(\.path))),
+      PolicyFact("\(name).hidden", list(hidden.map(\.path))),
+      PolicyFact("\(name).protected", protected.map { list($0.map(\.path)) } ?? "what git obeys"),
+      PolicyFact("\(name).tmp", "\(temporaryBytes)"), PolicyFact("\(name).home", home),
+    ]
+  }
+}
+
+extension Settings.Environment {
+  fileprivate var facts: [PolicyFact] {
+    [
+      PolicyFact("environment.pass", list(pass)),
+      PolicyFact("environment.set", list(set.map(\.name)), comparing: ComparedValue(set)),
+    ]
+  }
+}
