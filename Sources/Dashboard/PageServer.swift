@@ -1,10 +1,18 @@
 // The dashboard's server: one loop that follows the log, answers browsers, and tells open pages what changed.
 // It relies on PageRules for who may ask what; a page that is away misses nothing, since each event is the whole state.
+package import HTTPService
 package import Kernel
 import LogView
-import Wire
+package import Wire
 
-package final class PageServer: Source, LoopDelegate {
+package final class PageServer: Source, LoopDelegate, HTTPHandler {
+  /// A page that is open: its figures, and which of them it was sent last.
+  private struct Stream {
+    let connection: HTTPConnection
+    let choice: FiguresChoice
+    var version: UInt64 = 0
+  }
+
   private static let connectionsMax = 64
   private static let streamsMax = 16
   /// How long a log that is silent is left alone.
@@ -14,14 +22,12 @@ package final class PageServer: Source, LoopDelegate {
   /// A page that hears nothing for three of them says so.
   private static let beatEveryMs: UInt64 = 5000
 
-  let loop: Loop
-  let scratch = Scratch()
+  private let loop: Loop
   private let rules: PageRules
-  private let listener: Descriptor
-  private let acceptor: Acceptor
+  private var listener: HTTPListener?
   private var slot = Slot.none
   private var feed: LogFeed
-  private var connections: [Int: PageConnection] = [:]
+  private var streams: [ObjectIdentifier: Stream] = [:]
   private var sentMs: UInt64 = 0
   private var beatMs: UInt64 = 0
   /// What streams of one choice were sent last, so that it is made once and sent when it is new.
@@ -30,14 +36,12 @@ package final class PageServer: Source, LoopDelegate {
 
   package init(_ listener: consuming Descriptor, _ rules: PageRules, _ feed: LogFeed) throws(SystemError) {
     loop = try Loop()
-    let fd = listener.raw
-    self.listener = listener
     self.rules = rules
     self.feed = feed
-    acceptor = Acceptor()
-    acceptor.server = self
     slot = loop.register(self)
-    acceptor.slot = try loop.register(acceptor, watching: fd)
+    self.listener = try HTTPListener(
+      listener, on: loop,
+      HTTPListener.Bounds(connections: Self.connectionsMax, headBytes: PageRules.headBytesMax), self)
   }
 
   package var url: String { rules.url }
@@ -50,22 +54,11 @@ package final class PageServer: Source, LoopDelegate {
 
   // MARK: - Browsers
 
-  fileprivate func acceptAll() {
-    loop.acceptAll(at: acceptor.slot, { Socket.accept(listener.raw) }) { socket, _ in accepted(socket) }
-  }
+  package func refusal(_ status: Int, _ text: String) -> [UInt8] { PageReply.problem(status, text, isHEAD: false) }
 
-  private func accepted(_ socket: consuming Descriptor) {
-    guard connections.count < Self.connectionsMax else { return }
-    let connection = PageConnection(socket, self)
-    if let slot = connection.begin() { connections[slot.index] = connection }
-  }
+  package func ended(_ connection: HTTPConnection) { streams[ObjectIdentifier(connection)] = nil }
 
-  func ended(_ slot: Slot) {
-    connections[slot.index] = nil
-    loop.release(slot)
-  }
-
-  func answer(_ connection: PageConnection, _ head: RequestHead, _ bytes: Span<UInt8>) {
+  package func answer(_ connection: HTTPConnection, _ head: RequestHead, _ bytes: Span<UInt8>) {
     let isHEAD = head.isHEAD
     switch rules.answer(head, bytes) {
     case .file(let file): connection.reply(PageReply.whole(200, type: file.type, file.bytes, isHEAD: isHEAD))
@@ -77,14 +70,16 @@ package final class PageServer: Source, LoopDelegate {
     }
   }
 
-  private func beginStream(_ connection: PageConnection, _ choice: FiguresChoice, isHEAD: Bool) {
+  private func beginStream(_ connection: HTTPConnection, _ choice: FiguresChoice, isHEAD: Bool) {
     if isHEAD { return connection.reply(PageReply.stream()) }
-    guard connections.values.count(where: \.isStream) < Self.streamsMax else {
+    guard streams.count < Self.streamsMax else {
       return connection.reply(
         PageReply.problem(503, "\(Self.streamsMax) pages are open; close one", isHEAD: false))
     }
-    connection.stream(choice)
-    if connection.isIdle { tell(connection) }
+    let key = ObjectIdentifier(connection)
+    streams[key] = Stream(connection: connection, choice: choice)
+    connection.beginStream(PageReply.stream())
+    if connection.isIdle { tell(key) }
   }
 
   // MARK: - Figures
@@ -101,11 +96,12 @@ package final class PageServer: Source, LoopDelegate {
     Array(#"{"now_ms":\#(Clock.wallMs()),"#.utf8) + figures.dropFirst()
   }
 
-  private func tell(_ connection: PageConnection) {
-    let known = latest[connection.choice] ?? renew(connection.choice)
-    guard connection.version != known.version else { return }
-    connection.version = known.version
-    connection.send(PageReply.event("figures", stamped(known.figures)))
+  private func tell(_ key: ObjectIdentifier) {
+    guard let stream = streams[key] else { return }
+    let known = latest[stream.choice] ?? renew(stream.choice)
+    guard stream.version != known.version else { return }
+    streams[key]?.version = known.version
+    stream.connection.sendEvent(PageReply.event("figures", stamped(known.figures)))
   }
 
   private func renew(_ choice: FiguresChoice) -> (version: UInt64, figures: [UInt8]) {
@@ -121,15 +117,15 @@ package final class PageServer: Source, LoopDelegate {
     let nowMs = Clock.monotonicMs()
     guard nowMs - sentMs >= Self.eventEveryMs else { return }
     sentMs = nowMs
-    let streams = connections.values.filter(\.isStream)
-    let choices = Set(streams.map(\.choice))
+    let choices = Set(streams.values.map(\.choice))
     latest = latest.filter { choices.contains($0.key) }
     for choice in choices { _ = renew(choice) }
     let beats = nowMs - beatMs >= Self.beatEveryMs
     if beats { beatMs = nowMs }
-    for stream in streams where stream.isIdle {
-      tell(stream)
-      if beats, stream.isIdle { stream.send(PageReply.event("beat", Array("{}".utf8))) }
+    // One that breaks while it is told leaves the table.
+    for (key, stream) in Array(streams) where stream.connection.isIdle {
+      tell(key)
+      if beats, stream.connection.isIdle { stream.connection.sendEvent(PageReply.event("beat", Array("{}".utf8))) }
     }
   }
 
@@ -149,14 +145,4 @@ package final class PageServer: Source, LoopDelegate {
   package func turnBegan() {}
   package func mailArrived() {}
   package func turnEnded() {}
-}
-
-/// The listener's place on the loop.
-private final class Acceptor: Source {
-  unowned var server: PageServer?
-  var slot = Slot.none
-
-  func ready(_ readiness: Readiness, tag: UInt8) { server?.acceptAll() }
-  func deadlinePassed() { server?.acceptAll() }
-  func resume() { server?.acceptAll() }
 }

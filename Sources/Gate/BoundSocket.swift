@@ -1,5 +1,6 @@
 // A socket that the main thread bound, or was handed, for one worker, and what it is for.
-// It relies on the worker to take it over: until then nobody closes it, and then its Listener or DNSDatagramSocket does.
+// It relies on the worker to take it over: until then nobody closes it, and then its Listener or DNSDatagramSocket
+// does.
 import Kernel
 package import Policy
 

@@ -170,7 +170,8 @@ extension Connection {
     down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
     phase = .flushingAnswer
     flushAnswer()
-    // What was read last was not all that there was: the next request, or the rest of it, and no edge tells of it again.
+    // What was read last was not all that there was: the next request, or the rest of it, and no edge tells of it
+    // again.
     if client.isReadable { worker.loop.again(slot) }
     guard phase == .open, flow.hasInput else { return nil }
     return flow.handle(.clientSent, worker.conditions)

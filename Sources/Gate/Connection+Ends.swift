@@ -37,7 +37,8 @@ extension Connection {
     }
   }
 
-  /// Reads and drops until the client's end: a close(2) with unread bytes would send a reset that may overtake the answer.
+  /// Reads and drops until the client's end: a close(2) with unread bytes would send a reset that may overtake the
+  /// answer.
   mutating func linger() {
     while client.isReadable {
       switch worker.tools.scratch.receive(from: client.fd, upTo: RelayDirection.copyBytesMax) {

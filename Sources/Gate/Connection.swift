@@ -40,7 +40,8 @@ struct Connection: ~Copyable {
   var hearsClientWritable = false
   var isTunnel = false
   var stage = Stage.reading
-  /// When the step that it says began, counted from the request's beginning: small, as the object is one size of malloc's.
+  /// When the step that it says began, counted from the request's beginning: small, as the object is one size of
+  /// malloc's.
   var stepMicroseconds: UInt32 = 0
   var armedMs = UInt64.max
   var pacedUntilMs = UInt64.max

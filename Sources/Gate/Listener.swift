@@ -1,10 +1,18 @@
 // Step "accept": a listening socket of one loop. It survives the end of descriptors without spinning.
-// It relies on Kernel for accept4(2), and hands each connection to its Worker.
+// It relies on Kernel for accept4(2), and hands each connection to its acceptor, a Worker.
 import Kernel
 import Policy
 
+/// Takes the connections that a listener accepts.
+protocol ConnectionAcceptor: AnyObject {
+  func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, at door: ListenerKind, _ sandbox: String?)
+  /// By a listener that speaks TLS, which the policy in force knows by its address.
+  func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, identity: ListenAddress)
+}
+
 final class Listener: Source {
-  private unowned let worker: Worker
+  private unowned let acceptor: any ConnectionAcceptor
+  private let loop: Loop
   /// nil once it is closed.
   private var socket: Descriptor?
   private let fd: CInt
@@ -20,7 +28,7 @@ final class Listener: Source {
 
   init(
     socket: consuming Descriptor, door: ListenerKind, identity: ListenAddress?, sandbox: String?, isShared: Bool,
-    worker: Worker
+    loop: Loop, acceptor: any ConnectionAcceptor
   ) {
     fd = socket.raw
     self.door = door
@@ -28,19 +36,20 @@ final class Listener: Source {
     self.sandbox = sandbox
     self.isShared = isShared
     self.socket = .some(socket)
-    self.worker = worker
+    self.loop = loop
+    self.acceptor = acceptor
   }
 
   func begin() throws(SystemError) {
-    slot = worker.loop.register(self)
-    if isShared { return try worker.loop.watchShared(fd, slot, tag: 0, edges: true) }
-    try worker.loop.watchEdges(fd, slot, tag: 0)
+    slot = loop.register(self)
+    if isShared { return try loop.watchShared(fd, slot, tag: 0, edges: true) }
+    try loop.watchEdges(fd, slot, tag: 0)
   }
 
   /// From now on the kernel refuses connections here, unless somebody else has the socket too.
   func close() {
-    if socket != nil { worker.loop.unwatch(fd) }
-    worker.loop.release(slot)
+    if socket != nil { loop.unwatch(fd) }
+    loop.release(slot)
     socket = nil
   }
 
@@ -56,12 +65,12 @@ final class Listener: Source {
   }
 
   private func acceptAll() {
-    worker.loop.acceptAll(at: slot, { Socket.accept(fd) }, rests: rest) { descriptor, peer in
+    loop.acceptAll(at: slot, { Socket.accept(fd) }, rests: rest) { descriptor, peer in
       saidResting = false
       if let identity {
-        if let tls = worker.listenerTLS(identity) { worker.accepted(descriptor, from: peer, tls) }
+        acceptor.accepted(descriptor, from: peer, identity: identity)
       } else {
-        worker.accepted(descriptor, from: peer, at: door, sandbox)
+        acceptor.accepted(descriptor, from: peer, at: door, sandbox)
       }
     }
   }

@@ -7,7 +7,8 @@ package enum Messages {
   package static func say(_ text: String) { StandardError.write("sluice: \(clean(text))\n") }
   package static func warn(_ text: String) { StandardError.write("sluice: warning: \(clean(text))\n") }
 
-  /// A name of a file, or whatever else is quoted, moves no cursor and begins no line of ours: what goes on in a further
+  /// A name of a file, or whatever else is quoted, moves no cursor and begins no line of ours: what goes on in a
+  /// further
   /// line is indented.
   private static func clean(_ text: String) -> String {
     if text.unicodeScalars.allSatisfy(JSONText.isHarmless) { return text }

@@ -38,6 +38,19 @@ extension Server {
     }
   }
 
+  /// Why no new tunnel would be let out; nil where it would.
+  var unready: String? {
+    if isDraining { return "the gate drains" }
+    if shared.log.isUnwritable && policy.settings.log.refusesWhenUnwritable { return "the log cannot be written" }
+    return nil
+  }
+
+  var metricsGate: MetricsListener.Gate {
+    MetricsListener.Gate(
+      metrics: { [unowned self] in metrics($0) }, unready: { [unowned self] in unready },
+      hasClient: { [unowned self] in policy.hasClient(at: $0) })
+  }
+
   func status(_ counts: WorkerCounts, isWhole: Bool) -> GateStatus {
     GateStatus(
       startedMs: startedMs, isDraining: isDraining, policy: policy, policyFile: source.file, listening: listening,

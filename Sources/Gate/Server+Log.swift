@@ -1,5 +1,6 @@
 // The log as the main thread sees it: its own lines, a path that is opened anew, and words on standard error when the
-// disk is full or hangs. It relies on SharedAppendFile, whose thread writes; nothing here waits for a disk without a bound.
+// disk is full or hangs. It relies on SharedAppendFile, whose thread writes; nothing here waits for a disk without a
+// bound.
 import Kernel
 import Policy
 

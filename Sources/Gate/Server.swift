@@ -29,7 +29,8 @@ package struct ServeOptions: Sendable {
   package var adminPath: String?
   /// In place of `listen.metrics`.
   package var metrics: ListenAddress?
-  /// Where the policy does not say: whether clients trust the gate's CA, and so can be told inside TLS why they are refused.
+  /// Where the policy does not say: whether clients trust the gate's CA, and so can be told inside TLS why they are
+  /// refused.
   package var explainsDenials: Bool
   /// What a service manager has bound.
   package var handed: [HandedSocket]
@@ -168,7 +169,7 @@ package final class Server {
     figures = try? ProcessFigures()
     if let path = adminPath { admin = try AdminListener(self, at: path, handed: handed.admin?.raw, main) }
     if let address = options.metrics ?? policy.settings.listen.metrics {
-      metricsDesk = try MetricsListener(self, at: address, main.loop)
+      metricsDesk = try MetricsListener(metricsGate, at: address, main.loop)
     }
     defer {
       admin?.close()
@@ -233,7 +234,8 @@ package final class Server {
 
   // MARK: - Start
 
-  /// One socket a worker and address (SO_REUSEPORT), and the kernel spreads the connections; or those that were handed in.
+  /// One socket a worker and address (SO_REUSEPORT), and the kernel spreads the connections; or those that were handed
+  /// in.
   private func bindListeners(_ handed: HandedListeners) throws(ServerError) -> [[BoundSocket]] {
     var sockets = [[BoundSocket]](repeating: [], count: workers)
     for door in ListenerKind.allCases {

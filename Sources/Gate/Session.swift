@@ -9,7 +9,8 @@ final class Session: Source {
   let id: UInt64
   /// Whose listener it came by.
   let sandbox: String?
-  /// SAFETY of `@exclusivity(unchecked)`: `enter` lets in one call at a time, as the check would, at a tenth of its cost.
+  /// SAFETY of `@exclusivity(unchecked)`: `enter` lets in one call at a time, as the check would, at a tenth of its
+  /// cost.
   @safe @exclusivity(unchecked) private var connection: Connection
   private var isAtWork = false
 

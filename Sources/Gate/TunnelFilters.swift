@@ -12,7 +12,8 @@ final class TunnelFilters: FilterSource {
   private let told: ReportedFindings
   private let held: HeldBytes
 
-  /// nil where the policy has no credentials and checks no content: then there is nothing to put in, to find or to look into.
+  /// nil where the policy has no credentials and checks no content: then there is nothing to put in, to find or to
+  /// look into.
   /// What filters of `old` that are still at work have to say is not lost.
   init?(
     _ policy: Policy, _ plans: ContentPlans, _ store: CredentialStore, _ pages: PagePool, for owner: ShareOwner,

@@ -1,5 +1,6 @@
 // One event loop with all that lives on it: listeners, sessions, names, log lines. One thread each.
-// What other threads want of it comes through its mailbox; nothing else is shared but the policy, the buckets and the log.
+// What other threads want of it comes through its mailbox; nothing else is shared but the policy, the buckets and the
+// log.
 import Flow
 import Intercept
 package import Kernel
@@ -106,7 +107,8 @@ final class Worker: LoopDelegate {
   /// Connections that come in TLS.
   private(set) lazy var fronts = TLSListenerConnections(of: self)
   private let mailbox: Mailbox<WorkerMessage>
-  /// SAFETY of `@exclusivity(unchecked)`: it is changed at the beginning of a turn and by mail, when no flow looks at it.
+  /// SAFETY of `@exclusivity(unchecked)`: it is changed at the beginning of a turn and by mail, when no flow looks at
+  /// it.
   @safe @exclusivity(unchecked) private(set) var conditions: Conditions
   private var listeners: [Listener] = []
   /// nil where no DNS is served.
@@ -149,7 +151,7 @@ final class Worker: LoopDelegate {
     }
     let listener = Listener(
       socket: socket, door: bound.door, identity: bound.identity, sandbox: bound.sandbox, isShared: bound.isShared,
-      worker: self)
+      loop: loop, acceptor: self)
     try listener.begin()
     listeners.append(listener)
   }
@@ -199,9 +201,6 @@ final class Worker: LoopDelegate {
       worker: self, socket: socket, from: peer.ip, listener, expectsHeader: expectsHeader(peer.ip, nil), owner: owner)
     if !fronts.accepted(front) { shared.givePlace(by: owner) }
   }
-
-  /// As the policy in force has it: a renewed certificate is shown from its reload on.
-  func listenerTLS(_ address: ListenAddress) -> ListenerTLS? { listenersTLS[address] }
 
   /// A session whose client is at the other end of this socket; nil when the kernel refused to watch it. The caller has
   /// taken a place for it, which is given back at its end.
@@ -383,6 +382,13 @@ final class Worker: LoopDelegate {
 
   private func tellAll(_ event: Event) {
     for session in liveSessions { session.tellFromOutside(event) }
+  }
+}
+
+extension Worker: ConnectionAcceptor {
+  /// As the policy in force has it: a renewed certificate is shown from its reload on.
+  func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, identity: ListenAddress) {
+    if let tls = listenersTLS[identity] { accepted(socket, from: peer, tls) }
   }
 }
 

@@ -1,6 +1,7 @@
 // Metrics as text: what stands in labels, how numbers are written, and that what is shown is bounded.
 
 import Flow
+import HTTPService
 import Policy
 import Testing
 import Wire
@@ -119,40 +120,49 @@ import Wire
 }
 
 @Suite struct MetricsRequestTests {
-  private func parse(_ text: String) -> MetricsRequest.Parsed { MetricsRequest.parse(Array(text.utf8)) }
-
-  @Test(arguments: [
-    ("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", MetricsRequest.Parsed.asked(isHead: false)),
-    ("GET /metrics?name[]=x HTTP/1.0\n\n", .asked(isHead: false)),
-    ("HEAD /metrics HTTP/1.1\r\n\r\n", .asked(isHead: true)),
-    ("GET /metrics HTTP/1.1\r\nHost: a\r\n", .incomplete), ("", .incomplete),
-    ("GET / HTTP/1.1\r\n\r\n", .refused(.notFound)), ("GET /metrics/ HTTP/1.1\r\n\r\n", .refused(.notFound)),
-    ("POST /metrics HTTP/1.1\r\n\r\n", .refused(.wrongMethod)),
-    ("get /metrics HTTP/1.1\r\n\r\n", .refused(.wrongMethod)),
-    ("GET /metrics HTTP/2\r\n\r\n", .refused(.malformed)), ("GET  /metrics HTTP/1.1\r\n\r\n", .refused(.malformed)),
-    ("\r\n\r\n", .refused(.malformed)), ("\u{16}\u{3}\u{1}\n\n", .refused(.malformed)),
-  ])
-  func aRequestIsReadOrRefused(text: String, parsed: MetricsRequest.Parsed) { #expect(parse(text) == parsed) }
-
-  @Test func everySplitOfARequestWaitsForItsEnd() {
-    let whole = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
-    for count in 0..<whole.utf8.count {
-      #expect(MetricsRequest.parse(Array(whole.utf8.prefix(count))) == .incomplete, "\(count)")
-    }
+  private func parse(_ text: String) -> MetricsRequest? {
+    var head = RequestHead()
+    let bytes = Array(text.utf8)
+    guard case .complete = head.parse(bytes.span, bytesMax: MetricsRequest.headBytesMax) else { return nil }
+    return MetricsRequest(head, bytes.span)
   }
 
-  @Test func aHeadWithoutEndIsRefused() {
-    let head = "GET /metrics HTTP/1.1\r\nX: " + String(repeating: "x", count: MetricsRequest.headBytesMax)
-    #expect(parse(head) == .refused(.tooLarge))
+  @Test(arguments: [
+    ("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", MetricsRequest.metrics(isHead: false)),
+    ("GET /metrics?name[]=x HTTP/1.0\r\n\r\n", .metrics(isHead: false)),
+    ("HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n", .metrics(isHead: true)),
+    ("GET /ready HTTP/1.1\r\nHost: a\r\n\r\n", .ready(isHead: false)),
+    ("HEAD /ready HTTP/1.1\r\nHost: a\r\n\r\n", .ready(isHead: true)),
+  ])
+  func aRequestIsRead(text: String, request: MetricsRequest) { #expect(parse(text) == request) }
+
+  @Test(arguments: [
+    ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 404), ("GET /metrics/ HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+    ("GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n", 404), ("POST /metrics HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+    ("PUT /ready HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+    ("GET /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", 400),
+  ])
+  func anyOtherIsRefused(text: String, status: Int) {
+    guard case .refused(let answer) = parse(text) else {
+      Issue.record("\(text) is not refused")
+      return
+    }
+    #expect(answer.status == status)
   }
 
   @Test func anAnswerSaysHowLongItIs() {
-    let text = Array("a 1\n".utf8)
-    let whole = String(decoding: MetricsRequest.answer(.ok(text), isHead: false), as: UTF8.self)
+    let answer = MetricsRequest.answer(metrics: Array("a 1\n".utf8))
+    let whole = String(decoding: answer.bytes(isHead: false), as: UTF8.self)
     #expect(
       whole.hasPrefix("HTTP/1.1 200 OK\r\n") && whole.hasSuffix("Content-Length: 4\r\nConnection: close\r\n\r\na 1\n"))
     #expect(whole.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"))
-    #expect(String(decoding: MetricsRequest.answer(.ok(text), isHead: true), as: UTF8.self) + "a 1\n" == whole)
+    #expect(String(decoding: answer.bytes(isHead: true), as: UTF8.self) + "a 1\n" == whole)
+  }
+
+  @Test func readinessSaysWhyNot() {
+    #expect(MetricsRequest.answer(unready: nil).status == 200)
+    let not = String(decoding: MetricsRequest.answer(unready: "the gate drains").bytes(isHead: false), as: UTF8.self)
+    #expect(not.hasPrefix("HTTP/1.1 503 ") && not.hasSuffix("not ready: the gate drains\n"))
   }
 }
 

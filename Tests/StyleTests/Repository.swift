@@ -22,10 +22,13 @@ enum Repository {
     }
   }
 
-  static func swiftFiles(under folder: String) throws -> [File] {
+  static func swiftFiles(under folder: String) throws -> [File] { try files(under: folder, withSuffixes: [".swift"]) }
+
+  static func files(under folder: String, withSuffixes suffixes: [String]) throws -> [File] {
     let base = root.appending(path: folder)
     guard let names = FileManager.default.enumerator(atPath: base.path) else { return [] }
-    return try names.compactMap { $0 as? String }.filter { $0.hasSuffix(".swift") }.sorted().map { name in
+    return try names.compactMap { $0 as? String }.filter { suffixes.contains(where: $0.hasSuffix) }.sorted().map {
+      name in
       try file("\(folder)/\(name)")
     }
   }

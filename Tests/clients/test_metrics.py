@@ -1,4 +1,5 @@
 """Metrics: equal to status and log, harmless, out of clients' reach; and a real Prometheus with the examples' alerts and dashboard."""
+import itertools
 import collections
 import json
 import os
@@ -304,7 +305,7 @@ def test_many_who_say_nothing_are_bounded(admin, upstream):
     # Those that are in are closed after ten seconds, and others find room.
     for sock in silent:
         assert sock.recv(1) == b""
-    assert Metrics(http(dial(), b"GET /metrics HTTP/1.1\r\n\r\n")[1]).samples
+    assert Metrics(http(dial(), b"GET /metrics HTTP/1.1\r\nHost: gate\r\n\r\n")[1]).samples
 
 
 def test_an_address_that_is_taken_is_said(gate, upstream, names, tmp_path):
@@ -343,9 +344,9 @@ def test_what_comes_from_a_clients_network_is_closed_unread(gate):
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         # The reset may come at any moment.
         with socket.create_connection(("127.0.0.1", port), DEADLINE, ("127.0.0.2", 0)) as sock:
-            sock.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: gate\r\n\r\n")
             raise AssertionError(f"it was served: {sock.recv(65536)}")
-    assert http(socket.create_connection(("127.0.0.1", port), DEADLINE), b"GET /metrics HTTP/1.1\r\n\r\n")[0].startswith("HTTP/1.1 200")
+    assert http(socket.create_connection(("127.0.0.1", port), DEADLINE), b"GET /metrics HTTP/1.1\r\nHost: gate\r\n\r\n")[0].startswith("HTTP/1.1 200")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="starts `sluice run` as another user, which takes root")
@@ -502,3 +503,25 @@ def test_a_bad_policy_raises_its_alert(admin, prometheus):
     assert one.run("reload").returncode == 2
     firing = until("the alert", lambda: [one for one in server.ask("alerts")["alerts"] if one["labels"]["alertname"] == "SluiceReloadFailed" and one["state"] == "firing"])
     assert "the one before it is in force" in firing[0]["annotations"]["summary"]
+
+
+def test_readiness_is_told(admin, small_disk, upstream):
+    server = upstream(echo)
+    one = admin(rules(local("a.test", server.port)), log=small_disk.log, flags=TCP)
+    port = port_of(one.gate)
+
+    def ready():
+        return http(socket.create_connection(("127.0.0.1", port), DEADLINE), b"GET /ready HTTP/1.1\r\nHost: gate\r\n\r\n")
+
+    head, body = ready()
+    assert head.startswith("HTTP/1.1 200 ") and body == "ready\n"
+    small_disk.fill()
+    names = itertools.count()
+
+    def is_unready():
+        one.gate.ask(get(f"refused{next(names)}.test"))
+        return ready()[0].startswith("HTTP/1.1 503 ")
+
+    until("the log cannot be written", is_unready)
+    small_disk.free()
+    until("it can again", lambda: ready()[0].startswith("HTTP/1.1 200 "))

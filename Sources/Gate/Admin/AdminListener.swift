@@ -1,5 +1,6 @@
 // The admin socket: who may connect, how many at once, and what each request does.
 // It relies on the main thread's loop, where reading a file may take its time without a tunnel waiting for it.
+import HTTPService
 import Kernel
 import Policy
 import Wire
@@ -68,7 +69,8 @@ final class AdminListener: Source {
     }
   }
 
-  /// Why this peer is not served; nil for root and the gate's own user. What runs in a sandbox of this user has its uid,
+  /// Why this peer is not served; nil for root and the gate's own user. What runs in a sandbox of this user has its
+  /// uid,
   /// but not its pid namespace, and neither has another container that shares the socket's folder.
   private static func stranger(_ peer: LocalPeer?) -> String? {
     guard let peer, peer.uid == 0 || peer.uid == Machine.userID else {
@@ -116,9 +118,10 @@ final class AdminListener: Source {
 
   /// The same over HTTP, for whoever speaks that over unix sockets; header lines that follow are not looked at.
   private func get(_ line: [UInt8], for connection: AdminConnection) {
-    switch MetricsRequest.parse(line: line.prefix { $0 != UInt8(ascii: "\r") }) {
-    case .refused(let refusal): connection.endHTTP(MetricsRequest.answer(refusal, isHead: false))
-    default: server.metrics { connection.endHTTP(MetricsRequest.answer(.ok($0), isHead: false)) }
+    switch MetricsRequest(line: line.prefix { $0 != UInt8(ascii: "\r") }) {
+    case .refused(let answer): connection.endHTTP(answer.bytes(isHead: false))
+    case .ready: connection.endHTTP(MetricsRequest.answer(unready: server.unready).bytes(isHead: false))
+    case .metrics: server.metrics { connection.endHTTP(MetricsRequest.answer(metrics: $0).bytes(isHead: false)) }
     }
   }
 

@@ -33,7 +33,8 @@ struct AuditFacts {
 package final class AuditLog {
   private let file: SharedAppendFile
   private let sequence: AuditSequence
-  /// SAFETY of the `@exclusivity(unchecked)`: their loop alone changes them, in functions that call nothing of others, and
+  /// SAFETY of the `@exclusivity(unchecked)`: their loop alone changes them, in functions that call nothing of others,
+  /// and
   /// what writes a line has the lines as its argument alone. Checked, the accesses of a tunnel cost 1,500 instructions.
   @safe @exclusivity(unchecked) private var lines: LogLines
   @safe @exclusivity(unchecked) package private(set) var counters = Counters()

@@ -23,7 +23,8 @@ protocol AresProgress: AnyObject {
 }
 
 /// One channel for each look-up under way. c-ares 1.18 walks all questions of a channel for its next timeout, and can
-/// cancel them only all together: with two to a channel the one costs nothing, and the other is what is wanted. Measured
+/// cancel them only all together: with two to a channel the one costs nothing, and the other is what is wanted.
+/// Measured
 /// with 1,000 new names per second that nobody answers, each given up at once: see docs/dns.md.
 ///
 /// SAFETY: the channel is made in init, destroyed in deinit on the same loop, and its callbacks run only inside calls

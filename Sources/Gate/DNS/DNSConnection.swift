@@ -1,5 +1,6 @@
 // DNS over TCP: one connection, on which queries may follow each other without waiting (RFC 7766).
-// It relies on DNSServer for what to answer. It reads no further while replies wait to be sent, so what it holds is bounded.
+// It relies on DNSServer for what to answer. It reads no further while replies wait to be sent, so what it holds is
+// bounded.
 import Flow
 import Kernel
 import Policy
@@ -15,7 +16,7 @@ final class DNSConnection: Source {
   private static let chunksMax = 8
   private static let chunkBytesMax = 8 * 1024
 
-  private unowned let desk: DNSServer
+  private unowned let desk: any DNSQueryHandler
   private let tools: PumpTools
   private let loop: Loop
   private let socket: Descriptor
@@ -33,7 +34,8 @@ final class DNSConnection: Source {
   private var isClosed = false
 
   init(
-    socket: consuming Descriptor, peer: DNSClient, owner: ShareOwner, desk: DNSServer, tools: PumpTools, loop: Loop
+    socket: consuming Descriptor, peer: DNSClient, owner: ShareOwner, desk: any DNSQueryHandler, tools: PumpTools,
+    loop: Loop
   ) {
     self.socket = socket
     self.peer = peer

@@ -1,12 +1,13 @@
 // DNS over UDP: one socket of one loop. It takes some datagrams a turn, and answers each from where it was asked.
-// It relies on DNSServer for what to answer. Where the kernel has no room, questions and answers are lost: clients retry.
+// It relies on DNSServer for what to answer. Where the kernel has no room, questions and answers are lost: clients
+// retry.
 import Kernel
 
 final class DNSDatagramSocket: Source {
   /// Batches of datagrams taken in one turn: others are to be served too.
   private static let batchesMax = 4
 
-  private unowned let desk: DNSServer
+  private unowned let desk: any DNSQueryHandler
   private let datagrams: Datagrams
   private let loop: Loop
   /// nil once it is closed.
@@ -18,7 +19,8 @@ final class DNSDatagramSocket: Source {
   private var slot = Slot.none
 
   init(
-    socket: consuming Descriptor, sandbox: String?, isShared: Bool, desk: DNSServer, datagrams: Datagrams, loop: Loop
+    socket: consuming Descriptor, sandbox: String?, isShared: Bool, desk: any DNSQueryHandler, datagrams: Datagrams,
+    loop: Loop
   ) {
     fd = socket.raw
     self.sandbox = sandbox

@@ -1,39 +1,12 @@
-// Where the DNS queries of one loop are answered: it reads a query, acts on the verdict, and keeps what waits for Names.
+// Where the DNS queries of one loop are answered: it reads a query, acts on the verdict, and keeps what waits for
+// Names.
 // It relies on DNSDatagramSocket and DNSConnection to bring queries and to carry replies back; it owns no socket.
 import Flow
 import Kernel
 import Policy
 import Wire
 
-/// Who asks: by address, or by the sandbox that its socket belongs to.
-struct DNSClient {
-  let source: IPAddress
-  let sandbox: String?
-}
-
-/// Who gets a reply that was not there at once.
-enum DNSRequester {
-  case datagram(DNSDatagramSocket, DatagramPath)
-  case stream(DNSConnection)
-
-  func send(_ reply: [UInt8]) {
-    switch self {
-    case .datagram(let responder, let path): responder.send(reply, along: path)
-    case .stream(let stream): stream.send(reply)
-    }
-  }
-}
-
-final class DNSServer: Source {
-  enum Asked {
-    /// The reply was appended.
-    case answered
-    /// It comes through `DNSRequester`.
-    case waiting
-    /// What came gets no reply.
-    case dropped
-  }
-
+final class DNSServer: Source, DNSQueryHandler {
   private struct Question {
     let query: DNSQuery
     let peer: DNSClient
@@ -164,7 +137,7 @@ final class DNSServer: Source {
   func ask(
     _ message: Span<UInt8>, from peer: DNSClient, isDatagram: Bool, into out: inout [UInt8],
     asker: @autoclosure () -> DNSRequester
-  ) -> Asked {
+  ) -> DNSAsked {
     let policy = worker.conditions.policy
     worker.audit.count { $0.queries &+= 1 }
     switch DNSQuery.parse(message) {
@@ -188,7 +161,7 @@ final class DNSServer: Source {
   private func ask(
     _ question: Question, _ conditions: borrowing Conditions, into out: inout [UInt8],
     asker: @autoclosure () -> DNSRequester
-  ) -> Asked {
+  ) -> DNSAsked {
     // What could not be recorded is not answered; nor is it a refusal, since the client may ask again.
     guard !conditions.isLogUnwritable && !conditions.isDraining else {
       fail(question, nil, into: &out)
@@ -233,7 +206,7 @@ final class DNSServer: Source {
   private func look(
     up name: HostName, _ rules: [AllowRule], isForRecords: Bool = false, _ question: Question,
     into out: inout [UInt8], asker: DNSRequester
-  ) -> Asked {
+  ) -> DNSAsked {
     let sharing = worker.conditions.policy.sharing
     lastToken += 1
     var resolution = Resolver.Resolution.full
@@ -257,7 +230,7 @@ final class DNSServer: Source {
   private func finish(
     _ question: Question, _ name: HostName, _ rules: [AllowRule], _ resolution: Resolver.Resolution,
     into out: inout [UInt8]
-  ) -> Asked {
+  ) -> DNSAsked {
     if case .ready(let v4, let v6) = resolution {
       finish(Found(question: question, name: name, rules: rules, v4: v4, v6: v6), into: &out)
     } else {

@@ -114,7 +114,8 @@ final class Resolver: Source, AresProgress {
     return settings
   }
 
-  /// A reload reads the system's resolver configuration anew. Where it says what it said, look-ups go on; else they begin
+  /// A reload reads the system's resolver configuration anew. Where it says what it said, look-ups go on; else they
+  /// begin
   /// again with the servers that are to be asked now.
   func replaceSettings(_ settings: Settings) throws(SystemError) {
     let fresh = try Self.complete(settings.resolver)

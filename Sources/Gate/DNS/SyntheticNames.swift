@@ -72,7 +72,8 @@ final class SyntheticNames: Sendable {
     table.withLock { $0.holdMs = max($0.holdMs, UInt64(ttlSeconds) * 1000 + Self.graceMs) }
   }
 
-  /// For an answer that is given now. nil: no network of that family, no entry that may be used again, or `owner` has its
+  /// For an answer that is given now. nil: no network of that family, no entry that may be used again, or `owner` has
+  /// its
   /// share of them.
   func address(
     of name: HostName, family: Family, for owner: ShareOwner, _ sharing: Sharing, nowMs: UInt64

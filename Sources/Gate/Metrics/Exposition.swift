@@ -60,7 +60,8 @@ package struct Exposition {
   }
 }
 
-/// Counts are whole, times are thousandths, millionths or nanoseconds written as decimal fractions: no rounding anywhere.
+/// Counts are whole, times are thousandths, millionths or nanoseconds written as decimal fractions: no rounding
+/// anywhere.
 package enum MetricValue: Sendable, Equatable {
   case whole(UInt64)
   case milliseconds(UInt64)

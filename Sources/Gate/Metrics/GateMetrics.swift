@@ -76,7 +76,8 @@ package struct GateMetrics {
     for step in StepTimes.Step.allCases { histogram(step, &out) }
   }
 
-  /// What has not happened yet stands there as zero where it is to be expected: else its first time would be no increase.
+  /// What has not happened yet stands there as zero where it is to be expected: else its first time would be no
+  /// increase.
   private func outcomes(_ out: inout Exposition) {
     let events = LogEvent.allCases.filter { $0 != .policy }
     out.begin(Self.outcomes)

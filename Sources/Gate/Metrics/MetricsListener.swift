@@ -1,79 +1,76 @@
-// The TCP listener that a monitoring system asks: `GET /metrics`, and nothing else.
+// The TCP listener that a monitoring system asks: `GET /metrics` and `GET /ready`, and nothing else.
 // It relies on the gate to refuse its address as a target, and on the main thread's loop to wait for workers.
+import HTTPService
 import Kernel
 import Policy
 import Wire
 
-final class MetricsListener: Source {
+final class MetricsListener: HTTPHandler {
+  /// What it needs of the gate.
+  struct Gate {
+    /// The text of all figures, when workers have given theirs.
+    let metrics: (_ finish: @escaping ([UInt8]) -> Void) -> Void
+    /// Why no new tunnel would be let out; nil where it would.
+    let unready: () -> String?
+    /// Whether a client of the policy's own has this address.
+    let hasClient: (IPAddress) -> Bool
+  }
+
   private static let connectionsMax = 32
   /// Asking more often does not make the loops count more often.
   private static let freshMs: UInt64 = 250
 
-  private unowned let server: Server
+  private let gate: Gate
   private let loop: Loop
-  private let socket: Descriptor
   let address: SocketAddress
-  let scratch = Scratch()
-  private var slot = Slot.none
-  private var connections: [Int: MetricsConnection] = [:]
+  private var listener: HTTPListener?
   private var last: (text: [UInt8], atMs: UInt64)?
   /// Those that the answer under way is for.
-  private var waiting: [MetricsConnection] = []
+  private var waiting: [(connection: HTTPConnection, isHead: Bool)] = []
 
-  init(_ server: Server, at wanted: ListenAddress, _ loop: Loop) throws(ServerError) {
-    self.server = server
-    self.loop = loop
+  init(_ gate: Gate, at wanted: ListenAddress, _ loop: Loop) throws(ServerError) {
+    (self.gate, self.loop) = (gate, loop)
+    let plain = SocketAddress(wanted.address, port: wanted.port)
     do throws(SystemError) {
-      socket = try Socket.listen(
-        on: SocketAddress(wanted.address, port: wanted.port), reusePort: false, backlog: Int32(Self.connectionsMax))
+      let socket = try Socket.listen(on: plain, reusePort: false, backlog: Int32(Self.connectionsMax))
+      address = Socket.localAddress(socket.raw) ?? plain
+      listener = try HTTPListener(
+        socket, on: loop,
+        HTTPListener.Bounds(connections: Self.connectionsMax, headBytes: MetricsRequest.headBytesMax), self)
     } catch {
       throw .cannotListenForMetrics(wanted, error)
     }
-    address = Socket.localAddress(socket.raw) ?? SocketAddress(wanted.address, port: wanted.port)
-    do throws(SystemError) { slot = try loop.register(self, watching: socket.raw) } catch { throw .cannotStart(error) }
   }
 
-  func close() {
-    for connection in Array(connections.values) { connection.close() }
-    loop.release(slot)
-  }
+  func close() { listener?.close() }
 
-  func ended(_ slot: Slot) {
-    connections[slot.index] = nil
-    loop.release(slot)
-  }
+  // MARK: - HTTPHandler
 
-  // MARK: - Source: the listener
+  /// A connection from a network of a client's own is no monitoring system: it is closed unread.
+  func mayServe(_ peer: SocketAddress) -> Bool { !gate.hasClient(peer.ip) }
 
-  func ready(_ readiness: Readiness, tag: UInt8) { acceptAll() }
-  func resume() { acceptAll() }
-  func deadlinePassed() { acceptAll() }
-
-  private func acceptAll() {
-    loop.acceptAll(at: slot, { Socket.accept(socket.raw) }) { socket, peer in accepted(socket, from: peer) }
-  }
-
-  /// What comes from a network of a client's own is no monitoring system: it is closed unread.
-  private func accepted(_ socket: consuming Descriptor, from peer: SocketAddress) {
-    guard connections.count < Self.connectionsMax, !server.policy.hasClient(at: peer.ip) else {
-      return Socket.abort(socket.raw)
+  func answer(_ connection: HTTPConnection, _ head: RequestHead, _ bytes: Span<UInt8>) {
+    switch MetricsRequest(head, bytes) {
+    case .refused(let answer): connection.reply(answer.bytes(isHead: head.isHEAD))
+    case .ready(let isHead): connection.reply(MetricsRequest.answer(unready: gate.unready()).bytes(isHead: isHead))
+    case .metrics(let isHead): ask(for: connection, isHead: isHead)
     }
-    let connection = MetricsConnection(socket, desk: self, loop: loop)
-    if let slot = connection.begin() { connections[slot.index] = connection }
   }
 
-  // MARK: - The answer
-
-  func ask(for connection: MetricsConnection) {
-    if let last, loop.nowMs - last.atMs < Self.freshMs { return connection.answer(last.text) }
-    waiting.append(connection)
+  private func ask(for connection: HTTPConnection, isHead: Bool) {
+    if let last, loop.nowMs &- last.atMs < Self.freshMs {
+      return connection.reply(MetricsRequest.answer(metrics: last.text).bytes(isHead: isHead))
+    }
+    waiting.append((connection, isHead))
     guard waiting.count == 1 else { return }
-    server.metrics { [weak self] text in
+    gate.metrics { [weak self] text in
       guard let self else { return }
       last = (text, loop.nowMs)
       let asked = waiting
       waiting = []
-      for connection in asked { connection.answer(text) }
+      for (connection, isHead) in asked {
+        connection.reply(MetricsRequest.answer(metrics: text).bytes(isHead: isHead))
+      }
     }
   }
 }

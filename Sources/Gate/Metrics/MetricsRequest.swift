@@ -1,70 +1,61 @@
-// The little of HTTP/1 that asking for metrics takes: a request's first line, and whole answers.
-// It relies on nobody sending a body; header lines are read to their end and not looked at.
-import Wire
+// The paths that the metrics listener knows, and its answers: `/metrics`, and `/ready` for whoever starts gates.
+// It relies on HTTPService for heads; the admin socket answers the same to a request's first line.
+package import HTTPService
+package import Wire
 
-package enum MetricsRequest {
-  package enum Parsed: Equatable {
-    case incomplete
-    case asked(isHead: Bool)
-    case refused(Answer)
-  }
-
-  package enum Answer: Equatable {
-    case ok([UInt8])
-    case malformed, tooLarge, notFound, wrongMethod
-  }
+package enum MetricsRequest: Equatable {
+  case metrics(isHead: Bool)
+  case ready(isHead: Bool)
+  case refused(HTTPAnswer)
 
   static let headBytesMax = 16 << 10
   package static let path = "/metrics"
+  package static let readyPath = "/ready"
 
-  package static func parse(_ bytes: [UInt8]) -> Parsed {
-    guard hasWholeHead(bytes) else { return bytes.count > headBytesMax ? .refused(.tooLarge) : .incomplete }
-    return parse(line: bytes.prefix { $0 != UInt8(ascii: "\r") && $0 != UInt8(ascii: "\n") })
+  package init(_ head: RequestHead, _ bytes: Span<UInt8>) {
+    guard head.body == .none else {
+      self = .refused(HTTPAnswer(400, "a request here has no body"))
+      return
+    }
+    let target = bytes.extracting(head.requestTarget)
+    self.init(method: Self.array(bytes.extracting(head.method))[...], target: Self.array(target)[...])
   }
 
   /// The first line, without its end.
-  static func parse(line: ArraySlice<UInt8>) -> Parsed {
+  init(line: ArraySlice<UInt8>) {
     let words = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
     guard words.count == 3, words[2].elementsEqual("HTTP/1.1".utf8) || words[2].elementsEqual("HTTP/1.0".utf8) else {
-      return .refused(.malformed)
+      self = .refused(HTTPAnswer(400, "no request of HTTP/1"))
+      return
     }
-    guard words[1].prefix(while: { $0 != UInt8(ascii: "?") }).elementsEqual(path.utf8) else {
-      return .refused(.notFound)
-    }
-    if words[0].elementsEqual("GET".utf8) { return .asked(isHead: false) }
-    return words[0].elementsEqual("HEAD".utf8) ? .asked(isHead: true) : .refused(.wrongMethod)
+    self.init(method: words[0], target: words[1])
   }
 
-  private static func hasWholeHead(_ bytes: [UInt8]) -> Bool {
-    var isLineEmpty = false
-    for byte in bytes {
-      if byte == UInt8(ascii: "\n") {
-        if isLineEmpty { return true }
-        isLineEmpty = true
-      } else if byte != UInt8(ascii: "\r") {
-        isLineEmpty = false
-      }
+  private init(method: ArraySlice<UInt8>, target: ArraySlice<UInt8>) {
+    let path = target.prefix { $0 != UInt8(ascii: "?") }
+    let isReady = path.elementsEqual(Self.readyPath.utf8)
+    guard isReady || path.elementsEqual(Self.path.utf8) else {
+      self = .refused(HTTPAnswer(404, "metrics are at \(Self.path), readiness is at \(Self.readyPath)"))
+      return
     }
-    return false
+    let isHead = method.elementsEqual("HEAD".utf8)
+    guard isHead || method.elementsEqual("GET".utf8) else {
+      self = .refused(HTTPAnswer(405, "GET or HEAD", fields: ["Allow: GET, HEAD"]))
+      return
+    }
+    self = isReady ? .ready(isHead: isHead) : .metrics(isHead: isHead)
   }
 
-  /// The connection ends behind it.
-  static func answer(_ answer: Answer, isHead: Bool) -> [UInt8] {
-    let (status, type, body): (String, String, [UInt8]) =
-      switch answer {
-      case .ok(let text): ("200 OK", Exposition.contentType, text)
-      case .malformed: plain("400 Bad Request", "no request of HTTP/1\n")
-      case .tooLarge: plain("431 Request Header Fields Too Large", "a head is at most \(headBytesMax) bytes long\n")
-      case .notFound: plain("404 Not Found", "metrics are at \(path)\n")
-      case .wrongMethod: plain("405 Method Not Allowed", "GET or HEAD\n")
-      }
-    var bytes = Array("HTTP/1.1 \(status)\r\nContent-Type: \(type)\r\nContent-Length: \(body.count)\r\n".utf8)
-    if answer == .wrongMethod { bytes += "Allow: GET, HEAD\r\n".utf8 }
-    bytes += "Connection: close\r\n\r\n".utf8
-    return isHead ? bytes : bytes + body
+  static func answer(metrics text: [UInt8]) -> HTTPAnswer { HTTPAnswer(200, type: Exposition.contentType, text) }
+
+  /// 200 while new tunnels are let out, 503 and why while they are not.
+  static func answer(unready reason: String?) -> HTTPAnswer {
+    reason.map { HTTPAnswer(503, "not ready: \($0)", fields: ["Retry-After: 1"]) } ?? HTTPAnswer(200, "ready")
   }
 
-  private static func plain(_ status: String, _ text: String) -> (String, String, [UInt8]) {
-    (status, "text/plain; charset=utf-8", Array(text.utf8))
+  private static func array(_ span: Span<UInt8>) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.append(span)
+    return bytes
   }
 }

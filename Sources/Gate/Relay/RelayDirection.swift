@@ -18,7 +18,8 @@ struct SocketState {
   /// A shutdown failed: what it has sent may still be read, and then nothing follows.
   var isGone = false
 
-  /// TCP_NODELAY: a small segment waits for the one before it to be acknowledged, a first one never does. An upstream that
+  /// TCP_NODELAY: a small segment waits for the one before it to be acknowledged, a first one never does. An upstream
+  /// that
   /// is sent one thing alone, as many are, is spared the call.
   enum Haste { case atFirstSend, beforeTheNext, set }
 

@@ -1,5 +1,6 @@
 // One connection to a listener that speaks TLS: its socket, its TLS, and the sessions that serve what comes by it.
-// It relies on TLSListenerSession for what is inside; each session is an ordinary one, whose client is one end of a socket pair.
+// It relies on TLSListenerSession for what is inside; each session is an ordinary one, whose client is one end of a
+// socket pair.
 import Flow
 import Intercept
 import Kernel

@@ -1,0 +1,44 @@
+// What sockets that bring DNS queries know of the server: they hand a query over, and get its reply now or later.
+// It relies on DNSServer to be the one that answers.
+import Kernel
+import Policy
+import Wire
+
+/// Who asks: by address, or by the sandbox that its socket belongs to.
+struct DNSClient {
+  let source: IPAddress
+  let sandbox: String?
+}
+
+protocol DNSQueryHandler: AnyObject {
+  /// How long a stream may take from one query to the next.
+  var queryTimeoutMs: UInt64 { get }
+  func ask(
+    _ message: Span<UInt8>, from peer: DNSClient, isDatagram: Bool, into out: inout [UInt8],
+    asker: @autoclosure () -> DNSRequester
+  ) -> DNSAsked
+  /// A stream has ended.
+  func ended(_ slot: Slot, _ owner: ShareOwner, hasWaiting: Bool)
+}
+
+enum DNSAsked {
+  /// The reply was appended.
+  case answered
+  /// It comes through `DNSRequester`.
+  case waiting
+  /// What came gets no reply.
+  case dropped
+}
+
+/// Who gets a reply that was not there at once.
+enum DNSRequester {
+  case datagram(DNSDatagramSocket, DatagramPath)
+  case stream(DNSConnection)
+
+  func send(_ reply: [UInt8]) {
+    switch self {
+    case .datagram(let responder, let path): responder.send(reply, along: path)
+    case .stream(let stream): stream.send(reply)
+    }
+  }
+}
