@@ -16,8 +16,11 @@ private final class EventCounter: Sendable {
 
   func add() {
     var one: UInt64 = 1
-    // The counter cannot overflow, so this write cannot fail. SAFETY: eight bytes of a local.
-    _ = unsafe withUnsafeBytes(of: &one) { unsafe clinux_write(fd, $0.baseAddress, 8) }
+    // The counter cannot overflow; a wake that were lost all the same would be waited for without end.
+    for _ in 0..<4 {
+      // SAFETY: eight bytes of a local.
+      if unsafe withUnsafeBytes(of: &one, { unsafe clinux_write(fd, $0.baseAddress, 8) }) == 8 { return }
+    }
   }
 
   /// Sets the counter back; false when there was nothing (or the read failed).

@@ -194,6 +194,7 @@ package final class SharedAppendFile: Sendable {
   /// At the end of the process: all that waits, as far as it can be written in that time.
   package func finish(msMax: UInt64) -> Bool {
     let dueMs = Clock.monotonicMs() &+ msMax
+    bell.ring()
     while pendingBytes > 0 {
       if !isRunning.load(ordering: .relaxed) { writeOnce() }
       if pendingBytes == 0 { break }
