@@ -20,8 +20,28 @@ import Testing
     for part in parts { #expect(text.contains("`\(part)`"), "docs/ARCHITECTURE.md lacks \(part)") }
   }
 
+  private static func decisions() throws -> [String] {
+    let folder = Repository.root.appending(path: "docs/decisions").path
+    return try FileManager.default.contentsOfDirectory(atPath: folder).sorted().map { "docs/decisions/\($0)" }
+  }
+
+  /// Half a page each: what was chosen, what others choose, figures, and when to look again.
+  @Test func everyDecisionSaysWhyAndUntilWhen() throws {
+    let map = try Repository.file("docs/ARCHITECTURE.md").lines.joined(separator: "\n")
+    let decisions = try Self.decisions()
+    #expect(decisions.count >= 8)
+    for path in decisions {
+      let lines = try Repository.file(path).lines
+      for part in ["**Chosen.**", "**Others.**", "**Figures.**", "**Look again**"] {
+        #expect(lines.contains { $0.hasPrefix(part) }, "\(path) lacks \(part)")
+      }
+      #expect(lines.count <= 40 && lines.allSatisfy { $0.count <= 120 }, "\(path) is more than half a page")
+      #expect(map.contains("(\(path.dropFirst("docs/".count)))"), "docs/ARCHITECTURE.md does not link to \(path)")
+    }
+  }
+
   @Test func everyLinkLeadsSomewhere() throws {
-    for path in [
+    for path in try Self.decisions() + [
       "README.md", "docs/ARCHITECTURE.md", "docs/denials.md", "docs/policy.md", "docs/dns.md", "docs/threat-model.md",
       "docs/hacking.md", "docs/transparent.md", "docs/sandbox.md", "docs/inspection.md", "docs/credentials.md",
       "docs/admin.md", "docs/metrics.md", "docs/content.md", "docs/install.md",
