@@ -66,11 +66,45 @@ static inline int copenssl_set_server_name(SSL *ssl, const char *name) {
   return (int)SSL_set_tlsext_host_name(ssl, (char *)name);
 }
 
-// The certificate must be for this very name: no address, no `f*.example`.
+// The certificate must be for this very name: no address, no `f*.example`, no common name (RFC 9525 section 2).
 static inline int copenssl_expect_host(SSL *ssl, const char *name) {
-  SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
   return SSL_set1_host(ssl, name);
 }
+
+// MARK: what an upstream says beside its bytes
+
+// Of one connection; its owner keeps it for as long as the connection lives.
+struct copenssl_news {
+  // The newest session that may be resumed, with a reference of its own, or NULL.
+  SSL_SESSION *session;
+  // A certificate of ours was asked for.
+  int wants_certificate;
+};
+
+static inline int copenssl_keep_session(SSL *ssl, SSL_SESSION *session) {
+  struct copenssl_news *news = SSL_get_app_data(ssl);
+  if (!news) return 0;
+  SSL_SESSION_free(news->session);
+  news->session = session;
+  return 1;
+}
+
+static inline int copenssl_note_request(SSL *ssl, void *argument) {
+  (void)argument;
+  struct copenssl_news *news = SSL_get_app_data(ssl);
+  if (news) news->wants_certificate = 1;
+  return 1;
+}
+
+// OpenSSL's own store of sessions would know neither clients nor rules: it stays empty.
+static inline void copenssl_hear_news(SSL_CTX *context) {
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+  SSL_CTX_sess_set_new_cb(context, copenssl_keep_session);
+  SSL_CTX_set_cert_cb(context, copenssl_note_request, NULL);
+}
+
+static inline int copenssl_set_news(SSL *ssl, struct copenssl_news *news) { return SSL_set_app_data(ssl, news); }
 
 // MARK: streams
 

@@ -8,6 +8,7 @@ package import Wire
 package final class InterceptTools {
   let buffer = ReadBuffer()
   var leaves = LeafCache()
+  var sessions = UpstreamSessions()
   /// nil without memory for it.
   private(set) lazy var http2 = HTTP2Library()
 
@@ -44,6 +45,8 @@ package final class InspectedTunnel {
   private var handshakeDueMs: UInt64 = .max
   /// Bytes wait for tokens of a byte limit until then.
   private var starvedUntilMs: UInt64 = .max
+  /// Where sessions of the upstream's TLS are kept, and found.
+  private var sessionKey: UpstreamSessions.Key?
 
   /// Both sockets are connected, and stay open until this is gone.
   package init(
@@ -58,8 +61,12 @@ package final class InspectedTunnel {
     self.early = early
     startedMs = nowMs
     phase = .upstreamHandshake
+    let sessionKey = UpstreamSessions.Key(rule: rule, target: target, client: client)
+    self.sessionKey = sessionKey
     guard case .name(let name) = target.host, let tls = rule.inspection?.tls, let context = contexts.upstream(tls),
-      let stream = TLSStream(context, fd: upstreamFD), stream.ask(name, protocols: Self.offered(early).wire)
+      let stream = TLSStream(context, fd: upstreamFD),
+      stream.ask(
+        name, protocols: Self.offered(early).wire, resuming: tools.sessions.take(sessionKey, nowMs: nowMs))
     else {
       phase = .ended
       return
@@ -169,7 +176,10 @@ package final class InspectedTunnel {
         if let progress = shakeUpstream(tick) { return progress }
       case .clientHandshake:
         if let progress = shakeClient(tick) { return progress }
-      case .bridging(let bridge): return advance(bridge, tick)
+      case .bridging(let bridge):
+        let progress = advance(bridge, tick)
+        keepSession(tick)
+        return progress
       }
     }
   }
@@ -191,6 +201,12 @@ package final class InspectedTunnel {
     return progress
   }
 
+  /// TLS 1.3 offers sessions behind the handshake, with the first bytes.
+  private func keepSession(_ tick: Tick) {
+    guard let sessionKey, let session = upstreamStream?.takeSession() else { return }
+    tools.sessions.put(session, for: sessionKey, nowMs: tick.nowMs)
+  }
+
   // MARK: - Handshakes
 
   private func shakeUpstream(_ tick: Tick) -> TunnelProgress? {
@@ -201,8 +217,17 @@ package final class InspectedTunnel {
       startedMs = tick.nowMs
       return nil
     case .blocked: return wait(tick) ? .waiting : .event(.upstreamFailed("It did not finish the TLS handshake in time"))
-    case .failed(.untrusted(let why)): return .event(.upstreamUntrusted("OpenSSL says: \(why)"))
-    case .failed(.broken(let why)): return .event(.upstreamFailed("TLS with it failed: \(why)"))
+    case .failed(let failure):
+      // Whether it failed for the session that was offered or not: the next handshake is a whole one.
+      if let sessionKey { tools.sessions.forget(sessionKey) }
+      return .event(Self.event(failure))
+    }
+  }
+
+  private static func event(_ failure: TLSFailure) -> Event {
+    switch failure {
+    case .untrusted(let why): return .upstreamUntrusted("OpenSSL says: \(why)")
+    case .broken(let why): return .upstreamFailed("TLS with it failed: \(why)")
     }
   }
 
@@ -211,6 +236,10 @@ package final class InspectedTunnel {
     clientStream = stream
     switch stream.handshake() {
     case .done:
+      // In TLS 1.3 it says behind its handshake what it thinks of our certificate.
+      upstreamStream?.hearAlert()
+      if let problem = upstreamStream?.problem { return .event(.upstreamFailed(problem)) }
+      keepSession(tick)
       guard let bridge = bridge(stream, tick) else { return .event(.gateFailed) }
       phase = .bridging(bridge)
       return nil

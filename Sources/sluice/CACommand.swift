@@ -32,8 +32,8 @@ struct CACommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "init", abstract: "Make the CA; the gate does so itself at its first use.",
       discussion: """
-        With --permit, the CA can vouch for these names and those below them alone
-        (name constraints, RFC 5280): who steals its key can be nobody else. Such a CA
+        With --permit, the CA can vouch for these names and those below them alone,
+        and for no address and no e-mail (name constraints, RFC 5280): who steals its key can be nobody else. Such a CA
         cannot explain refusals of other names inside TLS.
         """)
 

@@ -37,6 +37,10 @@ import Wire
     let authority = try CertificateAuthority(label: "test", permitted: [HostName("corp.example")])
     #expect(authority.certificateText.contains("Name Constraints: critical"))
     #expect(authority.certificateText.contains("DNS:corp.example"))
+    // All addresses are excluded, and all e-mail that can exist.
+    for line in ["IP:0.0.0.0/0.0.0.0", "IP:0:0:0:0:0:0:0:0/0:0:0:0:0:0:0:0", "email:nobody.invalid"] {
+      #expect(authority.certificateText.contains(line))
+    }
   }
 
   @Test func itIsReadBackFromItsFile() throws {

@@ -60,6 +60,7 @@ import Testing
     "Intercept/TLS/CertificateAuthority.swift": "objects that live through the call",
     "Intercept/TLS/TLSContext.swift": "owned by its class, set up in init alone",
     "Intercept/TLS/TLSStream.swift": "OpenSSL's object is owned by its class; bytes for the time of a call",
+    "Intercept/TLS/UpstreamSessions.swift": "one reference to OpenSSL's object is owned by its class",
     "Intercept/TLS/TrustBundle.swift": "memory of the library, copied and freed",
     "Intercept/TLS/ReadBuffer.swift": "owned by its class; ranges are checked",
     "Intercept/HTTP/SocketStream.swift": "bytes lent for the time of a call",

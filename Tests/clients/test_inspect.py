@@ -223,6 +223,96 @@ def test_a_client_certificate_of_the_rule_is_shown_to_the_upstream(inspecting, w
     assert inspecting.ask(gate, target, request(target)).startswith(b"HTTP/1.1 200")
 
 
+class Identities:
+    """Certificates of a client, behind an issuer of its own; and servers' of all kinds."""
+    def __init__(self, folder, certificates):
+        self.folder, self.ca_key = folder, certificates.ca.with_name("ca.key")
+        self.certificates = certificates
+        self.issue("between", certificates.ca, self.ca_key, "basicConstraints=critical,CA:TRUE\n")
+        self.issue("client", folder / "between.pem", folder / "between.key", "basicConstraints=CA:FALSE\n")
+        self.chain = folder / "chain.pem"
+        self.chain.write_text((folder / "client.pem").read_text() + (folder / "between.pem").read_text())
+
+    def issue(self, name, issuer, issuer_key, extensions):
+        key, request, certificate = (self.folder / f"{name}.{kind}" for kind in ("key", "request", "pem"))
+        (self.folder / "extensions").write_text(extensions)
+        for command in (["req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", f"/CN={name}"],
+                        ["x509", "-req", "-in", request, "-CA", issuer, "-CAkey", issuer_key, "-CAcreateserial", "-out", certificate, "-days", "2",
+                         "-extfile", self.folder / "extensions"]):
+            subprocess.run(["openssl", *map(str, command)], check=True, capture_output=True)
+        return certificate, key
+
+    def rule(self, port, certificate=None, key=None):
+        shown = f', client_certificate: {{certificate: "{certificate}", key: "{key}"}}' if certificate else ""
+        return local("allowed.test", port, f', tls: {{roots: "{self.certificates.ca}"{shown}}}, inspect: true')
+
+
+@pytest.fixture
+def identities(tmp_path, certificates):
+    return Identities(tmp_path, certificates)
+
+
+def wanting(certificates, version=None):
+    """A server's context that wants a client certificate of its CA."""
+    context = certificates.server(version)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(certificates.ca)
+    return context
+
+
+def test_a_client_certificate_is_shown_with_its_chain(identities, inspecting, web, hello, certificates):
+    server = web(hello, wanting(certificates))
+    gate = inspecting.gate(identities.rule(server.port, identities.chain, identities.folder / "client.key"))
+    target = f"allowed.test:{server.port}"
+    assert inspecting.ask(gate, target, request(target)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("shown, says", [(False, "the rule has none: write tls: {client_certificate"), (True, "refuses the client certificate of the rule")])
+def test_an_upstream_that_wants_another_client_certificate_is_a_502_that_says_so(identities, inspecting, web, hello, certificates, version, shown, says):
+    server = web(hello, wanting(certificates, version))
+    stranger = identities.folder / "stranger.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", identities.folder / "stranger.key", "-out", stranger,
+                    "-subj", "/CN=stranger"], check=True, capture_output=True)
+    gate = inspecting.gate(identities.rule(server.port, *([stranger, identities.folder / "stranger.key"] if shown else [])))
+    target = f"allowed.test:{server.port}"
+    said = inspecting.ask(gate, target, request(target))
+    assert said.startswith(b"HTTP/1.1 502") and says.encode() in said, said
+    gate.logged(event="failed", reason="connect_failed")
+
+
+def test_a_server_certificate_without_an_alternative_name_is_not_taken(identities, inspecting, web, hello, certificates):
+    """RFC 9525: a common name is no name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*identities.issue("allowed.test", certificates.ca, identities.ca_key, "basicConstraints=CA:FALSE\n"))
+    server = web(hello, context)
+    gate = inspecting.gate(identities.rule(server.port))
+    target = f"allowed.test:{server.port}"
+    said = inspecting.ask(gate, target, request(target))
+    assert said.startswith(b"HTTP/1.1 502 Bad Gateway: upstream_untrusted"), said
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tls_to_an_upstream_is_resumed_for_the_same_client_and_rule_and_for_no_other(identities, inspecting, web, hello, certificates, version):
+    reused = []
+
+    class Handler(hello):
+        def do_GET(self):
+            reused.append(self.connection.session_reused)
+            super().do_GET()
+
+    server = web(Handler, certificates.server(version))
+    gate = inspecting.gate(identities.rule(server.port))
+    target = f"allowed.test:{server.port}"
+    for _ in range(4):
+        assert inspecting.ask(gate, target, request(target)).startswith(b"HTTP/1.1 200")
+    assert reused == [False, True, True, True]
+    # Another policy has other rules, whatever they say.
+    gate.reload()
+    assert inspecting.ask(gate, target, request(target)).startswith(b"HTTP/1.1 200")
+    assert reused[4] is False
+
+
 @pytest.mark.parametrize("method, path, status", [
     ("GET", "/public/a", b"200"), ("DELETE", "/public/a", b"403"), ("GET", "/public/../private", b"403")])
 def test_a_plain_http_request_is_held_to_methods_and_paths_too(inspecting, web, hello, method, path, status):
@@ -437,6 +527,25 @@ def test_the_ca_is_made_shown_and_exported(tmp_path):
     assert sluice("export", "--folder", folder).stdout == (folder / "ca.pem").read_text()
     assert sluice("init", "--folder", folder, "--force").stdout != made.stdout
     assert sluice("init", "--folder", folder, "--permit", "127.1").returncode == 64
+
+
+@pytest.mark.parametrize("name, good", [
+    ("DNS:a.corp.example", True), ("DNS:b.example", False), ("IP:10.0.0.1", False), ("IP:::1", False), ("email:a@corp.example", False),
+    ("email:a@b.example", False)])
+def test_a_ca_that_permits_names_vouches_for_nothing_else(tmp_path, name, good):
+    """As a verifier sees what a thief of its key would sign."""
+    folder = tmp_path / "ca"
+    assert sluice("init", "--folder", folder, "--permit", "corp.example").returncode == 0
+    (tmp_path / "extensions").write_text(f"subjectAltName={name}\n")
+
+    def openssl(*arguments):
+        return subprocess.run(["openssl", *map(str, arguments)], capture_output=True, text=True)
+
+    assert openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", tmp_path / "key", "-out", tmp_path / "request", "-subj", "/O=x").returncode == 0
+    assert openssl("x509", "-req", "-in", tmp_path / "request", "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial",
+                   "-CAserial", tmp_path / "serial", "-out", tmp_path / "leaf", "-extfile", tmp_path / "extensions").returncode == 0
+    said = openssl("verify", "-CAfile", folder / "ca.pem", tmp_path / "leaf")
+    assert (said.returncode == 0) == good, said
 
 
 def test_a_body_that_stands_still_ends_its_tunnel_and_holds_up_no_other(inspecting, web, hello, certificates):

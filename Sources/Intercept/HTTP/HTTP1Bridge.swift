@@ -421,11 +421,14 @@ final class HTTP1Bridge: Bridge {
   func upstreamBroke(_ tick: Tick) -> Step {
     switch answerStep {
     case .idle:
+      // Whoever asks next hears why, in place of an end without a word.
+      if let problem = upstream?.problem, judge.ordinal == 0, input.isEmpty { return .end(.upstreamFailed(problem)) }
       // Nothing was asked of it: the client may ask again on a new connection.
       mode = .closing
       return .worked
     case .head where !hasAnswerBegun, .body where down.holdsHead:
-      return refuse(requests.refuse(.connectFailed, tick, detail: "It sent no HTTP answer that the gate can pass on"))
+      let detail = upstream?.problem ?? "It sent no HTTP answer that the gate can pass on"
+      return refuse(requests.refuse(.connectFailed, tick, detail: detail))
     case .head, .body, .done:
       _ = requests.refuse(.connectFailed, tick)
       return .end(.upstreamReset)

@@ -170,7 +170,8 @@ final class HTTP2Bridge: Bridge {
         refuse(
           stream,
           requests.refuse(
-            .connectFailed, tick, ordinal: stream.ordinal, detail: "It sent no HTTP answer that the gate can pass on"))
+            .connectFailed, tick, ordinal: stream.ordinal,
+            detail: upstream?.tls.problem ?? "It sent no HTTP answer that the gate can pass on"))
       }
     }
     byUpstream.removeAll()

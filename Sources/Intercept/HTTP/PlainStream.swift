@@ -17,6 +17,8 @@ package protocol PlainStream: AnyObject {
   func flush() -> Bool
   /// Tells the peer that nothing follows.
   func end()
+  /// Why it broke, where its peer said so in words that help; nil otherwise.
+  var problem: String? { get }
 }
 
 package enum Received: Equatable {
@@ -37,6 +39,8 @@ extension PlainStream {
     exempt(bytes.count)
     return write(bytes)
   }
+
+  package var problem: String? { nil }
 
   var hasPending: Bool { pendingCount > 0 }
 

@@ -22,8 +22,12 @@ package final class CertificateAuthority: Sendable {
       (NID_subject_key_identifier, "hash"),
     ]
     if !permitted.isEmpty {
+      // Kinds of names that are not mentioned are not constrained. Addresses: none. For e-mail there is no form of "all" that
+      // every library reads alike, so what is permitted is a domain that cannot exist (RFC 6761 section 6.4).
+      let others =
+        "permitted;email:nobody.invalid,excluded;IP:0.0.0.0/0.0.0.0,excluded;IP:0:0:0:0:0:0:0:0/0:0:0:0:0:0:0:0"
       let names = permitted.map { "permitted;DNS:\($0)" }.joined(separator: ",")
-      extensions.append((NID_name_constraints, "critical,\(names)"))
+      extensions.append((NID_name_constraints, "critical,\(names),\(others)"))
     }
     let form = CertificateForm(
       commonName: label, organization: "Sluice egress gate", fromSeconds: -Self.earlySeconds,

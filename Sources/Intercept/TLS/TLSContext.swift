@@ -52,6 +52,7 @@ import Policy
     guard count > 0 else {
       throw TLSProblem("\(rootsName): no certificate in PEM form")
     }
+    unsafe copenssl_hear_news(context.raw)
     if let identity { try context.show(identity) }
     return context
   }
@@ -85,8 +86,10 @@ import Policy
     let key = try PrivateKey(pem: identity.key)
     let certificate = try Certificate(pem: identity.certificate)
     guard certificate.isFor(key) else { throw TLSProblem("the client certificate is not that of its key") }
-    guard unsafe SSL_CTX_use_certificate(raw, certificate.raw) == 1, unsafe SSL_CTX_use_PrivateKey(raw, key.raw) == 1
-    else { throw TLSProblem("the client certificate cannot be used", openSSL: OpenSSL.takeError()) }
+    let isShown = unsafe PEM.withMemory(identity.certificate) { unsafe copenssl_show_chain(raw, $0) == 1 }
+    guard isShown == true, unsafe SSL_CTX_use_PrivateKey(raw, key.raw) == 1 else {
+      throw TLSProblem("the client certificate cannot be used", openSSL: OpenSSL.takeError())
+    }
   }
 }
 

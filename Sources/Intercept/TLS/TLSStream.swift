@@ -17,6 +17,10 @@ import Wire
 
   private let ssl: OpaquePointer
   private let fd: CInt
+  /// SAFETY: allocated by `ask`, which lends it to `ssl`; freed in deinit, behind it.
+  private var news: UnsafeMutablePointer<copenssl_news>?
+  /// The reason code of OpenSSL's error that ended the connection, and its words.
+  private var lastWords: (reason: Int, text: String)?
   private var readsEarly: Bool
   private(set) var hasFailed = false
   /// What epoll told; true until a call says otherwise.
@@ -43,7 +47,12 @@ import Wire
 
   deinit {
     allowance.giveBack()
+    // OpenSSL takes a session for a broken one, not to be resumed, where its connection ends without a close_notify.
+    if unsafe news != nil { unsafe SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN) }
     unsafe SSL_free(ssl)
+    guard let news = unsafe news else { return }
+    unsafe SSL_SESSION_free(news.pointee.session)
+    unsafe news.deallocate()
   }
 
   func note(isReadable: Bool, isWritable: Bool, hasPeerEnded: Bool) {
@@ -64,13 +73,66 @@ import Wire
   func serve() { unsafe SSL_set_accept_state(ssl) }
 
   /// As a client that asks for `name`, and takes a certificate for that very name alone.
-  func ask(_ name: HostName, protocols: [UInt8]) -> Bool {
+  func ask(_ name: HostName, protocols: [UInt8], resuming session: UpstreamSession? = nil) -> Bool {
     unsafe SSL_set_connect_state(ssl)
+    let news = UnsafeMutablePointer<copenssl_news>.allocate(capacity: 1)
+    unsafe news.initialize(to: copenssl_news())
+    unsafe self.news = unsafe news
+    guard unsafe copenssl_set_news(ssl, news) == 1 else { return false }
+    // One that OpenSSL does not take is no loss: the handshake is a whole one then.
+    if let session { _ = unsafe SSL_set_session(ssl, session.raw) }
     let text = "\(name)"
     guard unsafe copenssl_set_server_name(ssl, text) == 1, unsafe copenssl_expect_host(ssl, text) == 1 else {
       return false
     }
     return unsafe protocols.isEmpty || SSL_set_alpn_protos(ssl, protocols, UInt32(protocols.count)) == 0
+  }
+
+  /// A session that the upstream offered since the last call.
+  func takeSession() -> UpstreamSession? {
+    guard let news = unsafe news, let session = unsafe news.pointee.session else { return nil }
+    unsafe news.pointee.session = nil
+    return unsafe UpstreamSession(owning: session)
+  }
+
+  var isResumed: Bool { unsafe SSL_session_reused(ssl) == 1 }
+
+  /// What an upstream that asked for a certificate of ours says of it when it ends the connection; nil where that is not
+  /// why. In TLS 1.3 it says so behind the handshake.
+  var certificateProblem: String? {
+    guard let news = unsafe news, unsafe news.pointee.wants_certificate == 1, let lastWords else { return nil }
+    let alert = lastWords.reason - Int(SSL_AD_REASON_OFFSET)
+    guard Self.certificateAlerts.contains(Int32(clamping: alert)) else { return nil }
+    guard unsafe SSL_get_certificate(ssl) != nil else {
+      return "It wants a client certificate, and the rule has none: write tls: {client_certificate: "
+        + "{certificate: FILE, key: FILE}} at the rule (\(lastWords.text))"
+    }
+    return "It refuses the client certificate of the rule: \(lastWords.text)"
+  }
+
+  var problem: String? { certificateProblem }
+
+  private static let certificateAlerts: Set<Int32> = [
+    SSL_AD_HANDSHAKE_FAILURE, SSL_AD_BAD_CERTIFICATE, SSL_AD_UNSUPPORTED_CERTIFICATE, SSL_AD_CERTIFICATE_REVOKED,
+    SSL_AD_CERTIFICATE_EXPIRED, SSL_AD_CERTIFICATE_UNKNOWN, SSL_AD_UNKNOWN_CA, SSL_AD_ACCESS_DENIED,
+    SSL_AD_CERTIFICATE_REQUIRED,
+  ]
+
+  /// Hears an alert that has come, and reads nothing else.
+  func hearAlert() {
+    guard !hasFailed, isReadable else { return }
+    var byte: UInt8 = 0
+    var count = 0
+    ERR_clear_error()
+    // SAFETY: one byte of room is lent for the call.
+    let result = unsafe SSL_peek_ex(ssl, &byte, 1, &count)
+    if result != 1, unsafe SSL_get_error(ssl, result) == SSL_ERROR_SSL { noteLastWords() }
+    ERR_clear_error()
+  }
+
+  private func noteLastWords() {
+    let code = copenssl_last_error()
+    lastWords = (Int(code & 0x7f_ffff), OpenSSL.takeError() ?? "no reason")
   }
 
   func handshake() -> Progress {
@@ -103,7 +165,9 @@ import Wire
       _ = OpenSSL.takeError()
       return .untrusted(OpenSSL.verifyText(code))
     }
-    return .broken(OpenSSL.takeError() ?? "the connection ended inside the handshake")
+    guard copenssl_last_error() != 0 else { return .broken("the connection ended inside the handshake") }
+    noteLastWords()
+    return .broken(certificateProblem ?? lastWords?.text ?? "")
   }
 
   /// The early bytes are used up: what follows comes from the socket.
@@ -147,7 +211,7 @@ import Wire
         hasFailed = true
         isReadable = false
         let isTruncated = isUnexpectedEnd()
-        _ = OpenSSL.takeError()
+        noteLastWords()
         return isTruncated ? .truncated : .failed
       }
     }
@@ -214,8 +278,11 @@ import Wire
       isWritable = false
       return 0
     default:
-      hasFailed = true
       _ = OpenSSL.takeError()
+      // A socket that takes nothing more may still hold the peer's reason.
+      isReadable = true
+      hearAlert()
+      hasFailed = true
       return nil
     }
   }
