@@ -68,40 +68,103 @@ enum { DENIED = sizeof denied / sizeof *denied };
 #define NEW_NAMESPACES                                                                                        \
   (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP)
 
+// MARK: programs
+
+// Jumps name labels, and their distances are computed: a line that is inserted moves no boundary.
+enum { FILTER_MAX = 512, FIRST_LABEL = 0xf0 };
+#define TO(label) ((uint8_t)(FIRST_LABEL + (label)))
+
+struct filter {
+  struct sock_filter steps[FILTER_MAX];
+  unsigned count;
+  // From where on jumps may lead to the labels that are placed next.
+  unsigned begun;
+};
+
+static void add(struct filter *filter, const struct sock_filter *steps, size_t count) {
+  for (size_t i = 0; i < count && filter->count < FILTER_MAX; i++) filter->steps[filter->count++] = steps[i];
+}
+#define ADD(filter, ...)                                   \
+  do {                                                     \
+    const struct sock_filter steps_[] = {__VA_ARGS__};     \
+    add(filter, steps_, sizeof steps_ / sizeof *steps_);   \
+  } while (0)
+
+// All jumps so far to that label lead to the next step.
+static void place(struct filter *filter, unsigned label) {
+  for (unsigned i = filter->begun; i < filter->count; i++) {
+    struct sock_filter *step = &filter->steps[i];
+    if (BPF_CLASS(step->code) != BPF_JMP) continue;
+    unsigned distance = filter->count - i - 1;
+    // A distance that fits into no jump leaves the label where it is, and `finish` refuses that.
+    if (distance >= FIRST_LABEL) continue;
+    if (step->jt == TO(label)) step->jt = (uint8_t)distance;
+    if (step->jf == TO(label)) step->jf = (uint8_t)distance;
+  }
+}
+
+// A rule's labels are its own.
+static void begin(struct filter *filter) { filter->begun = filter->count; }
+
+// Every label was placed, and all steps found room.
+static int finish(const struct filter *filter) {
+  if (filter->count >= FILTER_MAX) return -1;
+  for (unsigned i = 0; i < filter->count; i++) {
+    const struct sock_filter *step = &filter->steps[i];
+    if (BPF_CLASS(step->code) == BPF_JMP && (step->jt >= FIRST_LABEL || step->jf >= FIRST_LABEL)) return -1;
+  }
+  return 0;
+}
+
+enum { ALLOWED, DENIED_CALL, NO_FAMILY, NO_PROTOCOL, INTERNET, PLAIN, NEXT };
+
 int confine_seccomp(void) {
   // Little-endian machines both: an argument's low half comes first, and the kernel looks at that half alone for each of
   // the arguments that are compared here.
-  const struct sock_filter before[] = {
-      LOAD(arch), IF_EQUAL(ARCHITECTURE, 1, 0), ANSWER(SECCOMP_RET_KILL_PROCESS),
-      LOAD(nr),
+  struct filter filter = {.count = 0, .begun = 0};
+  ADD(&filter, LOAD(arch), IF_EQUAL(ARCHITECTURE, TO(NEXT), 0), ANSWER(SECCOMP_RET_KILL_PROCESS));
+  place(&filter, NEXT);
+  ADD(&filter, LOAD(nr));
 #if defined(__x86_64__)
-      // x32: the same calls under other numbers.
-      IF_ANY(0x40000000, 0, 1), ERROR(ENOSYS),
+  // x32: the same calls under other numbers.
+  ADD(&filter, IF_ANY(0x40000000, 0, TO(NEXT)), ERROR(ENOSYS));
+  place(&filter, NEXT);
 #endif
-      // Its flags lie in memory, where a filter cannot read: callers fall back to clone(2).
-      IF_EQUAL(NR_CLONE3, 0, 1), ERROR(ENOSYS),
-      IF_EQUAL(SYS_clone, 0, 4), LOAD_LOW(0), IF_ANY(NEW_NAMESPACES, 0, 1), ERROR(EPERM), ALLOW,
-      // TIOCSTI types into the caller's terminal; TIOCLINUX pastes into a console.
-      IF_EQUAL(SYS_ioctl, 0, 5), LOAD_LOW(1), IF_EQUAL(TIOCSTI, 1, 0), IF_EQUAL(TIOCLINUX, 0, 1), ERROR(EPERM), ALLOW,
-      // The kernel's rarer protocols: much code, little tested.
-      IF_EQUAL(SYS_socketpair, 0, 4), LOAD_LOW(0), IF_EQUAL(AF_UNIX, 1, 0), ERROR(EAFNOSUPPORT), ALLOW,
-      IF_EQUAL(SYS_socket, 0, 22),
-      LOAD_LOW(0), IF_EQUAL(AF_UNIX, 19, 0), IF_EQUAL(AF_INET, 6, 0), IF_EQUAL(AF_INET6, 5, 0), IF_EQUAL(AF_NETLINK, 1, 0),
-      ERROR(EAFNOSUPPORT),
-      LOAD_LOW(2), IF_EQUAL(0 /* NETLINK_ROUTE */, 13, 0), ERROR(EPROTONOSUPPORT),
-      LOAD_LOW(1), AND(0xf), IF_EQUAL(SOCK_STREAM, 2, 0), IF_EQUAL(SOCK_DGRAM, 1, 0), ERROR(EPERM),
-      LOAD_LOW(2), IF_EQUAL(0, 5, 0), IF_EQUAL(IPPROTO_TCP, 4, 0), IF_EQUAL(IPPROTO_UDP, 3, 0), IF_EQUAL(IPPROTO_ICMP, 2, 0),
-      IF_EQUAL(IPPROTO_ICMPV6, 1, 0), ERROR(EPROTONOSUPPORT), ALLOW,
-  };
-  enum { BEFORE = sizeof before / sizeof *before };
-  struct sock_filter filter[BEFORE + DENIED + 2];
-  unsigned count = 0;
-  for (unsigned i = 0; i < BEFORE; i++) filter[count++] = before[i];
-  for (unsigned i = 0; i < DENIED; i++)
-    filter[count++] = (struct sock_filter)IF_EQUAL(denied[i], (uint8_t)(DENIED - i), 0);
-  filter[count++] = (struct sock_filter)ALLOW;
-  filter[count++] = (struct sock_filter)ERROR(EPERM);
-  struct sock_fprog program = {.len = (unsigned short)count, .filter = filter};
+  // Its flags lie in memory, where a filter cannot read: callers fall back to clone(2).
+  ADD(&filter, IF_EQUAL(NR_CLONE3, 0, TO(NEXT)), ERROR(ENOSYS));
+  place(&filter, NEXT);
+  ADD(&filter, IF_EQUAL(SYS_clone, 0, TO(NEXT)), LOAD_LOW(0), IF_ANY(NEW_NAMESPACES, TO(DENIED_CALL), TO(ALLOWED)));
+  place(&filter, NEXT);
+  // TIOCSTI types into the caller's terminal; TIOCLINUX pastes into a console.
+  ADD(&filter, IF_EQUAL(SYS_ioctl, 0, TO(NEXT)), LOAD_LOW(1), IF_EQUAL(TIOCSTI, TO(DENIED_CALL), 0),
+      IF_EQUAL(TIOCLINUX, TO(DENIED_CALL), TO(ALLOWED)));
+  place(&filter, NEXT);
+  // The kernel's rarer protocols: much code, little tested.
+  ADD(&filter, IF_EQUAL(SYS_socketpair, 0, TO(NEXT)), LOAD_LOW(0), IF_EQUAL(AF_UNIX, TO(ALLOWED), TO(NO_FAMILY)));
+  place(&filter, NEXT);
+  ADD(&filter, IF_EQUAL(SYS_socket, 0, TO(NEXT)), LOAD_LOW(0), IF_EQUAL(AF_UNIX, TO(ALLOWED), 0),
+      IF_EQUAL(AF_INET, TO(INTERNET), 0), IF_EQUAL(AF_INET6, TO(INTERNET), 0), IF_EQUAL(AF_NETLINK, 0, TO(NO_FAMILY)),
+      LOAD_LOW(2), IF_EQUAL(0 /* NETLINK_ROUTE */, TO(ALLOWED), TO(NO_PROTOCOL)));
+  place(&filter, INTERNET);
+  ADD(&filter, LOAD_LOW(1), AND(0xf), IF_EQUAL(SOCK_STREAM, TO(PLAIN), 0),
+      IF_EQUAL(SOCK_DGRAM, TO(PLAIN), TO(DENIED_CALL)));
+  place(&filter, PLAIN);
+  ADD(&filter, LOAD_LOW(2), IF_EQUAL(0, TO(ALLOWED), 0), IF_EQUAL(IPPROTO_TCP, TO(ALLOWED), 0),
+      IF_EQUAL(IPPROTO_UDP, TO(ALLOWED), 0), IF_EQUAL(IPPROTO_ICMP, TO(ALLOWED), 0),
+      IF_EQUAL(IPPROTO_ICMPV6, TO(ALLOWED), TO(NO_PROTOCOL)));
+  place(&filter, NEXT);
+  for (unsigned i = 0; i < DENIED; i++) ADD(&filter, IF_EQUAL(denied[i], TO(DENIED_CALL), 0));
+  place(&filter, ALLOWED);
+  ADD(&filter, ALLOW);
+  place(&filter, DENIED_CALL);
+  ADD(&filter, ERROR(EPERM));
+  place(&filter, NO_FAMILY);
+  ADD(&filter, ERROR(EAFNOSUPPORT));
+  place(&filter, NO_PROTOCOL);
+  ADD(&filter, ERROR(EPROTONOSUPPORT));
+  if (finish(&filter) < 0) errno = EINVAL;
+  FAIL_IF(finish(&filter) < 0, "seccomp");
+  struct sock_fprog program = {.len = (unsigned short)filter.count, .filter = filter.steps};
   FAIL_IF(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0, "seccomp");
   return 0;
 }
@@ -146,58 +209,77 @@ static const uint32_t supervisor_calls[] = {
 // Beside `denied`: it never starts a program. What asks for one of these is no longer the gate, and is ended.
 static const uint32_t intruder_calls[] = {SYS_execve, SYS_execveat};
 
-enum { GATE_FILTER_MAX = 512, FIRST_CALL_OF_5_1 = 403 };
-struct filter {
-  struct sock_filter steps[GATE_FILTER_MAX];
-  unsigned count;
-};
-
-static void add(struct filter *filter, const struct sock_filter *steps, size_t count) {
-  for (size_t i = 0; i < count; i++) filter->steps[filter->count++] = steps[i];
-}
-#define ADD(filter, ...)                                   \
-  do {                                                     \
-    const struct sock_filter steps_[] = {__VA_ARGS__};     \
-    add(filter, steps_, sizeof steps_ / sizeof *steps_);   \
-  } while (0)
+enum { FIRST_CALL_OF_5_1 = 403 };
 
 static void answer_each(struct filter *filter, const uint32_t *calls, size_t count, uint32_t answer) {
-  for (size_t i = 0; i < count; i++) ADD(filter, IF_EQUAL(calls[i], 0, 1), ANSWER(answer));
+  for (size_t i = 0; i < count; i++) {
+    begin(filter);
+    ADD(filter, IF_EQUAL(calls[i], 0, TO(NEXT)), ANSWER(answer));
+    place(filter, NEXT);
+  }
 }
 #define ANSWER_EACH(filter, calls, answer) answer_each(filter, calls, sizeof calls / sizeof *calls, answer)
 
-// Those that are allowed with some arguments alone. Each ends with an answer. This one is asked for each tunnel, whatever
-// the kernel remembers, so it comes before all others.
+// The end of a rule that looks at arguments: the call's number is no longer loaded, so all of it ends with an answer.
+static void answer(struct filter *filter) {
+  place(filter, ALLOWED);
+  ADD(filter, ALLOW);
+  place(filter, DENIED_CALL);
+  ADD(filter, ERROR(EPERM));
+  place(filter, NEXT);
+  begin(filter);
+}
+
+// Those that are allowed with some arguments alone. This one is asked for each tunnel, whatever the kernel remembers, so it
+// comes before all others.
 static void add_socket(struct filter *filter) {
   // Upstreams, name servers, and the list of interfaces; no unix socket: a container engine listens on one.
-  ADD(filter, IF_EQUAL(SYS_socket, 0, 8), LOAD_LOW(0), IF_EQUAL(AF_INET, 4, 0), IF_EQUAL(AF_INET6, 3, 0),
-      IF_EQUAL(AF_NETLINK, 0, 3), LOAD_LOW(2), IF_EQUAL(0 /* NETLINK_ROUTE */, 0, 1), ALLOW, ERROR(EPERM));
+  begin(filter);
+  ADD(filter, IF_EQUAL(SYS_socket, 0, TO(NEXT)), LOAD_LOW(0), IF_EQUAL(AF_INET, TO(ALLOWED), 0),
+      IF_EQUAL(AF_INET6, TO(ALLOWED), 0), IF_EQUAL(AF_NETLINK, 0, TO(DENIED_CALL)), LOAD_LOW(2),
+      IF_EQUAL(0 /* NETLINK_ROUTE */, TO(ALLOWED), TO(DENIED_CALL)));
+  answer(filter);
 }
 
 static void add_by_argument(struct filter *filter, int supervises) {
   uint32_t self = (uint32_t)getpid();
+  begin(filter);
   // A thread, never a process.
-  ADD(filter, IF_EQUAL(SYS_clone, 0, 4), LOAD_LOW(0), IF_ANY(CLONE_THREAD, 0, 1), ALLOW, ERROR(EPERM));
-  ADD(filter, IF_EQUAL(NR_CLONE3, 0, 1), ERROR(ENOSYS));
+  ADD(filter, IF_EQUAL(SYS_clone, 0, TO(NEXT)), LOAD_LOW(0), IF_ANY(CLONE_THREAD, TO(ALLOWED), TO(DENIED_CALL)));
+  answer(filter);
+  ADD(filter, IF_EQUAL(NR_CLONE3, 0, TO(NEXT)), ERROR(ENOSYS));
+  place(filter, NEXT);
+  begin(filter);
   // No memory becomes code.
-  ADD(filter, IF_EQUAL(SYS_mmap, 1, 0), IF_EQUAL(SYS_mprotect, 0, 4), LOAD_LOW(2), IF_ANY(PROT_EXEC, 0, 1), ERROR(EPERM), ALLOW);
-  ADD(filter, IF_EQUAL(SYS_prctl, 0, 5), LOAD_LOW(0), IF_EQUAL(PR_SET_NAME, 1, 0), IF_EQUAL(0x53564d41 /* PR_SET_VMA */, 0, 1),
-      ALLOW, ERROR(EPERM));
+  ADD(filter, IF_EQUAL(SYS_mmap, TO(PLAIN), 0), IF_EQUAL(SYS_mprotect, 0, TO(NEXT)));
+  place(filter, PLAIN);
+  ADD(filter, LOAD_LOW(2), IF_ANY(PROT_EXEC, TO(DENIED_CALL), TO(ALLOWED)));
+  answer(filter);
+  ADD(filter, IF_EQUAL(SYS_prctl, 0, TO(NEXT)), LOAD_LOW(0), IF_EQUAL(PR_SET_NAME, TO(ALLOWED), 0),
+      IF_EQUAL(0x53564d41 /* PR_SET_VMA */, TO(ALLOWED), TO(DENIED_CALL)));
+  answer(filter);
   // What joins the TLS of a listener and its sessions. Streams alone: a datagram socket could be turned to another peer.
-  ADD(filter, IF_EQUAL(SYS_socketpair, 0, 7), LOAD_LOW(0), IF_EQUAL(AF_UNIX, 0, 4), LOAD_LOW(1), AND(0xf),
-      IF_EQUAL(SOCK_STREAM, 0, 1), ALLOW, ERROR(EPERM));
+  ADD(filter, IF_EQUAL(SYS_socketpair, 0, TO(NEXT)), LOAD_LOW(0), IF_EQUAL(AF_UNIX, 0, TO(DENIED_CALL)),
+      LOAD_LOW(1), AND(0xf), IF_EQUAL(SOCK_STREAM, TO(ALLOWED), TO(DENIED_CALL)));
+  answer(filter);
   // How it ends itself.
-  ADD(filter, IF_EQUAL(SYS_tgkill, 0, 4), LOAD_LOW(0), IF_EQUAL(self, 0, 1), ALLOW, ERROR(EPERM));
+  ADD(filter, IF_EQUAL(SYS_tgkill, 0, TO(NEXT)), LOAD_LOW(0), IF_EQUAL(self, TO(ALLOWED), TO(DENIED_CALL)));
+  answer(filter);
   if (!supervises) return;
   // It stops with its group, as the command did.
-  ADD(filter, IF_EQUAL(SYS_kill, 0, 5), LOAD_LOW(0), IF_EQUAL(0, 1, 0), IF_EQUAL(self, 0, 1), ALLOW, ERROR(EPERM));
-  ADD(filter, IF_EQUAL(SYS_ioctl, 0, 6), LOAD_LOW(1), IF_EQUAL(TIOCGPGRP, 2, 0), IF_EQUAL(TIOCSPGRP, 1, 0),
-      IF_EQUAL(TCGETS, 0, 1), ALLOW, ERROR(EPERM));
+  ADD(filter, IF_EQUAL(SYS_kill, 0, TO(NEXT)), LOAD_LOW(0), IF_EQUAL(0, TO(ALLOWED), 0),
+      IF_EQUAL(self, TO(ALLOWED), TO(DENIED_CALL)));
+  answer(filter);
+  ADD(filter, IF_EQUAL(SYS_ioctl, 0, TO(NEXT)), LOAD_LOW(1), IF_EQUAL(TIOCGPGRP, TO(ALLOWED), 0),
+      IF_EQUAL(TIOCSPGRP, TO(ALLOWED), 0), IF_EQUAL(TCGETS, TO(ALLOWED), TO(DENIED_CALL)));
+  answer(filter);
 }
 
 int confine_gate_seccomp(int supervises) {
-  struct filter filter = {.count = 0};
-  ADD(&filter, LOAD(arch), IF_EQUAL(ARCHITECTURE, 1, 0), ANSWER(SECCOMP_RET_KILL_PROCESS), LOAD(nr));
+  struct filter filter = {.count = 0, .begun = 0};
+  ADD(&filter, LOAD(arch), IF_EQUAL(ARCHITECTURE, TO(NEXT), 0), ANSWER(SECCOMP_RET_KILL_PROCESS));
+  place(&filter, NEXT);
+  ADD(&filter, LOAD(nr));
   add_socket(&filter);
   ANSWER_EACH(&filter, gate_calls, SECCOMP_RET_ALLOW);
   if (supervises) ANSWER_EACH(&filter, supervisor_calls, SECCOMP_RET_ALLOW);
@@ -205,7 +287,11 @@ int confine_gate_seccomp(int supervises) {
   ANSWER_EACH(&filter, denied, SECCOMP_RET_KILL_PROCESS);
   add_by_argument(&filter, supervises);
   // A C library tries what is new, and does without where it is told that there is no such call.
-  ADD(&filter, BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, FIRST_CALL_OF_5_1, 0, 1), ERROR(ENOSYS), ERROR(EPERM));
+  ADD(&filter, BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, FIRST_CALL_OF_5_1, 0, TO(NEXT)), ERROR(ENOSYS));
+  place(&filter, NEXT);
+  ADD(&filter, ERROR(EPERM));
+  if (finish(&filter) < 0) errno = EINVAL;
+  FAIL_IF(finish(&filter) < 0, "seccomp");
   struct sock_fprog program = {.len = (unsigned short)filter.count, .filter = filter.steps};
   // No code of others runs in here that could look at what the processor guesses: that guard would cost each call.
   long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);
