@@ -3,6 +3,8 @@
 import Policy
 import Wire
 
+private let brokenChunks = "the chunks of its body are malformed (RFC 9112 section 7.1)"
+
 extension Flow {
   mutating func sendRequest(_ conditions: borrowing Conditions) -> Action {
     guard let buffers, let target else { return .wait }
@@ -43,10 +45,10 @@ extension Flow {
       end(Outcome(.closed))
       return .close(.cut)
     case .bodyMalformed:
-      end(
-        Outcome(buffers.isRequestBodyDone ? .failed : .denied, buffers.isRequestBodyDone ? .connectFailed : .badRequest)
-      )
-      return .close(.cut)
+      let isOfRequest = !buffers.isRequestBodyDone
+      // Nothing of an answer has gone: it can still be said.
+      if isOfRequest && !buffers.isAnswerHeadDone { return refuse(.badRequest, conditions, detail: brokenChunks) }
+      return cut(Outcome(isOfRequest ? .denied : .failed, isOfRequest ? .badRequest : .connectFailed), brokenChunks)
     case .deadlinePassed: return exchangeDeadlinePassed(conditions)
     default: return onRelaying(event, conditions)
     }
@@ -76,7 +78,7 @@ extension Flow {
     guard let buffers, !buffers.isAnswerHeadDone, buffers.hasAnswer else { return .wait }
     switch buffers.parseResponse(bytesMax: conditions.policy.settings.limits.headBytes) {
     case .incomplete: return .wait
-    case .malformed: return answerUnusable(conditions)
+    case .malformed(let problem): return answerUnusable(conditions, "Its answer is malformed: \(problem)")
     case .complete(let length):
       if buffers.response.isInterim {
         // RFC 9110 section 15.2: a 1.0 client knows no interim answers.
@@ -98,6 +100,9 @@ extension Flow {
     let body = isUpgrade ? BodyLength.none : buffers.response.body(toHEAD: buffers.request.isHEAD)
     // A 1.0 client cannot read chunks, and was asked for on its own terms: see writeUpstream.
     if case .chunked = body, buffers.request.minorVersion == 0 { return answerUnusable(conditions) }
+    if case .chunked = body, buffers.hasBrokenChunks(behind: length) {
+      return answerUnusable(conditions, "Its answer is malformed: \(brokenChunks)")
+    }
     var endsWithConnection = false
     if case .untilClose = body { endsWithConnection = true }
     buffers.answerKeepsUpstream = buffers.response.keepAlive && !endsWithConnection
@@ -134,31 +139,48 @@ extension Flow {
   /// RFC 9112 section 9.3.1: a request on a kept connection that broke before any answer may go out once more, if it is safe.
   private mutating func upstreamBroke(_ conditions: borrowing Conditions) -> Action {
     guard let buffers else { return .wait }
-    if buffers.isAnswerHeadDone || buffers.hasAnswerBegun {
-      end(Outcome(.failed, .connectFailed))
-      return .close(.cut)
-    }
-    if buffers.usesStanding && !buffers.didRedial && !buffers.hasAnswer, buffers.isRepeatable,
-      let target, let address
-    {
-      buffers.didRedial = true
-      buffers.usesStanding = false
-      buffers.standing = nil
-      buffers.dialling = Dialling(address)
-      _ = buffers.dialling?.next(nowMs: conditions.nowMs)
-      state = .dialling
-      buffers.dialDeadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.connectMs
-      deadlineMs = buffers.dialDeadlineMs
-      return .connect(address, port: target.port)
-    }
+    if buffers.isAnswerHeadDone { return cut(Outcome(.failed, .connectFailed), "It broke off within its answer") }
+    let isFresh = !buffers.didRedial && !buffers.hasAnswer && !buffers.hasAnswerBegun
+    if buffers.usesStanding && isFresh && buffers.isRepeatable { return redial(conditions) }
     return answerUnusable(conditions)
   }
 
-  private mutating func answerUnusable(_ conditions: borrowing Conditions) -> Action {
-    guard let buffers, !buffers.hasAnswerBegun else {
-      end(Outcome(.failed, .connectFailed))
-      return .close(.cut)
-    }
-    return refuse(.connectFailed, conditions, detail: "It sent no HTTP answer that the gate can pass on")
+  /// The request goes to the upstream that stands from the last one.
+  package var usesStandingUpstream: Bool { buffers?.usesStanding == true }
+
+  /// The upstream that stands has sent what nobody asked for, or has ended: its next bytes would be taken for the answer
+  /// (RFC 9112 sections 6.3 and 9.2). Nothing of the request has gone to it, so any request may go to a new connection.
+  package mutating func replaceStandingUpstream(_ conditions: borrowing Conditions) -> Action {
+    _ = buffers?.takeToUpstream()
+    return redial(conditions)
+  }
+
+  private mutating func redial(_ conditions: borrowing Conditions) -> Action {
+    guard let buffers, let target, let address else { return answerUnusable(conditions) }
+    buffers.didRedial = true
+    buffers.usesStanding = false
+    buffers.standing = nil
+    buffers.dialling = Dialling(address)
+    _ = buffers.dialling?.next(nowMs: conditions.nowMs)
+    state = .dialling
+    buffers.dialDeadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.connectMs
+    deadlineMs = buffers.dialDeadlineMs
+    return .connect(address, port: target.port)
+  }
+
+  /// An interim answer may have gone: the final one can still be the gate's.
+  private mutating func answerUnusable(
+    _ conditions: borrowing Conditions, _ detail: String = "It sent no HTTP answer that the gate can pass on"
+  ) -> Action {
+    guard let buffers, !buffers.isAnswerHeadDone else { return cut(Outcome(.failed, .connectFailed), detail) }
+    return refuse(.connectFailed, conditions, detail: detail)
+  }
+
+  /// What has gone must not look complete.
+  private mutating func cut(_ outcome: Outcome, _ detail: String) -> Action {
+    var outcome = outcome
+    outcome.explain(detail)
+    end(outcome)
+    return .close(.cut)
   }
 }

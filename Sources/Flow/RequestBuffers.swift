@@ -170,6 +170,16 @@ final class RequestBuffers {
       into: &toClient)
   }
 
+  /// Whether the chunks that came with an answer's head are malformed, while that head is still here.
+  func hasBrokenChunks(behind length: Int) -> Bool {
+    var meter = BodyMeter(.chunked)
+    let bytes = answer
+    switch meter.follow(bytes.span.extracting(droppingFirst: answerOffset + length)) {
+    case .malformed: return true
+    case .more, .ended: return false
+    }
+  }
+
   func dropAnswerHead(_ length: Int) {
     answerOffset += length
     response = ResponseHead()

@@ -34,8 +34,10 @@ extension Connection {
       case .relay(let isUp, let isDown): next = openRelay(up: isUp, down: isDown)
       case .intercept: next = openInspected()
       case .explain: next = explain()
-      case .inspectExchange: next = inspectExchange()
-      case .sendRequest(let body): next = sendRequest(body)
+      case .inspectExchange:
+        next = isStandingUnfit() ? flow.replaceStandingUpstream(worker.conditions) : inspectExchange()
+      case .sendRequest(let body):
+        next = isStandingUnfit() ? flow.replaceStandingUpstream(worker.conditions) : sendRequest(body)
       case .sendInterim:
         down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
         next = flow.hasAnswer ? flow.handle(.upstreamSent, worker.conditions) : nil
@@ -126,6 +128,13 @@ extension Connection {
     if isDown { down.open(.tunnel) }
     relay()
     return nil
+  }
+
+  /// An upstream that is to serve a further request has nothing to say before it.
+  private func isStandingUnfit() -> Bool {
+    guard flow.usesStandingUpstream, upstream.fd >= 0 else { return false }
+    if case .wouldBlock = Socket.peek(upstream.fd) { return false }
+    return true
   }
 
   mutating func sendRequest(_ body: BodyLength) -> Action? {

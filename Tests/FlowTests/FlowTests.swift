@@ -282,6 +282,73 @@ extension Action {
   }
 }
 
+@Suite struct BrokenMessageTests {
+  private static let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+  @Test(arguments: [
+    ("HTTP/1.1 200 OK\r\nA\r\n\r\n", "without a colon"), ("nonsense\r\n", "status line"),
+    ("HTTP/1.1 200 OK\r\nA: " + String(repeating: "a", count: 64 << 10), "limits.head_bytes (65536 bytes)"),
+    ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nA\r\n\r\n", "without a colon"),
+    (head + "x\r\n", "chunks"), (head + "5;=a\r\nhello\r\n0\r\n\r\n", "chunks"),
+  ])
+  func aBrokenAnswerIsA502ThatSaysWhy(text: String, detail: String) throws {
+    var driver = try Driver(policyText)
+    _ = driver.send(get("web.example"))
+    _ = try driver.reachUpstream()
+    var action = driver.upstreamSends(text)
+    while action.name == "sendInterim" {
+      _ = driver.flow.takeToClient()
+      action = driver.tell(.upstreamSent)
+    }
+    guard case .close(.graceful) = action else {
+      Issue.record("the client hears why: \(action)")
+      return
+    }
+    let reply = driver.replyText()
+    #expect(reply.hasPrefix("HTTP/1.1 502 ") && reply.contains(detail), "\(reply)")
+    let outcome = driver.flow.takeOutcome()
+    #expect(outcome?.reason == .connectFailed && outcome?.detail?.contains(detail) == true)
+  }
+
+  @Test func aBrokenChunkOfARequestIsA400() throws {
+    var driver = try Driver(policyText)
+    _ = driver.send("POST http://web.example/ HTTP/1.1\r\nHost: web.example\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n")
+    _ = try driver.reachUpstream()
+    guard case .close(.graceful) = driver.tell(.bodyMalformed) else {
+      Issue.record("the client hears why")
+      return
+    }
+    #expect(driver.replyText().hasPrefix("HTTP/1.1 400 "))
+    let outcome = driver.flow.takeOutcome()
+    #expect(outcome?.reason == .badRequest && outcome?.detail?.contains("chunks") == true)
+  }
+
+  /// RFC 9112 section 9.2: whatever the request is, nothing of it has gone to the connection that is given up.
+  @Test func aKeptUpstreamThatSpokeUnaskedIsReplaced() throws {
+    var driver = try Driver(policyText)
+    _ = driver.send(get("web.example"))
+    _ = try driver.reachUpstream()
+    _ = driver.flow.takeToUpstream()
+    _ = driver.upstreamSends("HTTP/1.1 204 No Content\r\n\r\n")
+    _ = driver.tell(.responseBodyEnded)
+    let post = "POST http://web.example/ HTTP/1.1\r\nHost: web.example\r\nContent-Length: 0\r\n\r\n"
+    #expect(driver.send(post).name == "sendRequest")
+    var usesStanding = driver.flow.usesStandingUpstream
+    #expect(usesStanding)
+    guard case .connect(let address, _) = driver.flow.replaceStandingUpstream(driver.conditions) else {
+      Issue.record("it is dialled anew")
+      return
+    }
+    #expect(driver.tell(.connected(dialled: address, peer: address)).name == "sendRequest")
+    usesStanding = driver.flow.usesStandingUpstream
+    #expect(!usesStanding)
+    let sent = String(decoding: driver.flow.takeToUpstream(), as: UTF8.self)
+    #expect(
+      sent.hasPrefix("POST / HTTP/1.1\r\n")
+        && sent.split(separator: "POST", omittingEmptySubsequences: false).count == 2)
+  }
+}
+
 @Suite struct ExchangeTests {
   @Test func eachRequestOfAConnectionIsJudged() throws {
     var driver = try Driver(policyText)

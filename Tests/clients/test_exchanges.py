@@ -138,6 +138,28 @@ def test_a_kept_connection_is_answered_while_its_lines_find_no_room(gate, small_
     assert behind[-1] == "last.test" and set(behind[:-1]) <= {f"refused{number}.test" for number in range(count - 500, count)}
 
 
+@pytest.mark.parametrize("size", [2, 100_000])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_an_upstream_sends_unasked_answers_no_request(gate, upstream, size, method):
+    """RFC 9112 section 9.2: bytes behind a body would be taken for the next answer on a kept connection."""
+    forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+
+    def talk(stream):
+        if stream.recv(65536):
+            stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"y" * size + forged)
+            stream.recv(65536)
+
+    target = f"allowed.test:{(server := upstream(talk)).port}"
+    one = gate(rules(local("allowed.test", server.port)))
+    with one.dial() as sock:
+        for _ in range(3):
+            sock.sendall(get(target) if method == "GET" else post(target, b""))
+            got = b""
+            while b"\r\n\r\n" not in got or len(got.partition(b"\r\n\r\n")[2]) < size:
+                got += sock.recv(65536) or pytest.fail(f"an end after {got[:300]}")
+            assert got.endswith(b"\r\n\r\n" + b"y" * size), got[:300]
+
+
 def test_a_request_behind_a_chunked_body_is_answered(gate, upstream):
     heard = []
 

@@ -15,7 +15,7 @@ extension HTTP1Bridge {
   }
 
   /// Nothing was asked of it: whatever it says, it will not serve the next request.
-  private func watchUpstream(_ tick: Tick) -> Step {
+  func watchUpstream(_ tick: Tick) -> Step {
     guard let upstream, upstream.isReadable else { return .idle }
     switch buffer.read(from: upstream) {
     case .blocked: return .idle
@@ -39,7 +39,7 @@ extension HTTP1Bridge {
     if !response.isPartlyRead { answer.compact() }
     switch answer.parse({ response.parse($0, bytesMax: tick.headBytesMax) }) {
     case .incomplete: return .worked
-    case .malformed: return upstreamBroke(tick)
+    case .malformed(let problem): return upstreamBroke(tick, "Its answer is malformed: \(problem)")
     case .complete(let length):
       if response.isInterim { return passInterim(length, tick) }
       return beginAnswer(length, tick)
@@ -90,7 +90,11 @@ extension HTTP1Bridge {
       endFilter()
     } else {
       answerStep = body == .none ? .done : .body
-      if body != .none { takeFirstOfBody(into: &out) }
+      if body != .none, !takeFirstOfBody(into: &out) {
+        // Its head has not gone: the client hears what is wrong.
+        (answerStep, hasAnswerBegun) = (.head, false)
+        return upstreamBroke(tick, "Its answer is malformed: the chunks of its body (RFC 9112 section 7.1)")
+      }
     }
     return client.write(out) ? .worked : .end(.clientReset)
   }
@@ -104,16 +108,17 @@ extension HTTP1Bridge {
     return out
   }
 
-  /// What came behind the head goes out with it, in one record and one call.
-  private func takeFirstOfBody(into out: inout [UInt8]) {
-    guard !answer.isEmpty else { return }
+  /// What came behind the head goes out with it, in one record and one call. False: it is malformed.
+  private func takeFirstOfBody(into out: inout [UInt8]) -> Bool {
+    guard !answer.isEmpty else { return true }
     switch answer.parse({ down.pass($0, into: &out) }) {
     case .more: answer.drop(.max)
     case .ended(let count):
       answer.drop(count)
       answerStep = .done
-    default: break
+    default: return false
     }
+    return true
   }
 
   private func filterAnswerHead(_ filter: any RequestFilter, _ body: BodyLength, _ tick: Tick) -> Step? {

@@ -236,6 +236,8 @@ final class HTTP1Bridge: Bridge {
   /// The head goes out, changed by the filter where there is one.
   private func offerHead(_ tick: Tick) -> Step {
     guard let upstream else { return .end(.relayEnded) }
+    // RFC 9112 section 9.2: what it said unasked would be taken for the answer to this request.
+    if case .idle = answerStep, case .worked = watchUpstream(tick) { return .worked }
     var out: [UInt8] = []
     let write = { (bytes: Span<UInt8>) in
       self.request.writeUpstream(from: bytes, to: self.requests.target, judgedPath: self.judgedPath, into: &out)
@@ -324,8 +326,7 @@ final class HTTP1Bridge: Bridge {
       requestStep = .done
     // A request does not end before its end.
     case .malformed, .cutShort:
-      _ = requests.refuse(.badRequest, tick, detail: "The framing of the body is broken")
-      return .end(.clientReset)
+      return refuseMidway(.badRequest, "The framing of the body is broken", tick)
     case .refused(let reason, let detail): return refuseMidway(reason, detail, tick)
     case .sinkBroke: return upstreamBroke(tick)
     }
@@ -418,19 +419,18 @@ final class HTTP1Bridge: Bridge {
   }
 
   /// What an upstream that went away leaves its client with.
-  func upstreamBroke(_ tick: Tick) -> Step {
+  func upstreamBroke(_ tick: Tick, _ detail: String = "It sent no HTTP answer that the gate can pass on") -> Step {
     switch answerStep {
     case .idle:
       // Whoever asks next hears why, in place of an end without a word.
-      if let problem = upstream?.problem, judge.ordinal == 0, input.isEmpty { return .end(.upstreamFailed(problem)) }
+      if let problem = upstream?.problem, requests.ordinal == 0, input.isEmpty { return .end(.upstreamFailed(problem)) }
       // Nothing was asked of it: the client may ask again on a new connection.
       mode = .closing
       return .worked
     case .head where !hasAnswerBegun, .body where down.holdsHead:
-      let detail = upstream?.problem ?? "It sent no HTTP answer that the gate can pass on"
-      return refuse(requests.refuse(.connectFailed, tick, detail: detail))
+      return refuse(requests.refuse(.connectFailed, tick, detail: upstream?.problem ?? detail))
     case .head, .body, .done:
-      _ = requests.refuse(.connectFailed, tick)
+      _ = requests.refuse(.connectFailed, tick, detail: detail)
       return .end(.upstreamReset)
     }
   }
