@@ -18,6 +18,8 @@ public struct ContentSettings: Sendable {
   /// A longer page is cut.
   public var pageBytesMax = 4 << 20
   public var patterns: PatternSet = .shipped
+  /// Every value that looks random is one, whatever stands before it.
+  package var findsAllRandom = false
   public var givenSecrets: [GivenSecret] = []
 
   public init() {}

@@ -25,6 +25,11 @@ public struct Finding: Hashable, Sendable {
   /// How much it counts towards the threshold; 0 for all but instructions.
   public var weight: Int
 
+  /// Of a secret: the same for the same value, in this process alone.
+  package var fingerprint = 0
+  /// Of a JSON web token: fingerprints of the hosts that it says it is for.
+  package var audiences: [Int] = []
+
   public enum Layer: String, Sendable { case plain, base64, hidden }
 
   public init(kind: Kind, id: String, offset: Int, length: Int, layer: Layer = .plain, weight: Int = 0) {

@@ -16,7 +16,10 @@ public final class SecretWatch {
     layer.append(chunk, isLast: isLast)
     return layer.takeHits().compactMap { hit in
       guard case .secret(let id) = hit.what else { return nil }
-      return Finding(kind: .secret, id: id, offset: hit.range.lowerBound, length: hit.range.count, layer: hit.layer)
+      var finding = Finding(
+        kind: .secret, id: id, offset: hit.range.lowerBound, length: hit.range.count, layer: hit.layer)
+      (finding.fingerprint, finding.audiences) = (hit.fingerprint, hit.audiences)
+      return finding
     }
   }
 

@@ -28,6 +28,7 @@ struct RunScanner {
   private var continues = false
   /// The end of the last run that was told, while nothing but a line break came since.
   private var lastEnd: Int?
+  private var lastCount = 0
   private(set) var next = 0
 
   /// Where the open run began, or the one before it that a wrapped line would go on.
@@ -85,11 +86,13 @@ struct RunScanner {
     guard end > start, end - start >= Self.runBytesMin || continues else { return }
     runs.append(Run(start: start, end: end, continues: continues))
     lastEnd = end
+    lastCount = end - start
   }
 
   /// Whether only a line break stands between the last run and this one.
   private func isWrapped(_ bytes: Span<UInt8>, _ base: Int) -> Bool {
-    guard let lastEnd, start - lastEnd <= Self.wrapBytesMax, lastEnd >= base else { return false }
+    // Behind four letters each a block may go on; another count of them is its end.
+    guard let lastEnd, start - lastEnd <= Self.wrapBytesMax, lastEnd >= base, lastCount % 4 == 0 else { return false }
     var hasBreak = false
     for place in lastEnd..<start {
       let byte = bytes[place - base]

@@ -11,6 +11,9 @@ struct LayerHit {
   var what: What
   var range: Range<Int>
   var layer: Finding.Layer
+  /// Of a secret, as in `Finding`.
+  var fingerprint = 0
+  var audiences: [Int] = []
 }
 
 final class TextLayer {
@@ -25,7 +28,7 @@ final class TextLayer {
   private let depth: Int
   private let layer: Finding.Layer
   private var window = Window()
-  private var unescape = Unescape()
+  private var unescape: Unescape
   private var words = WordScanner()
   private var matcher: PhraseMatcher
   private var runs = RunScanner()
@@ -44,6 +47,7 @@ final class TextLayer {
     self.rules = rules
     self.layer = layer
     self.depth = depth
+    unescape = Unescape(dropsInvisible: rules.flagInstructions == .off)
     matcher = PhraseMatcher(rules.patterns.table)
   }
 
@@ -105,7 +109,13 @@ final class TextLayer {
 
   private func secret(_ id: String, _ range: Range<Int>, _ window: Window) {
     let source = window.source(of: range.lowerBound)..<window.source(of: range.upperBound)
-    hits.append(LayerHit(what: .secret(id), range: source, layer: layer))
+    var hit = LayerHit(what: .secret(id), range: source, layer: layer)
+    if window.has(range) {
+      let value = (range.lowerBound - window.base)..<(range.upperBound - window.base)
+      hit.fingerprint = Fingerprint.of(window.bytes[value])
+      if id == TokenShape.id { hit.audiences = TokenShape.audiences(window.bytes[value]) }
+    }
+    hits.append(hit)
   }
 
   // MARK: Private keys
@@ -150,14 +160,28 @@ final class TextLayer {
     let range = (run.start - window.base)..<(run.end - window.base)
     precondition(range.lowerBound >= 0, "a run is no longer than the history")
     if rules.secrets != .off {
-      var isKnown = false
-      SecretShape.find(window.bytes.span, range) { kind, place in
-        isKnown = true
+      let isKnown = SecretShape.find(window.bytes.span, range) { kind, place in
         secret(kind, (place.lowerBound + window.base)..<(place.upperBound + window.base), window)
       }
       if !isKnown { lookForToken(run, range, window) }
     }
+    decodeOther(run, range, window)
     decode(run, range, window)
+  }
+
+  /// Base32 and hexadecimal digits, each run for itself.
+  private func decodeOther(_ run: Run, _ range: Range<Int>, _ window: Window) {
+    guard rules.secrets != .off, depth < Self.depthMax, let text = OtherBases.decode(window.bytes.span, range) else {
+      return
+    }
+    let inner = TextLayer(rules, layer: .base64, depth: depth + 1)
+    inner.append(text.span, isLast: true)
+    for hit in inner.takeHits() {
+      guard case .secret = hit.what else { continue }
+      var hit = hit
+      hit.range = window.source(of: run.start)..<window.source(of: run.end)
+      hits.append(hit)
+    }
   }
 
   /// A JSON web token is three runs with dots between; anything else that looks random needs a word before it.
@@ -170,19 +194,18 @@ final class TextLayer {
       endToken(open, window)
     }
     let bytes = window.bytes.span
-    if run.count >= 16, bytes[range.lowerBound] == UInt8(ascii: "e"), bytes[range.lowerBound + 1] == UInt8(ascii: "y"),
-      bytes[range.lowerBound + 2] == UInt8(ascii: "J")
-    {
-      token = (run.start, run.end, 1)
-    } else if run.count >= 20, run.count <= 512, !run.continues, SecretContext.precedes(bytes, range.lowerBound),
-      Randomness.isRandom(bytes, range)
+    if let start = TokenShape.start(bytes, range) {
+      token = (start + window.base, run.end, 1)
+    } else if run.count >= 20, run.count <= 512, !run.continues,
+      rules.settings.findsAllRandom || SecretContext.precedes(bytes, range.lowerBound),
+      Randomness.isRandom(bytes, range), !Example.isLikely(bytes, range)
     {
       secret("random-value", run.start..<run.end, window)
     }
   }
 
   private func endToken(_ token: (start: Int, end: Int, parts: Int), _ window: Window) {
-    if token.parts >= 3 { secret("json-web-token", token.start..<token.end, window) }
+    if token.parts >= 3 { secret(TokenShape.id, token.start..<token.end, window) }
     self.token = nil
   }
 
@@ -224,7 +247,9 @@ final class TextLayer {
     for hit in below.takeHits() where !hit.range.isEmpty {
       let place = decoder.source(of: hit.range)
       let source = window.source(of: place.lowerBound)..<window.source(of: min(place.upperBound, window.end))
-      hits.append(LayerHit(what: hit.what, range: source, layer: .base64))
+      var hit = hit
+      (hit.range, hit.layer) = (source, .base64)
+      hits.append(hit)
     }
   }
 }

@@ -1,4 +1,5 @@
-// Percent, JSON, JavaScript and HTML escapes, undone on the way into the window: what hides behind them reads as text.
+// Percent, JSON, JavaScript and HTML escapes, undone on the way into the window: what hides behind them reads as text. Where keys
+// alone are looked for, letters that nobody sees are left out, and wide ones are narrow.
 // It relies on an escape being short: at the end of a chunk the beginning of one waits for the rest.
 import Wire
 
@@ -7,9 +8,16 @@ struct Unescape {
   private static let escapeBytesMax = 13
   private static let isLiteral = ByteTable(where: { $0 != 0x25 && $0 != 0x5c && $0 != 0x26 })
 
+  private static let isVisible = ByteTable(where: {
+    ![0x25, 0x5c, 0x26, 0x00, 0xc2, 0xe1, 0xe2, 0xef].contains($0)
+  })
+
+  private let dropsInvisible: Bool
   private var pending: [UInt8] = []
   /// The offset of the next byte in the source.
   private(set) var source = 0
+
+  init(dropsInvisible: Bool = false) { self.dropsInvisible = dropsInvisible }
 
   /// Appends `chunk` to `window`, and calls `scan` whenever the window is full, and at the end.
   mutating func append(
@@ -29,7 +37,7 @@ struct Unescape {
   private mutating func work(
     _ input: Span<UInt8>, _ window: inout Window, _ isLast: Bool, _ scan: (inout Window) -> Void
   ) {
-    let isLiteral = Self.isLiteral
+    let isLiteral = dropsInvisible ? Self.isVisible : Self.isLiteral
     var index = 0
     while index < input.count {
       if window.room < 16 {
@@ -52,6 +60,10 @@ struct Unescape {
         source += length
         index += length
         window.append(meaning, sourceEnd: source)
+      case .nothing(let length):
+        source += length
+        index += length
+        window.skip(sourceEnd: source)
       case .literal:
         window.append(input.extracting(index..<(index + 1)))
         source += 1
@@ -73,6 +85,7 @@ enum Escape {
   /// What follows decides.
   case incomplete
   case decoded(Meaning, length: Int)
+  case nothing(length: Int)
 
   /// `input` begins with the byte that opens, and ends with the chunk or past the longest escape.
   static func read(_ input: Span<UInt8>, isLast: Bool) -> Escape {
@@ -80,10 +93,33 @@ enum Escape {
       switch input[0] {
       case UInt8(ascii: "%"): percent(input)
       case UInt8(ascii: "\\"): backslash(input)
+      case 0: zeros(input)
+      case 0x80...: unseen(input)
       default: reference(input, isLast: isLast)
       }
     if case .incomplete = escape, isLast { return .literal }
     return escape
+  }
+
+  /// Between letters in UTF-16.
+  private static func zeros(_ input: Span<UInt8>) -> Escape {
+    var count = 1
+    while count < input.count, input[count] == 0 { count += 1 }
+    return .nothing(length: count)
+  }
+
+  /// Zero-width letters and their like, and the full-width letters of ASCII.
+  private static func unseen(_ input: Span<UInt8>) -> Escape {
+    let length = input[0] == 0xc2 ? 2 : 3
+    guard input.count >= length else { return .incomplete }
+    var value = UInt32(input[0]) & (length == 2 ? 0x1f : 0x0f)
+    for place in 1..<length { value = value << 6 | UInt32(input[place] & 0x3f) }
+    switch value {
+    case 0xad, 0x180e, 0x200b...0x200f, 0x202a...0x202e, 0x2060...0x2064, 0x2066...0x2069, 0xfeff:
+      return .nothing(length: length)
+    case 0xff01...0xff5e: return .decoded(.scalar(value - 0xfee0), length: length)
+    default: return .literal
+    }
   }
 
   private static func percent(_ input: Span<UInt8>) -> Escape {

@@ -34,6 +34,13 @@ struct Window {
     turns.append((end, sourceEnd))
   }
 
+  /// Bytes up to `sourceEnd` stand for nothing.
+  mutating func skip(sourceEnd: Int) {
+    // However many stand behind each other, they are one turn.
+    if turns.last?.at == end { turns.removeLast() }
+    turns.append((end, sourceEnd))
+  }
+
   /// Drops all but the history. Call when `room` is used up.
   mutating func slide() {
     guard bytes.count > Self.historyBytes else { return }
