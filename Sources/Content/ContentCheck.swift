@@ -18,17 +18,22 @@ public final class ContentCheck {
   private var instructions: [Finding] = []
   private var others: [Finding] = []
   private var decisiveCount: Int?
+  /// The passages of `instructions`, in bytes of the text as it came.
+  package private(set) var passages: [Passage] = []
   /// Findings beyond `findingsMax`.
   public private(set) var findingsDropped = 0
   /// Text that a page hides is checked, and goes nowhere.
   private var hidden: [UInt8] = []
   private var isFinished = false
 
-  public init(_ rules: ContentRules) {
+  public convenience init(_ rules: ContentRules) { self.init(rules, isLatin: false) }
+
+  /// `isLatin`: the text is windows-1252.
+  package init(_ rules: ContentRules, isLatin: Bool) {
     self.rules = rules
     limit = rules.settings.bytesMax.map { ResponseLimit(bytesMax: $0, mode: .cut) }
     page = rules.settings.html == .never ? nil : PageBuffer(rules.settings)
-    plain = PlainText(readsStrings: rules.settings.readsStrings)
+    plain = PlainText(readsStrings: rules.settings.readsStrings, isLatin: isLatin)
     layer = TextLayer(rules, layer: .plain)
     editor = Editor(rules.settings)
     score = InstructionScore(threshold: rules.settings.threshold)
@@ -36,6 +41,8 @@ public final class ContentCheck {
 
   /// Whether what reads like instructions weighs enough to count.
   public var isFlagged: Bool { score.isFlagged }
+  /// Whether all bytes so far are valid in their charset.
+  package var isValid: Bool { plain.isValid }
   /// The sum of the weights of the patterns that were found.
   public var instructionScore: Int { score.sum }
   /// Whether the text was withheld, wholly or from some place on.
@@ -129,6 +136,9 @@ public final class ContentCheck {
         Finding(
           kind: .instruction, id: id, offset: hit.range.lowerBound, length: hit.range.count, layer: layer,
           weight: weight))
+      passages.append(
+        Passage(
+          id: id, range: plain.source(of: hit.range.lowerBound)..<plain.source(of: hit.range.upperBound), layer: layer))
       if isFlagged && decisiveCount == nil { decisiveCount = instructions.count }
     }
   }
@@ -140,6 +150,13 @@ public final class ContentCheck {
     }
     others.append(finding)
   }
+}
+
+/// Where a text as it came reads like an instruction.
+package struct Passage {
+  package var id: String
+  package var range: Range<Int>
+  package var layer: Finding.Layer
 }
 
 /// What the patterns found so far weigh together: each counts once, with the heaviest of its finds.

@@ -104,6 +104,7 @@ package struct ContentPolicy: Hashable, Sendable {
   package enum OnTooLarge: String, CaseIterable, Sendable { case cut, truncate }
   package enum OnInstructions: String, CaseIterable, Sendable { case log, annotate, block }
   package enum OnSecrets: String, CaseIterable, Sendable { case log, block }
+  package enum OnUnchecked: String, CaseIterable, Sendable { case pass, refuse }
 
   package var maxResponseBytes: Int?
   package var onTooLarge = OnTooLarge.cut
@@ -112,6 +113,10 @@ package struct ContentPolicy: Hashable, Sendable {
   /// Beside the patterns that come with the gate.
   package var patterns: UpstreamTLS.PEM?
   package var secrets: OnSecrets?
+  /// From which sum of weights on a text is flagged.
+  package var threshold = 8
+  /// Bodies that a check cannot look into, and that no check has to refuse.
+  package var onUnchecked = OnUnchecked.pass
 
   package init() {}
 

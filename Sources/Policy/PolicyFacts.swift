@@ -112,7 +112,11 @@ extension ContentPolicy {
       facts.append(PolicyFact("on_too_large", onTooLarge.rawValue))
     }
     if stripsHTML { facts.append(PolicyFact("strip_html", "true")) }
-    if let action = flagInstructions { facts.append(PolicyFact("flag_instructions", action.rawValue)) }
+    if let action = flagInstructions {
+      facts.append(PolicyFact("flag_instructions", action.rawValue))
+      if threshold != ContentPolicy().threshold { facts.append(PolicyFact("threshold", "\(threshold)")) }
+    }
+    if onUnchecked == .refuse { facts.append(PolicyFact("unchecked", "refuse")) }
     if let patterns { facts.append(PolicyFact("patterns", patterns.path, comparing: ComparedValue(patterns))) }
     if let action = secrets { facts.append(PolicyFact("secrets", action.rawValue)) }
     return facts

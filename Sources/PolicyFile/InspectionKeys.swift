@@ -238,7 +238,8 @@ struct TLSKeys {
 
 struct ContentKeys {
   private static let keys = [
-    "max_response_bytes", "on_too_large", "strip_html", "flag_instructions", "patterns", "secrets",
+    "max_response_bytes", "on_too_large", "strip_html", "flag_instructions", "patterns", "threshold", "secrets",
+    "unchecked",
   ]
 
   let findings: Findings
@@ -255,14 +256,20 @@ struct ContentKeys {
     content.flagInstructions =
       fields.choice("flag_instructions", ContentPolicy.OnInstructions.self) ?? content.flagInstructions
     content.secrets = fields.choice("secrets", ContentPolicy.OnSecrets.self) ?? content.secrets
+    content.threshold = fields.integer("threshold", 1...100) ?? content.threshold
+    content.onUnchecked = fields.choice("unchecked", ContentPolicy.OnUnchecked.self) ?? content.onUnchecked
     if let (path, bytes, _) = files.file("patterns", fields, example: "/etc/sluice/patterns.yaml") {
       content.patterns = UpstreamTLS.PEM(path: path, bytes: bytes)
     }
     if fields.has("on_too_large"), content.maxResponseBytes == nil {
       findings.problem(fields.mark(of: "on_too_large"), "`on_too_large` needs `max_response_bytes`")
     }
-    if fields.has("patterns"), content.flagInstructions == nil {
-      findings.problem(fields.mark(of: "patterns"), "`patterns` needs `flag_instructions: log`, `annotate` or `block`")
+    for key in ["patterns", "threshold"] where fields.has(key) && content.flagInstructions == nil {
+      findings.problem(fields.mark(of: key), "`\(key)` needs `flag_instructions: log`, `annotate` or `block`")
+    }
+    if fields.has("unchecked"), !content.stripsHTML, content.flagInstructions == nil, content.secrets == nil {
+      findings.problem(
+        fields.mark(of: "unchecked"), "`unchecked` needs a check: strip_html, flag_instructions or secrets")
     }
     if content.checksNothing, findings.problems.count == problemsBefore {
       findings.problem(

@@ -138,6 +138,8 @@ private let content: [(String, String, String)] = [
   ("on_too_large", "cut, max_response_bytes: 1", "truncate, max_response_bytes: 1"),
   ("flag_instructions", "log", "block"),
   ("patterns", "patterns.yaml, flag_instructions: log", "patterns2.yaml, flag_instructions: log"),
+  ("threshold", "7, flag_instructions: log", "9, flag_instructions: log"),
+  ("unchecked", "pass, flag_instructions: log", "refuse, flag_instructions: log"),
   ("secrets", "log", "block"),
 ]
 

@@ -18,7 +18,7 @@ import Testing
     "YAML": (7, "held to a range in the same expression"),
     "PolicyFile": (8, "held to a range in the same expression"),
     "LogView": (42, "numbers of a line are clamped when they are read; TimeCounts bounds its steps"),
-    "Content": (118, "places within what is in memory, and constants of tables"),
+    "Content": (122, "places within what is in memory, and constants of tables"),
     "Dashboard": (1, "the wall clock"),
     "Redirect": (4, "bytes, and texts that are parsed"),
     "Sandbox": (45, "constants of CSandbox, and values of the plan"),

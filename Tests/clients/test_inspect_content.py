@@ -97,6 +97,8 @@ def serving(spoken, inspecting, web, certificates):
                 status, head, text = site.answer_to(fields[b":path"].decode(), {
                     name.decode(): value.decode() for name, value in fields.items() if not name.startswith(b":")}, body)
                 head = [(b":status", str(status).encode())] + [(name.lower().encode(), value.encode()) for name, value in head.items()]
+                if hasattr(text, "send"):
+                    return served.stream(stream, head, text)
                 served.say(stream, head, text if isinstance(text, bytes) else b"".join(text))
             server = Server(certificates.server(), say)
             started.append(server)
@@ -192,11 +194,29 @@ def test_the_answer_to_head_says_what_that_to_get_would(serving):
     assert "content-length" not in said.headers
 
 
-def test_no_part_of_a_page_is_asked_for(serving):
-    site = serving("{strip_html: true}", lambda asked: (206 if "range" in asked[1] else 200, HTML, PAGE.encode()))
-    assert site.fetch(headers={"Range": "bytes=40-"}).text == TEXT_OF_PAGE
+def test_a_part_of_a_page_is_refused_and_one_of_a_file_passes(serving):
+    file = bytes(range(256)) * 8
+
+    def answer(asked):
+        start = int(asked[1].get("range", "bytes=0-")[6:-1])
+        type = {"/page": "text/html", "/file": "application/octet-stream"}[asked[0]]
+        body = (PAGE.encode() if asked[0] == "/page" else file)[start:]
+        return 206 if "range" in asked[1] else 200, {"Content-Type": type, "ETag": '"x"', "Content-Range": f"bytes {start}-/2048"}, body
+
+    site = serving("{strip_html: true, flag_instructions: annotate}", answer)
+    assert is_refused(site.fetch("/page", headers={"Range": "bytes=40-"}))
+    assert site.fetch("/page").text.endswith(TEXT_OF_PAGE)
+    said = site.fetch("/file", headers={"Range": "bytes=1000-", "If-Range": '"x"'})
+    assert (said.status_code, said.content, said.headers["etag"]) == (206, file[1000:], '"x"')
     site.answer = (206, HTML | {"Content-Range": "bytes 0-9/99"}, b"<p>0123456")
-    assert is_refused(site.fetch())
+    assert is_refused(site.fetch("/page"))
+
+
+def test_to_log_alters_no_request(serving):
+    site = serving("{flag_instructions: log, secrets: log}", b"thanks")
+    site.fetch(headers={"Range": "bytes=5-", "If-Range": '"x"', "Accept-Encoding": "x-new, gzip"})
+    asked = site.asked[0][1]
+    assert (asked["range"], asked["if-range"], asked["accept-encoding"]) == ("bytes=5-", '"x"', "x-new, gzip")
 
 
 # Instructions
@@ -470,6 +490,72 @@ def test_events_are_not_held_back(inspecting, web, certificates):
             assert next(pieces) == b"data: one\n\n"
             go.set()
             assert next(pieces) == b"data: two\n\n"
+
+
+@pytest.mark.parametrize("mode", ["annotate", "block", "log"])
+def test_an_answer_that_pauses_goes_on_as_it_comes(serving, mode):
+    go = threading.Event()
+
+    def parts():
+        yield b'{"type": "ADDED"}\n'
+        assert go.wait(DEADLINE)
+        yield b'{"type": "MODIFIED"}\n'
+
+    site = serving(f"{{flag_instructions: {mode}, strip_html: true}}", lambda asked: (200, {"Content-Type": "application/json"}, parts()))
+    with site.client() as http, http.stream("GET", site.url + "/") as said:
+        pieces = said.iter_raw()
+        assert next(pieces) == b'{"type": "ADDED"}\n'
+        go.set()
+        assert b"".join(pieces) == b'{"type": "MODIFIED"}\n'
+
+
+@pytest.mark.parametrize("first", [b"a line that has no end", b"data: a"])
+def test_a_line_of_a_stream_that_does_not_end_goes_on_too(serving, first):
+    go = threading.Event()
+
+    def parts():
+        yield b"data: whole\n"
+        yield first
+        assert go.wait(DEADLINE)
+        yield b"\n"
+
+    site = serving("{flag_instructions: annotate}", lambda asked: (200, EVENTS, parts()))
+    with site.client() as http, http.stream("GET", site.url + "/") as said:
+        pieces, got = said.iter_raw(), b""
+        while not got.endswith(first):
+            got += next(pieces)
+        go.set()
+        assert got + b"".join(pieces) == b"data: whole\n" + first + b"\n"
+
+
+# A developer's day
+
+def token_for(audience):
+    parts = [{"alg": "HS256", "typ": "JWT"}, {"iss": "a", "aud": audience, "exp": 1}]
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + ".c2lnbmF0dXJlLXNpZ25hdHVyZS1z"
+
+
+def test_tokens_that_the_other_side_issued_go_back(serving):
+    session, other = token_for("someone.test"), token_for("else.test")
+    site = serving("{secrets: block}", lambda asked: (200, {"Content-Type": "application/json"}, json.dumps({"access_token": session}).encode()))
+    assert is_refused(site.fetch(headers={"Authorization": f"Bearer {session}"}), "secret_refused")
+    assert site.fetch().json()["access_token"] == session
+    assert site.fetch(headers={"Authorization": f"Bearer {session}"}).status_code == 200
+    assert is_refused(site.fetch(headers={"Authorization": f"Bearer {other}"}), "secret_refused")
+    # Account keys are none, though they came from there.
+    site.answer = (200, PLAIN, TOKEN.encode())
+    assert site.fetch().text == TOKEN
+    assert is_refused(site.fetch(headers={"X-Note": TOKEN}), "secret_refused")
+
+
+def test_what_is_made_for_its_host_or_opens_nothing_passes(serving):
+    site = serving("{secrets: block}", b"thanks")
+    signed = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAQ3EGRLJX2ZPW5MNT%2F20260101%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Signature=" + "ab12" * 16
+    for path in (f"/asset?jwt={token_for('allowed.test')}", f"/asset?{signed}", "/docs?key=AKIAIOSFODNN7EXAMPLE",
+                 "/docs?key=ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"):
+        assert site.fetch(path).text == "thanks", path
+    assert site.fetch(headers={"X-XSRF-TOKEN": "a8f5f167f44f4964e6c998dee827110c"}).text == "thanks"
+    assert is_refused(site.fetch("/?key=AKIAQ3EGRLJX2ZPW5MNT"), "secret_refused")
 
 
 def test_a_stream_of_events_is_cut_where_it_is_flagged(serving):

@@ -1,5 +1,6 @@
 // Text without what only a terminal or a decoder would act on: escape sequences, control characters, broken UTF-8.
 // It relies on state that goes over chunks; a lone carriage return becomes a line break, as it could hide what stands before.
+// Each place of the text leads back to the bytes that it came from.
 import Wire
 
 struct PlainText {
@@ -17,7 +18,11 @@ struct PlainText {
   private static let stringBytesMax = 4096
   private static let isPlain = ByteTable(where: { $0 == 0x0a || $0 == 0x09 || (0x20..<0x7f).contains($0) })
 
+  /// Text of more turns than this keeps the way back for its newest part only, which is longer than any passage.
+  private static let turnsMax = 1 << 15
+
   private let readsStrings: Bool
+  private let isLatin: Bool
   private var state = State.text
   private var stringBytes = 0
   /// The beginning of a character whose end has not come.
@@ -25,10 +30,40 @@ struct PlainText {
   private var missing = 0
   private var hasReturn = false
   private(set) var removed = 0
+  /// Whether all bytes so far are valid in their charset.
+  private(set) var isValid = true
+  /// Bytes of the text, and of the source, before the current chunk.
+  private var textBase = 0
+  private var sourceBase = 0
+  /// From each `text` on, in bytes of the text, the source goes on at `source`.
+  private var turns: [(text: Int, source: Int)] = [(0, 0)]
 
-  init(readsStrings: Bool = false) { self.readsStrings = readsStrings }
+  /// `isLatin`: the bytes are windows-1252, and the text is UTF-8 all the same.
+  init(readsStrings: Bool = false, isLatin: Bool = false) {
+    (self.readsStrings, self.isLatin) = (readsStrings, isLatin)
+  }
+
+  /// Where a place of the text stands in the source.
+  func source(of offset: Int) -> Int {
+    var low = 0
+    var high = turns.count
+    while high - low > 1 {
+      let middle = (low + high) / 2
+      if turns[middle].text <= offset { low = middle } else { high = middle }
+    }
+    return max(turns[low].source + offset - turns[low].text, 0)
+  }
 
   mutating func append(_ chunk: Span<UInt8>, to text: inout [UInt8]) {
+    let before = text.count
+    textBase -= before
+    read(chunk, &text)
+    textBase += text.count
+    sourceBase += chunk.count
+    if turns.count > Self.turnsMax { turns.removeFirst(Self.turnsMax / 2) }
+  }
+
+  private mutating func read(_ chunk: Span<UInt8>, _ text: inout [UInt8]) {
     let isPlain = Self.isPlain
     var place = 0
     while place < chunk.count {
@@ -40,7 +75,17 @@ struct PlainText {
       }
       see(chunk[place], &text)
       place += 1
+      noteTurn(textBase + text.count, sourceBase + place)
     }
+  }
+
+  /// Where text and source have come apart further, or less far.
+  private mutating func noteTurn(_ text: Int, _ source: Int) {
+    guard state == .text, missing == 0, !hasReturn, let last = turns.last,
+      text - source != last.text - last.source
+    else { return }
+    if last.text == text { turns.removeLast() }
+    turns.append((text, source))
   }
 
   mutating func finish(_ text: inout [UInt8]) {
@@ -88,6 +133,7 @@ struct PlainText {
     }
     endReturn(byte, &text)
     switch byte {
+    case 0x80... where isLatin: seeLatin(byte, &text)
     case 0x1b: state = .escape
     case 0x0d: hasReturn = true
     case 0x0a, 0x09, 0x20..<0x7f: text.append(byte)
@@ -96,6 +142,15 @@ struct PlainText {
       character = [byte]
       missing = byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3
     default: endBroken(&text, byte)
+    }
+  }
+
+  private mutating func seeLatin(_ byte: UInt8, _ text: inout [UInt8]) {
+    let scalar = Latin.scalar(byte)
+    if (0x80..<0xa0).contains(scalar.value) {
+      removed += 1
+    } else {
+      text += UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter
     }
   }
 
@@ -113,6 +168,7 @@ struct PlainText {
       removed += 1
     } else if value < least || Unicode.Scalar(value) == nil {
       text += Self.replacement
+      isValid = false
     } else {
       text += character
     }
@@ -120,7 +176,10 @@ struct PlainText {
   }
 
   private mutating func endBroken(_ text: inout [UInt8], _ byte: UInt8? = nil) {
-    if missing > 0 || byte != nil { text += Self.replacement }
+    if missing > 0 || byte != nil {
+      text += Self.replacement
+      isValid = false
+    }
     (character, missing) = ([], 0)
   }
 

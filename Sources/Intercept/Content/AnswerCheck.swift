@@ -1,112 +1,111 @@
 // One answer's body through the checks of its rule: undone, counted, and then watched, marked, or made text of.
-// It relies on ContentCheck for what is found; a page is parsed by PagePool, and the answer waits for it.
+// It relies on ContentCheck for what is found and on TextMarker for marks; a page is parsed by PagePool, and the answer waits
+// for it. Until something is edited, the bytes that leave are those that came, still in their coding.
 import Content
 import Policy
 
 /// ```
 ///   body -> codings undone, a piece a turn -> counted -> passing
-///                                                     -> watching    as it is; held back under `block`
+///                                                     -> watching    held back under `block`
 ///                                                     -> marking     under `annotate`
 ///                                                     -> sniffing -> one of the others, or
 ///                                                     -> collecting -> parsing -> over      a page
+///
+///   leaving:  nothing --- whole, paused, or too long ---> original      the bytes that came
+///                                                    \--> edited        text, with marks or of a page
 /// ```
 final class AnswerCheck {
   private enum Work {
     case passing
     case watching(ContentCheck)
-    case marking(ContentCheck)
+    case marking(TextMarker)
     case sniffing
     case collecting
     case parsing(PageJob)
     case over
   }
 
+  private enum Leaving { case nothing, original, edited }
+
   /// What reports and refusals need of the exchange.
   struct Surroundings {
     var held: HeldBytes
     var isReportOnly: Bool
+    /// Path and query of the request.
+    var path: [UInt8] = []
     var wake: @Sendable () -> Void
     var reporter: ContentReporter
   }
 
   /// One turn of the loop undoes no more than this of one answer.
-  private static let turnBytesMax = 64 << 10
-  private static let stepBytesMin = 8 << 10
+  private static let (turnBytesMax, stepBytesMin) = (64 << 10, 8 << 10)
   private static let heldBytesMax = 1 << 20
   private static let pageBytesMax = 4 << 20
-  /// So much says whether it is text.
-  private static let firstBytesMax = 512
-  /// What is no text is watched this far.
+  /// A body that is no text is watched this far.
   private static let otherBytesMax = 1 << 20
+  /// No client waits longer for a first byte.
+  private static let heldMs: UInt64 = 250
+  /// The rest of a line follows at once, as a rule.
+  private static let lineMs: UInt64 = 50
 
   private let plan: ContentPlan
   private let kind: BodyKind
+  private let facts: AnswerFacts
   private let looksInto: Bool
   private let around: Surroundings
   private let strips: Bool
-  private let isStream: Bool
   private let flags: ContentPolicy.OnInstructions?
+  /// A body that cannot be looked into is refused rather than told.
+  private let acts: Bool
+  private let truncates: Bool
+  /// It is sent on as it comes, and findings are told as they come.
+  private var isStream: Bool
   private var work = Work.passing
+  private var leaving = Leaving.original
   private var decoder: BodyDecoder?
   private var limit: ResponseLimit?
-  /// It goes on coded, as it came, since nothing would be done about what is found.
-  private let passesCoded: Bool
   /// Its coding could not be undone: the rest of it is not looked into.
   private var isUnread = false
   private var isCutShort = false
-  /// A page, or what may become one.
-  private var collected: [UInt8] = []
-  private var isPageCut = false
-  private var isPage = false
-  /// An answer under `block`, before its verdict.
-  private var held: [UInt8] = []
-  private var holds: Bool
-  private var reserved = 0
-  private var reservedWindow = 0
-  private var firstBytes: [UInt8] = []
-  private var opensWide = false
+  /// As it came, in its coding, while it may still leave so.
+  private var coded: [UInt8] = []
+  /// Text that waits: for what it is, for its verdict, for the rest of its page.
+  private var text: [UInt8] = []
+  private var (isPageCut, isPage) = (false, false)
+  private var editedBytes: Int?
+  private var (reserved, reservedWindow) = (0, 0)
+  private var opening = BodyOpening()
+  private var hasToldNoText = false
   private var watchedBytes = 0
-  private var told: Set<Finding> = []
-
-  /// Whether the head has to wait until something of the body is known.
-  private(set) var holdsHead = false
-  private(set) var changesLength = false
+  private let findings: AnswerFindings
 
   /// `looksInto` false: it is counted, and that is all.
   init(
-    _ plan: ContentPlan, _ kind: BodyKind, looksInto: Bool, decoder: BodyDecoder?, statedBytes: Int?,
+    _ plan: ContentPlan, _ kind: BodyKind, looksInto: Bool, decoder: BodyDecoder?, _ facts: AnswerFacts,
     _ around: Surroundings
   ) {
     let policy = plan.policy
     (self.plan, self.kind, self.looksInto, self.decoder, self.around) = (plan, kind, looksInto, decoder, around)
-    let flags = around.isReportOnly && policy.flagInstructions != nil ? .log : policy.flagInstructions
-    self.flags = flags
-    strips = policy.stripsHTML && !around.isReportOnly
-    passesCoded =
-      decoder != nil && (around.isReportOnly || !plan.actsOnAnswers && policy.maxResponseBytes == nil)
-    isStream = kind.form == .events || kind.form == .rpc
-    holds = flags == .block && !isStream
+    self.facts = facts
+    flags = around.isReportOnly && policy.flagInstructions != nil ? .log : policy.flagInstructions
+    strips = policy.stripsHTML && !around.isReportOnly && !facts.isPart
+    findings = AnswerFindings(plan.policy, flags, around)
+    acts = !around.isReportOnly && (plan.actsOnAnswers || policy.maxResponseBytes != nil)
+    isStream = kind.form == .rpc || kind.form == .events && !facts.hasPromises
     limit = policy.maxResponseBytes.map { ResponseLimit(bytesMax: $0, mode: .cut) }
+    truncates =
+      policy.onTooLarge == .truncate && !around.isReportOnly
+      && limit.map { $0.bytesMax < facts.statedBytes ?? .max } ?? false
     if looksInto { chooseWork() }
-    let truncates = policy.onTooLarge == .truncate && limit.map { $0.bytesMax < statedBytes ?? .max } ?? false
-    changesLength = decoder != nil && !passesCoded || truncates && !around.isReportOnly
-    switch work {
-    case .passing, .over, .parsing: break
-    case .watching: holdsHead = holds
-    case .marking:
-      holdsHead = !isStream
-      changesLength = true
-    case .sniffing, .collecting:
-      holdsHead = true
-      changesLength = true
-    }
+    if case .passing = work, truncates { leaving = .edited }
   }
 
   deinit {
     switch work {
     case .parsing(let job): job.abandon()
     // Its client, or its upstream, has gone.
-    case .watching(let check), .marking(let check): report(check)
+    case .watching(let check): findings.report(check)
+    case .marking(let marker): findings.report(marker.check)
     default: break
     }
     around.held.release(reserved)
@@ -116,52 +115,69 @@ final class AnswerCheck {
   private func chooseWork() {
     switch kind.form {
     case .html where strips: work = .collecting
-    case .text where strips, .other where strips: work = .sniffing
-    case .data where strips && kind.isJSON: work = .sniffing
+    case .text where strips, .other where strips, .data where strips && kind.isJSON: work = .sniffing
     case .other where flags == .annotate: work = .sniffing
-    default: chooseFlagging(isText: false)
+    default: return chooseFlagging(isText: kind.form != .other)
     }
+    leaving = .nothing
   }
 
-  /// `isText`: of what is not said to be.
   private func chooseFlagging(isText: Bool) {
-    switch (flags, kind.form) {
-    case (nil, _): work = .passing
-    case (.annotate?, .text), (.annotate?, .html): work = .marking(ContentCheck(plan.marked))
-    case (.annotate?, .data): work = .marking(ContentCheck(plan.markedData))
-    case (.annotate?, .events): work = .marking(ContentCheck(plan.markedStream))
-    case (.annotate?, .other) where isText: work = .marking(ContentCheck(plan.marked))
-    default: work = .watching(ContentCheck(plan.watched))
+    let isLatin = kind.characters == .latin
+    switch flags {
+    case nil: (work, leaving) = (.passing, .original)
+    case .annotate? where isText && !facts.isPart && kind.form != .rpc:
+      work = .marking(TextMarker(plan.watched, type: kind.type, name: around.path, isLatin: isLatin))
+      leaving = isStream ? .edited : .nothing
+    case .annotate? where isText && kind.form != .rpc, .block? where !isStream:
+      (work, leaving) = (.watching(ContentCheck(plan.watched, isLatin: isLatin)), .nothing)
+    default: (work, leaving) = (.watching(ContentCheck(plan.watched, isLatin: isLatin)), .original)
     }
+    if truncates && leaving == .original { leaving = .edited }
   }
 
   // MARK: - The head
 
-  /// The head as it leaves: what it says of the body is put right.
-  func putRight(_ head: inout MessageHead) {
-    var isChanged = decoder != nil && !passesCoded
-    if isChanged { head.remove("content-encoding") }
+  /// Whether the head has to wait until something of the body is known.
+  var holdsHead: Bool { leaving == .nothing }
+  var changesLength: Bool { leaving != .original || truncates }
+
+  /// How long it may be held back while nothing comes; nil: for as long as it takes, as a page is parsed whole.
+  var pauseMs: UInt64? {
     switch work {
-    case .marking: isChanged = true
-    default: isChanged = isChanged || isPage
+    case .marking(let marker) where leaving == .edited: marker.isInsideLine ? Self.lineMs : nil
+    case .sniffing, .watching, .marking: leaving == .nothing ? Self.heldMs : nil
+    case .passing, .collecting, .parsing, .over: nil
     }
-    // Of an answer without a body it is not known whether it would have been a page.
-    if case .collecting = work { isPage = true }
-    if isPage {
-      head.remove("content-type")
-      head.add("content-type", Array("text/plain; charset=utf-8".utf8))
-    } else if case .marking = work, kind.characters == .latin, let type = head["content-type"] {
-      head.remove("content-type")
-      head.add("content-type", type.prefix { $0 != UInt8(ascii: ";") } + Array("; charset=utf-8".utf8))
-    }
-    guard isChanged || isPage else { return }
-    for name in Self.ofTheBytes { head.remove(name) }
   }
 
-  /// Fields that are about the very bytes of the body.
-  private static let ofTheBytes: [StaticString] = [
-    "etag", "content-md5", "digest", "content-digest", "repr-digest", "accept-ranges", "x-content-type-options",
-  ]
+  /// The head as it leaves: what it says of the body is put right.
+  func putRight(_ head: inout MessageHead, hasBody: Bool = true) {
+    // Of an answer without a body it is not known whether it would have been flagged, but what has the type of a page is one.
+    if !hasBody, case .collecting = work { (isPage, leaving) = (true, .edited) }
+    if isPage {
+      head.remove("content-type")
+      head.remove("x-content-type-options")
+      head.add("content-type", Array("text/plain; charset=utf-8".utf8))
+    }
+    switch work {
+    case .marking(let marker): findings.say(marker.check, &head)
+    case .watching(let check): findings.say(check, &head)
+    default: if let check = flagged { findings.say(check, &head) }
+    }
+    if hasBody ? leaving == .edited : isPage { dropPromises(&head) }
+    if !hasBody { return }
+    if truncates { head.remove("content-length") }
+    if let editedBytes { head.add("content-length", Array("\(editedBytes)".utf8)) }
+  }
+
+  /// Of a body that is over.
+  private var flagged: ContentCheck?
+
+  private func dropPromises(_ head: inout MessageHead) {
+    AnswerFacts.dropPromises(&head)
+    if decoder != nil { head.remove("content-encoding") }
+  }
 
   // MARK: - The body
 
@@ -169,21 +185,39 @@ final class AnswerCheck {
     if isUnread { return .pass }
     let came = chunk
     chunk = []
+    if case .over = work { return isCutShort ? .end : .pass }
+    if case .parsing(let job) = work { return parsed(job, &chunk) }
+    var verdict: FilterVerdict
+    if decoder == nil {
+      verdict = feed(came, &chunk) ?? (isLast ? finish(&chunk) : .pass)
+    } else {
+      coded += came
+      verdict = undo(came, isLast: isLast, &chunk)
+    }
+    if case .refuse = verdict { return verdict }
+    if !settleHeld() { verdict = tooMuch }
+    return verdict
+  }
+
+  /// Nothing comes: a held answer is a stream from now on, and a line that has not ended goes on.
+  func paused(_ out: inout [UInt8]) -> FilterVerdict {
+    if leaving == .edited, case .marking(let marker) = work {
+      out += marker.flush()
+      reportFlag(marker.check)
+      return .pass
+    }
+    if case .sniffing = work, let verdict = sniff([], isLast: true, &out) { return verdict }
+    if case .collecting = work { return .wait }
+    isStream = true
     switch work {
-    case .over: return isCutShort ? .end : .pass
-    case .parsing(let job): return parsed(job, &chunk)
+    case .marking(let marker): release(marker, isPromised: false, &out)
+    case .watching(let check):
+      if let verdict = verdict(of: check) { return verdict }
+      letGo(&out)
     default: break
     }
-    guard decoder != nil else {
-      return feed(came, &chunk) ?? (isLast ? finish(&chunk) : .pass)
-    }
-    if passesCoded {
-      var text: [UInt8] = []
-      let verdict = undo(came, isLast: isLast, &text)
-      chunk = came
-      return verdict
-    }
-    return undo(came, isLast: isLast, &chunk)
+    if leaving == .original { out += takeCoded() }
+    return settleHeld() ? .pass : tooMuch
   }
 
   private func undo(_ came: [UInt8], isLast: Bool, _ out: inout [UInt8]) -> FilterVerdict {
@@ -193,8 +227,7 @@ final class AnswerCheck {
       while let (piece, isDone) = try decoder?.next() {
         if let verdict = feed(piece, &out) { return verdict }
         if !around.held.reserveWindow(decoder?.windowBytes ?? 0, &reservedWindow) {
-          if !passesCoded { return tooMuch }
-          return passUnread("too much at once")
+          return acts ? tooMuch : passUnread("too much at once", &out)
         }
         // Where a coding stands on another, a step may have come to nothing.
         left -= max(piece.count, Self.stepBytesMin)
@@ -207,21 +240,26 @@ final class AnswerCheck {
       }
       if isLast { try decoder?.finish() }
     } catch {
-      return undoingFailed(error)
+      let why = error == .tooLarge ? "too dense a coding" : "broken coding"
+      if !acts { return passUnread(why, &out) }
+      around.reporter.unchecked(why, in: "answer")
+      return refuse(error == .tooLarge ? "It expands to more than 200 times its size" : "Its coding is broken")
     }
+    if leaving == .original { out += takeCoded() }
+    if leaving == .edited { coded = [] }
     return isLast ? finish(&out) : .pass
   }
 
-  private func undoingFailed(_ problem: DecompressProblem) -> FilterVerdict {
-    let why = problem == .tooLarge ? "too dense a coding" : "broken coding"
-    if passesCoded { return passUnread(why) }
-    around.reporter.unchecked(why, in: "answer")
-    return refuse(problem == .tooLarge ? "It expands to more than 200 times its size" : "Its coding is broken")
+  private func takeCoded() -> [UInt8] {
+    defer { coded = [] }
+    return coded
   }
 
-  private func passUnread(_ why: String) -> FilterVerdict {
+  private func passUnread(_ why: String, _ out: inout [UInt8]) -> FilterVerdict {
     around.reporter.unchecked(why, in: "answer")
-    if case .watching(let check) = work { report(check) }
+    if refusesUnchecked { return refuse("It cannot be looked into: \(why)") }
+    if case .watching(let check) = work { findings.report(check) }
+    out += takeCoded()
     (isUnread, work, decoder) = (true, .over, nil)
     _ = around.held.reserveWindow(0, &reservedWindow)
     return .pass
@@ -233,7 +271,8 @@ final class AnswerCheck {
     if let verdict = lookAtFirst(piece) { return verdict }
     var piece = piece
     if let allowed = limit?.take(piece.count), allowed < piece.count {
-      tell([Finding(kind: .limit, id: "max_response_bytes", offset: 0, length: 0)], wouldDeny: around.isReportOnly)
+      findings.tell(
+        [Finding(kind: .limit, id: "max_response_bytes", offset: 0, length: 0)], wouldDeny: around.isReportOnly)
       if around.isReportOnly {
         limit = nil
       } else if plan.policy.onTooLarge == .cut {
@@ -249,108 +288,162 @@ final class AnswerCheck {
 
   /// UTF-16 and its like begin with a mark, whatever the type says.
   private func lookAtFirst(_ piece: [UInt8]) -> FilterVerdict? {
-    guard looksInto, firstBytes.count < Self.firstBytesMax else { return nil }
-    firstBytes += piece.prefix(Self.firstBytesMax - firstBytes.count)
-    if !opensWide, BodyKind.opensWide(firstBytes) {
-      opensWide = true
+    guard looksInto, opening.append(piece) else { return nil }
+    if opening.becomesWide() {
       around.reporter.unchecked("characters", in: "answer")
-      if plan.actsOnAnswers && !around.isReportOnly {
+      if acts && plan.actsOnAnswers || refusesUnchecked {
         return refuse("It is UTF-16 or UTF-32, which the gate does not look into")
       }
     }
-    if firstBytes.count == Self.firstBytesMax { tellIfNoText() }
-    guard strips && isStream, case true? = PageSniffer.looksLikePage(firstBytes.span) else { return nil }
-    return refuse("It is said to be a stream, and opens like a page")
+    if opening.saysWhetherText, let verdict = tellIfNoText() { return verdict }
+    let mayBePage = strips && isStream || facts.isPart && plan.policy.stripsHTML && acts
+    guard mayBePage, case true? = PageSniffer.looksLikePage(opening.bytes.span) else { return nil }
+    return refuse(
+      facts.isPart
+        ? "It is a part of a page; ask for all of it, without Range" : "It came as a stream, and opens like a page")
   }
 
-  private func tellIfNoText() {
-    guard looksInto, kind.form == .other, !BodyKind.looksLikeText(firstBytes), !opensWide else { return }
+  private var refusesUnchecked: Bool { plan.policy.onUnchecked == .refuse && !around.isReportOnly }
+  private var isNoText: Bool { opening.isNoText(kind) }
+
+  private func tellIfNoText() -> FilterVerdict? {
+    guard looksInto, !hasToldNoText, isNoText, !opening.isWide else { return nil }
+    hasToldNoText = true
     around.reporter.unchecked("not text", in: "answer")
+    return refusesUnchecked ? refuse("It is no text, and cannot be looked into") : nil
   }
 
   private func look(at piece: [UInt8], _ out: inout [UInt8]) -> FilterVerdict? {
     switch work {
-    case .passing, .over, .parsing: out += piece
+    case .passing, .over, .parsing: send(piece, &out)
     case .watching(let check): return watch(piece, check, &out)
-    case .marking(let check):
-      let text = kind.characters == .latin ? Latin.utf8(piece) : piece
-      let marked = check.append(text)
-      out += marked
-      if !hold(text.count - marked.count) { return tooMuch }
-      reportFlag(check)
+    case .marking(let marker):
+      if leaving == .edited {
+        out += marker.stream(piece)
+      } else {
+        marker.append(piece)
+        if leaving == .original { send(marker.giveUnmarked(), &out) }
+        if marker.heldCount > Self.heldBytesMax { release(marker, isPromised: facts.hasPromises, &out) }
+      }
+      reportFlag(marker.check)
     case .sniffing: return sniff(piece, isLast: false, &out)
     case .collecting:
-      let room = Self.pageBytesMax - collected.count
+      let room = Self.pageBytesMax - text.count
       if piece.count > room { isPageCut = true }
-      if !hold(min(piece.count, room)) { return tooMuch }
-      collected += piece.prefix(room)
+      text += piece.prefix(room)
+      coded = []
     }
     return nil
   }
 
+  /// Text that leaves as it is; where it leaves in its coding, `undo` sends that.
+  private func send(_ piece: [UInt8], _ out: inout [UInt8]) {
+    if decoder == nil || leaving == .edited { out += piece }
+  }
+
   private func watch(_ piece: [UInt8], _ check: ContentCheck, _ out: inout [UInt8]) -> FilterVerdict? {
-    let room = kind.form == .other ? Self.otherBytesMax - watchedBytes : piece.count
-    if room > 0 {
-      let text = room < piece.count ? Array(piece[..<room]) : piece
-      _ = check.append(kind.characters == .latin ? Latin.utf8(text) : text)
-    }
-    watchedBytes += min(room, piece.count)
-    if holds {
-      if !hold(piece.count) { return tooMuch }
-      held += piece
+    let room = isNoText ? Self.otherBytesMax - watchedBytes : piece.count
+    if room > 0 { _ = check.append(room < piece.count ? Array(piece[..<room]) : piece) }
+    watchedBytes += piece.count
+    if leaving == .nothing {
+      if decoder == nil || truncates { text += piece }
     } else {
-      out += piece
+      send(piece, &out)
     }
     if let verdict = verdict(of: check) { return verdict }
     // What is longer goes on, and is cut where it is flagged.
-    if holds && held.count > Self.heldBytesMax { letGo(&out) }
+    if leaving == .nothing && watchedBytes > Self.heldBytesMax { letGo(&out) }
     return nil
   }
 
   private func letGo(_ out: inout [UInt8]) {
-    holds = false
-    out += held
-    hold(-held.count)
-    held = []
+    leaving = truncates ? .edited : .original
+    if decoder == nil || truncates {
+      out += text
+      coded = []
+    } else {
+      out += takeCoded()
+    }
+    text = []
+  }
+
+  /// Before its end: marks may follow where its head has not promised which bytes come.
+  private func release(_ marker: TextMarker, isPromised: Bool, _ out: inout [UInt8]) {
+    if !isPromised && marker.hasPlaces() && marker.check.isValid || truncates {
+      leaving = .edited
+      out += marker.giveMarked()
+      coded = []
+    } else {
+      settle(marker, &out)
+      if leaving == .edited { editedBytes = nil }
+    }
+  }
+
+  /// With its marks, where there are some; else as it came.
+  private func settle(_ marker: TextMarker, _ out: inout [UInt8]) {
+    let marked = marker.giveMarked()
+    if marker.hasMarked || truncates {
+      (leaving, editedBytes, coded) = (.edited, marked.count, [])
+      out += marked
+    } else {
+      leaving = .original
+      out += decoder == nil ? marked : takeCoded()
+    }
   }
 
   private func sniff(_ piece: [UInt8], isLast: Bool, _ out: inout [UInt8]) -> FilterVerdict? {
-    collected += piece
-    guard let isPage = strips ? PageSniffer.looksLikePage(collected.span, isLast: isLast) : false else { return nil }
+    text += piece
+    guard let isPage = strips ? PageSniffer.looksLikePage(text.span, isLast: isLast) : false else { return nil }
     // Whether it is text takes more of it to say.
-    let isKnown = kind.form != .other || flags != .annotate || collected.count >= Self.firstBytesMax || isLast
+    let isKnown =
+      kind.form != .other || flags != .annotate || text.count >= BodyOpening.firstBytesMax || isNoText || isLast
     guard isPage || isKnown else { return nil }
-    let all = collected
-    collected = []
-    if isPage { work = .collecting } else { chooseFlagging(isText: BodyKind.looksLikeText(all)) }
+    let all = text
+    text = []
+    if isPage {
+      work = .collecting
+    } else {
+      chooseFlagging(isText: kind.form != .other || !isNoText)
+    }
     return look(at: all, &out)
   }
 
   // MARK: - The end
 
   private func finish(_ out: inout [UInt8]) -> FilterVerdict {
-    if firstBytes.count < Self.firstBytesMax { tellIfNoText() }
+    if let verdict = tellIfNoText() { return verdict }
     if case .sniffing = work, let verdict = sniff([], isLast: true, &out) { return verdict }
     switch work {
     case .watching(let check):
       _ = check.finish()
       if let verdict = verdict(of: check) { return verdict }
-      report(check)
-      letGo(&out)
-    case .marking(let check):
-      out += check.finish()
-      report(check)
+      findings.report(check)
+      flagged = check
+      if leaving == .nothing { letGo(&out) }
+    case .marking(let marker):
+      if leaving == .edited { out += marker.flush() }
+      marker.finish()
+      if leaving == .edited { out += marker.giveMarked() }
+      if leaving == .nothing { settle(marker, &out) }
+      findings.report(marker.check)
+      flagged = marker.check
     case .collecting: return parse()
     case .passing, .sniffing, .parsing, .over: break
     }
+    if leaving == .original { out += takeCoded() }
     work = .over
     return isCutShort ? .end : .pass
   }
 
   private func parse() -> FilterVerdict {
     isPage = true
-    let job = PageJob(plan.page, page: collected, isLatin: kind.characters == .latin, wake: around.wake)
-    collected = []
+    let characters = PageCharacters.of(text, stated: kind)
+    if case .unknown(let name) = characters {
+      around.reporter.unchecked("characters \(name)", in: "answer")
+      return refuse("The checks of its rule cannot look into it: characters \(name)")
+    }
+    let job = PageJob(plan.page, page: text, isLatin: characters == .latin, wake: around.wake)
+    text = []
     guard around.held.submit(job) else { return tooMuch }
     work = .parsing(job)
     return .wait
@@ -358,11 +451,11 @@ final class AnswerCheck {
 
   private func parsed(_ job: PageJob, _ out: inout [UInt8]) -> FilterVerdict {
     guard let result = job.takeResult() else { return .wait }
-    work = .over
+    (work, leaving, editedBytes) = (.over, .edited, result.text.count)
     var findings = result.findings
     if isPageCut { findings.append(Finding(kind: .limit, id: "page-too-large", offset: result.text.count, length: 0)) }
-    tell(findings, wouldDeny: result.isFlagged && wouldBlock)
-    if result.isFlagged && flags == .block { return refuse(Self.reads(findings)) }
+    self.findings.tell(findings, wouldDeny: result.isFlagged && self.findings.wouldBlock)
+    if result.isFlagged && flags == .block { return refuse(AnswerFindings.reads(findings)) }
     out += result.text
     return isCutShort ? .end : .pass
   }
@@ -371,31 +464,12 @@ final class AnswerCheck {
 
   private func verdict(of check: ContentCheck) -> FilterVerdict? {
     reportFlag(check)
-    return check.isFlagged && flags == .block ? refuse(Self.reads(check.decisiveFindings)) : nil
+    return check.isFlagged && flags == .block ? refuse(AnswerFindings.reads(check.decisiveFindings)) : nil
   }
 
   /// A stream may never end, and tells at once; of other answers all is told together, however they were cut.
   private func reportFlag(_ check: ContentCheck) {
-    if isStream || flags == .block { report(check) }
-  }
-
-  /// What has not been told yet.
-  private func report(_ check: ContentCheck) {
-    guard check.isFlagged else { return }
-    // What stands behind the place where it is refused is not read.
-    let findings = flags == .block ? check.decisiveFindings : check.findings
-    tell(findings.filter { told.insert($0).inserted }, wouldDeny: wouldBlock)
-  }
-
-  private var wouldBlock: Bool { around.isReportOnly && plan.policy.flagInstructions == .block }
-
-  private func tell(_ findings: [Finding], wouldDeny: Bool) {
-    around.reporter.found(findings, in: "answer", wouldDeny: wouldDeny)
-  }
-
-  private static func reads(_ findings: [Finding]) -> String {
-    let ids = Set(findings.filter { $0.kind == .instruction }.map(\.id)).sorted().prefix(5)
-    return "It reads like instructions to an agent (\(ids.joined(separator: ", ")))"
+    if isStream || flags == .block { findings.report(check) }
   }
 
   private func refuse(_ detail: String) -> FilterVerdict {
@@ -408,17 +482,17 @@ final class AnswerCheck {
     return .refuse(.tooMany, detail: "Too much is held back for the checks of content; ask for less at once")
   }
 
-  /// False where it would be more than may be held.
-  @discardableResult
-  private func hold(_ count: Int) -> Bool {
-    if count < 0 {
-      let given = min(-count, reserved)
-      around.held.release(given)
-      reserved -= given
-      return true
+  /// Accounts for what is held back now; false where it is more than may be held.
+  private func settleHeld() -> Bool {
+    var count = text.count + coded.count
+    if case .marking(let marker) = work { count += marker.heldCount }
+    if case .parsing(let job) = work { count += job.heldCount }
+    if count > reserved {
+      guard around.held.reserve(count - reserved) else { return false }
+    } else {
+      around.held.release(reserved - count)
     }
-    guard around.held.reserve(count) else { return false }
-    reserved += count
+    reserved = count
     return true
   }
 }

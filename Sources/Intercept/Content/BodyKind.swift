@@ -27,18 +27,26 @@ struct BodyKind: Equatable {
 
   var form: Form
   var characters: Characters
+  /// The media type, in lower case and without parameters.
+  var type: String
+  var statesCharacters: Bool
   /// JSON opens with no tag.
   var isJSON: Bool
 
   init(contentType: [UInt8]?) {
     let parts = (contentType ?? []).split(separator: UInt8(ascii: ";")).map(Self.word)
-    form = Self.form(parts.first ?? "")
+    type = parts.first ?? ""
+    form = Self.form(type)
     isJSON = form == .data && parts.first?.hasSuffix("json") == true
     let said = parts.dropFirst().compactMap(Self.charset)
     characters = said.first ?? .utf8
+    statesCharacters = !said.isEmpty
     // Clients read the first one, or the last.
     if said.contains(where: { $0 != said.first }) { characters = .unknown("said twice") }
   }
+
+  /// Binary files hold none, and are long.
+  var mayHoldTokens: Bool { form == .html || form == .text || form == .data }
 
   private static func charset(_ parameter: String) -> Characters? {
     let pair = parameter.utf8.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
@@ -68,7 +76,7 @@ struct BodyKind: Equatable {
     return isData || type.hasSuffix("+json") || type.hasSuffix("+xml") ? .data : .other
   }
 
-  private static func characters(_ name: String) -> Characters {
+  static func characters(_ name: String) -> Characters {
     switch name {
     case "", "utf-8", "utf8", "us-ascii", "ascii", "unicode-1-1-utf-8": .utf8
     case "iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "l1", "windows-1252", "cp1252": .latin
@@ -81,33 +89,23 @@ struct BodyKind: Equatable {
     bytes.starts(with: [0xff, 0xfe]) || bytes.starts(with: [0xfe, 0xff]) || bytes.starts(with: [0, 0, 0xfe, 0xff])
   }
 
-  /// What people read has no such bytes near its beginning.
-  static func looksLikeText(_ bytes: [UInt8]) -> Bool {
-    bytes.prefix(512).allSatisfy { $0 >= 0x20 || $0 == 0x09 || $0 == 0x0a || $0 == 0x0d || $0 == 0x0c || $0 == 0x1b }
-  }
-}
-
-enum Latin {
-  /// 0x80 to 0x9f of windows-1252.
-  private static let high: [UInt32] = [
-    0x20ac, 0xfffd, 0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021, 0x02c6, 0x2030, 0x0160, 0x2039, 0x0152, 0xfffd,
-    0x017d, 0xfffd, 0xfffd, 0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014, 0x02dc, 0x2122, 0x0161, 0x203a,
-    0x0153, 0xfffd, 0x017e, 0x0178,
-  ]
-
-  static func utf8(_ bytes: [UInt8]) -> [UInt8] {
-    guard bytes.contains(where: { $0 >= 0x80 }) else { return bytes }
-    var text: [UInt8] = []
-    text.reserveCapacity(bytes.count * 2)
-    for byte in bytes {
-      let value = (0x80..<0xa0).contains(byte) ? high[Int(byte) - 0x80] : UInt32(byte)
-      if value < 0x80 {
-        text.append(byte)
-      } else {
-        if let scalar = Unicode.Scalar(value) { text += UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter }
-      }
+  /// The beginning of a body: what people read has no control bytes, and is valid in its characters.
+  static func looksLikeText(_ bytes: [UInt8], _ characters: Characters) -> Bool {
+    let hasControls = bytes.contains {
+      $0 < 0x20 && $0 != 0x09 && $0 != 0x0a && $0 != 0x0d && $0 != 0x0c && $0 != 0x1b || $0 == 0x7f
     }
-    return text
+    return !hasControls && (characters == .latin || isUTF8(bytes))
+  }
+
+  /// The last character may be cut.
+  static func isUTF8(_ bytes: [UInt8]) -> Bool {
+    var end = bytes.count
+    let last = bytes.suffix(3).lastIndex { $0 & 0xc0 != 0x80 }
+    if let last, bytes[last] >= 0xc0 {
+      let length = bytes[last] >= 0xf0 ? 4 : bytes[last] >= 0xe0 ? 3 : 2
+      if bytes.count - last < length { end = last }
+    }
+    return String(validating: bytes[..<end], as: UTF8.self) != nil
   }
 }
 

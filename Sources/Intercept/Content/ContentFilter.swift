@@ -35,11 +35,14 @@ package final class ContentFilter: RequestFilter {
   private let around: ContentSurroundings
   private let outgoing: RequestCheck?
   private let reporter: ContentReporter
+  private let issued: IssuedTokenWatch?
   private var answer: AnswerCheck?
   private var hasLookedAtHead = false
   private var hasLookedAtBody = false
   private var hasPassedHead = false
   private var isHEAD = false
+  private var asksForPart = false
+  private var path: [UInt8] = []
   private var toldOfRequest: Set<String> = []
   /// Report mode let it out.
   package private(set) var wouldRefuseRequest = false
@@ -50,8 +53,16 @@ package final class ContentFilter: RequestFilter {
   package init(_ plan: ContentPlan, _ request: FilteredRequest, _ around: ContentSurroundings) {
     (self.plan, self.request, self.around) = (plan, request, around)
     reporter = ContentReporter(ordinal: request.ordinal, tell: around.report)
+    let tokens = around.held.issued
+    var host: [UInt8] = []
+    request.target.host.append(to: &host)
+    let (client, name) = (request.client, Fingerprint.of(host[...]))
+    issued = plan.policy.secrets == nil ? nil : IssuedTokenWatch(tokens, client: client, plan.issued)
     outgoing = plan.policy.secrets.map { mode in
-      RequestCheck(plan.outgoing, own: around.own, blocks: mode == .block && !request.isReportOnly)
+      RequestCheck(plan.outgoing, own: around.own, blocks: mode == .block && !request.isReportOnly) { finding in
+        IssuedTokenWatch.mayBeIssued(finding.id)
+          && (finding.audiences.contains(name) || tokens.has(finding.fingerprint, client: client))
+      }
     }
   }
 
@@ -63,15 +74,15 @@ package final class ContentFilter: RequestFilter {
 
   package func requestHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict {
     isHEAD = head.method.elementsEqual("HEAD".utf8)
+    asksForPart = head["range"] != nil
+    path = head.path
     // It may be shown again, for a credential that was waited for.
     if !hasLookedAtHead, let refusal = lookAtHead(head, hasBody: hasBody) { return refusal }
     hasLookedAtHead = true
     if let body = head.body, !hasLookedAtBody, let refusal = lookAtWhole(body) { return refusal }
     if mustCollect(head, hasBody: hasBody) { return .collect(bytesMax: Self.collectedBytesMax) }
     hasPassedHead = true
-    guard plan.looksIntoAnswers else { return .pass }
-    // A part of a text may be half of what is looked for.
-    for name in ["range", "if-range"] as [StaticString] { head.remove(name) }
+    guard blocksAnswers else { return .pass }
     let accepted = head.values("accept-encoding")
     if !accepted.isEmpty {
       head.remove("accept-encoding")
@@ -187,25 +198,27 @@ package final class ContentFilter: RequestFilter {
       return .refuse(
         reason, detail: "A key of the gate went with its head, and what follows cannot be looked into: \(why)")
     }
-    guard blocks else { return nil }
+    guard blocks || plan.policy.onUnchecked == .refuse && !request.isReportOnly else { return nil }
     return .refuse(reason, detail: "The checks of its rule cannot look into it: \(why)")
   }
 
   // MARK: - Back
 
   package func answerHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict {
+    issued?.look(at: head, hasBody: hasBody)
     head.keepFirst("content-type")
     let hasNone = head.status == 204 || head.status == 304
     guard (hasBody || isHEAD) && !hasNone else { return .pass }
-    let stated = head["content-length"].flatMap { Int(String(decoding: $0, as: UTF8.self)) }
+    let facts = AnswerFacts(head)
     let kind = BodyKind(contentType: head["content-type"])
     let codings = BodyCodings(head)
-    if let refusal = tooLong(stated, codings) { return refusal }
+    if let refusal = tooLong(facts.statedBytes, codings) { return refusal }
     var looksInto = plan.looksIntoAnswers
     if looksInto, let why = whatHidesIt(head, kind, codings) {
       if let refusal = unchecked(why, "answer", blocks: blocksAnswers, .contentRefused) { return refusal }
       looksInto = false
     }
+    if looksInto, facts.isPart, let refusal = lookAtPart(kind, &looksInto, codings) { return refusal }
     var decoder: BodyDecoder?
     if looksInto, case .known(let codings) = codings {
       do throws(DecompressProblem) { decoder = try BodyDecoder(codings) } catch {
@@ -213,17 +226,26 @@ package final class ContentFilter: RequestFilter {
       }
     }
     let check = AnswerCheck(
-      plan, kind, looksInto: looksInto, decoder: decoder, statedBytes: stated,
+      plan, kind, looksInto: looksInto, decoder: decoder, facts,
       AnswerCheck.Surroundings(
-        held: around.held, isReportOnly: request.isReportOnly, wake: around.wake, reporter: reporter))
+        held: around.held, isReportOnly: request.isReportOnly, path: path, wake: around.wake, reporter: reporter))
     if hasBody {
       answer = check
       if !check.holdsHead { check.putRight(&head) }
     } else {
-      check.putRight(&head)
-      if check.changesLength { head.remove("content-length") }
+      check.putRight(&head, hasBody: false)
     }
     return .pass
+  }
+
+  /// A part of what is no text passes. Of a text, what lies across two parts is not found, and a page is no page in parts.
+  private func lookAtPart(_ kind: BodyKind, _ looksInto: inout Bool, _ codings: BodyCodings) -> FilterVerdict? {
+    let isCoded = codings != .plain
+    if kind.form == .other && !isCoded && kind.type != "multipart/byteranges" { return nil }
+    let isPage = plan.policy.stripsHTML && (kind.form == .html || kind.type == "multipart/byteranges")
+    let isHidden = isCoded && kind.form != .other
+    looksInto = !isCoded
+    return unchecked("part of a whole", "answer", blocks: blocksAnswers && (isPage || isHidden), .contentRefused)
   }
 
   /// Known before anything of it is read. What is compressed is counted as it comes out.
@@ -237,7 +259,7 @@ package final class ContentFilter: RequestFilter {
 
   /// Why it cannot be looked into; nil where it can.
   private func whatHidesIt(_ head: MessageHead, _ kind: BodyKind, _ codings: BodyCodings) -> String? {
-    if head.status == 206 { return "part of a whole" }
+    if head.status == 206, !asksForPart { return "part of a whole" }
     if case .unknown(let name) = kind.characters { return "characters \(name)" }
     if kind.form == .rpc, let coding = head["grpc-encoding"], !coding.elementsEqual("identity".utf8) {
       return "compressed messages"
@@ -248,13 +270,15 @@ package final class ContentFilter: RequestFilter {
 
   private var blocksAnswers: Bool { plan.actsOnAnswers && !request.isReportOnly }
 
-  package func answerHeadLeaves(_ head: inout MessageHead) {
-    answer?.putRight(&head)
-    if answer?.changesLength == true { head.remove("content-length") }
-  }
+  package func answerHeadLeaves(_ head: inout MessageHead) { answer?.putRight(&head) }
+
+  package var answerPauseMs: UInt64? { answer?.pauseMs }
+
+  package func answerPaused(_ chunk: inout [UInt8]) -> FilterVerdict { answer?.paused(&chunk) ?? .pass }
 
   package func answerBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
-    answer?.take(&chunk, isLast: isLast) ?? .pass
+    issued?.look(at: chunk, isLast: isLast)
+    return answer?.take(&chunk, isLast: isLast) ?? .pass
   }
 
   package func answerTrailers(_ trailers: inout MessageHead) {}

@@ -8,18 +8,17 @@ package final class ContentPlan: Sendable {
   package let policy: ContentPolicy
   /// A page becomes its text.
   let page: ContentRules
-  /// What reads like instructions is marked. Structured data and streams get no notice in front.
-  let marked: ContentRules
-  let markedData: ContentRules
-  let markedStream: ContentRules
-  /// Looked through, and passed on as it is.
+  /// Looked through, and passed on in the bytes that came.
   let watched: ContentRules
   let outgoing: ContentRules
+  /// Tokens in answers: what the other side issued may go out again.
+  let issued: ContentRules
 
   init(_ policy: ContentPolicy, _ patterns: PatternSet) {
     self.policy = policy
     var settings = ContentSettings()
     settings.patterns = patterns
+    settings.threshold = policy.threshold
     settings.secrets = .off
     settings.html = .never
     settings.flagInstructions = policy.flagInstructions == nil ? .off : .log
@@ -27,17 +26,14 @@ package final class ContentPlan: Sendable {
     watched = ContentRules(settings)
     settings.readsStrings = false
     if policy.flagInstructions == .annotate { settings.flagInstructions = .annotate }
-    marked = ContentRules(settings)
     settings.html = .always
     page = ContentRules(settings)
     settings.html = .never
-    settings.warnsFirst = false
-    markedData = ContentRules(settings)
-    settings.heldBytesMax = 0
-    markedStream = ContentRules(settings)
     settings.flagInstructions = .off
     settings.secrets = .log
     outgoing = ContentRules(settings)
+    settings.findsAllRandom = true
+    issued = ContentRules(settings)
   }
 
   /// Whether answers are looked into, rather than counted.

@@ -65,6 +65,8 @@ package final class PagePool: Sendable {
     var threads = 0
   }
 
+  /// Of all tunnels.
+  let issued = IssuedTokens()
   private let queue = Mutex(Queue())
   /// What the decoders of the process remember of their texts, in all.
   private static let windowBytesMax = 512 << 20
@@ -148,6 +150,7 @@ package final class HeldBytes {
   }
 
   func submit(_ job: PageJob) -> Bool { pool.submit(job, for: owner, sharing) }
+  var issued: IssuedTokens { pool.issued }
 
   deinit {
     pool.release(count, by: owner)

@@ -25,10 +25,14 @@ final class RequestCheck {
   private let rules: ContentRules
   private let own: [OwnSecret]
   private let blocks: Bool
+  /// Tokens that came from the other side, or are made for it.
+  private let isIssued: (Finding) -> Bool
   private var body: Body?
 
-  init(_ rules: ContentRules, own: [OwnSecret], blocks: Bool) {
-    (self.rules, self.own, self.blocks) = (rules, own, blocks)
+  init(
+    _ rules: ContentRules, own: [OwnSecret], blocks: Bool, isIssued: @escaping (Finding) -> Bool = { _ in false }
+  ) {
+    (self.rules, self.own, self.blocks, self.isIssued) = (rules, own, blocks, isIssued)
   }
 
   // MARK: - The head
@@ -61,7 +65,7 @@ final class RequestCheck {
 
   /// What stands in a text that is there whole.
   func whole(_ text: [UInt8]) -> [Finding] {
-    var findings = SecretWatch(rules).append(text.span, isLast: true)
+    var findings = SecretWatch(rules).append(text.span, isLast: true).filter { !isIssued($0) }
     for secret in own {
       var search = EchoSearch(secret.spelled)
       var copy = text
@@ -111,7 +115,7 @@ final class RequestCheck {
   func take(_ chunk: inout [UInt8], isLast: Bool) -> Seen {
     guard var body else { return Seen() }
     self.body = nil
-    let seen = body.take(&chunk, isLast: isLast, holdsBack: blocks)
+    let seen = body.take(&chunk, isLast: isLast, holdsBack: blocks, isIssued)
     // What could not be looked into is not looked into further on.
     if seen.unchecked != nil { chunk += body.rest } else { self.body = body }
     return seen
@@ -147,7 +151,9 @@ final class RequestCheck {
 
     var rest: [UInt8] { held }
 
-    mutating func take(_ chunk: inout [UInt8], isLast: Bool, holdsBack: Bool) -> Seen {
+    mutating func take(
+      _ chunk: inout [UInt8], isLast: Bool, holdsBack: Bool, _ isIssued: (Finding) -> Bool
+    ) -> Seen {
       let came = chunk
       held += came
       chunk = []
@@ -157,6 +163,7 @@ final class RequestCheck {
       } else {
         result = undo(came, isLast: isLast)
       }
+      result.findings.removeAll(where: isIssued)
       if result.unchecked != nil || !result.findings.isEmpty && holdsBack { return result }
       if result.isThrough { letGo(&chunk, all: isLast || !holdsBack) }
       if held.count > Self.heldBytesMax { result.unchecked = "too much held back" }

@@ -75,7 +75,7 @@ extension HTTP1Bridge {
       response.keepAlive && body != .untilClose && request.keepAlive && !hasClientEnded && !tick.isDraining
       && isRequestDone
     hasAnswerBegun = true
-    answerHeadMs = tick.nowMs
+    pauseBeganMs = tick.nowMs
     if let filter, !isUpgrade {
       if let step = filterAnswerHead(filter, body, tick) { return step }
       answer.drop(length)
@@ -214,7 +214,7 @@ extension HTTP1Bridge {
   /// Nothing has come: a filter that holds the answer back does so for a bounded time.
   private func paused(_ tick: Tick) -> Step {
     guard let filter, let pauseMs = filter.answerPauseMs else { return .idle }
-    guard tick.nowMs >= answerHeadMs + pauseMs else { return wait(untilMs: answerHeadMs + pauseMs) }
+    guard tick.nowMs >= pauseBeganMs + pauseMs else { return wait(untilMs: pauseBeganMs + pauseMs) }
     let step = down.pause(client) { chunk, _ in filter.answerPaused(&chunk) }
     if case .more = step { return .worked }
     return ended(step, tick)
@@ -222,6 +222,8 @@ extension HTTP1Bridge {
 
   /// The usual case: what was read goes out of the buffer that it was read into.
   private func pass(_ count: Int, _ filtering: BodyPipe.Filter?, _ tick: Tick) -> Step {
+    // A head that is held leaves so long after it came; what is held of a body, so long after its last bytes.
+    if !down.holdsHead { pauseBeganMs = tick.nowMs }
     let step = buffer.withBytes(0..<count) { bytes in
       filtering.map { down.pass(bytes, to: client, $0) } ?? down.pass(bytes, to: client)
     }

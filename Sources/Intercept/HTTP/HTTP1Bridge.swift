@@ -57,7 +57,8 @@ final class HTTP1Bridge: Bridge {
   var headBeganMs: UInt64?
   var pacedSinceMs: UInt64?
   var hasAnswerBegun = false
-  var answerHeadMs: UInt64 = 0
+  /// From when on a pause of the upstream is counted.
+  var pauseBeganMs: UInt64 = 0
   var keepsConnection = false
   var hasClientEnded = false
   var relayEnds = RelayEnds()

@@ -43,7 +43,7 @@ extension HTTP2Bridge {
     let streams = pausing
     pausing = []
     for stream in streams where byClient[stream.clientID] === stream {
-      guard stream.heldHead != nil, let filter = stream.filter, filter.answerPauseMs != nil else { continue }
+      guard let filter = stream.filter, filter.answerPauseMs != nil else { continue }
       if tick.nowMs < stream.pauseEndsMs || stream.down.isHeld {
         pausing.append(stream)
         if !stream.down.isHeld { deadlineMs = min(deadlineMs, stream.pauseEndsMs) }
@@ -102,6 +102,14 @@ extension HTTP2Bridge {
     upstream?.giveBack(stream.down.settle(), stream.upstreamID)
     if isCutShort { cutShort(stream) }
     wakeDown(stream)
+    if !ends { awaitPause(stream) }
+  }
+
+  /// Of a body whose head is out something may be held back, for a bounded time too.
+  private func awaitPause(_ stream: HTTP2Stream) {
+    guard stream.heldHead == nil, let pauseMs = stream.filter?.answerPauseMs else { return }
+    stream.pauseEndsMs = tick.nowMs + pauseMs
+    if !pausing.contains(where: { $0 === stream }) { pausing.append(stream) }
   }
 
   /// False where it is no head any more: the stream is answered otherwise.
