@@ -1,5 +1,6 @@
-// One text through all checks, chunk by chunk: bytes in, bytes that may go on out, findings beside them. Start reading here.
-// It relies on TextLayer for what is found and on Editor for what becomes of it; it opens no file and knows no clock.
+// One text through all checks, chunk by chunk: bytes in, bytes that may go on out, findings beside them. Start reading
+// here. It relies on TextLayer for what is found and on Editor for what becomes of it; it opens no file and knows no
+// clock.
 import Wire
 
 public final class ContentCheck {

@@ -1,5 +1,5 @@
-// gzip, deflate, brotli and zstd, undone chunk by chunk, with a bound on what comes out: a small bomb makes no large text.
-// It relies on one C decoder an object, freed in its deinit; input is read and output copied within one call.
+// gzip, deflate, brotli and zstd, undone chunk by chunk, with a bound on what comes out: a small bomb makes no large
+// text. It relies on one C decoder an object, freed in its deinit; input is read and output copied within one call.
 import CBrotli
 import CZlib
 import CZstd
@@ -69,7 +69,8 @@ public final class Decompressor {
     }
   }
 
-  /// Undoes the next of `rest` and takes that off its front: one piece of at most 64 KiB, however much the whole comes to.
+  /// Undoes the next of `rest` and takes that off its front: one piece of at most 64 KiB, however much the whole comes
+  /// to.
   /// `isDone`: all of it has been undone.
   public func step(_ rest: inout ArraySlice<UInt8>) throws(DecompressProblem) -> (output: [UInt8], isDone: Bool) {
     // gzip and zstd may go on with another member; what follows the end of the others is refused.

@@ -1,5 +1,6 @@
 // A text that goes on as it is, byte for byte, while it is looked through for secrets; how far it may go on is told.
-// It relies on TextLayer for what is found. Nothing is taken out: whoever watches holds back, or ends, what must not leave.
+// It relies on TextLayer for what is found. Nothing is taken out: whoever watches holds back, or ends, what must not
+// leave.
 import Wire
 
 public final class SecretWatch {

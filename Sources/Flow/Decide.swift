@@ -67,8 +67,8 @@ extension Flow {
     return Judge.judge(request, buffers?.requestLine ?? upgraded ?? RequestLine(), moment)
   }
 
-  /// Called where the first byte goes to the upstream: a request that waited is held to the clock, the log and the drain
-  /// of this moment. A policy that came meanwhile was applied when it came. Nil: it may leave.
+  /// Called where the first byte goes to the upstream: a request that waited is held to the clock, the log and the
+  /// drain of this moment. A policy that came meanwhile was applied when it came. Nil: it may leave.
   mutating func refuseIfTooLate(_ conditions: borrowing Conditions) -> Action? {
     guard let target, case .refuse(let finding) = judge(target, .paid, .rule(rule), conditions.moment).verdict else {
       return nil

@@ -106,7 +106,8 @@ package enum Action: Sendable {
   case sendInterim
   /// Send `flow.toClient`, then an answer body so framed.
   case sendResponse(BodyLength)
-  /// Send `flow.toClient` if there is any; the exchange is over: give up the upstream unless it may serve the next request.
+  /// Send `flow.toClient` if there is any; the exchange is over: give up the upstream unless it may serve the next
+  /// request.
   case nextRequest(keepUpstream: Bool)
   /// Send `flow.toClient` if there is any, then close both sides.
   case close(Ending)

@@ -136,7 +136,8 @@ extension Flow {
   /// The upstream of the last request went away while nothing was asked of it.
   package mutating func standingUpstreamEnded() { buffers?.standing = nil }
 
-  /// RFC 9112 section 9.3.1: a request on a kept connection that broke before any answer may go out once more, if it is safe.
+  /// RFC 9112 section 9.3.1: a request on a kept connection that broke before any answer may go out once more, if it is
+  /// safe.
   private mutating func upstreamBroke(_ conditions: borrowing Conditions) -> Action {
     guard let buffers else { return .wait }
     if buffers.isAnswerHeadDone { return cut(Outcome(.failed, .connectFailed), "It broke off within its answer") }
@@ -148,8 +149,9 @@ extension Flow {
   /// The request goes to the upstream that stands from the last one.
   package var usesStandingUpstream: Bool { buffers?.usesStanding == true }
 
-  /// The upstream that stands has sent what nobody asked for, or has ended: its next bytes would be taken for the answer
-  /// (RFC 9112 sections 6.3 and 9.2). Nothing of the request has gone to it, so any request may go to a new connection.
+  /// The upstream that stands has sent what nobody asked for, or has ended: its next bytes would be taken for the
+  /// answer (RFC 9112 sections 6.3 and 9.2). Nothing of the request has gone to it, so any request may go to a new
+  /// connection.
   package mutating func replaceStandingUpstream(_ conditions: borrowing Conditions) -> Action {
     _ = buffers?.takeToUpstream()
     return redial(conditions)

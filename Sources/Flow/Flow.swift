@@ -30,7 +30,8 @@ package import Wire
 ///                      v
 ///                    ended        (each state: refusal, deadline, reload, drain)
 ///
-///   An inspected tunnel is `relaying` with `isInspected`. What is refused where the client's TLS can be terminated ends
+///   An inspected tunnel is `relaying` with `isInspected`. What is refused where the client's TLS can be terminated
+///   ends
 ///   in `explaining`, and is told there.
 /// ```
 package struct Flow: ~Copyable {

@@ -1,5 +1,6 @@
 // The judge: whether a request may go out. A tunnel, a plain HTTP request, a request inside an inspected tunnel and a
-// stream of HTTP/2 are all judged here, and nowhere else. It relies on Policy for rules and buckets, and holds no state.
+// stream of HTTP/2 are all judged here, and nowhere else. It relies on Policy for rules and buckets, and holds no
+// state.
 package import Policy
 package import Wire
 
@@ -107,8 +108,8 @@ package struct Judgement {
 /// The order of the checks: authority against target, drain, log, rule and its end, what the connection opened with,
 /// method and path, placeholders, `concurrent`, token. A refusal costs no token, so the token comes last.
 package enum Judge {
-  /// A request that would be paced for longer than this in all is refused: no client waits for it, and a client that has
-  /// gone would keep its place for as long as others take the tokens.
+  /// A request that would be paced for longer than this in all is refused: no client waits for it, and a client that
+  /// has gone would keep its place for as long as others take the tokens.
   package static let paceMsMax: UInt64 = 60_000
 
   /// `line` is empty for a tunnel.

@@ -9,7 +9,8 @@ extension Flow {
     return onUnread(event, inside: "its PROXY header", conditions)
   }
 
-  /// What else may happen while the first thing that a connection says is read: one that has said nothing ends silently.
+  /// What else may happen while the first thing that a connection says is read: one that has said nothing ends
+  /// silently.
   mutating func onUnread(_ event: Event, inside message: String, _ conditions: borrowing Conditions) -> Action {
     switch event {
     case .clientEnded:

@@ -1,5 +1,5 @@
-// Step "read target" of a redirected connection: the address it went to, its ClientHello, or its HTTP head names the target.
-// It relies on the Gate for where the connection went; that address is never dialled unless a rule names it.
+// Step "read target" of a redirected connection: the address it went to, its ClientHello, or its HTTP head names the
+// target. It relies on the Gate for where the connection went; that address is never dialled unless a rule names it.
 import Policy
 import Wire
 

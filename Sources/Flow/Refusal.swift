@@ -118,8 +118,8 @@ package struct Refusal: Sendable {
 }
 
 extension Reason {
-  /// What stands around the target in the line of policy that would let it out. Where a rule names the target already, a line
-  /// beside it or in its place could only weaken it: end its inspection, widen its addresses, raise its limits.
+  /// What stands around the target in the line of policy that would let it out. Where a rule names the target already,
+  /// a line beside it or in its place could only weaken it: end its inspection, widen its addresses, raise its limits.
   package func hint(hasRule: Bool) -> (before: StaticString, behind: StaticString)? {
     self == .notAllowed && !hasRule ? ("- ", "") : nil
   }

@@ -54,7 +54,8 @@ struct AppendTarget: ~Copyable {
   /// Waits until a pipe takes more, or for so long.
   func awaitRoom(msMax: CInt) { _ = clinux_wait_writable(descriptor.raw, msMax) }
 
-  /// A line that was written in part is completed where its file ends with that part; else it begins on a line of its own.
+  /// A line that was written in part is completed where its file ends with that part; else it begins on a line of its
+  /// own.
   private mutating func begin(_ lines: [UInt8], _ written: inout Int) -> SystemError? {
     let lineStart = Self.lineStart(lines, written)
     let isTorn = lineStart < written

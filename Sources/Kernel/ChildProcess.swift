@@ -1,5 +1,6 @@
 // A program of the system that is run to its end: what it was given to read, what it wrote, how it ended.
-// It relies on memory files for all three, so nothing has to be read while it runs, and nothing can block or break a pipe.
+// It relies on memory files for all three, so nothing has to be read while it runs, and nothing can block or break a
+// pipe.
 import CLinux
 import Glibc
 
@@ -36,8 +37,8 @@ package struct ChildProcess: Sendable {
     case tookTooLong
   }
 
-  /// `arguments[0]` is a whole path. It has the caller's environment but for `hidden`; what it says elsewhere than on its
-  /// standard output is not kept, and when its time is over it and all that it started are killed.
+  /// `arguments[0]` is a whole path. It has the caller's environment but for `hidden`; what it says elsewhere than on
+  /// its standard output is not kept, and when its time is over it and all that it started are killed.
   package static func output(
     of arguments: [String], hiding hidden: [String], timeoutMs: UInt64
   ) throws(SystemError) -> Printed {

@@ -25,8 +25,8 @@ package enum FileBytes {
     return bytes.flatMap { $0.count > bytesMax ? nil : $0 }
   }
 
-  /// Reads into one piece of memory, which the kernel gives as it is filled: what is read may be a secret, and a buffer that grew
-  /// would leave copies of it. `more` is given room, and how much was read before; nil when it fails.
+  /// Reads into one piece of memory, which the kernel gives as it is filled: what is read may be a secret, and a buffer
+  /// that grew would leave copies of it. `more` is given room, and how much was read before; nil when it fails.
   static func fill(room: Int, _ more: (UnsafeMutableRawBufferPointer, Int) -> Int) -> [UInt8]? {
     var hasFailed = false
     let bytes = unsafe [UInt8](unsafeUninitializedCapacity: room) { buffer, count in

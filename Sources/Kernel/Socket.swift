@@ -46,7 +46,8 @@ package enum Accepted: ~Copyable {
   case wouldBlock
   /// This connection went away before it was taken; others may wait.
   case aborted(SystemError)
-  /// Nothing can be accepted at the moment: no descriptor is left, or the listener is broken. To try at once would spin.
+  /// Nothing can be accepted at the moment: no descriptor is left, or the listener is broken. To try at once would
+  /// spin.
   case exhausted(SystemError)
 }
 
@@ -133,8 +134,8 @@ package enum Socket {
     return unsafe clinux_peer_address(fd, &plain) == 0 ? SocketAddress(plain) : nil
   }
 
-  /// How many bytes of ours the TCP peer's kernel took, and whether others still wait in this one. An application may see
-  /// nothing of a slow peer's progress for long: the kernel takes more only when a third of its buffer is free.
+  /// How many bytes of ours the TCP peer's kernel took, and whether others still wait in this one. An application may
+  /// see nothing of a slow peer's progress for long: the kernel takes more only when a third of its buffer is free.
   package static func taken(_ fd: CInt) -> (bytes: Int, waits: Bool) {
     var bytes: UInt64 = 0
     var waits: CInt = 0

@@ -1,5 +1,5 @@
-// The terminal of a program that draws on it: keys as they are pressed, its size, and its settings given back at the end.
-// It relies on CLinux to give it back also when a signal or a trap ends the process; one a process.
+// The terminal of a program that draws on it: keys as they are pressed, its size, and its settings given back at the
+// end. It relies on CLinux to give it back also when a signal or a trap ends the process; one a process.
 import CLinux
 import Glibc
 

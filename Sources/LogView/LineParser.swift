@@ -1,6 +1,7 @@
 // Reads one JSON object (RFC 8259) of the log: known fields into a LogLine, the others kept as they stand.
-// It relies on nothing that the line says: nesting is bounded, sizes are the line's own, and any error ends it. Wire.JSONOutline
-// is the reader for all else: logs have millions of lines, and this one makes no tree and no memory of a line's own.
+// It relies on nothing that the line says: nesting is bounded, sizes are the line's own, and any error ends it.
+// Wire.JSONOutline is the reader for all else: logs have millions of lines, and this one makes no tree and no memory of
+// a line's own.
 import Wire
 
 struct LineParser {

@@ -27,7 +27,8 @@ package enum TerminalText {
     return String(decoding: out, as: UTF8.self)
   }
 
-  /// At most `width` columns, padded to it; what is cut is marked by `~`. Of a host name the end counts, so its front is cut.
+  /// At most `width` columns, padded to it; what is cut is marked by `~`. Of a host name the end counts, so its front
+  /// is cut.
   package static func column(_ text: String, _ width: Int, cutsFront: Bool = false, alignsRight: Bool = false) -> String
   {
     let count = text.utf8.count

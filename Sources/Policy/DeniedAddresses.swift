@@ -1,5 +1,5 @@
-// Addresses and networks that deny rules name: never dialled, whether a client names the address or a name resolves to it.
-// Relies on AddressPrefix; a look-up costs one hash for each prefix length in use, however many rules there are.
+// Addresses and networks that deny rules name: never dialled, whether a client names the address or a name resolves to
+// it. Relies on AddressPrefix; a look-up costs one hash for each prefix length in use, however many rules there are.
 import Wire
 
 package struct DeniedAddresses: Sendable {

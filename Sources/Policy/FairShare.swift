@@ -31,7 +31,8 @@ package struct ShareOwner: Hashable, Sendable {
 /// Among whom a resource is shared. With each, everyone may hold a multiple of what he leaves free: however much the
 /// first ones hold, something is left for the next, and when many ask, all get the same.
 package enum Sharing: Sendable {
-  /// Clients that the policy tells apart: each may hold as much as is free. One alone gets a half, two get a third each.
+  /// Clients that the policy tells apart: each may hold as much as is free. One alone gets a half, two get a third
+  /// each.
   case clients
   /// The policy knows one client, and its addresses are told apart: each may hold three times what is free. One alone
   /// gets three quarters, two get three sevenths each. A small number of places is no one's share.

@@ -39,8 +39,9 @@ package struct Inspection: Sendable {
     requests.isEmpty ? [RequestPattern(methods: methods, paths: paths)] : requests
   }
 
-  /// `target` is the path and query of the request (origin form). `overrides` are the fields that ask for another method;
-  /// those of the query are found here. A request must be allowed with each method that a server may take it for.
+  /// `target` is the path and query of the request (origin form). `overrides` are the fields that ask for another
+  /// method; those of the query are found here. A request must be allowed with each method that a server may take it
+  /// for.
   package func judge(
     method: Span<UInt8>, target: Span<UInt8>, overrides: MethodOverrides = MethodOverrides()
   ) -> Verdict {
@@ -126,7 +127,8 @@ package struct ContentPolicy: Hashable, Sendable {
 }
 
 extension AllowRule {
-  /// Why a request is refused inside a target that the rule allows; nil: it is allowed, or the rule does not look inside.
+  /// Why a request is refused inside a target that the rule allows; nil: it is allowed, or the rule does not look
+  /// inside.
   package func refusal(method: String, path: String) -> (reason: Reason, detail: String?)? {
     guard let inspection else { return nil }
     let (method, path) = (Array(method.utf8), Array(path.utf8))

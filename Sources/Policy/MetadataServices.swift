@@ -1,5 +1,5 @@
-// Addresses at which clouds hand out credentials and settings to whatever machine asks: data, with the page that says so.
-// It relies on Screening to ask, and on nothing about the machine: a gate refuses all of them wherever it runs.
+// Addresses at which clouds hand out credentials and settings to whatever machine asks: data, with the page that says
+// so. It relies on Screening to ask, and on nothing about the machine: a gate refuses all of them wherever it runs.
 package import Wire
 
 package enum MetadataServices {

@@ -117,7 +117,8 @@ package final class NetworkPolicy: Sendable {
   }
 }
 
-/// The entry of `rate_limits` that holds for a rule is the most specific one that covers it, whole. By host: ten thousand rules with ten thousand limits still load at once.
+/// The entry of `rate_limits` that holds for a rule is the most specific one that covers it, whole. By host: ten
+/// thousand rules with ten thousand limits still load at once.
 package struct LimitTable {
   private var exact: [HostPattern: [RateLimit]] = [:]
   private var wide: [RateLimit] = []

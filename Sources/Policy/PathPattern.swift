@@ -2,8 +2,8 @@
 // Relies on Wire.RequestPath for the readings: a pattern is a path too, so `%7e` and `~` are the same in it.
 package import Wire
 
-/// `*` stands for any part of one segment, and alone for a whole segment that is not empty; a segment `**` stands for any
-/// number of segments, also none. All else is itself, case and all: `%2F` in a pattern is `%2F` in a path.
+/// `*` stands for any part of one segment, and alone for a whole segment that is not empty; a segment `**` stands for
+/// any number of segments, also none. All else is itself, case and all: `%2F` in a pattern is `%2F` in a path.
 package struct PathPattern: Hashable, Sendable, CustomStringConvertible {
   private enum Segment: Hashable {
     case any
@@ -43,8 +43,8 @@ package struct PathPattern: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// True where every reading of the path is allowed. The path `/@scope%2Fx` is written as the pattern `/@scope%2Fx` is, so
-  /// its other readings may match those of the pattern; the plain path `/@scope/x` may not.
+  /// True where every reading of the path is allowed. The path `/@scope%2Fx` is written as the pattern `/@scope%2Fx`
+  /// is, so its other readings may match those of the pattern; the plain path `/@scope/x` may not.
   package static func allow(_ path: RequestPath, _ patterns: [PathPattern]) -> Bool {
     let names = path.readings.map(Self.names)
     guard patterns.contains(where: { $0.matches(names[0]) }) else { return false }

@@ -1,5 +1,6 @@
 // The texts that clients send in place of credentials, looked for in what is about to leave.
-// It relies on placeholders being made of unreserved characters, so that each has one spelling but for percent and Base64.
+// It relies on placeholders being made of unreserved characters, so that each has one spelling but for percent and
+// Base64.
 import Wire
 
 package struct Placeholders: Sendable {

@@ -1,6 +1,6 @@
 // What one policy lets out and another does not: asked of every kind of host and port that either of them tells apart.
-// It relies on judging itself: each pattern of a rule stands for the hosts that no narrower pattern names, so one of them
-// answers for all.
+// It relies on judging itself: each pattern of a rule stands for the hosts that no narrower pattern names, so one of
+// them answers for all.
 import Wire
 
 package struct PolicyChange: Hashable, Sendable {

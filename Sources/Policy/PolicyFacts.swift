@@ -1,5 +1,5 @@
-// All that a policy says, as names and values in the words of the policy file: `check` prints facts, `diff` and a reload
-// compare them. It relies on a test that changes every key of the schema: a key without a fact fails there.
+// All that a policy says, as names and values in the words of the policy file: `check` prints facts, `diff` and a
+// reload compare them. It relies on a test that changes every key of the schema: a key without a fact fails there.
 import Wire
 
 /// One thing that a policy says.

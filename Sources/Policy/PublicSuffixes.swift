@@ -1,5 +1,6 @@
 // Names below which everybody may have a name: a wildcard right below one of them opens every stranger's.
-// Relies on an excerpt of publicsuffix.org (its private section), the large hosts and tunnels of it; it is not complete.
+// Relies on an excerpt of publicsuffix.org (its private section), the large hosts and tunnels of it; it is not
+// complete.
 
 package enum PublicSuffixes {
   /// True where the names right below this one belong to different owners.

@@ -11,7 +11,8 @@ package enum WireProtocol: String, CaseIterable, Sendable {
   case auto
 }
 
-/// Records that a rule may let the gate's DNS answer beside addresses: off where it does not, since they carry anything.
+/// Records that a rule may let the gate's DNS answer beside addresses: off where it does not, since they carry
+/// anything.
 package enum DNSRecordType: String, CaseIterable, Sendable {
   case srv = "SRV"
   case txt = "TXT"

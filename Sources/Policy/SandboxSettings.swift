@@ -1,5 +1,6 @@
-// What a policy file says of a sandbox beside its processes: the files it sees, and the variables. `serve` has no use for it.
-// It relies on whoever starts the sandbox to look paths up: here they are as written, normalised, with their line.
+// What a policy file says of a sandbox beside its processes: the files it sees, and the variables. `serve` has no use
+// for it. It relies on whoever starts the sandbox to look paths up: here they are as written, normalised, with their
+// line.
 
 extension Settings {
   package struct Files: Equatable, Sendable {

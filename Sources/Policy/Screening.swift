@@ -1,6 +1,6 @@
-// Step "screen": may this very address be connected to for this target. It is asked of the address that is then dialled.
-// It relies on AddressKind for what an address is, and on the rule for what an operator says beyond that: the addresses
-// that it lists, and those that deny rules name.
+// Step "screen": may this very address be connected to for this target. It is asked of the address that is then
+// dialled. It relies on AddressKind for what an address is, and on the rule for what an operator says beyond that: the
+// addresses that it lists, and those that deny rules name.
 package import Wire
 
 /// Addresses that are the gate itself.

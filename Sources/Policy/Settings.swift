@@ -90,7 +90,8 @@ package struct Settings: Sendable {
 
     package var answers = Answers.synthetic
     package var ttlSeconds: UInt32 = 60
-    /// Where synthetic addresses come from: one network a family (RFC 2544; RFC 4193, whose 40 bits are `sluic` in ASCII).
+    /// Where synthetic addresses come from: one network a family (RFC 2544; RFC 4193, whose 40 bits are `sluic` in
+    /// ASCII).
     package var networks = [
       AddressPrefix(.v4(0xc612_0000), length: 15), AddressPrefix(.v6(high: 0xfd73_6c75_6963_0000, low: 0), length: 64),
     ]

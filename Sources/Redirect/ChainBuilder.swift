@@ -1,5 +1,6 @@
-// Which packets go where: TCP and DNS to the gate, everything else refused at once, and what must pass for that to work.
-// It relies on checked options. First come what must pass, then what is the gate's, and the last rules refuse the rest.
+// Which packets go where: TCP and DNS to the gate, everything else refused at once, and what must pass for that to
+// work. It relies on checked options. First come what must pass, then what is the gate's, and the last rules refuse the
+// rest.
 import Wire
 
 struct ChainBuilder {

@@ -4,7 +4,8 @@ import Wire
 
 package enum Family: CaseIterable, Sendable { case v4, v6 }
 
-/// One listener. Without an address: the loopback of this machine, or the address of the interface that traffic came in by.
+/// One listener. Without an address: the loopback of this machine, or the address of the interface that traffic came in
+/// by.
 package struct GateAddress: Equatable, Sendable {
   let address: IPAddress?
   let port: UInt16

@@ -1,6 +1,8 @@
 // A plan as a shell script of iptables and ip6tables commands, for machines without nft: set, or removed.
-// It relies on the plan's names holding nothing that a shell or iptables would read as more than a name. Each table of a
-// family is one transaction of iptables-restore; the refusals are set first, so that a failure half-way lets nothing out.
+// It relies on the plan's names holding nothing that a shell or iptables would read as more than a name. Each table of
+// a
+// family is one transaction of iptables-restore; the refusals are set first, so that a failure half-way lets nothing
+// out.
 import Wire
 
 package enum IPTables {

@@ -2,8 +2,8 @@
 // It relies on Wire for addresses; the renderers give each value its text.
 import Wire
 
-/// Where in the kernel a chain stands. Each comes before the chains of others at its place, so that a refusal is said at
-/// once, also where another firewall would drop in silence.
+/// Where in the kernel a chain stands. Each comes before the chains of others at its place, so that a refusal is said
+/// at once, also where another firewall would drop in silence.
 enum Hook: CaseIterable {
   case manglePrerouting, mangleOutput
   case natPrerouting, natOutput

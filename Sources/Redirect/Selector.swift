@@ -1,6 +1,6 @@
-// Whose traffic is sent to the gate: an interface, a network namespace, a user or a cgroup, each a name that cannot be wrong.
-// It relies on nothing; what passes here is written into rules and commands as it is, so each name is held to a short
-// list of characters in which neither nft, iptables nor a shell finds anything to do.
+// Whose traffic is sent to the gate: an interface, a network namespace, a user or a cgroup, each a name that cannot be
+// wrong. It relies on nothing; what passes here is written into rules and commands as it is, so each name is held to a
+// short list of characters in which neither nft, iptables nor a shell finds anything to do.
 
 /// What is wrong with an option, and what to write instead.
 package struct RedirectProblem: Error, Equatable, CustomStringConvertible {

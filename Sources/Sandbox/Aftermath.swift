@@ -9,8 +9,8 @@ package final class Aftermath {
   private var word: CInt
   private let pid: CInt
 
-  /// Puts the plan's placeholders in place. `after` is called in the other process, as the command's user, once all that
-  /// stood in the user's folders is away again, and only where the sandbox was made.
+  /// Puts the plan's placeholders in place. `after` is called in the other process, as the command's user, once all
+  /// that stood in the user's folders is away again, and only where the sandbox was made.
   package init(_ plan: SandboxPlan, after: () -> Void) throws(LaunchFailure) {
     var placeholders = try Placeholders(plan.placeholders, as: plan.user)
     var end: CInt = -1

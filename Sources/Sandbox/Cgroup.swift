@@ -174,8 +174,8 @@ package final class Cgroup {
   private func goBack() {
     guard let gate else { return }
     self.gate = nil
-    // A controller that is taken away takes its limits away, those of another sandbox too. Then the empty cgroup of this
-    // process stays, and the next run's sweep takes it.
+    // A controller that is taken away takes its limits away, those of another sandbox too. Then the empty cgroup of
+    // this process stays, and the next run's sweep takes it.
     guard CgroupFile.count("nr_descendants", in: TextFile.read("\(spec.base)/cgroup.stat")) == 1 else { return }
     let text = spec.controllers.map { "-\($0)" }.joined(separator: " ")
     _ = CgroupFile.write("\(spec.base)/cgroup.subtree_control", text)

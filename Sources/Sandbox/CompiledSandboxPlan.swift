@@ -1,5 +1,6 @@
 // A plan as the C side takes it: an array of numbers, and one block of texts that they point into.
-// It relies on CSandbox for the meaning of each number; texts hold no NUL, which SandboxOptions' makers see to, but for those of files, whose length is told.
+// It relies on CSandbox for the meaning of each number; texts hold no NUL, which SandboxOptions' makers see to, but for
+// those of files, whose length is told.
 import CSandbox
 import Glibc
 

@@ -1,5 +1,6 @@
-// The part of the plan that is the file system: a read-only system, one workspace, and nothing of the caller's beside it.
-// It relies on the order: what is mounted later lies on top, so temporary places come before what is bound into them.
+// The part of the plan that is the file system: a read-only system, one workspace, and nothing of the caller's beside
+// it. It relies on the order: what is mounted later lies on top, so temporary places come before what is bound into
+// them.
 import Kernel
 
 struct FilesPart {

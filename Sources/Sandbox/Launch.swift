@@ -1,5 +1,6 @@
 // A plan carried out: the first process of the sandbox is cloned, and tells over a socket how far it came.
-// It relies on the process having one thread when it clones. Closing the socket ends the sandbox, and so does its death.
+// It relies on the process having one thread when it clones. Closing the socket ends the sandbox, and so does its
+// death.
 import CSandbox
 package import Kernel
 

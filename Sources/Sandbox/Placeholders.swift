@@ -1,5 +1,5 @@
-// The names in the user's folders that the command must not make, held by something that stands there until the run ends.
-// It relies on descriptors: each is a lock that this run shares with others that need the same name.
+// The names in the user's folders that the command must not make, held by something that stands there until the run
+// ends. It relies on descriptors: each is a lock that this run shares with others that need the same name.
 import CSandbox
 import Glibc
 import Kernel

@@ -19,9 +19,12 @@ package struct ProtectedPath: Equatable, Sendable {
 
   package var folder: String { path.parentFolder }
 
-  /// Files and folders that programs outside run or obey without asking, or after a question that nobody reads: settings of
-  /// editors and of coding agents with the commands and servers that they start, what a shell reads on entering the folder,
-  /// hooks, containers. Instructions in plain words (AGENTS.md, CLAUDE.md) are read and not run, and are not among them.
+  /// Files and folders that programs outside run or obey without asking, or after a question that nobody reads:
+  /// settings of
+  /// editors and of coding agents with the commands and servers that they start, what a shell reads on entering the
+  /// folder,
+  /// hooks, containers. Instructions in plain words (AGENTS.md, CLAUDE.md) are read and not run, and are not among
+  /// them.
   package static let names: [String] = [
     ".vscode", ".idea", ".zed", ".cursor", ".windsurf", ".claude", ".codex", ".gemini", ".mcp.json", ".envrc", ".husky",
     ".devcontainer", ".devcontainer.json",
@@ -33,8 +36,8 @@ package struct ProtectedPath: Equatable, Sendable {
     case link(String)
   }
 
-  /// `name` is relative to `folder`. `missing` is put where it is not; where a folder above it is not there either, an empty
-  /// folder in the place of that one keeps all below it from being made.
+  /// `name` is relative to `folder`. `missing` is put where it is not; where a folder above it is not there either, an
+  /// empty folder in the place of that one keeps all below it from being made.
   package static func look(up name: String, in folder: String, missing: Placeholder? = .folder) -> Found {
     var path = folder
     let parts = name.pathParts

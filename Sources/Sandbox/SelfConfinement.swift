@@ -1,5 +1,6 @@
-// What the gate's own process keeps once its listeners stand: a value that says which files, and the step that gives up the rest.
-// It relies on being entered while the process has one thread: threads that start later inherit it, none is left out.
+// What the gate's own process keeps once its listeners stand: a value that says which files, and the step that gives up
+// the rest. It relies on being entered while the process has one thread: threads that start later inherit it, none is
+// left out.
 import CSandbox
 package import Kernel
 
@@ -36,8 +37,8 @@ package struct SelfConfinement: Equatable, Sendable {
     self.supervises = supervises
   }
 
-  /// `read` are the files that a reload reads again: the policy and what it names. Editors replace files, so it is their
-  /// folders that stay readable; of the log it is the folder that a new one may be made in.
+  /// `read` are the files that a reload reads again: the policy and what it names. Editors replace files, so it is
+  /// their folders that stay readable; of the log it is the folder that a new one may be made in.
   /// Who asks by the admin socket is looked up in /proc; of others' memory and environment nothing is readable there,
   /// since Landlock keeps the processes outside of a domain from being traced.
   package static func serving(
@@ -70,8 +71,8 @@ package struct SelfConfinement: Equatable, Sendable {
       (cgroup.map { [Place($0.base, .cgroup)] } ?? []) + paths.map { Place($0, .read) } + written, supervises: true)
   }
 
-  /// The folder that a path names, and the one that it leads to by links. What stands below /proc and /dev is a descriptor
-  /// or a device, and is not replaced.
+  /// The folder that a path names, and the one that it leads to by links. What stands below /proc and /dev is a
+  /// descriptor or a device, and is not replaced.
   package static func folders(of path: String) -> [String] {
     let folders = [HostFile.realPath(path.folderOfPath), HostFile.realPath(path)?.folderOfPath]
     return Set(folders.compactMap { $0 }).filter { folder in

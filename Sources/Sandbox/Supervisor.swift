@@ -20,8 +20,8 @@ package struct Supervisor: ~Copyable {
     isForeground = csandbox_in_foreground() != 0
   }
 
-  /// The command's exit status. `tend` is called at least every `periodMs`. `lifeline` is readable when there is nothing
-  /// left to run for: then `lost` is called, and the command is asked to end, and killed where it does not.
+  /// The command's exit status. `tend` is called at least every `periodMs`. `lifeline` is readable when there is
+  /// nothing left to run for: then `lost` is called, and the command is asked to end, and killed where it does not.
   package mutating func run(
     _ sandbox: borrowing Launched, periodMs: Int, lifeline: CInt = -1, lost: () -> Void = {}, tend: () -> Void
   ) throws(LaunchFailure) -> Int32 {

@@ -1,5 +1,6 @@
-// A path of the host as whoever wrote it meant it: its links are followed, but none that a sandbox could have put there.
-// It relies on the writable folders being real paths; what stands in one of them may be the work of an earlier run.
+// A path of the host as whoever wrote it meant it: its links are followed, but none that a sandbox could have put
+// there. It relies on the writable folders being real paths; what stands in one of them may be the work of an earlier
+// run.
 import Kernel
 
 package enum TrustedPath: Equatable, Sendable {

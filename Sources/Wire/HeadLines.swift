@@ -67,8 +67,8 @@ enum FieldKind: UInt8, Sendable {
   }
 }
 
-/// A request is read strictly: what it says decides what leaves. A response comes from whom the policy lets be asked; its
-/// known sloppinesses have one safe reading each (RFC 9112), and go to the client in that reading.
+/// A request is read strictly: what it says decides what leaves. A response comes from whom the policy lets be asked;
+/// its known sloppinesses have one safe reading each (RFC 9112), and go to the client in that reading.
 enum HeadDialect: Sendable { case request, response }
 
 struct HeadLines: Sendable {

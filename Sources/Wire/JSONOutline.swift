@@ -1,6 +1,7 @@
-// The outline of a JSON text (RFC 8259): which value stands where. Of the text itself it keeps the names of members alone: what
-// a text says is put together for who asks, so a secret in one is where it was read to and nowhere else, and can be wiped.
-// It relies on being given the same bytes again; it is strict: one value, no name twice, UTF-8, a bounded depth.
+// The outline of a JSON text (RFC 8259): which value stands where. Of the text itself it keeps the names of members
+// alone: what
+// a text says is put together for who asks, so a secret in one is where it was read to and nowhere else, and can be
+// wiped. It relies on being given the same bytes again; it is strict: one value, no name twice, UTF-8, a bounded depth.
 
 package indirect enum JSONOutline: Sendable {
   case null
@@ -191,7 +192,8 @@ private struct JSONReader {
     return out
   }
 
-  /// What the escape at `start` means, and where it ends; one scalar of two escapes where it is beyond 16 bits (section 7).
+  /// What the escape at `start` means, and where it ends; one scalar of two escapes where it is beyond 16 bits (section
+  /// 7).
   private static func escape(_ bytes: [UInt8], at start: Int) -> (Unicode.Scalar, end: Int)? {
     guard start + 1 < bytes.count else { return nil }
     guard bytes[start + 1] == UInt8(ascii: "u") else {

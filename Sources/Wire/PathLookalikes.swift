@@ -13,7 +13,7 @@ enum PathLookalikes {
   ]
 
   /// Characters that WideCharToMultiByte maps to `.`, `/` or `\` on some code page (Unicode's
-  /// MAPPINGS/VENDORS/MICSFT/WindowsBestFit, all fifteen files): yen sign, acute accent (1253), fraction slash, won sign,
-  /// division slash, set minus; the fullwidth forms stand above.
+  /// MAPPINGS/VENDORS/MICSFT/WindowsBestFit, all fifteen files): yen sign, acute accent (1253), fraction slash, won
+  /// sign, division slash, set minus; the fullwidth forms stand above.
   private static let bestFit: [UInt32] = [0xa5, 0xb4, 0x2044, 0x20a9, 0x2215, 0x2216]
 }

@@ -7,7 +7,8 @@
 /// - path parameters (`;x`) are text, or dropped before or behind the decoding (servlet containers);
 /// - `%3F` and `%23` are text, or end the path (a proxy that decodes and passes on);
 /// - escapes are undone once, or as often as there are any.
-/// Dot segments are removed at the end of each. The number of choices bounds the readings; `workMax` bounds their bytes.
+/// Dot segments are removed at the end of each. The number of choices bounds the readings; `workMax` bounds their
+/// bytes.
 enum PathReadings {
   /// Bytes of all readings of one path together: beyond it a client could buy milliseconds of a loop with one request.
   private static let workMax = 1 << 19

@@ -1,5 +1,6 @@
 // The header of the PROXY protocol, version 2, with which a load balancer says whose connection it passes on.
-// It relies on section 2.2 of HAProxy's proxy-protocol.txt; every length in it is checked, and what TLVs say is not read.
+// It relies on section 2.2 of HAProxy's proxy-protocol.txt; every length in it is checked, and what TLVs say is not
+// read.
 
 package enum ProxyHeaderResult: Hashable, Sendable {
   /// It is not worth calling again with fewer than `needed` bytes in all.

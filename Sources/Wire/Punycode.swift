@@ -1,5 +1,5 @@
-// The A-label form of a Unicode host name and back, to be printed and compared for a reader, never to be judged or dialled.
-// It relies on RFC 3492 alone: mapping is lower-casing and the dots of RFC 3490, not the whole of UTS 46.
+// The A-label form of a Unicode host name and back, to be printed and compared for a reader, never to be judged or
+// dialled. It relies on RFC 3492 alone: mapping is lower-casing and the dots of RFC 3490, not the whole of UTS 46.
 
 package enum Punycode {
   /// The name with each Unicode label encoded, or nil where it is not valid UTF-8, not a name then either, or where

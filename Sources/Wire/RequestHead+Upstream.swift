@@ -3,8 +3,8 @@
 
 extension RequestHead {
   /// Appends the head that goes to `target`. Framing is written anew from `body`, so nothing that a client says of its
-  /// Connection fields can take it away; Proxy-Authorization never leaves. `judgedPath` is what was judged of the request
-  /// target, in place of the client's spelling of it.
+  /// Connection fields can take it away; Proxy-Authorization never leaves. `judgedPath` is what was judged of the
+  /// request target, in place of the client's spelling of it.
   package func writeUpstream(
     from bytes: Span<UInt8>, to target: Target, judgedPath: [UInt8]? = nil, into out: inout [UInt8]
   ) {

@@ -172,8 +172,8 @@ extension RequestHead {
     body = try framing()
   }
 
-  /// The host that is judged is the one that is dialled and the one that upstream sees. A target that names it counts, and
-  /// Host is ignored there (RFC 9112 section 3.2.2): some clients send their proxy's name.
+  /// The host that is judged is the one that is dialled and the one that upstream sees. A target that names it counts,
+  /// and Host is ignored there (RFC 9112 section 3.2.2): some clients send their proxy's name.
   private mutating func checkHost(_ bytes: Span<UInt8>) throws(HeadProblem) {
     originHost = nil
     guard let host = summary.host else {

@@ -1,10 +1,11 @@
 // The path of a request: the spelling that is sent, and the ways in which servers may read that spelling.
 // Relies on RFC 3986 section 6.2.2 for the spelling and on PathReadings for the ways: nothing else of a path changes.
 
-/// Servers differ on `%2F`, `//`, `\` and `;x`. A path goes out as it came, and a policy is compared with every reading.
+/// Servers differ on `%2F`, `//`, `\` and `;x`. A path goes out as it came, and a policy is compared with every
+/// reading.
 package struct RequestPath: Hashable, Sendable {
-  /// The path that is sent. Case of escapes, escapes of unreserved characters and dot segments are normalised, and bytes
-  /// above ASCII are escaped (RFC 3986 section 2.1); all else stays as it came.
+  /// The path that is sent. Case of escapes, escapes of unreserved characters and dot segments are normalised, and
+  /// bytes above ASCII are escaped (RFC 3986 section 2.1); all else stays as it came.
   package let bytes: [UInt8]
   /// Where the query begins in the request target that was read, with its `?`; the target's length when there is none.
   package let queryStart: Int

@@ -1,5 +1,5 @@
-// Parses the head of an upstream's HTTP/1 response: its framing strictly, since it is trusted as much as a request's, and
-// the known sloppinesses of servers in the one reading that is safe.
+// Parses the head of an upstream's HTTP/1 response: its framing strictly, since it is trusted as much as a request's,
+// and the known sloppinesses of servers in the one reading that is safe.
 // It relies on `HeadLines` for the lines and `FieldSummary` for the fields (RFC 9112 section 6.3).
 
 /// A reusable value, like `RequestHead`.

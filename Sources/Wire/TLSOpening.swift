@@ -1,8 +1,9 @@
 // Tells from its first bytes whether a connection begins like TLS, in any form that some TLS server answers.
 // It relies on RFC 8446 section 5.1, on RFC 5246 appendix E.2, and on how lenient servers are with a first record.
 
-/// Go and GnuTLS take a first record of any version below 16.0, and Go skips warning alerts in front of the ClientHello.
-/// Under `protocol: auto` all of these forms must be held to the SNI rule: a form that is missing here carries any SNI.
+/// Go and GnuTLS take a first record of any version below 16.0, and Go skips warning alerts in front of the
+/// ClientHello. Under `protocol: auto` all of these forms must be held to the SNI rule: a form that is missing here
+/// carries any SNI.
 enum TLSOpening: Equatable {
   /// Fewer than `needed` bytes do not tell.
   case incomplete(needed: Int)

@@ -1,5 +1,5 @@
-// Characters that a word processor, a chat or a web page leaves in a text that was copied: invisible ones, and those that
-// only look like YAML. It relies on Unicode's properties for what is invisible; no list of ours would be complete.
+// Characters that a word processor, a chat or a web page leaves in a text that was copied: invisible ones, and those
+// that only look like YAML. It relies on Unicode's properties for what is invisible; no list of ours would be complete.
 
 package enum Typography {
   /// The first such character of a text, counted from 1, and what to write.
@@ -37,8 +37,8 @@ package enum Typography {
     }
   }
 
-  /// Such characters in what a document says: those that nobody sees anywhere, and those that were meant as YAML around a
-  /// text without quotes.
+  /// Such characters in what a document says: those that nobody sees anywhere, and those that were meant as YAML around
+  /// a text without quotes.
   package static func check(_ node: YAMLNode, _ findings: Findings) {
     switch node.content {
     case .scalar(let text, let isPlain):

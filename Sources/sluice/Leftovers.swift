@@ -1,5 +1,5 @@
-// What a command left in the workspace, said when its sandbox is gone: repositories and settings that programs outside obey.
-// It relies on Sandbox.BeforeRun for what was there before; it runs in the process that outlives `sluice run`.
+// What a command left in the workspace, said when its sandbox is gone: repositories and settings that programs outside
+// obey. It relies on Sandbox.BeforeRun for what was there before; it runs in the process that outlives `sluice run`.
 import Gate
 import Kernel
 import Sandbox

@@ -57,8 +57,8 @@ final class FilePolicySource: PolicySource {
     self.sandbox = sandbox
   }
 
-  /// Gives up all that the gate does not need, and says what the kernel cannot hold. What was read up to now can be read
-  /// again, where it stands.
+  /// Gives up all that the gate does not need, and says what the kernel cannot hold. What was read up to now can be
+  /// read again, where it stands.
   func confine(log: String?, adminSocket: String?) throws(ServerError) {
     files.formUnion(policy?.filesReadLater ?? [])
     let confinement = SelfConfinement.serving(

@@ -1,5 +1,5 @@
-// The paths that a sandbox sees: those of the policy's `filesystem_policy` and those of the options, looked up on this host.
-// It relies on Sandbox.TrustedPath: a link that an earlier run may have left in a writable place shows nothing.
+// The paths that a sandbox sees: those of the policy's `filesystem_policy` and those of the options, looked up on this
+// host. It relies on Sandbox.TrustedPath: a link that an earlier run may have left in a writable place shows nothing.
 import Gate
 import Kernel
 import Policy

@@ -129,7 +129,7 @@ import Wire
 
   @Test(arguments: [
     ("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", MetricsRequest.metrics(isHead: false)),
-    ("GET /metrics?name[]=x HTTP/1.0\r\n\r\n", .metrics(isHead: false)),
+    ("GET /metrics?name[]=x HTTP/1.0\r\nHost: a\r\n\r\n", .metrics(isHead: false)),
     ("HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n", .metrics(isHead: true)),
     ("GET /ready HTTP/1.1\r\nHost: a\r\n\r\n", .ready(isHead: false)),
     ("HEAD /ready HTTP/1.1\r\nHost: a\r\n\r\n", .ready(isHead: true)),

@@ -1,5 +1,6 @@
 // Looks for values in a text while it passes: each byte of an echo becomes a `*`, so no length changes.
-// It relies on SpelledValue; what may be the beginning of an echo is held back until more is known, and nothing else is.
+// It relies on SpelledValue; what may be the beginning of an echo is held back until more is known, and nothing else
+// is.
 
 package struct EchoSearch {
   private let values: [SpelledValue]

@@ -1,5 +1,7 @@
-// A value that is looked for in texts, however it is spelled there: whether a spelling of it begins at a place, and where it ends.
-// It relies on SpellingReader for what a text may mean; the value itself is compared where it is kept, and never copied.
+// A value that is looked for in texts, however it is spelled there: whether a spelling of it begins at a place, and
+// where it ends.
+// It relies on SpellingReader for what a text may mean; the value itself is compared where it is kept, and never
+// copied.
 
 /// Bytes that are kept by their owner, such as in pages that are wiped.
 package protocol KeptBytes: AnyObject, Sendable {

@@ -1,9 +1,12 @@
-// The ways in which a text may spell a value: layers of escapes, base64, base32, hexadecimal and numbers over the bytes of a text.
-// It relies on each layer reading the layer below it character by character, so that no list of finished spellings is needed.
+// The ways in which a text may spell a value: layers of escapes, base64, base32, hexadecimal and numbers over the bytes
+// of a text.
+// It relies on each layer reading the layer below it character by character, so that no list of finished spellings is
+// needed.
 
 enum SpellingLayer {
   case escapes
-  /// Letters of `bits` bits each: base64 (6) and base32 (5). `slot` is where the cursor keeps the bits that are left over.
+  /// Letters of `bits` bits each: base64 (6) and base32 (5). `slot` is where the cursor keeps the bits that are left
+  /// over.
   case letters(bits: Int, slot: Int)
   /// Bytes as numbers: two hexadecimal digits, or a decimal number.
   case numbers(base: UInt32)
@@ -79,7 +82,8 @@ struct SpellingUnit: Equatable {
   var ascii: UInt8? { raw < 0x80 ? UInt8(raw) : nil }
 }
 
-/// Reads the characters of a layer. All readings of a place are given, since a `%2F` may be an escape or stand for itself.
+/// Reads the characters of a layer. All readings of a place are given, since a `%2F` may be an escape or stand for
+/// itself.
 final class SpellingReader {
   let text: [UInt8]
   private let isLast: Bool

@@ -1,5 +1,5 @@
-// Escapes of a layer, as one unit each: percent, backslashes, references, quoted-printable, quotes of shells, doubled signs.
-// It relies on SpellingReader for the characters of the layer below, which may be escaped themselves.
+// Escapes of a layer, as one unit each: percent, backslashes, references, quoted-printable, quotes of shells, doubled
+// signs. It relies on SpellingReader for the characters of the layer below, which may be escaped themselves.
 
 extension SpellingReader {
   func readEscapes(_ cursor: SpellingCursor, _ layers: [SpellingLayer], _ index: Int, _ found: Found) {

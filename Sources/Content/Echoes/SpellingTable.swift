@@ -1,5 +1,5 @@
-// With which bytes the spellings of a value can begin: one look at a table per byte of a text, and most places are done with.
-// It relies on the caller to keep the table where the value is kept: the table tells the value's first bytes.
+// With which bytes the spellings of a value can begin: one look at a table per byte of a text, and most places are done
+// with. It relies on the caller to keep the table where the value is kept: the table tells the value's first bytes.
 
 enum SpellingTable {
   /// How many bytes of a text are looked at.
@@ -63,12 +63,13 @@ enum SpellingTable {
   }
 }
 
-/// Where the letters of a value begin that depend on the value alone: at a bit of its first byte, for each number of bytes that
-/// may stand before it.
+/// Where the letters of a value begin that depend on the value alone: at a bit of its first byte, for each number of
+/// bytes that may stand before it.
 struct SpellingStart {
   let group: SpellingGroup
   let cursorBits: (SpellingCursor.Bits, SpellingCursor.Bits)
-  /// The first bit of the value that is in the first letter; with base64 twice, of the inner letters and of the outer ones.
+  /// The first bit of the value that is in the first letter; with base64 twice, of the inner letters and of the outer
+  /// ones.
   private let offset: Int
   private let outerOffset: Int?
 

@@ -1,5 +1,7 @@
-// Says of a page whether a tree builder can take it in time: HTML5 looks through all open elements at many tags, so depth times
-// tags is what it costs. It relies on over-counting: where this reader and the parser may differ, an element counts as still open.
+// Says of a page whether a tree builder can take it in time: HTML5 looks through all open elements at many tags, so
+// depth times
+// tags is what it costs. It relies on over-counting: where this reader and the parser may differ, an element counts as
+// still open.
 
 struct PageGuard {
   /// Deeper pages are made by no one who wants to be read.
@@ -131,7 +133,8 @@ struct PageGuard {
     return place
   }
 
-  /// Raw text up to its end tag. In foreign content it would be elements: each that opens there counts as open for good.
+  /// Raw text up to its end tag. In foreign content it would be elements: each that opens there counts as open for
+  /// good.
   private mutating func skipRaw(_ name: String, _ bytes: Span<UInt8>, _ start: Int) -> Int {
     var place = start
     while let tag = bytes.firstIndex(of: UInt8(ascii: "<"), in: place..<bytes.count) {

@@ -1,5 +1,5 @@
-// Letters that stand for an ASCII letter or digit: accented, styled, or only alike. Printed by Tools/confusables, which names
-// the sources. It relies on nothing; a dot means that the letter stands for itself.
+// Letters that stand for an ASCII letter or digit: accented, styled, or only alike. Printed by Tools/confusables, which
+// names the sources. It relies on nothing; a dot means that the letter stands for itself.
 
 enum ConfusableTable {
   /// Each range by its first code point; one character a code point.

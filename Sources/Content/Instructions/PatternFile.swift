@@ -78,8 +78,8 @@ enum PatternFile {
     return Pattern(id: id, weight: weight, description: description, phrases: phrases)
   }
 
-  /// `word`, `one|other`, `<list>`, and `~2` for up to two words between. Alternatives of several characters of a script
-  /// without spaces make a phrase each.
+  /// `word`, `one|other`, `<list>`, and `~2` for up to two words between. Alternatives of several characters of a
+  /// script without spaces make a phrase each.
   private static func phrases(_ node: YAMLNode, _ lists: [String: [String]], _ findings: Findings) -> [[PatternStep]] {
     guard case .scalar(let text, _) = node.content, !node.isNull else {
       findings.problem(node.mark, "a phrase is a text such as \(phraseExample), not \(node.kindName)")

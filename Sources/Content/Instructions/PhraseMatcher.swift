@@ -1,5 +1,5 @@
-// Finds phrases in a stream of words: each phrase is a row of word classes with bounded gaps between them. One look at a
-// table a word, and memory of one number a step, so no text makes it slow. It relies on words coming in order.
+// Finds phrases in a stream of words: each phrase is a row of word classes with bounded gaps between them. One look at
+// a table a word, and memory of one number a step, so no text makes it slow. It relies on words coming in order.
 
 /// The phrases of all patterns, compiled; shared by every matcher.
 final class PhraseTable: Sendable {

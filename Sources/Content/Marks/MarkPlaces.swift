@@ -1,5 +1,5 @@
-// Where a mark may stand in a text of one format, byte by byte: it may be cut anywhere, and nothing is kept but a state.
-// It relies on MarkFormat for the format; a text that does not read as its format has no place.
+// Where a mark may stand in a text of one format, byte by byte: it may be cut anywhere, and nothing is kept but a
+// state. It relies on MarkFormat for the format; a text that does not read as its format has no place.
 
 /// Follows a text, and says of each place whether a mark there leaves the text in its format.
 struct MarkPlaces {

@@ -1,6 +1,6 @@
 // A text that goes on in the bytes that it came in, with marks in front of passages that read like instructions.
-// It relies on ContentCheck for the passages and on MarkPlaces for where a mark leaves the text in its format; where there is
-// no such place the text stays as it is, and whoever asks is told.
+// It relies on ContentCheck for the passages and on MarkPlaces for where a mark leaves the text in its format; where
+// there is no such place the text stays as it is, and whoever asks is told.
 
 package final class TextMarker {
   /// A longer line of a stream goes on in pieces.
@@ -51,8 +51,8 @@ package final class TextMarker {
     return held + line
   }
 
-  /// The next bytes of a text that is sent on as it comes; gives those that may go on, with their marks. It goes on line by
-  /// line, so that a mark stands at the same place however the text was cut.
+  /// The next bytes of a text that is sent on as it comes; gives those that may go on, with their marks. It goes on
+  /// line by line, so that a mark stands at the same place however the text was cut.
   package func stream(_ bytes: [UInt8]) -> [UInt8] {
     var out: [UInt8] = []
     for byte in bytes {

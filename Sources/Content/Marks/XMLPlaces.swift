@@ -1,4 +1,5 @@
-// Text between the tags of XML or HTML. It relies on the text being well-formed, or on the leniency of whoever reads HTML.
+// Text between the tags of XML or HTML. It relies on the text being well-formed, or on the leniency of whoever reads
+// HTML.
 
 struct XMLPlaces {
   private enum State: Equatable {

@@ -1,5 +1,6 @@
 // Exact byte strings, any number of them, found in one pass: two bytes say how far the next place is at
-// which a needle could end, and where one could end here, it is compared backwards (after Wu and Manber). It relies on a needle being no longer than the window's history.
+// which a needle could end, and where one could end here, it is compared backwards (after Wu and Manber). It relies on
+// a needle being no longer than the window's history.
 
 /// A secret that must not pass, such as a credential of the gate.
 public struct GivenSecret: Sendable {
@@ -58,8 +59,8 @@ final class NeedleTable: Sendable {
     byFirst = (0..<256).map { first in all.indices.filter { Int(all[$0].bytes[0]) == first } }
   }
 
-  /// Each needle that ends in `bytes[next...]`, with its range in the text; moves `next`, a place of the text, to where the
-  /// next one can end.
+  /// Each needle that ends in `bytes[next...]`, with its range in the text; moves `next`, a place of the text, to where
+  /// the next one can end.
   func scan(_ bytes: Span<UInt8>, base: Int, next: inout Int, _ found: (Needle, Range<Int>) -> Void) {
     let shifts = shifts
     var last = max(next - base, 1)
@@ -104,7 +105,8 @@ final class NeedleTable: Sendable {
   }
 }
 
-/// The forms in which a value leaves: as it is, in base64 at each of three alignments, in hex, percent-encoded once more.
+/// The forms in which a value leaves: as it is, in base64 at each of three alignments, in hex, percent-encoded once
+/// more.
 enum Encodings {
   static func all(of value: [UInt8]) -> [[UInt8]] {
     var forms = [value, unescaped(value), percent(value, upper: true), percent(value, upper: false)]

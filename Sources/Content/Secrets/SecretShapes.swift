@@ -1,5 +1,7 @@
-// Known shapes of keys and tokens, looked for in long runs. It relies on each shape beginning with letters of its own; a value
-// without such a beginning counts only next to a word that says what it is (SecretContext), and only when it looks random.
+// Known shapes of keys and tokens, looked for in long runs. It relies on each shape beginning with letters of its own;
+// a value
+// without such a beginning counts only next to a word that says what it is (SecretContext), and only when it looks
+// random.
 
 struct SecretShape {
   /// The letters of the body behind the prefix.
@@ -154,8 +156,8 @@ struct SecretShape {
 
   private static let prefixBytesMax = all.map(\.prefix.count).max() ?? 0
 
-  /// What in the run `range` of `bytes` has a known shape, wherever in the run it begins; signs that end a run may stand in
-  /// the prefix, which then begins before it.
+  /// What in the run `range` of `bytes` has a known shape, wherever in the run it begins; signs that end a run may
+  /// stand in the prefix, which then begins before it.
   /// True where something has a shape, though it is an example or the name of a key.
   static func find(_ bytes: Span<UInt8>, _ range: Range<Int>, _ found: (String, Range<Int>) -> Void) -> Bool {
     var isKnown = false

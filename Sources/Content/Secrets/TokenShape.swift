@@ -1,5 +1,5 @@
-// JSON web tokens: three runs with dots between, of which the first opens with `{"`. And what of a secret is remembered.
-// It relies on the window holding the whole token.
+// JSON web tokens: three runs with dots between, of which the first opens with `{"`. And what of a secret is
+// remembered. It relies on the window holding the whole token.
 
 enum TokenShape {
   static let id = "json-web-token"

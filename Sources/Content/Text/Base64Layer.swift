@@ -1,5 +1,6 @@
 // Decodes runs of base64, also wrapped ones, into bytes for the next layer, and keeps the way back to the encoded text.
-// It relies on pieces of one run coming in order; both alphabets are read, and four letters that fit no byte are let be.
+// It relies on pieces of one run coming in order; both alphabets are read, and four letters that fit no byte are let
+// be.
 
 struct Base64Decoder {
   /// A shorter run decodes to less than any phrase or key.

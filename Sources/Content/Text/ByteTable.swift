@@ -3,7 +3,8 @@
 
 /// Tables are made for the life of the program: the memory of one is never freed, and not written after its beginning.
 @safe struct ByteTable: @unchecked Sendable {
-  // An InlineArray would do, but each look at one copies it (Swift 6.3): 18 million instructions for 100 KiB of text in place of 6.
+  // An InlineArray would do, but each look at one copies it (Swift 6.3): 18 million instructions for 100 KiB of text in
+  // place of 6.
   private let values: UnsafePointer<UInt8>
 
   init(_ value: (UInt8) -> UInt8) {

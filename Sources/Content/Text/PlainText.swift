@@ -1,6 +1,6 @@
 // Text without what only a terminal or a decoder would act on: escape sequences, control characters, broken UTF-8.
-// It relies on state that goes over chunks; a lone carriage return becomes a line break, as it could hide what stands before.
-// Each place of the text leads back to the bytes that it came from.
+// It relies on state that goes over chunks; a lone carriage return becomes a line break, as it could hide what stands
+// before. Each place of the text leads back to the bytes that it came from.
 import Wire
 
 struct PlainText {

@@ -1,5 +1,5 @@
-// Long runs of letters and digits: where keys and base64 are. Words of a text are shorter, and cost one look at a table a byte.
-// It relies on a run being whole in the window when it ends; a longer one is cut into pieces of `runBytesMax`.
+// Long runs of letters and digits: where keys and base64 are. Words of a text are shorter, and cost one look at a table
+// a byte. It relies on a run being whole in the window when it ends; a longer one is cut into pieces of `runBytesMax`.
 
 /// A run in bytes of the unescaped text.
 struct Run: Equatable {
@@ -63,8 +63,9 @@ struct RunScanner {
     continues = isWrapped(bytes, base)
   }
 
-  /// Where a run begins that is long enough, or that what has not come yet may make so: of each stretch of `runBytesMin`
-  /// bytes the last one that is in no run says where to go on, and most of the bytes before it are never looked at.
+  /// Where a run begins that is long enough, or that what has not come yet may make so: of each stretch of
+  /// `runBytesMin` bytes the last one that is in no run says where to go on, and most of the bytes before it are never
+  /// looked at.
   private func startOfLongRun(_ bytes: Span<UInt8>, _ from: Int, _ isRun: ByteTable) -> Int {
     var place = from
     while place < bytes.count {

@@ -1,5 +1,5 @@
-// Percent, JSON, JavaScript and HTML escapes, undone on the way into the window: what hides behind them reads as text. Where keys
-// alone are looked for, letters that nobody sees are left out, and wide ones are narrow.
+// Percent, JSON, JavaScript and HTML escapes, undone on the way into the window: what hides behind them reads as text.
+// Where keys alone are looked for, letters that nobody sees are left out, and wide ones are narrow.
 // It relies on an escape being short: at the end of a chunk the beginning of one waits for the rest.
 import Wire
 

@@ -1,5 +1,5 @@
-// The framing that clients of S3 put around a body (`aws-chunked`): chunks with their sizes, and fields behind the last one.
-// It relies on nothing: what is not of this form is no such body, and nothing of it is taken for text.
+// The framing that clients of S3 put around a body (`aws-chunked`): chunks with their sizes, and fields behind the last
+// one. It relies on nothing: what is not of this form is no such body, and nothing of it is taken for text.
 
 struct AWSChunks {
   private enum State {

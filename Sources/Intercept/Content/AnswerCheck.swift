@@ -1,6 +1,6 @@
 // One answer's body through the checks of its rule: undone, counted, and then watched, marked, or made text of.
-// It relies on ContentCheck for what is found and on TextMarker for marks; a page is parsed by PagePool, and the answer waits
-// for it. Until something is edited, the bytes that leave are those that came, still in their coding.
+// It relies on ContentCheck for what is found and on TextMarker for marks; a page is parsed by PagePool, and the answer
+// waits for it. Until something is edited, the bytes that leave are those that came, still in their coding.
 import Content
 import Policy
 
@@ -153,7 +153,8 @@ final class AnswerCheck {
 
   /// The head as it leaves: what it says of the body is put right.
   func putRight(_ head: inout MessageHead, hasBody: Bool = true) {
-    // Of an answer without a body it is not known whether it would have been flagged, but what has the type of a page is one.
+    // Of an answer without a body it is not known whether it would have been flagged, but what has the type of a page
+    // is one.
     if !hasBody, case .collecting = work { (isPage, leaving) = (true, .edited) }
     if isPage {
       head.remove("content-type")

@@ -1,5 +1,5 @@
-// Undoes the codings of one body, one behind the other, a bounded piece at a time: what is left waits for the next call.
-// It relies on Decompressor for each coding and for how much a body may grow.
+// Undoes the codings of one body, one behind the other, a bounded piece at a time: what is left waits for the next
+// call. It relies on Decompressor for each coding and for how much a body may grow.
 import Content
 
 struct BodyDecoder {

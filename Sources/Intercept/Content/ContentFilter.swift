@@ -1,5 +1,7 @@
-// The checks of content of one request and its answer, as a filter: secrets on the way out, pages and instructions on the way
-// back. It relies on RequestCheck and AnswerCheck for the looking; here is what is asked of the upstream, and what is refused.
+// The checks of content of one request and its answer, as a filter: secrets on the way out, pages and instructions on
+// the way
+// back. It relies on RequestCheck and AnswerCheck for the looking; here is what is asked of the upstream, and what is
+// refused.
 import Content
 package import Policy
 import Wire
@@ -185,7 +187,8 @@ package final class ContentFilter: RequestFilter {
     return .refuse(.secretRefused, detail: "What looks like a secret (\(first.id)) stands in its \(place.dropFirst(8))")
   }
 
-  /// True where report mode cannot let it go on: it has a key of the gate with it already, and enforcing would end it here.
+  /// True where report mode cannot let it go on: it has a key of the gate with it already, and enforcing would end it
+  /// here.
   private func wouldRefuse(_ isFound: Bool) -> Bool {
     guard isFound, request.isReportOnly, plan.policy.secrets == .block else { return false }
     defer { wouldRefuseRequest = true }
@@ -238,7 +241,8 @@ package final class ContentFilter: RequestFilter {
     return .pass
   }
 
-  /// A part of what is no text passes. Of a text, what lies across two parts is not found, and a page is no page in parts.
+  /// A part of what is no text passes. Of a text, what lies across two parts is not found, and a page is no page in
+  /// parts.
   private func lookAtPart(_ kind: BodyKind, _ looksInto: inout Bool, _ codings: BodyCodings) -> FilterVerdict? {
     let isCoded = codings != .plain
     if kind.form == .other && !isCoded && kind.type != "multipart/byteranges" { return nil }

@@ -1,5 +1,5 @@
-// What the policy says of content, made ready: tables of patterns and keys, once for each kind of check and shared by the loops.
-// It relies on being built on the main thread with its policy; nothing in it changes.
+// What the policy says of content, made ready: tables of patterns and keys, once for each kind of check and shared by
+// the loops. It relies on being built on the main thread with its policy; nothing in it changes.
 package import Content
 package import Policy
 

@@ -1,5 +1,5 @@
-// What the checks of one request and its answer found, for the log: what it was, where, how often. Never the text itself.
-// It relies on Finding, which holds none of it either.
+// What the checks of one request and its answer found, for the log: what it was, where, how often. Never the text
+// itself. It relies on Finding, which holds none of it either.
 import Content
 
 package struct ContentReport: Equatable, Sendable {

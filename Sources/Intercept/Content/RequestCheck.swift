@@ -1,5 +1,6 @@
-// One request looked through for secrets on its way out: URL, fields, body. What must not leave is held back or refused.
-// It relies on SecretWatch for known shapes and on EchoSearch for the gate's own credentials, of which no copy is made.
+// One request looked through for secrets on its way out: URL, fields, body. What must not leave is held back or
+// refused. It relies on SecretWatch for known shapes and on EchoSearch for the gate's own credentials, of which no copy
+// is made.
 import Content
 import Policy
 import Wire

@@ -1,5 +1,5 @@
-// The values of all credentials: one owner, shared by the loops. Each is fetched once at a time, on a thread of its own.
-// It relies on CredentialSources for the fetching; whoever must wait is told, and a failed fetch lets nothing out.
+// The values of all credentials: one owner, shared by the loops. Each is fetched once at a time, on a thread of its
+// own. It relies on CredentialSources for the fetching; whoever must wait is told, and a failed fetch lets nothing out.
 import Kernel
 package import Policy
 import Synchronization
@@ -232,7 +232,8 @@ package final class CredentialStore: Sendable {
     for wake in wakes { wake() }
   }
 
-  /// Of another policy: its value counts for nothing, but the refresh token that came with it is the one that is good now.
+  /// Of another policy: its value counts for nothing, but the refresh token that came with it is the one that is good
+  /// now.
   private static func keepRefreshToken(
     of credential: Credential, _ result: Result<FetchedCredential, CredentialProblem>, _ entries: inout [String: Entry]
   ) -> [@Sendable () -> Void] {

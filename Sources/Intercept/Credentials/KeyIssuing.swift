@@ -1,5 +1,6 @@
 // Calls of AWS that answer with other keys: a client without a key must not get one by a call that the gate signs.
-// It relies on the service that is signed for, as AWS refuses a signature for another one, and on the whole body being there.
+// It relies on the service that is signed for, as AWS refuses a signature for another one, and on the whole body being
+// there.
 import Wire
 
 struct KeyIssuing {

@@ -39,8 +39,8 @@ struct CredentialPlacement {
 
   private var placeholder: [UInt8]? { credential.placeholder.map { Array($0.utf8) } }
 
-  /// `write` gives the field's value for what the client sent, and nil where that is not the template with the placeholder;
-  /// with `inject` it is given nothing.
+  /// `write` gives the field's value for what the client sent, and nil where that is not the template with the
+  /// placeholder; with `inject` it is given nothing.
   private func putField(
     _ head: inout MessageHead, _ name: String, _ write: ([UInt8]?) -> [UInt8]?
   ) -> PlacementResult {
@@ -97,7 +97,8 @@ private struct FieldTemplate {
 
   func with(_ value: CredentialValue) -> [UInt8] { prefix + value.secret.copy + suffix }
 
-  /// The placeholder is the whole token. The scheme before it is read whatever its case, and however many blanks follow.
+  /// The placeholder is the whole token. The scheme before it is read whatever its case, and however many blanks
+  /// follow.
   func matches(_ sent: [UInt8]?, _ placeholder: [UInt8]) -> Bool {
     guard let sent else { return false }
     return Self.words(sent) == Self.words(prefix + placeholder + suffix) && sent.firstIndex(of: placeholder) != nil
@@ -108,8 +109,8 @@ private struct FieldTemplate {
   }
 }
 
-/// `Basic` with the pair of user and password (RFC 7617). With `replace` the placeholder is the policy's user's password, the
-/// password alone, or the user alone, as clients send a token that needs no password.
+/// `Basic` with the pair of user and password (RFC 7617). With `replace` the placeholder is the policy's user's
+/// password, the password alone, or the user alone, as clients send a token that needs no password.
 private struct BasicTemplate {
   private static let scheme = Array("basic".utf8)
 
@@ -159,7 +160,8 @@ struct QueryParameter {
 
   private func isNamed(_ part: ArraySlice<UInt8>) -> Bool { Self.read(part.prefix { $0 != UInt8(ascii: "=") }) == name }
 
-  /// Percent-encoded (also an equals sign), blanks around it, an index behind it, a zero that ends it, whatever the case; and
+  /// Percent-encoded (also an equals sign), blanks around it, an index behind it, a zero that ends it, whatever the
+  /// case; and
   /// PHP reads a blank, a dot and a bracket in a name as `_`.
   private static func read(_ raw: ArraySlice<UInt8>) -> [UInt8] {
     var name: [UInt8] = []

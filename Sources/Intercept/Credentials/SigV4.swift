@@ -116,7 +116,8 @@ struct SigV4 {
     return encoded
   }
 
-  /// Host, what is AWS's own, and what says how to read the body; of the rest what the client signed and no hop changes.
+  /// Host, what is AWS's own, and what says how to read the body; of the rest what the client signed and no hop
+  /// changes.
   private static func signedFields(
     _ head: MessageHead, host: [UInt8], alsoSigned: [[UInt8]]
   ) -> [MessageHead.Field] {

@@ -107,7 +107,8 @@ struct TokenEndpoint {
       throw CredentialProblem("\(grant.endpoint) answered without an `access_token`")
     }
     var lifetimeMs = Self.unstatedLifetimeMs
-    // Some send the number as a text, and some null. A new refresh token may have come with it: it must not be lost here.
+    // Some send the number as a text, and some null. A new refresh token may have come with it: it must not be lost
+    // here.
     if let stated = value["expires_in"],
       let seconds = stated.wholeNumber(in: body)
         ?? stated.text(in: body).flatMap({ UInt64(String(decoding: $0, as: UTF8.self)) })

@@ -24,8 +24,8 @@ struct BodyPipe {
   private var meter = BodyMeter(.none)
   private var scanner: ChunkedScanner?
   private var writesChunks = false
-  /// Gives the head that goes out in front of the first bytes, and whether the body goes out in chunks; nil when it is no
-  /// head any more.
+  /// Gives the head that goes out in front of the first bytes, and whether the body goes out in chunks; nil when it is
+  /// no head any more.
   typealias HeldHead = () -> (bytes: [UInt8], writesChunks: Bool)?
   private var head: HeldHead?
   /// The filter wants to be asked again; and whether what it has was the last piece.
@@ -34,7 +34,8 @@ struct BodyPipe {
 
   init() {}
 
-  /// `writesChunks`: what a filter lets through is framed as chunks, whatever it was. `head`: it waits for the first bytes.
+  /// `writesChunks`: what a filter lets through is framed as chunks, whatever it was. `head`: it waits for the first
+  /// bytes.
   init(_ length: BodyLength, writesChunks: Bool = false, head: HeldHead? = nil) {
     meter = BodyMeter(length)
     if case .chunked = length { scanner = ChunkedScanner() }

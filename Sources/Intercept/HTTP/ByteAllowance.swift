@@ -1,5 +1,6 @@
 // Bytes are charged to a byte limit here, and nowhere else inside a tunnel: where they are sent to the other side.
-// It relies on the rule's bucket; whatever buffer the bytes waited in, and whichever protocol framed them, they pass here.
+// It relies on the rule's bucket; whatever buffer the bytes waited in, and whichever protocol framed them, they pass
+// here.
 import Kernel
 import Policy
 

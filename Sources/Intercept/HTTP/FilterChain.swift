@@ -1,5 +1,5 @@
-// Two filters as one: the checks of content see a request before its credential is put in, and an answer once that is scrubbed.
-// It relies on each of them to bear being shown a head or an empty chunk again.
+// Two filters as one: the checks of content see a request before its credential is put in, and an answer once that is
+// scrubbed. It relies on each of them to bear being shown a head or an empty chunk again.
 import Policy
 
 package final class FilterChain: RequestFilter {

@@ -33,8 +33,8 @@ struct HTTP2Bounds {
     private mutating func earn(thousandths: UInt64) { left = min(max, left + thousandths) }
   }
 
-  /// Requests that the peer gave up, or made us give up, before they had an answer (CVE-2023-44487, CVE-2025-8671): each
-  /// has cost an upstream its work. Nothing but time earns these.
+  /// Requests that the peer gave up, or made us give up, before they had an answer (CVE-2023-44487, CVE-2025-8671):
+  /// each has cost an upstream its work. Nothing but time earns these.
   private var abandoned = Credit(burst: 200, perSecond: 50)
   /// Programs that measure bandwidth send one per piece of data that they got (gRPC).
   private var pings = Credit(burst: 1_000, perSecond: 100)
@@ -67,8 +67,8 @@ struct HTTP2Bounds {
     }
   }
 
-  /// A stream that the peer reset, or made us reset by a fault of its own. `isAnswered`: a part of its answer is out, or
-  /// it was over: what the request cost was not in vain.
+  /// A stream that the peer reset, or made us reset by a fault of its own. `isAnswered`: a part of its answer is out,
+  /// or it was over: what the request cost was not in vain.
   mutating func allowReset(isAnswered: Bool, nowMs: UInt64) -> Bool {
     isAnswered ? others.take(nowMs: nowMs) : abandoned.take(nowMs: nowMs)
   }

@@ -1,5 +1,6 @@
-// A stream's bodies on their way through its filter, which may hold them back: what comes meanwhile waits, within the window.
-// It relies on the window for how much that can be: the sender gets back what the filter has taken, and no more.
+// A stream's bodies on their way through its filter, which may hold them back: what comes meanwhile waits, within the
+// window. It relies on the window for how much that can be: the sender gets back what the filter has taken, and no
+// more.
 import CNGHTTP2
 import Policy
 

@@ -197,8 +197,8 @@ final class HTTP2Bridge: Bridge {
     }
   }
 
-  /// A policy came since requests went out: what it says counts at once. A full disk or a drain refuses what is new, not
-  /// what stands.
+  /// A policy came since requests went out: what it says counts at once. A full disk or a drain refuses what is new,
+  /// not what stands.
   private func recheck() {
     guard tick.rule !== checkedBy else { return }
     checkedBy = tick.rule

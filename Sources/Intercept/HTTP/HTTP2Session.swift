@@ -27,8 +27,8 @@ enum BodyPiece {
   case broken
 }
 
-/// SAFETY: nghttp2's object is owned here and freed in deinit. Its user data is this object, unretained: it lives at least
-/// as long, and callbacks come inside its own calls alone.
+/// SAFETY: nghttp2's object is owned here and freed in deinit. Its user data is this object, unretained: it lives at
+/// least as long, and callbacks come inside its own calls alone.
 @safe final class HTTP2Session {
   static let windowBytes: Int32 = 256 * 1024
   /// Both directions of a session hold no more than this, whatever its streams do.
@@ -313,7 +313,8 @@ extension HTTP2Session {
     unsafe nghttp2_option_set_max_settings(options, 32)
     unsafe nghttp2_option_set_max_outbound_ack(options, 1_000)
     unsafe nghttp2_option_set_max_continuations(options, 8)
-    // HTTP2Bounds knows which resets are harmless; nghttp2 counts those too that follow a whole answer, as curl sends them.
+    // HTTP2Bounds knows which resets are harmless; nghttp2 counts those too that follow a whole answer, as curl sends
+    // them.
     unsafe nghttp2_option_set_stream_reset_rate_limit(options, 10_000, 10_000)
     unsafe nghttp2_option_set_max_send_header_block_length(options, 256 * 1024)
   }

@@ -28,8 +28,10 @@ package enum FilterVerdict: Sendable {
   case pass
   /// Refuse the request, or cut what already flows.
   case refuse(Reason, detail: String?)
-  /// Of a head: the request waits, and the head is shown again. Of a piece of a body: it was taken, and what follows waits;
-  /// then the filter is asked again, with what has come meanwhile or with nothing. Whoever knows more has the tunnel take a turn.
+  /// Of a head: the request waits, and the head is shown again. Of a piece of a body: it was taken, and what follows
+  /// waits;
+  /// then the filter is asked again, with what has come meanwhile or with nothing. Whoever knows more has the tunnel
+  /// take a turn.
   case wait
   /// Of an answer's body: it ends with this piece, and the rest of it is not wanted.
   case end
@@ -51,16 +53,17 @@ package protocol RequestFilter: AnyObject {
   func interimHead(_ head: inout MessageHead)
   /// The final answer's head.
   func answerHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict
-  /// Whether the head stays here until something of its body may go out, or all of it is there: until then it can be refused.
+  /// Whether the head stays here until something of its body may go out, or all of it is there: until then it can be
+  /// refused.
   var holdsAnswerHead: Bool { get }
-  /// A head that was held, as it leaves. May change it. A length that stays in it is the length of the body that leaves;
-  /// without one the body goes out in chunks, or until the connection ends.
+  /// A head that was held, as it leaves. May change it. A length that stays in it is the length of the body that
+  /// leaves; without one the body goes out in chunks, or until the connection ends.
   func answerHeadLeaves(_ head: inout MessageHead)
   func answerBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict
   /// How long after its head an answer may be held back while the upstream sends nothing; nil: for as long as it takes.
   var answerPauseMs: UInt64? { get }
-  /// That time is over, and nothing of the upstream waits to be read. Bytes in `chunk`, and a head that was held, leave now
-  /// unless the verdict is `wait`.
+  /// That time is over, and nothing of the upstream waits to be read. Bytes in `chunk`, and a head that was held, leave
+  /// now unless the verdict is `wait`.
   func answerPaused(_ chunk: inout [UInt8]) -> FilterVerdict
   /// Fields behind the answer's body, where they are passed on (HTTP/2).
   func answerTrailers(_ trailers: inout MessageHead)

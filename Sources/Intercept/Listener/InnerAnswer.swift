@@ -1,5 +1,6 @@
-// What a session answers to a stream, read from its HTTP/1.1: a head that becomes one of HTTP/2, then a body without framing.
-// It relies on the session for well-formed heads, and on reading straight into the buffer that the frame is made in.
+// What a session answers to a stream, read from its HTTP/1.1: a head that becomes one of HTTP/2, then a body without
+// framing. It relies on the session for well-formed heads, and on reading straight into the buffer that the frame is
+// made in.
 import Flow
 import Wire
 

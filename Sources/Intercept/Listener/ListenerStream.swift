@@ -1,5 +1,5 @@
-// One stream of a client that speaks HTTP/2 to a listener: a request, the leg to its session, and how far both sides are.
-// It relies on HTTP2ListenerSession for what comes and goes.
+// One stream of a client that speaks HTTP/2 to a listener: a request, the leg to its session, and how far both sides
+// are. It relies on HTTP2ListenerSession for what comes and goes.
 import Kernel
 
 final class ListenerStream {

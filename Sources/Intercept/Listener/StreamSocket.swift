@@ -1,5 +1,5 @@
-// One end of a socket pair: what a front says to one of its sessions, and hears of it. The session has the other end, and
-// takes it for its client. It relies on the Gate for edges, and to tell how the session ended.
+// One end of a socket pair: what a front says to one of its sessions, and hears of it. The session has the other end,
+// and takes it for its client. It relies on the Gate for edges, and to tell how the session ended.
 package import Kernel
 import Wire
 

@@ -2,7 +2,8 @@
 // It relies on each object being owned by one class that frees it, and on nobody changing it once it is made.
 import COpenSSL
 
-/// SAFETY of `@unchecked Sendable`: the object is never changed behind `init`, and OpenSSL counts its references atomically.
+/// SAFETY of `@unchecked Sendable`: the object is never changed behind `init`, and OpenSSL counts its references
+/// atomically.
 @safe final class PrivateKey: @unchecked Sendable {
   let raw: OpaquePointer
 

@@ -13,8 +13,8 @@ package final class CertificateAuthority: Sendable {
   let certificate: Certificate
   private let key: PrivateKey
 
-  /// A new one. With `permitted` names it can vouch for these and the names below them alone (RFC 5280 section 4.2.1.10):
-  /// who steals its key can pretend to be nobody else.
+  /// A new one. With `permitted` names it can vouch for these and the names below them alone (RFC 5280 section
+  /// 4.2.1.10): who steals its key can pretend to be nobody else.
   package init(label: String, permitted: [HostName] = []) throws(TLSProblem) {
     key = try PrivateKey()
     var extensions: [(Int32, String)] = [
@@ -22,8 +22,9 @@ package final class CertificateAuthority: Sendable {
       (NID_subject_key_identifier, "hash"),
     ]
     if !permitted.isEmpty {
-      // Kinds of names that are not mentioned are not constrained. Addresses: none. For e-mail there is no form of "all" that
-      // every library reads alike, so what is permitted is a domain that cannot exist (RFC 6761 section 6.4).
+      // Kinds of names that are not mentioned are not constrained. Addresses: none. For e-mail there is no form of
+      // "all" that every library reads alike, so what is permitted is a domain that cannot exist (RFC 6761 section
+      // 6.4).
       let others =
         "permitted;email:nobody.invalid,excluded;IP:0.0.0.0/0.0.0.0,excluded;IP:0:0:0:0:0:0:0:0/0:0:0:0:0:0:0:0"
       let names = permitted.map { "permitted;DNS:\($0)" }.joined(separator: ",")

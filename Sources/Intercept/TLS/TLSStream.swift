@@ -97,8 +97,8 @@ import Wire
 
   var isResumed: Bool { unsafe SSL_session_reused(ssl) == 1 }
 
-  /// What an upstream that asked for a certificate of ours says of it when it ends the connection; nil where that is not
-  /// why. In TLS 1.3 it says so behind the handshake.
+  /// What an upstream that asked for a certificate of ours says of it when it ends the connection; nil where that is
+  /// not why. In TLS 1.3 it says so behind the handshake.
   var certificateProblem: String? {
     guard let news = unsafe news, unsafe news.pointee.wants_certificate == 1, let lastWords else { return nil }
     let alert = lastWords.reason - Int(SSL_AD_REASON_OFFSET)

@@ -38,8 +38,8 @@ private enum DER {
   }
 }
 
-/// The format of sun.security.provider.JavaKeyStore, version 2: entries that are trusted certificates, then a SHA-1 over
-/// the password, a phrase and all of it.
+/// The format of sun.security.provider.JavaKeyStore, version 2: entries that are trusted certificates, then a SHA-1
+/// over the password, a phrase and all of it.
 private enum JavaStore {
   private static let password = "changeit"
 

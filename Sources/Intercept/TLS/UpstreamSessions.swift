@@ -1,6 +1,6 @@
-// TLS sessions that upstreams offered, for the next connection of the same client to the same target under the same rule.
-// It relies on its key: a resumed session repeats what was verified for that target, with the roots and the client
-// certificate of that rule. A reload makes new rules, and so forgets all of them.
+// TLS sessions that upstreams offered, for the next connection of the same client to the same target under the same
+// rule. It relies on its key: a resumed session repeats what was verified for that target, with the roots and the
+// client certificate of that rule. A reload makes new rules, and so forgets all of them.
 import COpenSSL
 import Policy
 import Wire

@@ -1,5 +1,6 @@
-// What `sluice dashboard` knows of a log: all of `sluice top`'s table, and totals, courses over time, what was refused and
-// what would let it out, credentials, findings. It relies on bounds of its own, whatever a log holds; it asks no clock.
+// What `sluice dashboard` knows of a log: all of `sluice top`'s table, and totals, courses over time, what was refused
+// and what would let it out, credentials, findings. It relies on bounds of its own, whatever a log holds; it asks no
+// clock.
 package import Policy
 import Wire
 

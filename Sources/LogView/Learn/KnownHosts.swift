@@ -1,5 +1,6 @@
 // Names that say something about a target: well-known ones that others imitate, and ways around a gate.
-// It relies on being short: each name was found in the public source that stands over its list; none of them is complete.
+// It relies on being short: each name was found in the public source that stands over its list; none of them is
+// complete.
 
 import Policy
 
@@ -54,8 +55,8 @@ enum KnownHosts {
   ]
 
   /// What `anderspitman/awesome-tunneling` (GitHub) lists as hosted services, by the names of their ends: the rules of
-  /// `SigmaHQ/sigma` for ngrok, cloudflared and dev tunnels have theirs, public code has the others. The relays of Apple
-  /// are in the list above.
+  /// `SigmaHQ/sigma` for ngrok, cloudflared and dev tunnels have theirs, public code has the others. The relays of
+  /// Apple are in the list above.
   private static let tunnels = [
     "ngrok.com", "ngrok.io", "ngrok.app", "ngrok.dev", "ngrok-free.app", "ngrok-free.dev", "trycloudflare.com",
     "argotunnel.com", "localhost.run", "lhr.life", "serveo.net", "serveousercontent.com", "localtunnel.me",
@@ -65,7 +66,8 @@ enum KnownHosts {
     "mask.icloud.com", "mask-h2.icloud.com",
   ]
 
-  /// `oast.*` and `interact.sh` are the servers that `projectdiscovery/interactsh` (GitHub) uses by default; `oastify.com` and
+  /// `oast.*` and `interact.sh` are the servers that `projectdiscovery/interactsh` (GitHub) uses by default;
+  /// `oastify.com` and
   /// `burpcollaborator.net` those of Burp Suite.
   private static let requestCollectors = [
     "webhook.site", "requestbin.com", "requestbin.net", "requestcatcher.com", "beeceptor.com", "pipedream.net",
@@ -73,8 +75,8 @@ enum KnownHosts {
     "burpcollaborator.net", "oastify.com", "canarytokens.com",
   ]
 
-  /// Many are in the rule of `SigmaHQ/sigma` for dead drops; the others take files and texts from command lines without an
-  /// account, as public code does it.
+  /// Many are in the rule of `SigmaHQ/sigma` for dead drops; the others take files and texts from command lines without
+  /// an account, as public code does it.
   private static let fileDrops = [
     "pastebin.com", "hastebin.com", "paste.ee", "transfer.sh", "0x0.st", "file.io", "gofile.io", "catbox.moe",
     "termbin.com", "temp.sh", "ufile.io", "sendspace.com", "wetransfer.com", "mega.nz", "mega.co.nz",

@@ -1,5 +1,6 @@
-// The smallest policy that lets out what a log shows: a rule for each target, a limit for its rate, and why, in comments.
-// It relies on Traffic for what was seen and on Suspicion for what to look at twice; what is suspect is commented out.
+// The smallest policy that lets out what a log shows: a rule for each target, a limit for its rate, and why, in
+// comments. It relies on Traffic for what was seen and on Suspicion for what to look at twice; what is suspect is
+// commented out.
 package import Policy
 import Wire
 

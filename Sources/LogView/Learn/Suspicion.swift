@@ -1,5 +1,5 @@
-// Why a target deserves a second look before a rule lets it out: look-alikes, ways around the gate, names that carry data.
-// It relies on KnownHosts and on the names that are allowed already; it judges names alone, and looks nothing up.
+// Why a target deserves a second look before a rule lets it out: look-alikes, ways around the gate, names that carry
+// data. It relies on KnownHosts and on the names that are allowed already; it judges names alone, and looks nothing up.
 import Policy
 package import Wire
 

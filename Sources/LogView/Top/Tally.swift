@@ -1,5 +1,6 @@
-// What `sluice top` and `sluice dashboard` count: per client and host, requests of the last minute, bytes, refusals; and what buckets hold.
-// It relies on bounds of its own; what the log does not say (which tunnels are open) is not guessed.
+// What `sluice top` and `sluice dashboard` count: per client and host, requests of the last minute, bytes, refusals;
+// and what buckets hold. It relies on bounds of its own; what the log does not say (which tunnels are open) is not
+// guessed.
 package import Policy
 import Wire
 

@@ -1,5 +1,6 @@
 // The text of a git configuration file as its entries, in their order (git-config(1), SYNTAX).
-// It relies on nothing. Git gives up at a line that it cannot read; this goes on behind it, so it never sees less than git.
+// It relies on nothing. Git gives up at a line that it cannot read; this goes on behind it, so it never sees less than
+// git.
 
 struct GitConfigText {
   struct Entry: Equatable {

@@ -72,7 +72,8 @@ struct GitSettings {
     programKeys.contains(entry.key) || entry.section == "alias" || entry.section == "pager"
   }
 
-  /// Any value may be a line of the shell, and each of its words the name of a file. Names without a folder are looked for in
+  /// Any value may be a line of the shell, and each of its words the name of a file. Names without a folder are looked
+  /// for in
   /// PATH where they stand first, and are arguments elsewhere.
   private mutating func noteWords(_ value: String, isProgram: Bool) {
     let words = value.shellWords

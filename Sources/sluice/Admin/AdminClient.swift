@@ -1,5 +1,5 @@
-// The operator's end of the admin socket: one request goes, lines come back, the last of them says whether it went well.
-// It relies on deadlines of the socket: a gate that hangs is told from one that answers.
+// The operator's end of the admin socket: one request goes, lines come back, the last of them says whether it went
+// well. It relies on deadlines of the socket: a gate that hangs is told from one that answers.
 import Gate
 import Kernel
 import Wire
@@ -23,7 +23,8 @@ struct AdminClient: ~Copyable {
     do throws(SystemError) { socket = try LocalSocket.connect(to: path, waitSeconds: Self.waitSeconds) } catch {
       throw AdminFailure("\(path): \(error)\(Self.advice(error))")
     }
-    // Whoever may write the folder could have put a socket of its own there, and would be told what is meant for a gate.
+    // Whoever may write the folder could have put a socket of its own there, and would be told what is meant for a
+    // gate.
     guard let peer = LocalSocket.peer(of: socket.raw), peer.uid == 0 || peer.uid == Machine.userID else {
       throw AdminFailure("\(path): who listens there is neither root nor this user; it is not trusted")
     }

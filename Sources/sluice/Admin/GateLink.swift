@@ -1,5 +1,6 @@
 // `sluice run --gate`: what the running gate says of its rules, its hold on the sandbox's listeners, and their end.
-// It relies on one connection that stands as long as the sandbox: the gate sees its end, and this process sees the gate's.
+// It relies on one connection that stands as long as the sandbox: the gate sees its end, and this process sees the
+// gate's.
 import Gate
 import Kernel
 import Policy
