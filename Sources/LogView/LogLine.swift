@@ -5,7 +5,7 @@ package import Wire
 /// The fields of docs/log.md, in the order in which the gate writes them.
 package enum LogField: Int, CaseIterable, Sendable {
   case version, time, seq, event, id, client, via, host, port, sni, rule, policy, reason, detail, address, wouldDeny
-  case bytesUp, bytesDown, durationMs, inspected, tokens, capacity, perMinute
+  case bytesUp, bytesDown, durationMs, inspected, tokens, capacity, perMinute, repeated, probe
 
   package var name: String {
     switch self {
@@ -32,6 +32,8 @@ package enum LogField: Int, CaseIterable, Sendable {
     case .tokens: "tokens"
     case .capacity: "capacity"
     case .perMinute: "per_minute"
+    case .repeated: "repeated"
+    case .probe: "probe"
     }
   }
 
@@ -113,6 +115,15 @@ package struct LogLine: Sendable {
     let event = event
     return event == .denied || event == .limited || event == .flagged && has(.reason)
   }
+
+  /// A line of somebody else's may say any number; a second of a gate has far fewer.
+  private static let repeatedMax: UInt64 = 1 << 31
+
+  /// How many of the same the line stands for: refusals that repeat within a second share one.
+  package var count: Int { 1 + Int(clamping: min(number(.repeated) ?? 0, Self.repeatedMax)) }
+
+  /// The self-check of a sandbox asked, and not what runs in it.
+  package var isProbe: Bool { flag(.probe) }
 
   package var port: UInt16? { number(.port).flatMap { UInt16(exactly: $0) } }
 

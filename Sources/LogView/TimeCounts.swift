@@ -22,16 +22,16 @@ struct RecentCounts: Sendable {
 
   init(_ shape: Shape) { self.shape = shape }
 
-  mutating func add(_ timeMs: Int64) {
+  mutating func add(_ timeMs: Int64, _ count: Int = 1) {
     // Nearly every line of a log falls into the step of the one before.
     if timeMs >= newestMs, timeMs < newestMs + shape.stepMs, !counts.isEmpty {
-      counts[newestSlot] &+= 1
+      counts[newestSlot] &+= UInt32(clamping: count)
       return
     }
-    addElsewhere(timeMs)
+    addElsewhere(timeMs, count)
   }
 
-  private mutating func addElsewhere(_ timeMs: Int64) {
+  private mutating func addElsewhere(_ timeMs: Int64, _ count: Int) {
     let step = timeMs.floorDivided(by: shape.stepMs)
     let length = Int64(shape.steps)
     if counts.isEmpty {
@@ -44,7 +44,7 @@ struct RecentCounts: Sendable {
       newestMs = step * shape.stepMs
       newestSlot = slot(step)
     }
-    if step > newest - length { counts[slot(step)] &+= 1 }
+    if step > newest - length { counts[slot(step)] &+= UInt32(clamping: count) }
   }
 
   /// In the steps that end with the one of `nowMs`.
@@ -100,16 +100,16 @@ struct WholeCounts: Sendable {
   /// Where the last step begins.
   private var lastMs: Int64 = 0
 
-  mutating func add(_ timeMs: Int64) {
+  mutating func add(_ timeMs: Int64, _ count: Int = 1) {
     if timeMs >= lastMs, timeMs < lastMs + axis.stepMs, !counts.isEmpty {
-      counts[counts.count - 1] &+= 1
+      counts[counts.count - 1] &+= UInt32(clamping: count)
       return
     }
-    addElsewhere(timeMs)
+    addElsewhere(timeMs, count)
     lastMs = (axis.first + Int64(counts.count - 1)) * axis.stepMs
   }
 
-  private mutating func addElsewhere(_ timeMs: Int64) {
+  private mutating func addElsewhere(_ timeMs: Int64, _ count: Int) {
     if counts.isEmpty {
       axis = Axis(fromMs: timeMs, toMs: timeMs)
       counts = [0]
@@ -125,7 +125,7 @@ struct WholeCounts: Sendable {
       place = 0
     }
     if place >= counts.count { counts += repeatElement(0, count: Int(place) + 1 - counts.count) }
-    counts[Int(place)] &+= 1
+    counts[Int(place)] &+= UInt32(clamping: count)
   }
 
   /// On an axis whose steps are no shorter; what lies outside of it counts at its ends.
@@ -166,10 +166,10 @@ struct TimeSeries: Sendable {
   private var twoHours = RecentCounts(.twoHours)
   private var whole = WholeCounts()
 
-  mutating func add(_ timeMs: Int64) {
-    tenMinutes.add(timeMs)
-    twoHours.add(timeMs)
-    whole.add(timeMs)
+  mutating func add(_ timeMs: Int64, _ count: Int = 1) {
+    tenMinutes.add(timeMs, count)
+    twoHours.add(timeMs, count)
+    whole.add(timeMs, count)
   }
 
   func values(_ frame: TimeFrame) -> [Int] {

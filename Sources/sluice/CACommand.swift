@@ -32,9 +32,10 @@ struct CACommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "init", abstract: "Make the CA; the gate does so itself at its first use.",
       discussion: """
-        With --permit, the CA can vouch for these names and those below them alone,
-        and for no address and no e-mail (name constraints, RFC 5280): who steals its key can be nobody else. Such a CA
-        cannot explain refusals of other names inside TLS.
+        With --permit, the CA can vouch for these names and those below them only,
+        for no address and for no e-mail (name constraints, RFC 5280): a stolen key
+        can pose as nobody else. Such a CA cannot explain refusals of other names
+        inside TLS.
         """)
 
     @OptionGroup var place: Place

@@ -20,8 +20,9 @@ struct TestCommand: ParsableCommand {
         - {target: api.example.com:443, method: PUT, path: /x, expect: path_refused}
 
       `expect` is allow, not_allowed, denied_by_rule, expired, with `address`
-      address_refused, with `method` or `path` method_refused or path_refused. Prints one line for each case that fails. A policy in `mode:
-      report` is judged as enforce would.
+      address_refused, with `method` or `path` method_refused or path_refused.
+      Prints one line for each case that fails. A policy in `mode: report` is
+      judged as enforce would.
 
       Exit status: 0 all hold, 1 one fails, 2 an error.
       """)

@@ -37,7 +37,7 @@ def threads_of(pid, *names):
 @as_root
 def test_no_thread_keeps_a_right(gate):
     one = gate(rules(local("allowed.test", 80)), workers=3)
-    found = threads_of(one.process.pid, "sluice", "passwords", "worker-0", "worker-1", "worker-2")
+    found = threads_of(one.process.pid, "sluice", "log", "passwords", "worker-0", "worker-1", "worker-2")
     assert all(status == EVERY_THREAD for status in found.values()), found
 
 
@@ -69,7 +69,7 @@ def test_the_gate_of_a_sandbox_is_confined_too(names, who, flags):
     try:
         process = place.start("sh", "-c", "echo ready; read line", options=("--limits", "best-effort", *flags), stdin=subprocess.PIPE)
         assert process.stdout.readline() == "ready\n"
-        found = threads_of(gate_of(place, process), "sluice", "passwords", "worker-0")
+        found = threads_of(gate_of(place, process), "sluice", "log", "passwords", "worker-0")
         # Without CAP_SETPCAP the bounding set cannot be changed; no_new_privs makes it void.
         expected = EVERY_THREAD if who == "root" else {key: EVERY_THREAD[key] for key in EVERY_THREAD if key != "CapBnd"}
         for status in found.values():

@@ -7,7 +7,7 @@ from inspection import request
 from test_credentials import API, BEARER, KEYS, SECRET, TokenServer, api, ask, aws, inspecting, tokens  # noqa: F401, the fixtures
 from gate import until
 
-OWN = "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a"
+OWN = "ghp_" + "9sKd83hQwLm27ZxVb40TnRyEu56FaPcGjX1o"
 
 
 @pytest.fixture

@@ -13,12 +13,11 @@ package enum MetricsRequest: Equatable {
   package static let readyPath = "/ready"
 
   package init(_ head: RequestHead, _ bytes: Span<UInt8>) {
-    guard head.body == .none else {
-      self = .refused(HTTPAnswer(400, "a request here has no body"))
-      return
-    }
     let target = bytes.extracting(head.requestTarget)
     self.init(method: Self.array(bytes.extracting(head.method))[...], target: Self.array(target)[...])
+    // A method that may have a body is refused as such.
+    if case .refused = self { return }
+    if head.body != .none { self = .refused(HTTPAnswer(400, "a request here has no body")) }
   }
 
   /// The first line, without its end.

@@ -93,6 +93,7 @@ package struct Figures: Sendable {
   package var lines: Int { tally.lines }
 
   package mutating func add(_ line: borrowing LogLine) {
+    if line.isProbe { return }
     let row = tally.add(line)
     // The last row is for all that found no place: it has no client of its own.
     let ownRow = row.flatMap { $0 < Tally.rowsMax - 1 ? $0 : nil }
@@ -142,7 +143,7 @@ package struct Figures: Sendable {
   }
 
   private mutating func addRefusal(_ line: borrowing LogLine, _ key: Tally.Key, _ reason: String?, _ timeMs: Int64) {
-    if let limit = Tally.limit(line) { return limits.add(LimitKey(client: key.client, limit: limit), timeMs) }
+    if let limit = Tally.limit(line) { return limits.add(LimitKey(client: key.client, limit: limit), timeMs, line.count) }
     if line.has(.host) { refused.add(line, key, reason: reason ?? "-", timeMs) }
   }
 
@@ -153,7 +154,8 @@ package struct Figures: Sendable {
     if line.event == .closed, limitedRows.contains(row) { refused.addLetOut(line, key) }
     guard let bucket = tally.rows[row].bucket, !line.flag(.wouldDeny) else { return }
     guard bucketCourses[bucket] != nil || bucketCourses.count < Self.coursesMax else { return }
-    bucketCourses[bucket, default: TimeSeries()].add(max(line.startMs ?? timeMs, firstMs ?? timeMs))
+    bucketCourses[bucket, default: TimeSeries()].add(
+      max(line.startMs ?? timeMs, firstMs ?? timeMs), line.count)
   }
 
   private mutating func addCredential(_ line: borrowing LogLine, _ key: Tally.Key, _ timeMs: Int64) {
@@ -165,7 +167,8 @@ package struct Figures: Sendable {
 
   private mutating func addFlagged(_ line: borrowing LogLine, _ key: Tally.Key, _ reason: String?, _ timeMs: Int64) {
     flagged.add(
-      FlaggedKey(client: key.client, target: Self.target(line, key.host), finding: Self.finding(line, reason)), timeMs)
+      FlaggedKey(client: key.client, target: Self.target(line, key.host), finding: Self.finding(line, reason)), timeMs,
+      line.count)
   }
 
   private static let findingMax = 300
@@ -222,7 +225,7 @@ extension Figures.Share {
     _ notable: Figures.Event?, _ timeMs: Int64
   ) {
     totals.add(line, event, reason: reason)
-    if let course { courses[course.place].add(timeMs) }
+    if let course { courses[course.place].add(timeMs, line.count) }
     guard let notable else { return }
     // Dropped in one go, so that a line costs no move of all others.
     if events.count == 2 * Figures.eventsMax { events.removeFirst(Figures.eventsMax) }

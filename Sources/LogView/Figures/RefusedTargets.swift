@@ -80,10 +80,10 @@ extension RefusedTargets.Entry {
   fileprivate mutating func note(
     _ line: borrowing LogLine, _ reason: String, _ timeMs: Int64, reasonsMax: Int
   ) {
-    count += 1
+    count += line.count
     lastMs = timeMs
     perMinute = max(perMinute, line.number(.perMinute).flatMap { UInt32(exactly: $0) }.map(Int.init) ?? 0)
-    if reasons[reason] != nil || reasons.count < reasonsMax { reasons[reason, default: 0] += 1 }
+    if reasons[reason] != nil || reasons.count < reasonsMax { reasons[reason, default: 0] += line.count }
     facts.add(line)
   }
 }

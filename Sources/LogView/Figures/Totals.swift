@@ -7,11 +7,11 @@ struct Totals: Sendable {
     private(set) var all = 0
     private(set) var byName: [String: Int] = [:]
 
-    mutating func add(_ reason: String?) {
-      all += 1
+    mutating func add(_ reason: String?, _ count: Int) {
+      all += count
       guard let reason else { return }
       let isKnown = byName[reason] != nil || byName.count < Tally.reasonsMax
-      byName[isKnown ? reason : Tally.othersName, default: 0] += 1
+      byName[isKnown ? reason : Tally.othersName, default: 0] += count
     }
   }
 
@@ -28,8 +28,8 @@ struct Totals: Sendable {
 
   mutating func add(_ line: borrowing LogLine, _ event: LogEventKind, reason: String?) {
     lines += 1
-    if line.flag(.wouldDeny) { return wouldDeny.add(reason) }
-    byEvent[event.place].add(reason)
+    if line.flag(.wouldDeny) { return wouldDeny.add(reason, line.count) }
+    byEvent[event.place].add(reason, line.count)
     bytesUp = bytesUp &+ (line.number(.bytesUp) ?? 0)
     bytesDown = bytesDown &+ (line.number(.bytesDown) ?? 0)
     guard event == .closed || event == .revoked else { return }
@@ -60,12 +60,12 @@ struct CountTable<Key: Hashable & Sendable>: Sendable {
 
   init(max: Int) { self.max = max }
 
-  mutating func add(_ key: Key, _ timeMs: Int64) {
+  mutating func add(_ key: Key, _ timeMs: Int64, _ count: Int = 1) {
     guard entries[key] != nil || entries.count < max else {
-      beyond += 1
+      beyond += count
       return
     }
-    entries[key, default: Entry(key: key)].count += 1
+    entries[key, default: Entry(key: key)].count += count
     entries[key]?.lastMs = timeMs
   }
 

@@ -59,13 +59,15 @@ package struct Traffic: Sendable {
 
   package mutating func add(_ line: borrowing LogLine) {
     lines += 1
+    // Not the doing of what is to be learned from.
+    if line.isProbe { return }
     if let timeMs = line.timeMs {
       firstMs = min(firstMs ?? timeMs, timeMs)
       lastMs = max(lastMs ?? timeMs, timeMs)
     }
     guard let host = line.host else { return }
     guard let port = line.port, port > 0 else {
-      if line.event == .denied, case .name(let name) = host { addName(name) }
+      if line.event == .denied, case .name(let name) = host { addName(name, line.count) }
       return
     }
     let client = line.text(.client) ?? Policy.fallbackName
@@ -78,8 +80,12 @@ package struct Traffic: Sendable {
     targets[key, default: Facts()].add(line)
   }
 
-  private mutating func addName(_ name: HostName) {
-    if names[name] != nil || names.count < Self.targetsMax { names[name, default: 0] += 1 } else { dropped += 1 }
+  private mutating func addName(_ name: HostName, _ count: Int) {
+    if names[name] != nil || names.count < Self.targetsMax {
+      names[name, default: 0] += count
+    } else {
+      dropped += 1
+    }
   }
 }
 
@@ -87,8 +93,8 @@ extension Traffic.Facts {
   mutating func add(_ line: borrowing LogLine) {
     let reason = line.text(.reason).flatMap { Reason(rawValue: $0) }
     if line.flag(.wouldDeny) {
-      if let reason { noted[reason, default: 0] += 1 }
-      if let timeMs = line.timeMs { announced.add(timeMs) }
+      if let reason { noted[reason, default: 0] += line.count }
+      if let timeMs = line.timeMs { announced.add(timeMs, line.count) }
       return
     }
     bytesUp = bytesUp &+ (line.number(.bytesUp) ?? 0)
@@ -99,11 +105,11 @@ extension Traffic.Facts {
       if addresses.count < Self.addressesMax, let text = line.text(.address), let address = IPAddress(text) {
         addresses.insert(address)
       }
-    case .failed: failed += 1
-    case .denied, .limited: if let reason { refused[reason, default: 0] += 1 }
+    case .failed: failed += line.count
+    case .denied, .limited: if let reason { refused[reason, default: 0] += line.count }
     case .policy, .credential, .flagged, .other: return
     }
-    if let startMs = line.startMs { ended.add(startMs) }
+    if let startMs = line.startMs { ended.add(startMs, line.count) }
   }
 }
 
@@ -115,10 +121,10 @@ private struct MinutePeak: Sendable {
   private var recent: [(minute: Int64, count: Int)] = []
   private(set) var peak = 0
 
-  mutating func add(_ timeMs: Int64) {
+  mutating func add(_ timeMs: Int64, _ count: Int) {
     let minute = timeMs / 60_000
     if let index = recent.lastIndex(where: { $0.minute == minute }) {
-      recent[index].count += 1
+      recent[index].count += count
       peak = max(peak, recent[index].count)
       return
     }
@@ -126,7 +132,7 @@ private struct MinutePeak: Sendable {
       guard let oldest = recent.indices.min(by: { recent[$0].minute < recent[$1].minute }) else { return }
       recent.remove(at: oldest)
     }
-    recent.append((minute, 1))
-    peak = max(peak, 1)
+    recent.append((minute, count))
+    peak = max(peak, count)
   }
 }

@@ -69,7 +69,7 @@ package struct Tally: Sendable {
     let timeMs = line.timeMs ?? lastMs
     lastMs = max(lastMs, timeMs)
     let event = line.event
-    guard Self.isCounted(line, event) else { return nil }
+    guard !line.isProbe, Self.isCounted(line, event) else { return nil }
     let index = row(of: line)
     noteBucket(line, index, timeMs)
     rows[index].bytesUp = rows[index].bytesUp &+ (line.number(.bytesUp) ?? 0)
@@ -77,14 +77,14 @@ package struct Tally: Sendable {
     let isNote = line.flag(.wouldDeny)
     switch event {
     case .denied, .limited, .flagged:
-      if isNote { rows[index].wouldDeny += 1 } else { rows[index].refused += 1 }
+      if isNote { rows[index].wouldDeny += line.count } else { rows[index].refused += line.count }
       noteRefusal(line, index, timeMs, isNote)
-    case .failed: rows[index].failed += 1
+    case .failed: rows[index].failed += line.count
     case .closed, .revoked: rows[index].ended += 1
     case .policy, .credential, .other: return nil
     }
     // What report mode lets out has another line at its end.
-    if !isNote { rows[index].recent.add(line.startMs ?? timeMs) }
+    if !isNote { rows[index].recent.add(line.startMs ?? timeMs, line.count) }
     return index
   }
 
@@ -139,7 +139,7 @@ package struct Tally: Sendable {
     let reason = line.has(.reason) ? Self.short(line, .reason) : Self.limit(line) ?? "-"
     rows[index].lastReason = reason
     let counted = isNote ? "would deny: \(reason)" : reason
-    if reasons[counted] != nil || reasons.count < Self.reasonsMax { reasons[counted, default: 0] += 1 }
+    if reasons[counted] != nil || reasons.count < Self.reasonsMax { reasons[counted, default: 0] += line.count }
     let key = ownKey(index, line)
     if latest.count == Self.latestMax { latest.removeFirst() }
     latest.append(
