@@ -821,9 +821,11 @@ def test_more_streams_than_were_granted_are_refused(fronts, upstream):
 def test_a_head_above_the_limit_is_refused(fronts, upstream):
     site, gate, http = floods(fronts, upstream)
     encoded = http.encoder.encode([(b":method", b"CONNECT"), (b":authority", f"raw.test:{site.port}".encode())]
-                                  + [(f"x-{n}".encode(), b"v" * 1000) for n in range(20)])
-    http.send(HeadersFrame(1, data=encoded[:16000]).serialize(), ContinuationFrame(1, data=encoded[16000:], flags=["END_HEADERS"]).serialize())
-    assert http.answer(1)[0] == 400
+                                  + [(f"x-{n}".encode(), b"v" * 1000) for n in range(80)])
+    pieces = [encoded[at:at + 16000] for at in range(0, len(encoded), 16000)]
+    http.send(HeadersFrame(1, data=pieces[0]).serialize(), *[ContinuationFrame(1, data=piece).serialize() for piece in pieces[1:-1]],
+              ContinuationFrame(1, data=pieces[-1], flags=["END_HEADERS"]).serialize())
+    assert http.answer(1)[0] == 431
     gate.logged(event="denied", reason="bad_request")
     assert site.connections == 0
 

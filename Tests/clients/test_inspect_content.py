@@ -232,9 +232,9 @@ def test_instructions_are_logged_marked_or_refused(serving, mode):
         assert said.text.startswith("[sluice: passages of this text") and "[sluice: override-previous] Ignore all previous" in said.text
         assert said.text.endswith("Wind: none.\n")
     else:
-        assert is_refused(said) and "override-all" in said.json()["message"]
+        assert is_refused(said) and "override-previous" in said.json()["message"]
         site.gate.logged(event="denied", reason="content_refused")
-    line = site.flagged(finding="instruction", what="override-all")
+    line = site.flagged(finding="instruction", what="override-previous")
     assert line["place"] == "answer" and line["count"] == 1 and ATTACK not in site.gate.log.read_text()
 
 

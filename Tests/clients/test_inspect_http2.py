@@ -111,7 +111,8 @@ def test_each_stream_is_judged_on_its_own(serving, raw):
     assert answers == {1: (200, None), 3: (403, b"path_refused"), 5: (403, b"method_refused"), 7: (403, b"authority_mismatch"),
                        9: (403, b"path_refused"), 11: (200, None)}
     assert sorted(head[b":path"] for head in site.seen) == [b"/public/a", b"/public/b"]
-    assert {line["id"].rpartition("-")[2] for line in site.gate.lines() if line["event"] == "denied"} == {"2", "3", "4", "5"}
+    # The second path that is refused within the second shares the line of the first.
+    until("a line for each", lambda: {line["id"].rpartition("-")[2] for line in site.gate.lines() if line["event"] == "denied"} == {"2", "3", "4"})
 
 
 def test_a_refusal_says_why_in_a_body(serving, raw):
@@ -225,7 +226,7 @@ def test_a_websocket_that_the_upstream_did_not_offer_goes_nowhere(serving, raw):
     http.send(http.head(1, []))
     assert http.answer(1)[0] == 200
     http.send(websocket(http, 3, b"/"))
-    assert http.answer(3)[0] in (None, 400)
+    assert http.answer(3)[0] in (None, 431)
     assert len(site.seen) == 1
 
 
@@ -287,10 +288,12 @@ def test_a_head_above_the_limit_is_refused(serving, raw):
     site = serving()
     http = raw(site)
     encoded = http.encoder.encode([(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/"),
-                                   (b":authority", site.target.encode())] + [(f"x-{n}".encode(), b"v" * 1000) for n in range(20)])
-    http.send(HeadersFrame(1, data=encoded[:16000], flags=["END_STREAM"]).serialize(),
-              ContinuationFrame(1, data=encoded[16000:], flags=["END_HEADERS"]).serialize())
-    assert http.answer(1)[0] in (None, 400)
+                                   (b":authority", site.target.encode())] + [(f"x-{n}".encode(), b"v" * 1000) for n in range(80)])
+    pieces = [encoded[at:at + 16000] for at in range(0, len(encoded), 16000)]
+    http.send(HeadersFrame(1, data=pieces[0], flags=["END_STREAM"]).serialize(),
+              *[ContinuationFrame(1, data=piece).serialize() for piece in pieces[1:-1]],
+              ContinuationFrame(1, data=pieces[-1], flags=["END_HEADERS"]).serialize())
+    assert http.answer(1)[0] in (None, 431)
     assert not site.seen
 
 
@@ -305,7 +308,7 @@ def test_a_compressed_bomb_is_refused(serving, raw):
     assert len(block) < 16000
     before = site.gate.resident_kib()
     http.send(HeadersFrame(3, data=block, flags=["END_HEADERS", "END_STREAM"]).serialize())
-    assert http.answer(3)[0] in (None, 400)
+    assert http.answer(3)[0] in (None, 431)
     assert len(site.seen) == 1
     assert site.gate.resident_kib() - before < 8_000
 

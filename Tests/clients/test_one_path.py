@@ -98,9 +98,10 @@ def way(gate, tmp_path, web, certificates):
 
 
 def lines(gate):
-    """What the log says of requests, without what tells the ways apart."""
+    """What the log says of requests, without what tells the ways apart; repeats within a second share a line."""
     return sorted((line["event"], line["reason"]) for line in gate.lines()
-                  if line["event"] in ("denied", "limited", "failed", "flagged") or line.get("reason"))
+                  if line["event"] in ("denied", "limited", "failed", "flagged") or line.get("reason")
+                  for _ in range(1 + line.get("repeated", 0)))
 
 
 def questions(seed):

@@ -1,4 +1,5 @@
 """`filesystem_policy` and `environment` of `sluice run`: one promise a test, as root and as a user without any rights."""
+import re
 import os
 import subprocess
 
@@ -74,7 +75,7 @@ def test_a_link_that_a_run_left_shows_nothing_to_the_next(place):
     policy(place, "filesystem_policy: {read_only: [data, a/data]}")
     got = place.shell("cat a/data/key")
     assert got.returncode == 125 and "a/data is a symbolic link that the command of an earlier run could have made" in got.stderr, got
-    assert f"{place.policy}:2: read_only a/data: " in got.stderr
+    assert re.search(rf"{re.escape(str(place.policy))}:2:\d+: read_only a/data: ", got.stderr), got
     policy(place, "")
     for option in ("--read-only", "--read-write"):
         got = place.shell("cat a/data/key", options=(*BEST, option, "a/data"))
@@ -85,10 +86,10 @@ def test_a_link_that_a_run_left_shows_nothing_to_the_next(place):
 
 
 @pytest.mark.parametrize("text, says", [
-    ("read_only: [/none]", ":2: read_only /none: no such file or folder"),
+    ("read_only: [/none]", ": read_only /none: no such file or folder"),
     ("read_only: [/etc]", "the sandbox has its own; name something narrower"),
     ("read_write: [/usr/bin/env]", "the sandbox has its own; name something narrower"),
-    ("workspace: /none", ":2: workspace /none: no such folder"),
+    ("workspace: /none", ": workspace /none: no such folder"),
     ("workspace: /usr", "folder of the system"),
     ("hidden: [/usr]", "name something that is the host's"),
     ("hidden: [/proc/version]", "name something that is the host's"),

@@ -37,6 +37,7 @@ package struct InnerRequest {
     guard !method.isEmpty, !authority.isEmpty, words.allSatisfy({ $0.allSatisfy { 0x21...0x7e ~= $0 } }),
       !authority.contains(where: { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") || $0 == UInt8(ascii: "#") })
     else { return .failure(.unspeakable) }
+    guard namesOneHost(block) else { return .failure(.unspeakable) }
     var request = InnerRequest(block)
     request.bytes.reserveCapacity(block.listBytes + 128)
     if method.span.isText("CONNECT") {
@@ -52,6 +53,18 @@ package struct InnerRequest {
       request.writeMessage(method, authority, endsStream: endsStream)
     }
     return .success(request)
+  }
+
+  /// RFC 9113 section 8.3.1: a Host that names another entity than `:authority` makes a request malformed. Behind this
+  /// the head is one of HTTP/1.1, where a proxy ignores Host.
+  private static func namesOneHost(_ block: FieldBlock) -> Bool {
+    guard let authority = block.value(.authority), let host = block.value(.host) else { return true }
+    return target(authority) == target(host)
+  }
+
+  private static func target(_ text: [UInt8]) -> Target? {
+    // Two that cannot be read are refused with the head that they stand in.
+    try? Authority.parse(text.span, defaultPort: 0)
   }
 
   /// Scheme and path stay what they are where they stand behind one another.

@@ -143,7 +143,9 @@ package struct Figures: Sendable {
   }
 
   private mutating func addRefusal(_ line: borrowing LogLine, _ key: Tally.Key, _ reason: String?, _ timeMs: Int64) {
-    if let limit = Tally.limit(line) { return limits.add(LimitKey(client: key.client, limit: limit), timeMs, line.count) }
+    if let limit = Tally.limit(line) {
+      return limits.add(LimitKey(client: key.client, limit: limit), timeMs, line.count)
+    }
     if line.has(.host) { refused.add(line, key, reason: reason ?? "-", timeMs) }
   }
 
