@@ -158,7 +158,7 @@ package final class Cgroup {
     let code = CgroupFile.write(control, text)
     if code == 0 { return }
     let members = TextFile.read("\(spec.base)/cgroup.procs").split(separator: "\n")
-    guard code == EBUSY, members == ["\(getpid())"] else {
+    guard code == EBUSY, members.allSatisfy(Self.isOurs) else {
       throw LaunchFailure(
         "process_limits: \(control): \(SystemError("write", code: code)); other processes are in that cgroup: "
           + CgroupSpec.remedy)
@@ -167,8 +167,13 @@ package final class Cgroup {
     let gate = "\(spec.base)/sluice-(gate)-\(getpid())"
     try make(gate)
     self.gate = gate
-    try write("\(gate)/cgroup.procs", "\(getpid())")
+    for member in members { try write("\(gate)/cgroup.procs", String(member)) }
     try write(control, text)
+  }
+
+  /// This process, or one that it started: the one that tidies up behind the sandbox exists by then.
+  private static func isOurs(_ member: Substring) -> Bool {
+    member == "\(getpid())" || TextFile.read("/proc/\(member)/status").contains("\nPPid:\t\(getpid())\n")
   }
 
   private func goBack() {
@@ -179,7 +184,9 @@ package final class Cgroup {
     guard CgroupFile.count("nr_descendants", in: TextFile.read("\(spec.base)/cgroup.stat")) == 1 else { return }
     let text = spec.controllers.map { "-\($0)" }.joined(separator: " ")
     _ = CgroupFile.write("\(spec.base)/cgroup.subtree_control", text)
-    _ = CgroupFile.write("\(spec.base)/cgroup.procs", "\(getpid())")
+    for member in TextFile.read("\(gate)/cgroup.procs").split(separator: "\n") {
+      _ = CgroupFile.write("\(spec.base)/cgroup.procs", String(member))
+    }
     _ = CgroupFile.remove(gate)
   }
 
