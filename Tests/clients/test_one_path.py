@@ -62,7 +62,9 @@ class Way:
         self.gate = self.inspecting.gate(self.rule(more), limits=limits, **options)
         scheme = "http" if self.kind == "plain" else "https"
         self.url = httpx.URL(f"{scheme}://{self.target}/")
+        # A refused body ends its connection, and the client might ask on it before it hears that: none is used again.
         self.client = httpx.Client(proxy=self.gate.url, http2=self.kind == "http2", timeout=DEADLINE,
+                                   limits=httpx.Limits(max_keepalive_connections=0),
                                    verify=self.inspecting.trust() if scheme == "https" else True)
         return self
 
