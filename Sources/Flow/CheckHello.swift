@@ -10,11 +10,10 @@ extension Flow {
     switch rule.isInspected ? .tls : rule.wireProtocol(port: target.port) {
     case .tcp: return openTunnel(conditions)
     case .tls:
-      state = .readingHello
+      state = .readingHello(isAnswered: false)
       deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.helloMs
     case .auto:
-      state = .peeking
-      openedMs = conditions.nowMs
+      state = .peeking(isAnswered: false, openedMs: conditions.nowMs)
       lastActivityMs = conditions.nowMs
       deadlineMs = relayDeadlineMs(conditions)
     }
@@ -25,7 +24,12 @@ extension Flow {
 
   private mutating func answerConnect() -> Action {
     sayEstablished()
-    return .relay(up: false, down: state == .peeking)
+    if case .peeking(_, let openedMs) = state {
+      state = .peeking(isAnswered: true, openedMs: openedMs)
+      return .relay(up: false, down: true)
+    }
+    state = .readingHello(isAnswered: true)
+    return .relay(up: false, down: false)
   }
 
   mutating func onHello(_ event: Event, _ conditions: borrowing Conditions) -> Action {
@@ -33,11 +37,11 @@ extension Flow {
     case .clientSent: return checkHello(conditions)
     case .clientEnded:
       // In `auto` a client may have nothing to say: its end is carried like any other.
-      if state == .peeking && !hasInput { return openTunnel(conditions) }
+      if state.isPeeking && !hasInput { return openTunnel(conditions) }
       return refuse(hasInput ? .badRequest : .notTLS, conditions)
     case .deadlinePassed:
       // In `auto` the server may be the one that speaks: what bounds a tunnel bounds it here.
-      if state == .peeking && !hasInput { return relayDeadlinePassed(conditions) }
+      if state.isPeeking && !hasInput { return relayDeadlinePassed(conditions) }
       return refuse(.timeout, conditions, isClientSlow: true)
     case .drainEnded: return refuse(.shutdown, conditions)
     case .relayEnded, .upstreamReset, .clientReset, .upstreamEnded:
@@ -52,27 +56,27 @@ extension Flow {
     guard let buffers, buffers.hasInput else { return .wait }
     switch buffers.parseHello(bytesMax: conditions.policy.settings.limits.helloBytes) {
     case .incomplete:
-      if state == .peeking {
+      if state.isPeeking {
         deadlineMs = min(deadlineMs, conditions.nowMs + conditions.policy.settings.timeouts.helloMs)
       }
-      return hasAnsweredConnect ? .wait : answerConnect()
-    case .notTLS: return state == .peeking ? openTunnel(conditions) : refuseOtherProtocol(conditions)
+      return state.hasAnsweredConnect ? .wait : answerConnect()
+    case .notTLS: return state.isPeeking ? openTunnel(conditions) : refuseOtherProtocol(conditions)
     case .malformed(let problem):
-      return mismatch(problem.isBeforeHello ? .notTLS : .badRequest, conditions, detail: "\(problem)")
+      return mismatch(
+        problem.isBeforeHello ? .notTLS : .badRequest, conditions, isHello: false, detail: "\(problem)")
     case .complete(let hello): return judge(hello, conditions)
     }
   }
 
   private mutating func judge(_ hello: ClientHello, _ conditions: borrowing Conditions) -> Action {
     guard let target, let rule else { return .wait }
-    isHeldToTLS = true
     if hello.offersECH && !rule.allowsECH { return mismatch(.echRefused, conditions) }
     switch hello.serverName {
     case .none:
-      if case .address = target.host { return openTunnel(conditions) }
+      if case .address = target.host { return openTunnel(conditions, isHeldToTLS: true) }
       return mismatch(.noSNI, conditions)
     case .name(let name):
-      if .name(name) == target.host { return openTunnel(conditions) }
+      if .name(name) == target.host { return openTunnel(conditions, isHeldToTLS: true) }
       return mismatch(.sniMismatch, conditions, sni: name)
     case .refused: return mismatch(.noSNI, conditions)
     }
@@ -80,23 +84,23 @@ extension Flow {
 
   /// A client that speaks HTTP without TLS waits for an answer in HTTP, also behind the 200 of its CONNECT.
   private mutating func refuseOtherProtocol(_ conditions: borrowing Conditions) -> Action {
-    guard buffers?.read(HTTPOpening.isRequest) == true else { return mismatch(.notTLS, conditions) }
+    guard buffers?.read(HTTPOpening.isRequest) == true else { return mismatch(.notTLS, conditions, isHello: false) }
     let detail =
       rule?.isInspected == true
       ? "The gate looks into the requests of this target, which takes TLS in the tunnel; ask for https://"
       : "This tunnel is for TLS, and plain HTTP came; ask for https://"
-    return mismatch(.notTLS, conditions, detail: detail, inHTTP: true)
+    return mismatch(.notTLS, conditions, isHello: false, detail: detail, inHTTP: true)
   }
 
   private mutating func mismatch(
-    _ reason: Reason, _ conditions: borrowing Conditions, sni: HostName? = nil, detail: String? = nil,
-    inHTTP: Bool = false
+    _ reason: Reason, _ conditions: borrowing Conditions, isHello: Bool = true, sni: HostName? = nil,
+    detail: String? = nil, inHTTP: Bool = false
   ) -> Action {
     if isReportOnly {
       note(reason)
-      return openTunnel(conditions)
+      return openTunnel(conditions, isHeldToTLS: isHello)
     }
-    if hasAnsweredConnect {
+    if state.hasAnsweredConnect {
       if inHTTP {
         var refusal = Refusal(reason, target: target, client: client.name)
         refusal.detail = detail
@@ -110,18 +114,17 @@ extension Flow {
     return action
   }
 
-  /// From here on bytes of the client may go out.
-  mutating func openTunnel(_ conditions: borrowing Conditions) -> Action {
+  /// From here on bytes of the client may go out. `isHeldToTLS`: it opened with a ClientHello that was looked at.
+  mutating func openTunnel(_ conditions: borrowing Conditions, isHeldToTLS: Bool = false) -> Action {
     // A tunnel under `auto` stands since its server could speak: a drain or a full disk does not end it.
-    if state != .peeking, let refusal = refuseIfTooLate(conditions) { return refusal }
-    sayEstablished()
-    return beginRelay(conditions)
+    if !state.isPeeking, let refusal = refuseIfTooLate(conditions) { return refusal }
+    if !state.hasAnsweredConnect { sayEstablished() }
+    let content: Tunnel.Content = rule?.isInspected == true ? .inspected : .opaque(isHeldToTLS: isHeldToTLS)
+    return beginRelay(content, conditions)
   }
 
   /// In the words of whoever asked; a redirected client asked nobody.
-  mutating func sayEstablished() {
-    if hasAnsweredConnect { return }
-    hasAnsweredConnect = true
+  func sayEstablished() {
     guard let buffers, opening == .proxy else { return }
     buffers.reply(buffers.socks == nil ? establishedReply : SOCKS5.reply(.succeeded))
   }

@@ -44,8 +44,7 @@ extension Flow {
       return dial(conditions)
     case .pace(let rule, let untilMs):
       self.rule = rule
-      buffers?.pacedSinceMs = buffers?.pacedSinceMs ?? conditions.nowMs
-      state = .pacing
+      state = .pacing(sinceMs: pacedSinceMs ?? conditions.nowMs)
       deadlineMs = untilMs
       return .wait
     case .refuse(let finding): return refuse(finding, conditions)
@@ -60,11 +59,21 @@ extension Flow {
     var request = JudgedRequest(
       via == .http ? .plain : .tunnel, target: target, rules: rules, isReportOnly: isReportOnly)
     request.payment = payment
-    request.pacedSinceMs = buffers?.pacedSinceMs
+    request.pacedSinceMs = pacedSinceMs
     request.offersECH = via == .tls && buffers?.offersECH == true
     guard via == .http else { return Judge.judge(request, RequestLine(), moment) }
     request.carriesPlaceholder = placeholders.map { buffers?.carries($0) == true } ?? false
-    return Judge.judge(request, buffers?.requestLine ?? upgraded ?? RequestLine(), moment)
+    return Judge.judge(request, requestLine, moment)
+  }
+
+  /// Of a plain request, also when its head is gone.
+  private var requestLine: RequestLine {
+    if case .relaying(let tunnel) = state, case .upgraded(let line) = tunnel.content { return line }
+    return buffers?.requestLine ?? RequestLine()
+  }
+
+  private var pacedSinceMs: UInt64? {
+    if case .pacing(let sinceMs) = state { sinceMs } else { nil }
   }
 
   /// Called where the first byte goes to the upstream: a request that waited is held to the clock, the log and the
@@ -103,9 +112,9 @@ extension Flow {
     if isClientSlow { outcome.event = .denied }
     let mayGoOn = mayServeNext(after: reason)
     // Attempts may be under way; what stands from the last request may serve the next.
-    let keepUpstream = state != .dialling
-    var mustWait = false
-    if let buffers, !hasAnsweredConnect {
+    let keepUpstream = !state.isDialling
+    var unsaid: Refusal?
+    if let buffers, !state.hasAnsweredConnect {
       var refusal = Refusal(reason, target: target, client: client.name)
       refusal.detail = finding.detail
       refusal.retryAfterSeconds = finding.retryAfterSeconds
@@ -117,17 +126,17 @@ extension Flow {
         end(outcome)
         return explainInTunnel(refusal, conditions)
       }
-      mustWait = !say(refusal)
+      if !say(refusal) { unsaid = refusal }
     }
     end(outcome)
-    if mustWait { return awaitLanguage(conditions) }
+    if let unsaid { return awaitLanguage(for: unsaid, conditions) }
     if !mayGoOn { return .close(.graceful) }
     return awaitNextRequest(keepUpstream: keepUpstream, conditions)
   }
 
   /// A refused CONNECT ends its connection, and so does a request whose body would have to be read.
   private func mayServeNext(after reason: Reason) -> Bool {
-    guard let buffers, via == .http, target != nil, !buffers.hasClientEnded, state != .exchanging else { return false }
+    guard let buffers, via == .http, target != nil, !state.isExchanging else { return false }
     guard case .none = buffers.request.body, buffers.request.keepAlive else { return false }
     return reason.row.keepsConnection
   }

@@ -95,7 +95,7 @@ package enum Action: Sendable {
   case relay(up: Bool, down: Bool)
   /// Send `flow.toClient`, then terminate the TLS that the client begins, and that of the upstream: see Intercept.
   case intercept
-  /// Send `flow.toClient`, give up the upstream, terminate the client's TLS, and answer there with `flow.takeUnsaid`.
+  /// Send `flow.toClient`, give up the upstream, terminate the client's TLS, and answer there with `flow.unsaid`.
   case explain
   /// The request and its answer are looked into: they are Intercept's from `flow.takeJudgedRequest` on, until
   /// `exchangeEnded`.

@@ -5,56 +5,133 @@ import Wire
 
 private let brokenChunks = "the chunks of its body are malformed (RFC 9112 section 7.1)"
 
+/// ```
+///   sendRequest ---> awaitingAnswer <---+ an interim answer (1xx) goes through
+///       |               |     |  +------+
+///       |               |     | the kept upstream broke before any answer: dialling, once
+///       |               | head of the answer
+///       |               v
+///       |           answering ---> ended, or the next request
+///       |
+///       +---> checked: a bridge has it (see Intercept) ---> ended, or the next request
+/// ```
+package enum Exchange {
+  /// Heads and bodies are the bridge's, which also answers what goes wrong with them.
+  case checked(openedMs: UInt64)
+  /// `sawInterim`: an interim answer has gone to the client.
+  case awaitingAnswer(Sent, sawInterim: Bool)
+  case answering(Sent, Continuation)
+
+  /// The request as it goes out.
+  package struct Sent {
+    let openedMs: UInt64
+    let upstream: UpstreamUse
+    var body: Body
+  }
+
+  enum Body {
+    case sending, sent
+    /// The client has shut down its sending side, and still waits for the answer.
+    case sentAndEnded
+  }
+
+  /// The connection that a request goes by.
+  enum UpstreamUse {
+    case first
+    /// The one that stands from the last request.
+    case kept
+    /// Another one, in place of a kept one that broke.
+    case second
+  }
+
+  /// Which connections outlive the exchange.
+  package struct Continuation {
+    var keepsClient: Bool
+    var keepsUpstream: Bool
+  }
+
+  var openedMs: UInt64 {
+    switch self {
+    case .checked(let openedMs): openedMs
+    case .awaitingAnswer(let sent, _), .answering(let sent, _): sent.openedMs
+    }
+  }
+
+  var isAnswering: Bool { if case .answering = self { true } else { false } }
+
+  var sent: Sent? {
+    get {
+      switch self {
+      case .checked: nil
+      case .awaitingAnswer(let sent, _), .answering(let sent, _): sent
+      }
+    }
+    set {
+      guard let newValue else { return }
+      switch self {
+      case .checked: break
+      case .awaitingAnswer(_, let sawInterim): self = .awaitingAnswer(newValue, sawInterim: sawInterim)
+      case .answering(_, let continuation): self = .answering(newValue, continuation)
+      }
+    }
+  }
+}
+
 extension Flow {
-  mutating func sendRequest(_ conditions: borrowing Conditions) -> Action {
+  mutating func sendRequest(by upstream: Exchange.UpstreamUse, _ conditions: borrowing Conditions) -> Action {
     guard let buffers, let target else { return .wait }
     if let refusal = refuseIfTooLate(conditions) { return refusal }
-    state = .exchanging
-    openedMs = conditions.nowMs
+    let isChecked = rule?.checksContent == true
+    var sent = Exchange.Sent(openedMs: conditions.nowMs, upstream: upstream, body: .sending)
+    if case .none = buffers.request.body { sent.body = .sent }
+    state = .exchanging(
+      isChecked ? .checked(openedMs: conditions.nowMs) : .awaitingAnswer(sent, sawInterim: false))
     lastActivityMs = conditions.nowMs
     deadlineMs = relayDeadlineMs(conditions)
-    if rule?.checksContent == true {
-      buffers.isChecked = true
-      return .inspectExchange
-    }
+    if isChecked { return .inspectExchange }
     buffers.writeRequest(to: target)
     buffers.dropHead()
-    if case .none = buffers.request.body { buffers.isRequestBodyDone = true }
     return .sendRequest(buffers.request.body)
   }
 
-  mutating func onExchange(_ event: Event, _ conditions: borrowing Conditions) -> Action {
-    guard let buffers else { return .wait }
-    if buffers.isChecked { return onCheckedExchange(event, conditions) }
-    switch event {
-    case .upstreamSent: return readAnswerHead(conditions)
-    case .requestBodyEnded:
-      buffers.isRequestBodyDone = true
-      return finishIfDone(conditions)
-    case .responseBodyEnded:
-      buffers.isAnswerBodyDone = true
-      return finishIfDone(conditions)
-    case .upstreamEnded, .upstreamReset: return upstreamBroke(conditions)
-    case .clientReset:
+  mutating func onExchange(_ exchange: Exchange, _ event: Event, _ conditions: borrowing Conditions) -> Action {
+    guard let sent = exchange.sent else { return onCheckedExchange(event, conditions) }
+    switch (event, exchange) {
+    case (.upstreamSent, .awaitingAnswer(let sent, let sawInterim)):
+      return readAnswerHead(sent, sawInterim: sawInterim, conditions)
+    case (.requestBodyEnded, _):
+      note(.sent, of: exchange)
+      return .wait
+    case (.responseBodyEnded, .answering(let sent, let continuation)):
+      return finish(sent, continuation, conditions)
+    case (.upstreamEnded, _), (.upstreamReset, _): return upstreamBroke(exchange, conditions)
+    case (.clientReset, _):
       end(Outcome(.closed))
       return .close(.cut)
-    case .clientEnded:
+    case (.clientEnded, _):
       // A client may shut down its sending side and still wait for the answer.
-      buffers.hasClientEnded = true
-      if buffers.isRequestBodyDone { return .wait }
+      if sent.body != .sending {
+        note(.sentAndEnded, of: exchange)
+        return .wait
+      }
       end(Outcome(.closed))
       return .close(.cut)
-    case .bodyMalformed:
-      let isOfRequest = !buffers.isRequestBodyDone
+    case (.bodyMalformed, _):
+      let isOfRequest = sent.body == .sending
       // Nothing of an answer has gone: it can still be said.
-      if isOfRequest && !buffers.isAnswerHeadDone { return refuse(.badRequest, conditions, detail: brokenChunks) }
+      if isOfRequest && !exchange.isAnswering { return refuse(.badRequest, conditions, detail: brokenChunks) }
       return cut(Outcome(isOfRequest ? .denied : .failed, isOfRequest ? .badRequest : .connectFailed), brokenChunks)
-    case .deadlinePassed: return exchangeDeadlinePassed(conditions)
+    case (.deadlinePassed, .awaitingAnswer(_, sawInterim: false)): return answerDeadlinePassed(conditions)
     default: return onRelaying(event, conditions)
     }
   }
 
-  /// The bridge has both heads and bodies, and answers what goes wrong with them.
+  private mutating func note(_ body: Exchange.Body, of exchange: Exchange) {
+    var exchange = exchange
+    exchange.sent?.body = body
+    state = .exchanging(exchange)
+  }
+
   private mutating func onCheckedExchange(_ event: Event, _ conditions: borrowing Conditions) -> Action {
     guard case .exchangeEnded = event else { return onRelaying(event, conditions) }
     end(Outcome(.closed))
@@ -62,10 +139,8 @@ extension Flow {
     return awaitNextRequest(keepUpstream: false, conditions)
   }
 
-  private mutating func exchangeDeadlinePassed(_ conditions: borrowing Conditions) -> Action {
-    guard let buffers, !buffers.hasAnswerBegun, rule?.isExpired(nowUnix: conditions.unixSeconds) != true else {
-      return onRelaying(.deadlinePassed, conditions)
-    }
+  private mutating func answerDeadlinePassed(_ conditions: borrowing Conditions) -> Action {
+    if rule?.isExpired(nowUnix: conditions.unixSeconds) == true { return onRelaying(.deadlinePassed, conditions) }
     let dueMs = relayDeadlineMs(conditions)
     if conditions.nowMs < dueMs {
       deadlineMs = dueMs
@@ -74,60 +149,58 @@ extension Flow {
     return refuse(.timeout, conditions)
   }
 
-  private mutating func readAnswerHead(_ conditions: borrowing Conditions) -> Action {
-    guard let buffers, !buffers.isAnswerHeadDone, buffers.hasAnswer else { return .wait }
+  private mutating func readAnswerHead(
+    _ sent: Exchange.Sent, sawInterim: Bool, _ conditions: borrowing Conditions
+  ) -> Action {
+    guard let buffers, buffers.hasAnswer else { return .wait }
     switch buffers.parseResponse(bytesMax: conditions.policy.settings.limits.headBytes) {
     case .incomplete: return .wait
-    case .malformed(let problem): return answerUnusable(conditions, "Its answer is malformed: \(problem)")
+    case .malformed(let problem): return refuseAnswer(conditions, "Its answer is malformed: \(problem)")
     case .complete(let length):
-      if buffers.response.isInterim {
-        // RFC 9110 section 15.2: a 1.0 client knows no interim answers.
-        if buffers.request.minorVersion > 0 { buffers.writeResponse(keepAlive: true) }
-        buffers.dropAnswerHead(length)
-        buffers.hasAnswerBegun = buffers.hasAnswerBegun || buffers.request.minorVersion > 0
-        return .sendInterim
-      }
-      return beginAnswer(length, conditions)
+      guard buffers.response.isInterim else { return beginAnswer(sent, length, conditions) }
+      // RFC 9110 section 15.2: a 1.0 client knows no interim answers.
+      let passes = buffers.request.minorVersion > 0
+      if passes { buffers.writeResponse(keepAlive: true) }
+      buffers.dropAnswerHead(length)
+      state = .exchanging(.awaitingAnswer(sent, sawInterim: sawInterim || passes))
+      return .sendInterim
     }
   }
 
-  private mutating func beginAnswer(_ length: Int, _ conditions: borrowing Conditions) -> Action {
+  private mutating func beginAnswer(
+    _ sent: Exchange.Sent, _ length: Int, _ conditions: borrowing Conditions
+  ) -> Action {
     guard let buffers else { return .wait }
     let isUpgrade = buffers.response.isWebSocketUpgrade
     if buffers.response.status == 101 && !(isUpgrade && buffers.request.upgradesToWebSocket) {
-      return answerUnusable(conditions)
+      return refuseAnswer(conditions)
     }
     let body = isUpgrade ? BodyLength.none : buffers.response.body(toHEAD: buffers.request.isHEAD)
     // A 1.0 client cannot read chunks, and was asked for on its own terms: see writeUpstream.
-    if case .chunked = body, buffers.request.minorVersion == 0 { return answerUnusable(conditions) }
+    if case .chunked = body, buffers.request.minorVersion == 0 { return refuseAnswer(conditions) }
     if case .chunked = body, buffers.hasBrokenChunks(behind: length) {
-      return answerUnusable(conditions, "Its answer is malformed: \(brokenChunks)")
+      return refuseAnswer(conditions, "Its answer is malformed: \(brokenChunks)")
     }
     var endsWithConnection = false
     if case .untilClose = body { endsWithConnection = true }
-    buffers.answerKeepsUpstream = buffers.response.keepAlive && !endsWithConnection
-    buffers.answerKeepsClient =
-      !endsWithConnection && buffers.request.keepAlive && !buffers.hasClientEnded && !conditions.isDraining
-      && buffers.isRequestBodyDone
-    buffers.writeResponse(keepAlive: buffers.answerKeepsClient || isUpgrade)
+    let continuation = Exchange.Continuation(
+      keepsClient: !endsWithConnection && buffers.request.keepAlive && !conditions.isDraining && sent.body == .sent,
+      keepsUpstream: !endsWithConnection && buffers.response.keepAlive)
+    buffers.writeResponse(keepAlive: continuation.keepsClient || isUpgrade)
     buffers.dropAnswerHead(length)
-    buffers.isAnswerHeadDone = true
-    buffers.hasAnswerBegun = true
-    if isUpgrade {
-      upgraded = buffers.requestLine
-      return beginRelay(conditions)
-    }
-    if case .none = body { buffers.isAnswerBodyDone = true }
+    if isUpgrade { return beginRelay(.upgraded(buffers.requestLine), conditions) }
+    state = .exchanging(.answering(sent, continuation))
     return .sendResponse(body)
   }
 
-  private mutating func finishIfDone(_ conditions: borrowing Conditions) -> Action {
-    guard let buffers, buffers.isAnswerBodyDone else { return .wait }
-    guard buffers.answerKeepsClient, buffers.isRequestBodyDone, let target, let address else {
+  private mutating func finish(
+    _ sent: Exchange.Sent, _ continuation: Exchange.Continuation, _ conditions: borrowing Conditions
+  ) -> Action {
+    guard let buffers, continuation.keepsClient, let target, let address else {
       end(Outcome(.closed))
       return .close(.graceful)
     }
-    let keepUpstream = buffers.answerKeepsUpstream && !buffers.hasAnswer
+    let keepUpstream = continuation.keepsUpstream && !buffers.hasAnswer
     end(Outcome(.closed))
     buffers.standing = keepUpstream ? (target, address) : nil
     return awaitNextRequest(keepUpstream: keepUpstream, conditions)
@@ -138,16 +211,21 @@ extension Flow {
 
   /// RFC 9112 section 9.3.1: a request on a kept connection that broke before any answer may go out once more, if it is
   /// safe.
-  private mutating func upstreamBroke(_ conditions: borrowing Conditions) -> Action {
+  private mutating func upstreamBroke(_ exchange: Exchange, _ conditions: borrowing Conditions) -> Action {
     guard let buffers else { return .wait }
-    if buffers.isAnswerHeadDone { return cut(Outcome(.failed, .connectFailed), "It broke off within its answer") }
-    let isFresh = !buffers.didRedial && !buffers.hasAnswer && !buffers.hasAnswerBegun
-    if buffers.usesStanding && isFresh && buffers.isRepeatable { return redial(conditions) }
-    return answerUnusable(conditions)
+    if exchange.isAnswering { return cut(Outcome(.failed, .connectFailed), "It broke off within its answer") }
+    if case .awaitingAnswer(let sent, sawInterim: false) = exchange, sent.upstream == .kept, !buffers.hasAnswer,
+      buffers.isRepeatable
+    {
+      return redial(conditions)
+    }
+    return refuseAnswer(conditions)
   }
 
   /// The request goes to the upstream that stands from the last one.
-  package var usesStandingUpstream: Bool { buffers?.usesStanding == true }
+  package var usesStandingUpstream: Bool {
+    if case .exchanging(let exchange) = state { exchange.sent?.upstream == .kept } else { false }
+  }
 
   /// The upstream that stands has sent what nobody asked for, or has ended: its next bytes would be taken for the
   /// answer (RFC 9112 sections 6.3 and 9.2). Nothing of the request has gone to it, so any request may go to a new
@@ -158,24 +236,19 @@ extension Flow {
   }
 
   private mutating func redial(_ conditions: borrowing Conditions) -> Action {
-    guard let buffers, let target, let address else { return answerUnusable(conditions) }
-    buffers.didRedial = true
-    buffers.usesStanding = false
+    guard let buffers, let target, let address else { return refuseAnswer(conditions) }
     buffers.standing = nil
-    buffers.dialling = Dialling(address)
-    _ = buffers.dialling?.next(nowMs: conditions.nowMs)
-    state = .dialling
-    buffers.dialDeadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.connectMs
-    deadlineMs = buffers.dialDeadlineMs
+    var attempts = Dialling(address)
+    _ = attempts.next(nowMs: conditions.nowMs)
+    begin(attempts, isSecond: true, conditions)
     return .connect(address, port: target.port)
   }
 
-  /// An interim answer may have gone: the final one can still be the gate's.
-  private mutating func answerUnusable(
+  /// Nothing of a final answer has gone: it can still be the gate's.
+  private mutating func refuseAnswer(
     _ conditions: borrowing Conditions, _ detail: String = "It sent no HTTP answer that the gate can pass on"
   ) -> Action {
-    guard let buffers, !buffers.isAnswerHeadDone else { return cut(Outcome(.failed, .connectFailed), detail) }
-    return refuse(.connectFailed, conditions, detail: detail)
+    refuse(.connectFailed, conditions, detail: detail)
   }
 
   /// What has gone must not look complete.

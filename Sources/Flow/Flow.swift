@@ -30,38 +30,10 @@ package import Wire
 ///                      v
 ///                    ended        (each state: refusal, deadline, reload, drain)
 ///
-///   An inspected tunnel is `relaying` with `isInspected`. What is refused where the client's TLS can be terminated
-///   ends
-///   in `explaining`, and is told there.
+///   `relaying` holds a Tunnel: opaque, inspected, or upgraded. `exchanging` holds an Exchange, which has a diagram of
+///   its own. What is refused where the client's TLS can be terminated ends in `explaining`, and is told there.
 /// ```
 package struct Flow: ~Copyable {
-  package enum State: Sendable {
-    case readingProxyHeader, readingRedirected, readingHead, readingSOCKS
-    case authenticating, pacing, dialling, readingHello, peeking, relaying, exchanging
-    /// The outcome is recorded; the client's first bytes will tell in which language it can be told.
-    case refusing
-    /// The outcome is recorded; the client hears it inside its TLS.
-    case explaining
-    case ended
-
-    /// Bytes of the client are read in these states alone: what it sends before a verdict waits in the kernel.
-    package var wantsClientBytes: Bool {
-      switch self {
-      case .readingProxyHeader, .readingRedirected, .readingHead, .readingSOCKS, .readingHello, .peeking, .refusing:
-        true
-      default: false
-      }
-    }
-
-    /// It waits for something, and its client is not read meanwhile.
-    package var isUndecided: Bool {
-      switch self {
-      case .authenticating, .pacing, .dialling: true
-      default: false
-      }
-    }
-  }
-
   package internal(set) var state = State.readingHead
   package internal(set) var client: Client
   package internal(set) var via = Via.connect
@@ -84,17 +56,9 @@ package struct Flow: ~Copyable {
   package let sandbox: String?
   var opening: Opening
   var needsCredentials: Bool
-  var hasAnsweredConnect = false
-  /// It opened with a ClientHello that was held to its target.
-  var isHeldToTLS = false
   var heldConcurrency: ConcurrencyLimit?
-  var openedMs: UInt64 = 0
   package internal(set) var lastActivityMs: UInt64 = 0
-  /// Its requests are seen, and judged one by one.
-  package internal(set) var isInspected = false
-  /// Method and path of a plain request that became a WebSocket: a reload is held to them.
-  var upgraded: RequestLine?
-  private var outcome: Outcome?
+  private(set) var outcome: Outcome?
   private var notice: Outcome?
   /// One line of what enforce would refuse is enough for a request.
   package internal(set) var hasNoted = false
@@ -159,12 +123,10 @@ package struct Flow: ~Copyable {
     default: false
     }
   }
-  /// Its target was let out, and it has an upstream or looks for one.
-  package var isLetOut: Bool {
-    switch state {
-    case .dialling, .readingHello, .peeking, .relaying, .exchanging: true
-    default: false
-    }
+  package var isLetOut: Bool { state.isLetOut }
+  /// The requests of its tunnel are seen, and judged one by one.
+  package var isInspected: Bool {
+    if case .relaying(let tunnel) = state, case .inspected = tunnel.content { true } else { false }
   }
   package var hasInput: Bool { buffers?.hasInput ?? false }
   /// It asked by SOCKS 5; known until the tunnel stands.
@@ -172,7 +134,7 @@ package struct Flow: ~Copyable {
   package var hasAnswer: Bool { buffers?.hasAnswer ?? false }
 
   package var wantsAnswerHead: Bool {
-    state == .exchanging && buffers?.isAnswerHeadDone == false && buffers?.isChecked == false
+    if case .exchanging(.awaitingAnswer) = state { true } else { false }
   }
 
   package var hasReport: Bool { outcome != nil || notice != nil }
@@ -185,7 +147,7 @@ package struct Flow: ~Copyable {
 
   /// All that came before the tunnel stood; a tunnel needs no buffers, so they are given back.
   package mutating func takeAllForTunnel() -> EarlyBytes {
-    defer { if state == .relaying { buffers = nil } }
+    defer { if state.isRelaying { buffers = nil } }
     return buffers?.takeAll() ?? EarlyBytes()
   }
 
@@ -195,6 +157,12 @@ package struct Flow: ~Copyable {
   // MARK: - The one function that moves it
 
   package mutating func handle(_ event: Event, _ conditions: borrowing Conditions) -> Action {
+    let action = move(event, conditions)
+    assert(brokenInvariant == nil, "after \(event): \(brokenInvariant ?? "")")
+    return action
+  }
+
+  private mutating func move(_ event: Event, _ conditions: borrowing Conditions) -> Action {
     switch (state, event) {
     case (.ended, _): return .wait
     case (_, .policyReplaced): return policyReplaced(conditions)
@@ -202,20 +170,14 @@ package struct Flow: ~Copyable {
     case (.readingHead, _): return onReadingHead(event, conditions)
     case (.readingProxyHeader, _): return onReadingProxyHeader(event, conditions)
     case (.readingRedirected, _): return onReadingRedirected(event, conditions)
-    case (.readingSOCKS, _): return onReadingSOCKS(event, conditions)
-    case (.refusing, _): return onRefusing(event, conditions)
+    case (.readingSOCKS(let step), _): return onReadingSOCKS(step, event, conditions)
+    case (.refusing(let refusal), _): return onRefusing(refusal, event, conditions)
     case (.explaining, _): return onExplaining(event, conditions)
     case (.authenticating, .authenticated(let isRight)): return authenticated(isRight, conditions)
     case (.pacing, .deadlinePassed): return decide(conditions)
-    case (.dialling, .answered(let answer)): return answered(answer, conditions)
-    case (.dialling, .resolved(let v4, let v6)):
-      take(NameAnswer(family: .v6, addresses: v6), conditions)
-      return answered(NameAnswer(family: .v4, addresses: v4), conditions)
-    case (.dialling, .attemptFailed(let code)): return attemptFailed(code, conditions)
-    case (.dialling, .connected(let dialled, let peer)): return connected(dialled, peer, conditions)
-    case (.dialling, .deadlinePassed): return dialDeadlinePassed(conditions)
+    case (.dialling(let dial), _): return onDialling(dial, event, conditions)
     case (.readingHello, _), (.peeking, _): return onHello(event, conditions)
-    case (.exchanging, _): return onExchange(event, conditions)
+    case (.exchanging(let exchange), _): return onExchange(exchange, event, conditions)
     case (.relaying, _): return onRelaying(event, conditions)
     case (_, .clientSent), (_, .clientEnded): return .wait
     default: return onUnfinished(event, conditions)
@@ -223,7 +185,7 @@ package struct Flow: ~Copyable {
   }
 
   /// Events that may come in any state before a tunnel stands.
-  private mutating func onUnfinished(_ event: Event, _ conditions: borrowing Conditions) -> Action {
+  mutating func onUnfinished(_ event: Event, _ conditions: borrowing Conditions) -> Action {
     switch event {
     case .drainEnded: return refuse(.shutdown, conditions)
     case .deadlinePassed: return refuse(.timeout, conditions)
@@ -241,6 +203,7 @@ package struct Flow: ~Copyable {
     if outcome.line == nil { outcome.line = rule?.line }
     if outcome.address == nil { outcome.address = address }
     outcome.ordinal = ordinal
+    outcome.isInspected = isInspected
     self.outcome = consume outcome
     end()
   }
@@ -262,6 +225,7 @@ package struct Flow: ~Copyable {
     var outcome = Outcome(noting: reason, line: line)
     outcome.address = address
     outcome.ordinal = ordinal
+    outcome.isInspected = isInspected
     notice = outcome
   }
 

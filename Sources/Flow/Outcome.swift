@@ -16,6 +16,8 @@ package struct Outcome: Sendable {
   /// What the client said in its ClientHello, where that matters.
   package var sni: HostName?
   package var wouldDeny = false
+  /// Of a tunnel whose requests are seen, or of one of these requests.
+  package var isInspected = false
   /// Which request of its connection this is about, counted from zero.
   package var ordinal: UInt32 = 0
   /// Why, in a few words, for a malformed request and for what failed.

@@ -39,7 +39,7 @@ extension Flow {
     identifySource(conditions)
     deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.headMs
     state = firstState
-    if state == .readingHead { return hasInput ? readHead(conditions) : .wait }
+    if state.isReadingHead { return hasInput ? readHead(conditions) : .wait }
     guard case .tcp(_, let destination) = header else { return readDestination(conditions) }
     opening = .redirected(to: destination.address, port: destination.port, name: nil)
     return .nameDestination(destination.address)

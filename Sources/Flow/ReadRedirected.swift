@@ -59,7 +59,6 @@ extension Flow {
       return refuseOpening(problem.isBeforeHello ? .notTLS : .badRequest, "\(problem)", conditions)
     case .complete(let hello):
       via = .tls
-      isHeldToTLS = true
       buffers.offersECH = hello.offersECH
       return readServerName(hello.serverName, conditions)
     }

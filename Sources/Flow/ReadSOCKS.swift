@@ -4,18 +4,32 @@ import Policy
 import Wire
 
 /// Which message comes next.
-enum SOCKSStep { case greeting, password, request }
+package enum SOCKSStep { case greeting, password, request }
+
+/// What is known of a client that speaks SOCKS, for as long as it may have to be told something.
+struct SOCKSNegotiation {
+  /// The message that was read last, which a refusal answers.
+  var step = SOCKSStep.greeting
+  /// The reply to a request that is wrong in a way of its own.
+  var reply: SOCKSReply?
+  var presented: SOCKSCredentials?
+}
 
 extension Flow {
   mutating func beginSOCKS(_ conditions: borrowing Conditions) -> Action {
-    state = .readingSOCKS
-    buffers?.socks = .greeting
-    return readSOCKS(conditions)
+    buffers?.socks = SOCKSNegotiation()
+    expect(.greeting)
+    return readSOCKS(.greeting, conditions)
   }
 
-  mutating func onReadingSOCKS(_ event: Event, _ conditions: borrowing Conditions) -> Action {
+  private mutating func expect(_ step: SOCKSStep) {
+    state = .readingSOCKS(step)
+    buffers?.socks?.step = step
+  }
+
+  mutating func onReadingSOCKS(_ step: SOCKSStep, _ event: Event, _ conditions: borrowing Conditions) -> Action {
     switch event {
-    case .clientSent: return readSOCKS(conditions)
+    case .clientSent: return readSOCKS(step, conditions)
     case .clientEnded: return refuseHead("The connection ended inside the SOCKS negotiation", conditions)
     case .deadlinePassed: return refuse(.timeout, conditions, isClientSlow: true)
     case .drainEnded: return refuse(.shutdown, conditions)
@@ -24,8 +38,8 @@ extension Flow {
     }
   }
 
-  private mutating func readSOCKS(_ conditions: borrowing Conditions) -> Action {
-    guard let buffers, buffers.hasInput, let step = buffers.socks else { return .wait }
+  private mutating func readSOCKS(_ step: SOCKSStep, _ conditions: borrowing Conditions) -> Action {
+    guard let buffers, buffers.hasInput else { return .wait }
     switch step {
     case .greeting: return take(buffers.read(SOCKSGreeting.parse), conditions) { $0.choose($1, $2) }
     case .password: return take(buffers.read(SOCKSCredentials.parse), conditions) { $0.verify($1, $2) }
@@ -40,7 +54,7 @@ extension Flow {
     switch result {
     case .incomplete: return .wait
     case .malformed(let problem):
-      buffers?.socksReply = problem.reply
+      buffers?.socks?.reply = problem.reply
       return refuseHead("\(problem)", conditions)
     case .complete(let message, let byteCount):
       buffers?.drop(byteCount)
@@ -59,12 +73,12 @@ extension Flow {
     var reply: [UInt8] = []
     SOCKS5.write(method, into: &reply)
     buffers?.reply(reply)
-    buffers?.socks = step
+    expect(step)
     return .reply
   }
 
   private mutating func verify(_ credentials: SOCKSCredentials, _ conditions: borrowing Conditions) -> Action {
-    buffers?.presented = credentials
+    buffers?.socks?.presented = credentials
     // A client that nobody asked who it is may say so all the same, as with HTTP.
     guard needsCredentials else { return acceptSOCKSUser(conditions) }
     guard let client = conditions.policy.client(source: source, user: credentials.user) else {
@@ -77,12 +91,11 @@ extension Flow {
   }
 
   mutating func acceptSOCKSUser(_ conditions: borrowing Conditions) -> Action {
-    state = .readingSOCKS
     needsCredentials = false
     var reply: [UInt8] = []
     SOCKS5.writeAuthentication(isRight: true, into: &reply)
     buffers?.reply(reply)
-    buffers?.socks = .request
+    expect(.request)
     return .reply
   }
 
@@ -94,19 +107,19 @@ extension Flow {
       // A reload since the greeting may want a password of clients at this address.
       return needsCredentials ? refuseCredentials(conditions) : decide(conditions)
     case .bind, .udpAssociate, .other:
-      buffers?.socksReply = .commandNotSupported
+      buffers?.socks?.reply = .commandNotSupported
       return refuseHead("Of SOCKS the gate speaks CONNECT alone: no BIND, no UDP", conditions)
     }
   }
 
   /// Each step of the negotiation has its own way to say no.
   func sayInSOCKS(_ refusal: Refusal) {
-    guard let buffers, let step = buffers.socks else { return }
+    guard let buffers, let negotiation = buffers.socks else { return }
     var reply: [UInt8] = []
-    switch step {
+    switch negotiation.step {
     case .greeting: SOCKS5.write(SOCKSMethod.noneAcceptable, into: &reply)
     case .password: SOCKS5.writeAuthentication(isRight: false, into: &reply)
-    case .request: SOCKS5.write(buffers.socksReply ?? refusal.reason.row.socks, into: &reply)
+    case .request: SOCKS5.write(negotiation.reply ?? refusal.reason.row.socks, into: &reply)
     }
     buffers.reply(reply)
   }

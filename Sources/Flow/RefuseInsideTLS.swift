@@ -12,11 +12,9 @@ extension Flow {
   }
 
   mutating func beginExplaining(_ refusal: Refusal, _ conditions: borrowing Conditions) -> Action {
-    // A tunnel that stood has given its bench back.
-    let buffers = buffers ?? RequestBuffers()
-    buffers.unsaid = refusal
-    self.buffers = buffers
-    state = .explaining
+    // A tunnel that stood has given its buffers back.
+    buffers = buffers ?? RequestBuffers()
+    state = .explaining(refusal)
     deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.helloMs
     return .explain
   }
@@ -46,9 +44,9 @@ extension Flow {
     return refusal
   }
 
-  package mutating func takeUnsaid() -> Refusal? {
-    defer { buffers?.unsaid = nil }
-    return buffers?.unsaid
+  /// For `Action.explain`.
+  package var unsaid: Refusal? {
+    if case .explaining(let refusal) = state { refusal } else { nil }
   }
 
   mutating func onExplaining(_ event: Event, _ conditions: borrowing Conditions) -> Action {

@@ -4,15 +4,13 @@ import Policy
 import Wire
 
 extension Flow {
-  mutating func beginRelay(_ conditions: borrowing Conditions) -> Action {
+  mutating func beginRelay(_ content: Tunnel.Content, _ conditions: borrowing Conditions) -> Action {
     // A tunnel that was watched for a ClientHello has been open since then.
-    if state != .peeking { openedMs = conditions.nowMs }
-    state = .relaying
+    let openedMs = state.isPeeking ? state.openedMs : conditions.nowMs
+    state = .relaying(Tunnel(content: content, openedMs: openedMs))
     lastActivityMs = conditions.nowMs
     deadlineMs = relayDeadlineMs(conditions)
-    guard let rule, rule.isInspected, via != .http else { return .relay(up: true, down: true) }
-    isInspected = true
-    return .intercept
+    return isInspected ? .intercept : .relay(up: true, down: true)
   }
 
   mutating func onRelaying(_ event: Event, _ conditions: borrowing Conditions) -> Action {
@@ -55,7 +53,7 @@ extension Flow {
   /// The earliest of: quiet for too long, the tunnel's lifetime, the rule's expiry.
   func relayDeadlineMs(_ conditions: borrowing Conditions) -> UInt64 {
     var dueMs = lastActivityMs + conditions.policy.settings.timeouts.idleMs
-    if let lifetimeMs = rule?.tunnelLifetimeMs { dueMs = min(dueMs, openedMs + UInt64(lifetimeMs)) }
+    if let lifetimeMs = rule?.tunnelLifetimeMs { dueMs = min(dueMs, state.openedMs + UInt64(lifetimeMs)) }
     if let expiresAt = rule?.expiresAt {
       let leftSeconds = UInt64(max(0, expiresAt - conditions.unixSeconds))
       dueMs = min(dueMs, conditions.nowMs + leftSeconds.multipliedReportingOverflow(by: 1000).partialValue)
@@ -98,25 +96,35 @@ extension Flow {
     case .pace: preconditionFailure("nothing is to be paid on a reload")
     }
     // What stands opaque cannot be judged by a rule that looks inside.
-    if state == .relaying, via != .http, !isInspected, rule?.isInspected == true {
-      return replaced(.notAllowed, rule?.line, conditions)
-    }
+    if isOpaque, rule?.isInspected == true { return replaced(.notAllowed, rule?.line, conditions) }
     guard let rule, !isReportOnly else { return rearmed(conditions) }
     if let address, let reason = screen(address, target, rule, conditions) {
       return replaced(reason, Screening.line(reason, address, port: target.port, rule: rule), conditions)
     }
     // A protocol is asked of tunnels, not of what a plain request was upgraded to.
     if via != .http && rule.wireProtocol(port: target.port) == .tls {
-      if state == .relaying && !isHeldToTLS { return replaced(.notTLS, rule.line, conditions) }
+      if isOpaque && !isHeldToTLS { return replaced(.notTLS, rule.line, conditions) }
       // What it opens with is still to come, and is held to the new rule.
-      if state == .peeking {
-        state = .readingHello
+      if case .peeking(let isAnswered, _) = state {
+        state = .readingHello(isAnswered: isAnswered)
         deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.helloMs
       }
     }
-    buffers?.isRuleReplaced = true
-    buffers?.dialling?.screen { screen($0, target, rule, conditions) }
+    if case .dialling(let dial) = state {
+      dial.isRuleReplaced = true
+      dial.attempts.screen { screen($0, target, rule, conditions) }
+    }
     return rearmed(conditions)
+  }
+
+  private var isOpaque: Bool {
+    if case .relaying(let tunnel) = state, case .opaque = tunnel.content { true } else { false }
+  }
+
+  /// The SNI of a redirected connection is its target.
+  private var isHeldToTLS: Bool {
+    guard case .relaying(let tunnel) = state, case .opaque(let isHeld) = tunnel.content else { return false }
+    return isHeld || via == .tls
   }
 
   /// The new rule may expire sooner, or let a tunnel live less long.
@@ -156,7 +164,7 @@ extension Flow {
   }
 
   private mutating func replaced(_ finding: Finding, _ conditions: borrowing Conditions) -> Action {
-    let isOpen = hasAnsweredConnect || state == .exchanging || state == .relaying
+    let isOpen = state.hasAnsweredConnect || state.isExchanging
     if !isOpen { return refuse(finding, conditions) }
     end(Outcome(.revoked, finding.reason, line: finding.line))
     return .close(.cut)

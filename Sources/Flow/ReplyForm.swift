@@ -23,17 +23,14 @@ extension Flow {
   private static var languageMs: UInt64 { 2_000 }
 
   /// Puts the refusal into words; false: it cannot be told yet in which.
-  mutating func say(_ refusal: Refusal) -> Bool {
+  func say(_ refusal: Refusal) -> Bool {
     guard let buffers else { return true }
     if buffers.socks != nil {
       sayInSOCKS(refusal)
     } else if opening == .proxy || via == .http {
       buffers.write(refusal)
     } else {
-      guard let first = buffers.firstByte else {
-        buffers.unsaid = refusal
-        return false
-      }
+      guard let first = buffers.firstByte else { return false }
       say(refusal, in: ReplyForm(first))
     }
     return true
@@ -48,16 +45,16 @@ extension Flow {
   }
 
   /// The outcome is recorded; a client that speaks soon still hears why.
-  mutating func awaitLanguage(_ conditions: borrowing Conditions) -> Action {
-    state = .refusing
+  mutating func awaitLanguage(for refusal: Refusal, _ conditions: borrowing Conditions) -> Action {
+    state = .refusing(refusal)
     deadlineMs = conditions.nowMs + Self.languageMs
     return .wait
   }
 
-  mutating func onRefusing(_ event: Event, _ conditions: borrowing Conditions) -> Action {
+  mutating func onRefusing(_ refusal: Refusal, _ event: Event, _ conditions: borrowing Conditions) -> Action {
     switch event {
     case .clientSent:
-      guard let buffers, let refusal = buffers.unsaid, let first = buffers.firstByte else { return .wait }
+      guard let first = buffers?.firstByte else { return .wait }
       if mayExplain(refusal, conditions) { return explainInTunnel(refusal, conditions) }
       say(refusal, in: ReplyForm(first))
       end()

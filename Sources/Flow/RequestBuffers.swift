@@ -11,12 +11,11 @@ package struct EarlyBytes: Sendable {
   package var answer: [UInt8] = []
 }
 
-/// SAFETY of `@exclusivity(unchecked)`: a bench belongs to one flow, which is a value in one connection, and the access
-/// to
-/// that is checked once an event. Nothing in here calls out. Checking each field cost a tunnel 4,400 instructions of
-/// 36,400.
+/// SAFETY of `@exclusivity(unchecked)`: the buffers belong to one flow, which is a value in one connection, and the
+/// access to that is checked once an event. Nothing in here calls out. Checking each field cost a tunnel 4,400
+/// instructions of 36,400.
 final class RequestBuffers {
-  /// What a rewritten head may be longer by, as a rule: more costs one more allocation.
+  /// A rewritten head is rarely longer by more; where it is, it costs one more allocation.
   private static let addedBytes = 128
 
   @safe @exclusivity(unchecked) private var input: [UInt8] = []
@@ -29,42 +28,19 @@ final class RequestBuffers {
   @safe @exclusivity(unchecked) private var toUpstream: [UInt8] = []
   @safe @exclusivity(unchecked) var request = RequestHead()
   @safe @exclusivity(unchecked) var response = ResponseHead()
-  @safe @exclusivity(unchecked) var dialling: Dialling?
   /// Where the request's head ends in the input, while it is needed.
   @safe @exclusivity(unchecked) private(set) var headLength = 0
-  @safe @exclusivity(unchecked) var dialDeadlineMs: UInt64 = 0
-  /// A reload came while attempts were under way: what they lead to is screened again.
-  @safe @exclusivity(unchecked) var isRuleReplaced = false
   /// The path and query that goes out in place of the client's spelling.
   @safe @exclusivity(unchecked) var judgedPath: [UInt8]?
   /// Method and path of a plain request, which a reload is held to when the head is gone.
   @safe @exclusivity(unchecked) private(set) var requestLine = RequestLine()
-  /// When this request first found no token.
-  @safe @exclusivity(unchecked) var pacedSinceMs: UInt64?
-  @safe @exclusivity(unchecked) var isAnswerHeadDone = false
-  @safe @exclusivity(unchecked) var isRequestBodyDone = false
-  @safe @exclusivity(unchecked) var isAnswerBodyDone = false
-  @safe @exclusivity(unchecked) var hasAnswerBegun = false
-  /// The exchange is a bridge's, which looks into it.
-  @safe @exclusivity(unchecked) var isChecked = false
-  @safe @exclusivity(unchecked) var didRedial = false
-  @safe @exclusivity(unchecked) var answerKeepsUpstream = false
-  @safe @exclusivity(unchecked) var answerKeepsClient = false
-  @safe @exclusivity(unchecked) var hasClientEnded = false
   /// The upstream that stands from the last request, and may serve the next one to the same target.
   @safe @exclusivity(unchecked) var standing: (target: Target, address: IPAddress)?
-  @safe @exclusivity(unchecked) var usesStanding = false
   @safe @exclusivity(unchecked) var helloNeeded = 0
-  /// What of SOCKS 5 comes next; nil for a client that speaks HTTP.
-  @safe @exclusivity(unchecked) var socks: SOCKSStep?
-  /// What a SOCKS request gets that is wrong in a way of its own.
-  @safe @exclusivity(unchecked) var socksReply: SOCKSReply?
-  /// User and password that SOCKS brought.
-  @safe @exclusivity(unchecked) var presented: SOCKSCredentials?
+  /// What SOCKS 5 has said so far; nil for a client that speaks HTTP.
+  @safe @exclusivity(unchecked) var socks: SOCKSNegotiation?
   /// What the hello of a redirected connection offers.
   @safe @exclusivity(unchecked) var offersECH = false
-  /// What is to be said once the client's first bytes tell how.
-  @safe @exclusivity(unchecked) var unsaid: Refusal?
 
   var firstByte: UInt8? { input.count > inputOffset ? input[inputOffset] : nil }
   var hasInput: Bool { input.count > inputOffset }
@@ -117,7 +93,7 @@ final class RequestBuffers {
   func drop(_ count: Int) { inputOffset += count }
 
   func credentials() -> (user: [UInt8], password: [UInt8])? {
-    if let presented { return (presented.user, presented.password) }
+    if let presented = socks?.presented { return (presented.user, presented.password) }
     let bytes = input
     return request.basicCredentials(in: bytes.span)
   }
@@ -266,17 +242,7 @@ final class RequestBuffers {
   func beginNextRequest() {
     answer.removeAll(keepingCapacity: true)
     answerOffset = 0
-    dialling = nil
-    pacedSinceMs = nil
     judgedPath = nil
-    isRuleReplaced = false
-    isAnswerHeadDone = false
-    isRequestBodyDone = false
-    isAnswerBodyDone = false
-    hasAnswerBegun = false
-    isChecked = false
-    didRedial = false
-    usesStanding = false
     helloNeeded = 0
     headLength = 0
   }

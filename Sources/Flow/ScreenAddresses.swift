@@ -10,42 +10,60 @@ extension Flow {
       screen(standing.address, target, rule, conditions) == nil
     {
       address = standing.address
-      buffers.usesStanding = true
-      return sendRequest(conditions)
+      return sendRequest(by: .kept, conditions)
     }
     buffers.standing = nil
-    state = .dialling
-    buffers.dialDeadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.connectMs
-    deadlineMs = buffers.dialDeadlineMs
     switch target.host {
     case .name(let name):
-      buffers.dialling = Dialling()
+      begin(Dialling(), conditions)
       return .resolve(name)
     case .address(let address):
+      let dial = begin(Dialling(address), conditions)
       if let reason = screenOrNote(address, target, rule, conditions) {
         return refuse(
           reason, conditions, line: Screening.line(reason, address, port: target.port, rule: rule), address: address)
       }
-      buffers.dialling = Dialling(address)
-      return dialNext(conditions)
+      return dialNext(dial, conditions)
     }
   }
 
-  mutating func answered(_ answer: NameAnswer, _ conditions: borrowing Conditions) -> Action {
-    take(answer, conditions)
-    return dialNext(conditions)
+  @discardableResult
+  mutating func begin(
+    _ attempts: Dialling, isSecond: Bool = false, _ conditions: borrowing Conditions
+  ) -> Dial {
+    deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.connectMs
+    let dial = Dial(attempts, deadlineMs: deadlineMs, isSecond: isSecond)
+    state = .dialling(dial)
+    return dial
+  }
+
+  mutating func onDialling(_ dial: Dial, _ event: Event, _ conditions: borrowing Conditions) -> Action {
+    switch event {
+    case .answered(let answer): take(answer, dial, conditions)
+    case .resolved(let v4, let v6):
+      take(NameAnswer(family: .v6, addresses: v6), dial, conditions)
+      take(NameAnswer(family: .v4, addresses: v4), dial, conditions)
+    case .attemptFailed(let code): dial.attempts.attemptFailed(code: code)
+    case .connected(let dialled, let peer): return connected(dial, dialled, peer, conditions)
+    case .deadlinePassed where conditions.nowMs >= dial.deadlineMs:
+      return refuse(.timeout, conditions, address: dial.attempts.lastTried)
+    case .deadlinePassed: break
+    case .clientSent, .clientEnded: return .wait
+    default: return onUnfinished(event, conditions)
+    }
+    return dialNext(dial, conditions)
   }
 
   /// What passes the screening will be dialled; of what does not, report mode takes a note.
-  mutating func take(_ answer: NameAnswer, _ conditions: borrowing Conditions) {
+  private mutating func take(_ answer: NameAnswer, _ dial: Dial, _ conditions: borrowing Conditions) {
     if answer.addresses.isEmpty {
-      buffers?.dialling?.answered(answer, nowMs: conditions.nowMs) { _ in nil }
+      dial.attempts.answered(answer, nowMs: conditions.nowMs) { _ in nil }
       return
     }
-    guard let buffers, let target, let rule else { return }
+    guard let target, let rule else { return }
     var refused: [(Reason, IPAddress)] = []
     let reportOnly = isReportOnly
-    buffers.dialling?.answered(answer, nowMs: conditions.nowMs) { address in
+    dial.attempts.answered(answer, nowMs: conditions.nowMs) { address in
       guard let reason = Self.screen(address, target, rule, conditions) else { return nil }
       refused.append((reason, address))
       return reportOnly && reason != .loop ? nil : reason
@@ -55,39 +73,23 @@ extension Flow {
     }
   }
 
-  mutating func attemptFailed(_ code: Int32, _ conditions: borrowing Conditions) -> Action {
-    buffers?.dialling?.attemptFailed(code: code)
-    return dialNext(conditions)
-  }
-
-  mutating func dialDeadlinePassed(_ conditions: borrowing Conditions) -> Action {
-    guard let buffers else { return .wait }
-    if conditions.nowMs >= buffers.dialDeadlineMs {
-      return refuse(.timeout, conditions, address: buffers.dialling?.lastTried)
-    }
-    return dialNext(conditions)
-  }
-
-  private mutating func dialNext(_ conditions: borrowing Conditions) -> Action {
-    guard let buffers, let target, buffers.dialling != nil else { return .wait }
-    deadlineMs = buffers.dialDeadlineMs
-    switch buffers.dialling?.next(nowMs: conditions.nowMs) ?? .exhausted {
+  private mutating func dialNext(_ dial: Dial, _ conditions: borrowing Conditions) -> Action {
+    guard let target else { return .wait }
+    deadlineMs = dial.deadlineMs
+    switch dial.attempts.next(nowMs: conditions.nowMs) {
     case .connect(let address):
-      if let dialling = buffers.dialling, dialling.hasMoreToTry {
-        deadlineMs = min(buffers.dialDeadlineMs, dialling.startsNextAtMs)
-      }
+      if dial.attempts.hasMoreToTry { deadlineMs = min(dial.deadlineMs, dial.attempts.startsNextAtMs) }
       return .connect(address, port: target.port)
     case .wait(let untilMs):
-      if let untilMs { deadlineMs = min(buffers.dialDeadlineMs, untilMs) }
+      if let untilMs { deadlineMs = min(dial.deadlineMs, untilMs) }
       return .wait
-    case .exhausted: return dialFailed(conditions)
+    case .exhausted: return dialFailed(dial.attempts, conditions)
     }
   }
 
-  private mutating func dialFailed(_ conditions: borrowing Conditions) -> Action {
-    guard let dialling = buffers?.dialling else { return refuse(.connectFailed, conditions) }
-    if dialling.lastFailure != nil { return refuse(.connectFailed, conditions, address: dialling.lastTried) }
-    if let (reason, address) = dialling.refused, let target, let rule {
+  private mutating func dialFailed(_ attempts: Dialling, _ conditions: borrowing Conditions) -> Action {
+    if attempts.lastFailure != nil { return refuse(.connectFailed, conditions, address: attempts.lastTried) }
+    if let (reason, address) = attempts.refused, let target, let rule {
       return refuse(
         reason, conditions, line: Screening.line(reason, address, port: target.port, rule: rule), address: address)
     }
@@ -95,18 +97,19 @@ extension Flow {
   }
 
   /// What was checked is what is connected: the peer that the kernel names is the address that was screened.
-  mutating func connected(_ dialled: IPAddress, _ peer: IPAddress, _ conditions: borrowing Conditions) -> Action {
+  private mutating func connected(
+    _ dial: Dial, _ dialled: IPAddress, _ peer: IPAddress, _ conditions: borrowing Conditions
+  ) -> Action {
     guard dialled == peer else { return refuse(.addressRefused, conditions, address: peer) }
     // The rule is another one since the attempt began.
-    if buffers?.isRuleReplaced == true, let target, let rule, let reason = screen(dialled, target, rule, conditions),
+    if dial.isRuleReplaced, let target, let rule, let reason = screen(dialled, target, rule, conditions),
       reason == .loop || !isReportOnly
     {
       return refuse(
         reason, conditions, line: Screening.line(reason, dialled, port: target.port, rule: rule), address: dialled)
     }
     address = dialled
-    buffers?.dialling = nil
-    if via == .http { return sendRequest(conditions) }
+    if via == .http { return sendRequest(by: dial.isSecond ? .second : .first, conditions) }
     buffers?.dropHead()
     // The SNI of a redirected connection is its target already.
     return via == .tls ? openTunnel(conditions) : openConnect(conditions)

@@ -11,7 +11,7 @@ extension Connection {
   }
 
   mutating func perform(_ first: Action) {
-    defer { if lookup != nil && flow.state != .dialling { forgetLookup() } }
+    defer { if lookup != nil && !flow.state.isDialling { forgetLookup() } }
     var next: Action? = first
     while let action = next {
       next = nil

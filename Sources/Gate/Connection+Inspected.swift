@@ -37,7 +37,7 @@ extension Connection {
   /// The client is answered inside its TLS; the upstream, if one stands, is asked nothing more.
   mutating func explain() -> Action? {
     down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
-    guard let refusal = flow.takeUnsaid(), let contexts = worker.intercept, let target = flow.target else {
+    guard let refusal = flow.unsaid, let contexts = worker.intercept, let target = flow.target else {
       return flow.handle(.gateFailed, worker.conditions)
     }
     if let inspected {
@@ -118,6 +118,7 @@ extension Connection {
   private func record(_ outcome: Outcome) {
     var outcome = outcome
     outcome.address = outcome.address ?? flow.address
+    outcome.isInspected = flow.isInspected
     // Outside of a tunnel the flow counts the requests.
     if flow.via == .http { outcome.ordinal = flow.ordinal }
     worker.record(outcome, of: flow, AuditFacts(id: id, bytesUp: 0, bytesDown: 0, durationMs: 0))

@@ -10,8 +10,8 @@ extension Connection {
     var isAgain = false
     if up.hasWork(from: client) { isAgain = pumpUp() }
     if phase == .open && down.hasWork(from: upstream) { isAgain = pumpDown() || isAgain }
-    if phase == .open && up.hasCarriedEnd && down.hasCarriedEnd && flow.state == .relaying { tell(.relayEnded) }
-    if phase == .open && client.hasPeerEnded && up.meter.hasEnded && flow.state == .exchanging { tell(.clientEnded) }
+    if phase == .open && up.hasCarriedEnd && down.hasCarriedEnd && flow.state.isRelaying { tell(.relayEnded) }
+    if phase == .open && client.hasPeerEnded && up.meter.hasEnded && flow.state.isExchanging { tell(.clientEnded) }
     if isAgain && phase == .open { worker.loop.again(slot) }
   }
 
@@ -26,7 +26,7 @@ extension Connection {
       flow.clientSent(up.takeSurplus().span)
       tell(.requestBodyEnded)
     case .sourceEnded:
-      guard flow.state == .exchanging else { return up.carryEnd(to: &upstream, isLast: down.hasCarriedEnd) }
+      guard flow.state.isExchanging else { return up.carryEnd(to: &upstream, isLast: down.hasCarriedEnd) }
       tell(.clientEnded)
     case .malformed: tell(.bodyMalformed)
     case .sourceReset: tell(.clientReset)
@@ -45,9 +45,9 @@ extension Connection {
       down.isOpen = false
       // What an upstream says unasked: it will not serve the next request.
       flow.upstreamSent(down.takeSurplus().span)
-      if flow.state == .exchanging { tell(.responseBodyEnded) }
+      if flow.state.isExchanging { tell(.responseBodyEnded) }
     case .sourceEnded:
-      guard flow.state == .exchanging else { return down.carryEnd(to: &client, isLast: up.hasCarriedEnd) }
+      guard flow.state.isExchanging else { return down.carryEnd(to: &client, isLast: up.hasCarriedEnd) }
       down.isOpen = false
       tell(down.meter.endsWithConnection ? .responseBodyEnded : .upstreamEnded)
     case .malformed: tell(.bodyMalformed)

@@ -8,7 +8,7 @@ extension Connection {
   borrowing func tunnelFacts() -> TunnelFacts? {
     guard phase == .open, flow.isLetOut, let target = flow.target else { return nil }
     let ageMs = (worker.conditions.nowNs &- flow.startedNs) / 1_000_000
-    let isOpen = flow.state == .relaying || flow.state == .exchanging
+    let isOpen = flow.state.isRelaying || flow.state.isExchanging
     return TunnelFacts(
       id: id, ordinal: flow.ordinal, client: flow.client, via: flow.via, target: target, address: flow.address,
       rule: flow.rule?.line, isOpen: isOpen, bytesUp: up.moved, bytesDown: down.moved,

@@ -96,7 +96,7 @@ struct Connection: ~Copyable {
       client.note(readiness)
     } else if upstreamSocket.isStanding(tag) {
       upstream.note(readiness)
-      if flow.state == .readingHead { return standingUpstreamEvent() }
+      if flow.state.isReadingHead { return standingUpstreamEvent() }
     } else {
       return settle(tag, readiness)
     }
@@ -188,9 +188,9 @@ struct Connection: ~Copyable {
       case .bytes(let count):
         if count < asked && !client.hasPeerEnded { client.isReadable = false }
         worker.tools.scratch.withBytes(count) { flow.clientSent($0) }
-        let isForAnother = flow.state == .readingProxyHeader
+        let isForAnother = flow.state.isReadingProxyHeader
         tell(.clientSent)
-        if isForAnother && flow.state != .readingProxyHeader && !moveShare() { tell(.gateFailed) }
+        if isForAnother && !flow.state.isReadingProxyHeader && !moveShare() { tell(.gateFailed) }
       case .wouldBlock:
         client.isReadable = false
         if client.isGone { tell(.clientReset) }

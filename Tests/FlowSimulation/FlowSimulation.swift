@@ -52,7 +52,7 @@ package struct FlowSimulation: ~Copyable {
       conditions.nowMs += 100_000_000
       for _ in 0..<8 where !hasEnded { try send(.deadlinePassed) }
     }
-    if !hasEnded && flow.state != .ended { throw violation("neither a drain nor a deadline ended it: \(flow.state)") }
+    if !hasEnded && !flow.state.isEnded { throw violation("neither a drain nor a deadline ended it: \(flow.state)") }
     return outcomes
   }
 
@@ -138,7 +138,7 @@ package struct FlowSimulation: ~Copyable {
       rounds += 1
       if rounds > 64 { throw violation("the flow asks for its own events without end") }
       trace.append("\(conditions.nowMs) \(flow.state) <- \(event)")
-      let wasEnded = flow.state == .ended
+      let wasEnded = flow.state.isEnded
       let action = flow.handle(event, conditions)
       trace.append("  \(flow.state) -> \(action)")
       if wasEnded, case .wait = action {} else if wasEnded { throw violation("an ended flow acts") }
@@ -186,7 +186,7 @@ package struct FlowSimulation: ~Copyable {
     case .explain:
       isConnected = false
       _ = flow.takeToClient()
-      if flow.takeUnsaid() == nil { throw violation("nothing to explain") }
+      if flow.unsaid == nil { throw violation("nothing to explain") }
       _ = flow.takeAllForTunnel()
     case .sendRequest(let body):
       guard isConnected else { throw violation("a request is sent before its upstream stands") }
@@ -256,7 +256,7 @@ package struct FlowSimulation: ~Copyable {
   }
 
   private func checkDeadline() throws(Violation) {
-    if flow.state != .ended && !hasEnded && flow.deadlineMs == .max { throw violation("no deadline in \(flow.state)") }
+    if !flow.state.isEnded && !hasEnded && flow.deadlineMs == .max { throw violation("no deadline in \(flow.state)") }
   }
 
   private func violation(_ text: String) -> Violation { Violation(text: text, trace: trace) }

@@ -53,7 +53,7 @@ private func connect(_ target: String) -> String { "CONNECT \(target) HTTP/1.1\r
       _ = driver.tell(.accepted)
       let action = driver.send("GET / HTTP/1.1\r\nHost: web.example\r\n\r\n")
       guard isSecond else { continue }
-      #expect(action.name == "wait" && driver.flow.state == .pacing)
+      #expect(action.name == "wait" && driver.flow.state.isPacing)
       driver.conditions.policy = try policy(#"{host: "web.example:80", protocol: tls}"#)
       #expect(driver.tell(.policyReplaced).name == "close")
       #expect(driver.flow.takeOutcome()?.reason == .notTLS)
@@ -78,7 +78,7 @@ private func connect(_ target: String) -> String { "CONNECT \(target) HTTP/1.1\r
     _ = driver.send(connect("any.example:8443"))
     _ = try driver.reachUpstream()
     driver.conditions.policy = try policy(#"{host: "any.example:8443", protocol: tls}"#)
-    #expect(driver.tell(.policyReplaced).name == "wait" && driver.flow.state == .readingHello)
+    #expect(driver.tell(.policyReplaced).name == "wait" && driver.flow.state.isReadingHello)
     #expect(driver.send("SSH-2.0-x\r\n").name == "close")
     #expect(driver.flow.takeOutcome()?.reason == .notTLS)
   }
@@ -172,7 +172,7 @@ private func connect(_ target: String) -> String { "CONNECT \(target) HTTP/1.1\r
 
   @Test func whatHasNoTargetIsLeftAlone() throws {
     var driver = try Driver(try policy(#""a.example:80""#))
-    #expect(driver.tell(.operatorCloses).name == "wait" && driver.flow.state == .readingHead)
+    #expect(driver.tell(.operatorCloses).name == "wait" && driver.flow.state.isReadingHead)
     _ = driver.send(connect("b.example:80"))
     #expect(driver.tell(.operatorCloses).name == "wait")
   }

@@ -95,7 +95,7 @@ package final class AuditLog {
       if outcome.wouldDeny {
         line.field(#","would_deny":true"#)
       } else {
-        line.account(outcome.event, facts, isInspected: flow.isInspected)
+        line.account(outcome.event, facts, isInspected: outcome.isInspected)
       }
       if let bucket = outcome.bucket { line.bucket(bucket) }
       if isProbe { line.field(#","probe":true"#) }

@@ -1,0 +1,137 @@
+// The states of a flow, each with the data that only it needs; and what must hold between two events.
+// It relies on Flow to move from one to the next: see the diagram there.
+
+extension Flow {
+  package enum State {
+    case readingProxyHeader, readingRedirected, readingHead
+    case readingSOCKS(SOCKSStep)
+    case authenticating
+    /// `sinceMs`: when the request first found no token.
+    case pacing(sinceMs: UInt64)
+    case dialling(Dial)
+    /// The upstream stands, and gets nothing before the ClientHello is checked. `isAnswered`: the CONNECT has its 200.
+    case readingHello(isAnswered: Bool)
+    /// As `readingHello`, but the client may say anything, or nothing, and the server may speak meanwhile.
+    case peeking(isAnswered: Bool, openedMs: UInt64)
+    case relaying(Tunnel)
+    case exchanging(Exchange)
+    /// The outcome is recorded; the client's first bytes will tell in which language it can be told.
+    indirect case refusing(Refusal)
+    /// The outcome is recorded; the client hears it inside its TLS.
+    indirect case explaining(Refusal)
+    case ended
+  }
+
+  /// A tunnel that stands.
+  package struct Tunnel {
+    package enum Content {
+      /// Spliced. `isHeldToTLS`: it opened with a ClientHello that was held to its target.
+      case opaque(isHeldToTLS: Bool)
+      /// Its requests are seen, and judged one by one.
+      case inspected
+      /// A plain request that became a WebSocket: a reload is held to its method and path.
+      indirect case upgraded(RequestLine)
+    }
+
+    package let content: Content
+    let openedMs: UInt64
+  }
+
+  /// The attempts to reach the upstream of one target. A reference: most flows spend their life in smaller states.
+  package final class Dial {
+    @safe @exclusivity(unchecked) var attempts: Dialling
+    let deadlineMs: UInt64
+    /// A request whose kept upstream broke before any answer goes out a second time, not a third.
+    let isSecond: Bool
+    /// A reload came while attempts were under way: what they lead to is screened again.
+    @safe @exclusivity(unchecked) var isRuleReplaced = false
+
+    /// SAFETY of `@exclusivity(unchecked)`: as that of RequestBuffers.
+    init(_ attempts: Dialling, deadlineMs: UInt64, isSecond: Bool = false) {
+      self.attempts = attempts
+      self.deadlineMs = deadlineMs
+      self.isSecond = isSecond
+    }
+  }
+}
+
+extension Flow.State {
+  /// Bytes of the client are read in these states only: what it sends before a verdict waits in the kernel.
+  package var wantsClientBytes: Bool {
+    switch self {
+    case .readingProxyHeader, .readingRedirected, .readingHead, .readingSOCKS, .readingHello, .peeking, .refusing:
+      true
+    default: false
+    }
+  }
+
+  /// The flow waits for something, and its client is not read meanwhile.
+  package var isUndecided: Bool {
+    switch self {
+    case .authenticating, .pacing, .dialling: true
+    default: false
+    }
+  }
+
+  package var isReadingHead: Bool { if case .readingHead = self { true } else { false } }
+  package var isReadingHello: Bool { if case .readingHello = self { true } else { false } }
+  package var isReadingRedirected: Bool { if case .readingRedirected = self { true } else { false } }
+  package var isReadingProxyHeader: Bool { if case .readingProxyHeader = self { true } else { false } }
+  package var isDialling: Bool { if case .dialling = self { true } else { false } }
+  package var isPacing: Bool { if case .pacing = self { true } else { false } }
+  package var isRelaying: Bool { if case .relaying = self { true } else { false } }
+  package var isExchanging: Bool { if case .exchanging = self { true } else { false } }
+  package var isEnded: Bool { if case .ended = self { true } else { false } }
+  var isPeeking: Bool { if case .peeking = self { true } else { false } }
+
+  /// The target was let out, and has an upstream or looks for one.
+  var isLetOut: Bool {
+    switch self {
+    case .dialling, .readingHello, .peeking, .relaying, .exchanging: true
+    default: false
+    }
+  }
+
+  /// The client knows that its tunnel stands: a refusal in words would be taken for the upstream's.
+  var hasAnsweredConnect: Bool {
+    switch self {
+    case .readingHello(let isAnswered), .peeking(let isAnswered, _): isAnswered
+    case .relaying, .explaining: true
+    default: false
+    }
+  }
+
+  /// Since when bytes may go over; zero where none may.
+  var openedMs: UInt64 {
+    switch self {
+    case .peeking(_, let openedMs): openedMs
+    case .relaying(let tunnel): tunnel.openedMs
+    case .exchanging(let exchange): exchange.openedMs
+    default: 0
+    }
+  }
+}
+
+// MARK: - Invariants
+
+extension Flow {
+  /// What must hold after each event; nil where all does. Debug builds ask after each.
+  package var brokenInvariant: String? {
+    if state.isEnded != (deadlineMs == .max) { return "a deadline stands exactly until the end" }
+    if state.isLetOut && (target == nil || rule == nil) { return "what is let out has a target and a rule" }
+    if !state.isLetOut && heldConcurrency != nil && !state.isPacing { return "a slot is held for nothing" }
+    switch state {
+    case .readingHead, .readingRedirected, .readingProxyHeader, .readingSOCKS, .authenticating, .pacing, .dialling,
+      .refusing:
+      return buffers == nil ? "bytes are read without a buffer" : nil
+    case .readingHello, .peeking:
+      if buffers == nil || address == nil { return "a hello is awaited without an upstream" }
+      return via == .http ? "a plain request opens no tunnel" : nil
+    case .relaying: return address == nil ? "a tunnel without an upstream" : nil
+    case .exchanging:
+      if buffers == nil || address == nil { return "an exchange without an upstream" }
+      return via == .http ? nil : "an exchange outside of plain HTTP"
+    case .explaining, .ended: return nil
+    }
+  }
+}
