@@ -20,6 +20,49 @@ import Testing
     for part in parts { #expect(text.contains("`\(part)`"), "docs/ARCHITECTURE.md lacks \(part)") }
   }
 
+  /// Every page below docs/.
+  private static func pages() throws -> [String] {
+    let folder = Repository.root.appending(path: "docs").path
+    return try FileManager.default.subpathsOfDirectory(atPath: folder).filter { $0.hasSuffix(".md") }.sorted()
+      .map { "docs/\($0)" }
+  }
+
+  /// How many files there are to open is the figure that the page exists for.
+  @Test func theLifeOfAConnectionNamesItsFiles() throws {
+    let lines = try Repository.file("docs/life-of-a-connection.md").lines
+    var files: [[String]] = []
+    for line in lines {
+      if line.hasPrefix("## ") { files.append([]) }
+      let row = line.split(separator: "|").map { $0.trimmingCharacters(in: .whitespaces) }
+      guard row.count == 3, let number = Int(row[0]), !files.isEmpty else { continue }
+      files[files.count - 1].append(row[1].replacingOccurrences(of: "`", with: ""))
+      #expect(number == files[files.count - 1].count, "\(line): numbered from 1 on")
+    }
+    #expect(files.count == 3)
+    for file in files.joined() {
+      let place = Repository.root.appending(path: "Sources/\(file)").path
+      #expect(FileManager.default.fileExists(atPath: place), "docs/life-of-a-connection.md names \(file)")
+    }
+    #expect((10...25).contains(files[0].count) && (10...20).contains(files[1].count))
+  }
+
+  @Test func theGlossaryKnowsTheCode() throws {
+    let sources = try Repository.swiftFiles(under: "Sources").flatMap(\.lines).joined(separator: "\n")
+    let lines = try Repository.file("docs/glossary.md").lines
+    var names: [String] = []
+    for line in lines where line.hasPrefix("| `") {
+      for match in line.split(separator: "|")[0].matches(of: /`([A-Z]\w+)`/) { names.append(String(match.1)) }
+    }
+    #expect(names.count > 20)
+    for name in names {
+      let isDeclared = ["class", "struct", "enum", "protocol"].contains {
+        sources.contains(" \($0) \(name)")
+          || sources.contains("\n\($0) \(name)")
+      }
+      #expect(isDeclared, "docs/glossary.md explains \(name), which the code does not have")
+    }
+  }
+
   private static func decisions() throws -> [String] {
     let folder = Repository.root.appending(path: "docs/decisions").path
     return try FileManager.default.contentsOfDirectory(atPath: folder).sorted().map { "docs/decisions/\($0)" }
@@ -41,14 +84,7 @@ import Testing
   }
 
   @Test func everyLinkLeadsSomewhere() throws {
-    for path in try Self.decisions() + [
-      "README.md", "docs/ARCHITECTURE.md", "docs/denials.md", "docs/policy.md", "docs/dns.md", "docs/threat-model.md",
-      "docs/hacking.md", "docs/transparent.md", "docs/sandbox.md", "docs/inspection.md", "docs/credentials.md",
-      "docs/admin.md", "docs/metrics.md", "docs/content.md", "docs/install.md",
-      "docs/log.md", "docs/tls-listener.md",
-      "docs/dashboard.md",
-      "docs/policy-tools.md",
-    ] {
+    for path in try Self.pages() + ["README.md"] {
       let text = try Repository.file(path).lines.joined(separator: "\n")
       let folder = Repository.root.appending(path: path).deletingLastPathComponent()
       for match in text.matches(of: /\]\(([^)#]+)(#[^)]*)?\)/) where !match.1.contains("://") {
