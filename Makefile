@@ -108,7 +108,7 @@ cgroups: release
 # Ways out of a sandbox, tried inside `sluice run`, inside bubblewrap and without a sandbox: as root.
 escapes: build
 	@.ci/deps tests
-	@SLUICE=$${SLUICE:-$$PWD/.build/debug/sluice} python3 Tests/clients/escape_table.py
+	@SLUICE=$${SLUICE:-$$PWD/.build/debug/sluice} python3 Tests/clients/support/escape_table.py
 
 # From the start to the command's first instruction, beside unshare and bubblewrap: as root.
 bench-run: release

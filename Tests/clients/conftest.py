@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 from admin import Admin  # noqa: E402
 from gate import Gate, Names, Upstream  # noqa: E402
 from packets import Packets  # noqa: E402

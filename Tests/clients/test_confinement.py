@@ -14,7 +14,7 @@ from sandbox import UID, Place
 
 pytestmark = pytest.mark.confined
 
-LACKING = [sys.executable, str(Path(__file__).parent / "lacking.py")]
+LACKING = [sys.executable, str(Path(__file__).parent / "support/lacking.py")]
 EVERY_THREAD = {"CapEff": "0" * 16, "CapPrm": "0" * 16, "CapBnd": "0" * 16, "CapAmb": "0" * 16, "NoNewPrivs": "1", "Seccomp": "2"}
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="root has capabilities to give up, and may start it as another user")

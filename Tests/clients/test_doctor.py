@@ -10,7 +10,7 @@ import pytest
 
 from sandbox import UID, Place
 
-LACKING = [sys.executable, str(Path(__file__).parent / "lacking.py")]
+LACKING = [sys.executable, str(Path(__file__).parent / "support/lacking.py")]
 # As container engines refuse them by default.
 NO_NAMESPACES = [*LACKING, "clone=EPERM,unshare=EPERM,clone3=ENOSYS"]
 NONE_LEFT = ["unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c",

@@ -10,8 +10,12 @@ import pytest
 
 from escape_table import COLUMNS, markdown
 
-HERE = Path(__file__).parent
-DOCUMENT = HERE.parents[1] / "docs/sandbox.md"
+ROOT = Path(__file__).parents[2]
+SUPPORT = Path(__file__).parent / "support"
+DOCUMENT = ROOT / "docs/sandbox.md"
+# How much of a processor a process gets without a sandbox is a figure.
+pytestmark = pytest.mark.figures
+
 # What no column can have broken on some machine: it has no such disk, protocol or file, or refuses it to all.
 MAY_HOLD_WITHOUT = {"a_name_that_no_rule_allows", "a_disk", "rare_protocols", "typing_into_a_terminal", "io_uring", "cgroup_files",
                     "the_root_of_process_1", "the_environment_of_process_1"}
@@ -24,7 +28,7 @@ if os.geteuid() != 0:
 
 @pytest.fixture(scope="module")
 def found():
-    got = subprocess.run([sys.executable, HERE / "escape_table.py", "--json"], capture_output=True, text=True, timeout=110)
+    got = subprocess.run([sys.executable, SUPPORT / "escape_table.py", "--json"], capture_output=True, text=True, timeout=110)
     assert got.returncode == 0, got.stderr
     return json.loads(got.stdout)
 
@@ -33,8 +37,8 @@ def found():
 def test_every_way_out_is_held(found, column):
     held = found[column]
     # Of all that the script has: none is left out on the way.
-    assert list(held) == re.findall(r"^@probe\ndef (\w+)", (HERE / "escapes.py").read_text(), re.M)
-    assert f"{len(held)} ways out" in (HERE.parents[1] / "README.md").read_text()
+    assert list(held) == re.findall(r"^@probe\ndef (\w+)", (SUPPORT / "escapes.py").read_text(), re.M)
+    assert f"{len(held)} ways out" in (ROOT / "README.md").read_text()
     # rlimits know no share of the processor; Tests/cgroups tries it where a cgroup can be had.
     by_cgroup = {"the_processor_without_end"} if found["limits"] == "best effort" else set()
     assert {name: text for name, text in held.items() if not text.startswith("HELD") and name not in by_cgroup} == {}

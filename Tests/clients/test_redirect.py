@@ -15,7 +15,7 @@ from gate import until
 if os.geteuid() != 0:
     pytest.skip("packet rules and namespaces are set as root", allow_module_level=True)
 
-STAND_IN = str(Path(__file__).parent / "stand_in.py")
+STAND_IN = str(Path(__file__).parent / "support/stand_in.py")
 AGENT, GATE = "4242", "4343"
 AT_ONCE_MS = 200
 OUTSIDE = {4: "198.51.100.2", 6: "fd98::2"}

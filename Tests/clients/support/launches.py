@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCH = Path(__file__).parents[2] / "Benchmarks/launch.py"
+BENCH = Path(__file__).parents[3] / "Benchmarks/launch.py"
 
 
 def beyond_a_bare_unshare(sluice):
