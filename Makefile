@@ -6,7 +6,7 @@ DEBIAN = .build-debian
 PACKAGE = .build-package
 
 help:
-	@echo 'build test lint format clients volume demo demo-gate release release-check man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run bench-views screenshots content-figures cgroups escapes fuzz sanitize clean deps'
+	@echo 'build check test lint format clients volume demo demo-gate release release-check man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run bench-views screenshots content-figures cgroups escapes fuzz sanitize clean deps'
 
 # Debian packages: libraries, and what the demo runs. The tests run more.
 deps:
@@ -20,6 +20,14 @@ test: deps
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
 	Tests/clients/run
+
+# Before a commit, in a few minutes: the form, all unit tests, and the client tests of the main ways through the gate.
+check: lint build
+	@.ci/deps tests
+	$(SWIFT) build --build-tests
+	$(SWIFT) test --skip-build
+	Tests/clients/run -n 4 --dist loadfile test_running.py test_refusals.py test_one_path.py test_exchanges.py \
+	  test_transparent.py test_socks.py test_dns.py test_policy_tools.py test_log.py test_run.py
 
 clients: build
 	@.ci/deps tests
