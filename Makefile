@@ -6,7 +6,7 @@ DEBIAN = .build-debian
 PACKAGE = .build-package
 
 help:
-	@echo 'build check test lint format clients volume demo demo-gate release release-check man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run bench-views screenshots content-figures cgroups escapes fuzz sanitize clean deps'
+	@echo 'build check test lint format clients volume soak demo demo-gate release release-check man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run bench-views screenshots content-figures cgroups escapes fuzz sanitize clean deps'
 
 # Debian packages: libraries, and what the demo runs. The tests run more.
 deps:
@@ -37,6 +37,11 @@ clients: build
 volume: build
 	@.ci/deps tests
 	Tests/clients/run volume.py -s
+
+# Honest and hostile clients on every listener for half an hour, under reloads, rotation and a disk that fills.
+soak: build
+	@.ci/deps tests
+	Tests/clients/run soak.py -s --timeout 100000
 
 lint:
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Fuzz
@@ -144,7 +149,7 @@ content-figures: release
 
 # Each fuzz target for FUZZ_SECONDS; a finding ends it with the input in a file.
 fuzz: deps
-	@set -e; for target in HTTPHead Authority ClientHello DNSQuery SOCKS5 ProxyHeader RequestPath EchoScrubber InnerRequest LogLine PolicyFile Content ContentFilter Flow Bridge; do \
+	@set -e; for target in $(filter-out Driver, $(notdir $(wildcard Fuzz/*))); do \
 	  SLUICE_FUZZ=1 $(SWIFT) build --scratch-path .build-fuzz --product Fuzz$$target; \
 	  mkdir -p results/fuzz/$$target; \
 	  .build-fuzz/debug/Fuzz$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
@@ -167,5 +172,5 @@ sanitize: deps
 clean:
 	rm -rf .build .build-* sluice sluice_*.deb results
 
-.PHONY: fuzz sanitize help deps build test clients volume lint format demo demo-gate release release-check man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run \
+.PHONY: fuzz sanitize help deps build test clients volume soak lint format demo demo-gate release release-check man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run \
   bench-views screenshots content-figures cgroups escapes clean
