@@ -3,6 +3,8 @@
 #define _GNU_SOURCE
 #include "CSandbox.h"
 
+#include "terminal.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -20,6 +22,7 @@ int csandbox_fork_aftermath(int *word) {
     close(ends[1]);
     return -code;
   }
+  if (pid == 0) terminal_remember();
   *word = pid == 0 ? ends[0] : ends[1];
   close(pid == 0 ? ends[1] : ends[0]);
   if (pid == 0) {
@@ -42,10 +45,19 @@ int csandbox_await_sandbox(int word) {
   struct pollfd waiting = {.fd = fd, .events = POLLIN};
   while (poll(&waiting, 1, -1) < 0 && errno == EINTR) {}
   close(fd);
-  // The caller says its last words first.
+  // The caller says its last words first. One that says nothing was killed.
   char byte;
-  while (recv(word, &byte, 1, 0) < 0 && errno == EINTR) {}
+  ssize_t got;
+  while ((got = recv(word, &byte, 1, 0)) < 0 && errno == EINTR) {}
+  if (got <= 0) terminal_mend();
   return 1;
+}
+
+void csandbox_end_aftermath(int word) {
+  char byte = 1;
+  // Where it is gone, it has nothing to say.
+  if (send(word, &byte, 1, MSG_NOSIGNAL) < 0) errno = 0;
+  close(word);
 }
 
 int csandbox_become(uint32_t uid, uint32_t gid) {

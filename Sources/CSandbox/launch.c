@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -109,6 +110,8 @@ struct inside {
   int is_probe;
   int listeners[CSANDBOX_FDS_MAX * 16];
   int listener_count;
+  // The command's own, or 0.
+  int terminal;
 };
 
 static int become(uint64_t uid, uint64_t gid) {
@@ -140,8 +143,29 @@ static int hand_out(struct inside *inside) {
   return 0;
 }
 
-// What is asked of the command by signals goes to it alone; what ends it ends all.
-static void forward(int control, pid_t command, int signals) {
+// Ends here too, or nobody would hear its last bytes: a terminal without an open end is hung up.
+static int open_terminal(struct inside *inside) {
+  int other = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC), locked = 0;
+  FAIL_IF(other < 0, "open(/dev/ptmx)");
+  FAIL_IF(ioctl(other, TIOCSPTLCK, &locked) < 0, "ioctl(TIOCSPTLCK)");
+  inside->terminal = ioctl(other, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+  FAIL_IF(inside->terminal < 0, "ioctl(TIOCGPTPEER)");
+  struct csandbox_message message = {.kind = CSANDBOX_TERMINAL};
+  sandbox_stage = "sendmsg(SCM_RIGHTS)";
+  int result = send_message(inside->control, &message, &other, 1);
+  close(other);
+  return result;
+}
+
+// What a terminal would send to a whole group goes to the group: a shell goes on with its loop where its child alone ends.
+static void pass(pid_t command, int number) {
+  int is_group = number == SIGINT || number == SIGQUIT || number == SIGTSTP || number == SIGCONT || number == SIGHUP;
+  if (!is_group || kill(-command, number) < 0) kill(command, number);
+}
+
+// What is asked of the command by signals goes to it; what ends it ends all.
+static void forward(const struct inside *inside, pid_t command, int signals) {
+  int control = inside->control;
   for (;;) {
     struct pollfd waiting[2] = {{.fd = control, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
     if (poll(waiting, 2, -1) < 0) continue;
@@ -150,7 +174,12 @@ static void forward(int control, pid_t command, int signals) {
       int fds[CSANDBOX_FDS_MAX], count;
       int got = csandbox_receive(control, &message, fds, &count, 0);
       if (got < 0) _exit(125);
-      if (got == 1 && message.kind == CSANDBOX_SIGNAL) kill(command, message.code);
+      if (got == 1 && message.kind == CSANDBOX_SIGNAL) pass(command, message.code);
+      if (got == 1 && message.kind == CSANDBOX_FOREGROUND) {
+        // SIGTTOU is blocked.
+        tcsetpgrp(inside->terminal, command);
+        pass(command, SIGCONT);
+      }
     }
     if (!waiting[1].revents) continue;
     struct signalfd_siginfo drained;
@@ -188,6 +217,9 @@ static int reap(struct inside *inside) {
   int signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
   FAIL_IF(signals < 0, "signalfd");
   forget_environment();
+  // The command is not its session's leader: as a group of its own below this one it can be stopped and go on.
+  FAIL_IF(setsid() < 0, "setsid");
+  FAIL_IF(inside->terminal && ioctl(inside->terminal, TIOCSCTTY, 0) < 0, "ioctl(TIOCSCTTY)");
   if (has_probes(inside->plan)) {
     await(inside->control, CSANDBOX_PROBE_NOW);
     pid_t probe = fork();
@@ -205,20 +237,20 @@ static int reap(struct inside *inside) {
   await(inside->control, CSANDBOX_START);
   pid_t command = fork();
   FAIL_IF(command < 0, "fork");
-  if (command > 0) forward(inside->control, command, signals);
+  // Here as there, so that it has its group before the first signal.
+  if (command > 0) setpgid(command, command);
+  if (command > 0) forward(inside, command, signals);
   return 0;
 }
 
 // MARK: the command
 
-static int begin_session(int is_foreground) {
-  if (!is_foreground) {
-    FAIL_IF(setsid() < 0, "setsid");
-    return 0;
-  }
-  // SIGTTOU is blocked, as all signals are: a background group may hand itself the terminal.
+static int begin_session(const struct inside *inside, int is_foreground) {
   FAIL_IF(setpgid(0, 0) < 0, "setpgid");
-  FAIL_IF(tcsetpgrp(STDIN_FILENO, getpid()) < 0, "tcsetpgrp");
+  if (!inside->terminal) return 0;
+  for (int fd = 0; fd < 3; fd++) FAIL_IF(isatty(fd) && dup2(inside->terminal, fd) < 0, "dup2");
+  // SIGTTOU is blocked, as all signals are: a background group may hand itself the terminal.
+  FAIL_IF(is_foreground && tcsetpgrp(inside->terminal, getpid()) < 0, "tcsetpgrp");
   return 0;
 }
 
@@ -239,7 +271,22 @@ static void give_back_signals(void) {
 }
 
 enum { ARGUMENTS_MAX = 16384 };
-static char *arguments[ARGUMENTS_MAX + 2];
+static char *arguments[ARGUMENTS_MAX + 2], *scripted[ARGUMENTS_MAX + 3];
+
+// Answers only where it fails. A text without a `#!` line is the shell's, as execvp(3) has it.
+static int start(const char *path, uint64_t count, char **environment) {
+  sandbox_stage = "execve";
+  execve(path, arguments, environment);
+  if (errno == ENOEXEC) {
+    memmove(scripted + 2, arguments + 1, count * sizeof *arguments);
+    scripted[0] = "/bin/sh";
+    scripted[1] = (char *)path;
+    execve(scripted[0], scripted, environment);
+  }
+  int code = errno;
+  if (code == ENOENT && access(path, F_OK) == 0) sandbox_stage = "interpreter";
+  return -code;
+}
 
 static int execute(const char *texts, uint64_t count, uint64_t settings) {
   if (count + settings > ARGUMENTS_MAX) {
@@ -257,22 +304,19 @@ static int execute(const char *texts, uint64_t count, uint64_t settings) {
   }
   arguments[place] = NULL;
   give_back_signals();
+  if (strchr(arguments[0], '/')) return start(arguments[0], count, environment);
+  int code = -ENOENT;
   sandbox_stage = "execve";
-  if (strchr(arguments[0], '/')) {
-    execve(arguments[0], arguments, environment);
-    return -errno;
-  }
-  int code = ENOENT;
   while (*path) {
     size_t length = strcspn(path, ":");
     char whole[4096];
     if (snprintf(whole, sizeof whole, "%.*s/%s", (int)length, path, arguments[0]) < (int)sizeof whole) {
-      execve(whole, arguments, environment);
-      if (errno != ENOENT && errno != ENOTDIR) code = errno;
+      int result = start(whole, count, environment);
+      if (result != -ENOTDIR && (result != -ENOENT || sandbox_stage[0] == 'i')) return result == -EACCES && access(whole, F_OK) < 0 ? code : result;
     }
     path += length + (path[length] == ':');
   }
-  return -code;
+  return code;
 }
 
 // MARK: one step after the other
@@ -324,6 +368,7 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_HIDE: return mounts_hide(first);
     case CSANDBOX_COVER: return mounts_cover(first, second, step->number, step->more == 1);
     case CSANDBOX_ENTER_ROOT: return mounts_enter();
+    case CSANDBOX_OPEN_TERMINAL: return open_terminal(inside);
     case CSANDBOX_LIMIT: return set_limit(step->number, step->more);
     case CSANDBOX_DROP_BOUNDING: return confine_drop_bounding();
     case CSANDBOX_LOCK_SECUREBITS: return confine_lock_securebits();
@@ -331,8 +376,8 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_DROP_CAPABILITIES: return confine_drop_capabilities();
     case CSANDBOX_NOT_DUMPABLE: FAIL_IF(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0, "prctl(PR_SET_DUMPABLE)"); return 0;
     case CSANDBOX_REAPER: return reap(inside);
-    // The terminal stays the caller's while the probe runs.
-    case CSANDBOX_SESSION: return inside->is_probe ? 0 : begin_session(step->number == 1);
+    // The terminal is the command's alone.
+    case CSANDBOX_SESSION: return inside->is_probe ? 0 : begin_session(inside, step->number == 1);
     case CSANDBOX_WORK_IN: FAIL_IF(chdir(first) < 0, "chdir"); return 0;
     case CSANDBOX_LANDLOCK: return confine_landlock(first, step->number, second);
     case CSANDBOX_SECCOMP: return confine_seccomp();

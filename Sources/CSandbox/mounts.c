@@ -260,13 +260,18 @@ int mounts_mask(const char *path) { return cover(path, old_root, "/dev/null", CS
 // Nobody may open it, nor change that: the mount is read-only.
 int mounts_hide(const char *path) {
   static const char *const blank = "/hidden";
+  // In a folder that this user may not enter, and cannot change, it is hidden already.
+  int target = open_inside(path);
+  if (target < 0 && errno == EACCES) return 0;
+  if (target >= 0) close(target);
   int fd = open(blank, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0);
   FAIL_IF(fd < 0 && errno != EACCES, "open(/hidden)");
   if (fd >= 0) close(fd);
   return cover(path, AT_FDCWD, blank, 0);
 }
 
-// The sandbox's own, read-only, on a placeholder: what lies there on the disk is neither opened nor locked from inside.
+// The sandbox's own, read-only, on a placeholder or a file of the system's: what lies there on the disk is neither opened
+// nor locked from inside.
 int mounts_cover(const char *path, const char *bytes, uint64_t count, int is_folder) {
   static unsigned number;
   char own[32];
@@ -277,7 +282,10 @@ int mounts_cover(const char *path, const char *bytes, uint64_t count, int is_fol
     fd = open(own, O_PATH | O_DIRECTORY | O_CLOEXEC);
   } else {
     fd = open(own, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    FAIL_IF(fd >= 0 && write(fd, bytes, count) != (ssize_t)count, "write");
+    for (ssize_t written; fd >= 0 && count > 0; bytes += written, count -= (uint64_t)written) {
+      written = write(fd, bytes, count);
+      FAIL_IF(written < 0, "write");
+    }
   }
   FAIL_IF(fd < 0, "open(cover)");
   int target = open_inside(path);

@@ -3,6 +3,8 @@
 #define _GNU_SOURCE
 #include "CSandbox.h"
 
+#include "terminal.h"
+
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
@@ -20,17 +22,16 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <termios.h>
 #include <unistd.h>
 
 // MARK: signals
 
 int csandbox_signals_open(void) {
-  static const int forwarded[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT, SIGWINCH};
+  static const int forwarded[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT, SIGWINCH, SIGTSTP};
   sigset_t signals;
   sigemptyset(&signals);
   for (size_t i = 0; i < sizeof forwarded / sizeof *forwarded; i++) sigaddset(&signals, forwarded[i]);
-  // SIGTTOU: this process hands the terminal about from the background. It is not read.
+  // SIGTTOU: this process sets the terminal back, also from the background. It is not read.
   sigset_t blocked = signals;
   sigaddset(&blocked, SIGTTOU);
   if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || sigprocmask(SIG_BLOCK, &blocked, NULL) < 0) return -errno;
@@ -39,8 +40,10 @@ int csandbox_signals_open(void) {
 }
 
 int csandbox_wait(int signals, int control, int lifeline, int timeout_ms, int *number) {
-  struct pollfd waiting[3] = {{.fd = signals, .events = POLLIN}, {.fd = control, .events = POLLIN}, {.fd = lifeline, .events = POLLIN}};
-  if (poll(waiting, 3, timeout_ms) <= 0) return 0;
+  struct pollfd waiting[5] = {{.fd = signals, .events = POLLIN}, {.fd = control, .events = POLLIN}, {.fd = lifeline, .events = POLLIN}};
+  timeout_ms = terminal_await(waiting + 3, timeout_ms);
+  if (poll(waiting, 5, timeout_ms) <= 0) return 0;
+  terminal_relay(waiting + 3);
   struct signalfd_siginfo seen;
   if (waiting[0].revents && read(signals, &seen, sizeof seen) == sizeof seen) {
     *number = (int)seen.ssi_signo;
@@ -51,18 +54,16 @@ int csandbox_wait(int signals, int control, int lifeline, int timeout_ms, int *n
 
 // MARK: the terminal
 
-int csandbox_foreground_group(void) { return tcgetpgrp(STDIN_FILENO); }
-
-// In a pipeline the foreground belongs to others too: they would be stopped when they read from the terminal.
-int csandbox_in_foreground(void) {
-  return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp();
+// The whole group, as the terminal would have stopped it: the shell that started it sees a stopped job. The kernel
+// ignores these signals where no shell is there to let the group go on, as for the first process of a container.
+void csandbox_stop_self(int number) {
+  sigset_t stops;
+  sigemptyset(&stops);
+  sigaddset(&stops, number);
+  sigprocmask(SIG_UNBLOCK, &stops, NULL);
+  kill(0, number);
+  sigprocmask(SIG_BLOCK, &stops, NULL);
 }
-
-// SIGTTOU is blocked. A terminal that is gone needs nobody in its foreground.
-void csandbox_take_foreground(int group) { tcsetpgrp(STDIN_FILENO, group > 0 ? group : getpgrp()); }
-
-// The whole group, as the terminal would have stopped it: the shell that started it sees a stopped job.
-void csandbox_stop_self(void) { kill(0, SIGSTOP); }
 
 // MARK: files
 

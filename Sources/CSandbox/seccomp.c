@@ -270,8 +270,10 @@ static void add_by_argument(struct filter *filter, int supervises) {
   ADD(filter, IF_EQUAL(SYS_kill, 0, TO(NEXT)), LOAD_LOW(0), IF_EQUAL(0, TO(ALLOWED), 0),
       IF_EQUAL(self, TO(ALLOWED), TO(DENIED_CALL)));
   answer(filter);
+  // The two terminals, which it has open.
   ADD(filter, IF_EQUAL(SYS_ioctl, 0, TO(NEXT)), LOAD_LOW(1), IF_EQUAL(TIOCGPGRP, TO(ALLOWED), 0),
-      IF_EQUAL(TIOCSPGRP, TO(ALLOWED), 0), IF_EQUAL(TCGETS, TO(ALLOWED), TO(DENIED_CALL)));
+      IF_EQUAL(TIOCGWINSZ, TO(ALLOWED), 0), IF_EQUAL(TIOCSWINSZ, TO(ALLOWED), 0), IF_EQUAL(TCGETS, TO(ALLOWED), 0),
+      IF_EQUAL(TCSETS, TO(ALLOWED), TO(DENIED_CALL)));
   answer(filter);
 }
 

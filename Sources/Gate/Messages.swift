@@ -1,11 +1,24 @@
 // What the gate says to the person who runs it: standard error, one line each.
 // It relies on Kernel for the write; the log is another thing, and goes elsewhere.
 import Kernel
+import Synchronization
 import Wire
 
 package enum Messages {
   package static func say(_ text: String) { StandardError.write("sluice: \(clean(text))\n") }
-  package static func warn(_ text: String) { StandardError.write("sluice: warning: \(clean(text))\n") }
+
+  package static func warn(_ text: String) {
+    if !isQuiet.load(ordering: .relaxed) { insist(text) }
+  }
+
+  /// A warning that is told also to who wants none.
+  package static func insist(_ text: String) { StandardError.write("sluice: warning: \(clean(text))\n") }
+
+  /// From now on no warning is told.
+  package static func quieten() { isQuiet.store(true, ordering: .relaxed) }
+
+  /// Of the process: set at its start, read by all threads.
+  private static let isQuiet = Atomic<Bool>(false)
 
   /// A name of a file, or whatever else is quoted, moves no cursor and begins no line of ours: what goes on in a
   /// further

@@ -131,6 +131,8 @@ package struct Settings: Sendable {
       package init(quotaUs: Int, periodUs: Int) { (self.quotaUs, self.periodUs) = (quotaUs, periodUs) }
     }
 
+    /// Keys that the policy names: what it asks for is held, or nothing is started.
+    package var stated: Set<String> = []
     package var cpu: CPU? = CPU(quotaUs: 200_000, periodUs: 1_000_000)
     package var memoryBytes: Int? = 512 << 20
     package var swapBytes: Int? = 0

@@ -21,6 +21,7 @@ struct LimitsSection {
       limits.processes = count.value
     }
     limits.io = readIO(fields)
+    limits.stated = Set(known.filter { fields.has($0) })
     return limits
   }
 

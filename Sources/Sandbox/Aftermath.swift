@@ -9,9 +9,10 @@ package final class Aftermath {
   private var word: CInt
   private let pid: CInt
 
-  /// Puts the plan's placeholders in place. `after` is called in the other process, as the command's user, once all
-  /// that stood in the user's folders is away again, and only where the sandbox was made.
-  package init(_ plan: SandboxPlan, after: () -> Void) throws(LaunchFailure) {
+  /// Puts the plan's placeholders in place. In the other process, where the sandbox was made, `first` is called as the
+  /// caller and answers what `finish` returns; `after` is called as the command's user, once all that stood in the
+  /// user's folders is away again.
+  package init(_ plan: SandboxPlan, first: () -> UInt8, after: () -> Void) throws(LaunchFailure) {
     var placeholders = try Placeholders(plan.placeholders, as: plan.user)
     var end: CInt = -1
     // SAFETY: a local for the time of the call.
@@ -27,10 +28,11 @@ package final class Aftermath {
       return
     }
     let hasRun = csandbox_await_sandbox(end) == 1
+    let answer = hasRun ? first() : 0
     if plan.user.isOther, csandbox_become(plan.user.uid, plan.user.gid) < 0 { csandbox_exit(125) }
     placeholders.release()
     if hasRun { after() }
-    csandbox_exit(0)
+    csandbox_exit(CInt(answer))
   }
 
   package func follow(_ sandbox: borrowing Launched) {
@@ -39,11 +41,12 @@ package final class Aftermath {
   }
 
   /// Returns when all is done. The sandbox is gone by now.
-  package func finish() {
-    guard word >= 0 else { return }
-    close(word)
+  @discardableResult
+  package func finish() -> Int {
+    guard word >= 0 else { return 0 }
+    csandbox_end_aftermath(word)
     word = -1
     // It fails only for what is no child any more, and so is gone.
-    _ = try? ChildProcess.wait(for: pid)
+    return (try? ChildProcess.wait(for: pid)) ?? 0
   }
 }

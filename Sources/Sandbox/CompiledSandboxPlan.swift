@@ -79,6 +79,7 @@ struct CompiledSandboxPlan {
   private mutating func compile(simple step: Step) -> csandbox_step? {
     switch step {
     case .enterRoot: entry(CSANDBOX_ENTER_ROOT)
+    case .openTerminal: entry(CSANDBOX_OPEN_TERMINAL)
     case .dropBoundingCapabilities: entry(CSANDBOX_DROP_BOUNDING)
     case .lockSecureBits: entry(CSANDBOX_LOCK_SECUREBITS)
     case .noNewPrivileges: entry(CSANDBOX_NO_NEW_PRIVILEGES)

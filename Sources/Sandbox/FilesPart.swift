@@ -55,7 +55,8 @@ struct FilesPart {
       .file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
       .link("/etc/mtab", to: "/proc/self/mounts"),
     ]
-    steps += options.trust?.steps ?? []
+    if let text = options.gitConfiguration { steps.append(.file("/etc/gitconfig", text)) }
+    steps += options.trust?.steps(systemBundles: facts.trustBundles) ?? []
   }
 
   private mutating func addTemporary() {

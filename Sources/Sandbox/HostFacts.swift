@@ -1,5 +1,6 @@
 // What the machine has, looked at once before a plan is made: folders of the system, settings, what /proc shows, IPv6.
 // It relies on the paths below being the system's, not the caller's: links among them are followed.
+import Kernel
 
 package struct HostFacts: Equatable, Sendable {
   package enum FolderKind: Equatable, Sendable {
@@ -31,6 +32,8 @@ package struct HostFacts: Equatable, Sendable {
   package var processMasks: [String] = []
   package var processReadOnly: [String] = []
   package var hasIPv6 = true
+  /// Files with the system's roots, where they really are, among the settings.
+  package var trustBundles: [String] = []
 
   package init() {}
 
@@ -44,6 +47,11 @@ package struct HostFacts: Equatable, Sendable {
   private static let maskedNames = [
     "kcore", "keys", "key-users", "kallsyms", "config.gz", "timer_list", "latency_stats", "sched_debug", "kmsg",
     "kpagecount", "kpageflags", "kpagecgroup", "vmallocinfo", "slabinfo", "interrupts", "scsi", "acpi", "asound",
+  ]
+  /// Of Debian, Fedora, SUSE, Alpine and the like.
+  private static let bundleNames = [
+    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem", "/etc/ssl/cert.pem", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
   ]
   private static let readOnlyNames = ["sys", "sysrq-trigger", "irq", "bus", "fs"]
 
@@ -62,6 +70,9 @@ package struct HostFacts: Equatable, Sendable {
     }
     facts.processMasks = maskedNames.map { "/proc/\($0)" }.filter { HostFile.kind($0) != .missing }
     facts.processReadOnly = readOnlyNames.map { "/proc/\($0)" }.filter { HostFile.kind($0) != .missing }
+    facts.trustBundles = Set(bundleNames.compactMap { HostFile.realPath($0) }).sorted().filter { path in
+      facts.settings.contains { path.isBelow($0.path) && $0.path == $0.source }
+    }
     facts.hasIPv6 = HostFile.kind("/proc/sys/net/ipv6") == .folder
     return facts
   }

@@ -63,6 +63,9 @@ package enum HostFile {
       device: stamp.device, inode: stamp.inode, size: stamp.size, mode: stamp.mode, changedNs: stamp.changed_ns)
   }
 
+  /// 0 of one that is not there.
+  package static func size(_ path: String) -> Int { stamp(path).map { Int(clamping: $0.size) } ?? 0 }
+
   /// Replaces nothing.
   static func rename(_ from: String, to: String) -> Bool { unsafe csandbox_rename(from, to) == 0 }
 

@@ -9,7 +9,8 @@ package enum SandboxEvent: Equatable, Sendable {
   case ready
   /// Where each probe is to tell.
   case probed(Probe, holds: Bool)
-  case stopped
+  /// With the signal.
+  case stopped(Int32)
   /// The command's exit status, or 128 and the signal.
   case exited(Int32)
   /// The sandbox is gone, and nobody said why: it was killed.
@@ -94,6 +95,20 @@ package struct Launched: ~Copyable {
     return zip(specs, taken).map { ($0, $1) }
   }
 
+  /// The caller's side of the command's terminal; after the listeners. Whoever takes it closes it.
+  package func takeTerminal() throws(LaunchFailure) -> CInt? {
+    guard plan.hasTerminal else { return nil }
+    var fds = [CInt](repeating: -1, count: Int(CSANDBOX_FDS_MAX))
+    guard let (message, count) = receive(into: &fds) else {
+      throw LaunchFailure("the sandbox ended while it was made")
+    }
+    guard message.kind == CSANDBOX_TERMINAL.rawValue, count == 1 else { throw failure(message) }
+    return fds[0]
+  }
+
+  /// The command gets its terminal, and goes on.
+  package func bringToForeground() { _ = csandbox_send(control.raw, CSANDBOX_FOREGROUND.rawValue, 0) }
+
   /// The gate serves: now the probes may ask it.
   package func probe() throws(LaunchFailure) { try send(CSANDBOX_PROBE_NOW) }
 
@@ -112,7 +127,7 @@ package struct Launched: ~Copyable {
     guard let (message, _) = receive(into: &fds) else { return .gone }
     switch message.kind {
     case CSANDBOX_READY.rawValue: return .ready
-    case CSANDBOX_STOPPED.rawValue: return .stopped
+    case CSANDBOX_STOPPED.rawValue: return .stopped(message.code)
     case CSANDBOX_EXITED.rawValue: return .exited(message.code)
     case CSANDBOX_HELD.rawValue,
       CSANDBOX_BROKEN.rawValue where reportsProbes:

@@ -5,10 +5,16 @@ import Kernel
 
 package struct LaunchFailure: Error, CustomStringConvertible {
   package let description: String
+  /// As shells have it: 127 no such command, 126 one that cannot be run; 125 where it is not the command's fault.
+  package let status: Int32
 
-  package init(_ text: String) { description = text }
+  package init(_ text: String, status: Int32 = 125) { (description, self.status) = (text, status) }
 
   init(_ step: Step?, number: Int, _ error: SystemError) {
+    if case .execute(let command, _)? = step {
+      self.init(Self.text(command.first ?? "", error), status: error.code == ENOENT ? 127 : 126)
+      return
+    }
     let place = step.map { "step \(number + 1), \($0)" } ?? "step \(number + 1)"
     let remedy = step.flatMap { Self.remedy($0, error.code) }.map { "\n  \($0)" } ?? ""
     self.init("\(place): \(error)\(remedy)")
@@ -42,6 +48,18 @@ package struct LaunchFailure: Error, CustomStringConvertible {
     code == EPERM ? "this user may not map its own id: a container or a security module forbids it" : nil
   }
 
+  private static func text(_ name: String, _ error: SystemError) -> String {
+    switch error.code {
+    case ENOENT where error.stage == "interpreter":
+      "\(name): the program that its first line names, or its loader, is not in the sandbox; add its folder with --read-only"
+    case ENOENT:
+      "\(name): no such command in the sandbox, which sees /usr and the workspace; add its folder with --read-only"
+    case EACCES: "\(name): not a program, or not to be run by this user: chmod +x"
+    case E2BIG: "\(name): the arguments and the environment are too long together"
+    default: "\(name): cannot be run: \(error)"
+    }
+  }
+
   private static func remedy(_ step: Step, _ code: CInt) -> String? {
     switch (step, code) {
     case (.hostName, EPERM), (.loopbackUp, EPERM): capabilitiesRemedy
@@ -50,8 +68,6 @@ package struct LaunchFailure: Error, CustomStringConvertible {
     case (.enterRoot, EINVAL), (.newRoot, EINVAL): "the root of this system cannot be left (an initramfs)"
     case (.bind, EACCES): "who the command runs as cannot reach it: another --workspace, or as root another --user"
     case (.landlock, ENOSYS), (.landlock, EOPNOTSUPP): landlockRemedy
-    case (.execute(let command, _), ENOENT):
-      "no \(command.first ?? "") in the sandbox: it sees /usr and the workspace; add a folder with --read-only"
     default: nil
     }
   }

@@ -1,5 +1,6 @@
 // What a sandbox is made of: the steps in their order, as a value that can be printed and tested. Start reading here.
 // It relies on SandboxOptions for what is wanted and on HostFacts for what the machine has; it looks at nothing itself.
+import Kernel
 
 package struct SandboxOptions: Equatable, Sendable {
   package var command: [String]
@@ -21,9 +22,12 @@ package struct SandboxOptions: Equatable, Sendable {
   package var home = Home.temporary(bytes: 256 << 20)
   package var limits = ProcessLimits()
   package var cgroup: CgroupSpec?
+  /// The system's configuration of git inside.
+  package var gitConfiguration: String?
   /// nil where nothing is to be trusted beside the system's roots.
   package var trust: SandboxTrust?
-  package var isForeground = false
+  /// nil where the caller has no terminal.
+  package var terminal: TerminalUse?
   package var probes: [Probe] = []
 
   package init(command: [String], environment: [String], workspace: String, user: SandboxUser) {
@@ -41,6 +45,10 @@ package enum Home: Equatable, Sendable {
 
   package var folders: [String] { if case .folder(let path) = self { [path] } else { [] } }
 }
+
+/// Whether the command gets what is typed at once, or when it first asks: others of a pipeline may read the terminal
+/// too.
+package enum TerminalUse: Equatable, Sendable { case foreground, background }
 
 /// Who the command is, outside as inside.
 package struct SandboxUser: Equatable, Sendable {
@@ -96,6 +104,7 @@ package struct SandboxPlan: Equatable, Sendable {
     // No namespace of a user's own, so no capabilities, ever again in here.
     steps.append(.setting("/proc/sys/user/max_user_namespaces", "0"))
     steps += files.steps
+    if options.terminal != nil { steps.append(.openTerminal) }
     steps += [
       .limit(.coreBytes, 0), .limit(.openFiles, Self.openFiles),
     ]
@@ -104,7 +113,7 @@ package struct SandboxPlan: Equatable, Sendable {
     if let bytes = options.limits.dataBytes { steps.append(.limit(.dataBytes, UInt64(bytes))) }
     steps += [
       .dropBoundingCapabilities, .lockSecureBits, .noNewPrivileges, .dropCapabilities, .notDumpable, .reaper,
-      .session(isForeground: options.isForeground), .workIn(options.workspace),
+      .session(isForeground: options.terminal == .foreground), .workIn(options.workspace),
       .landlock(writable: files.writable, devices: "/dev"), .seccomp, .closeDescriptors,
     ]
     steps += options.probes.map { .probe($0) }
@@ -131,8 +140,13 @@ package struct SandboxPlan: Equatable, Sendable {
 
   /// What stands in the user's folders for the time of the run, so that the command cannot make it.
   package var placeholders: [ProtectedPath] {
-    steps.compactMap { if case .cover(let path, let kind) = $0 { ProtectedPath(path, placeholder: kind) } else { nil } }
+    steps.compactMap { step in
+      guard case .cover(let path, let kind) = step, writable.contains(where: { path.isBelow($0) }) else { return nil }
+      return ProtectedPath(path, placeholder: kind)
+    }
   }
+
+  package var hasTerminal: Bool { steps.contains(.openTerminal) }
 
   package var probeCount: Int { steps.count { if case .probe = $0 { true } else { false } } }
   package var hasProbes: Bool { probeCount > 0 }

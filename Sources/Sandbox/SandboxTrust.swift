@@ -17,8 +17,10 @@ package struct SandboxTrust: Equatable, Sendable {
     (self.certificate, self.bundle, self.javaStore) = (certificate, bundle, javaStore)
   }
 
-  var steps: [Step] {
-    [
+  /// `systemBundles` are files that exist inside, whose place the whole bundle takes: programs that know no variable
+  /// read them.
+  func steps(systemBundles: [String]) -> [Step] {
+    systemBundles.map { .cover($0, .file(String(decoding: bundle, as: UTF8.self))) } + [
       .data(Self.certificatePath, certificate), .data(Self.bundlePath, bundle), .data(Self.javaPath, javaStore),
       .file(Self.wgetPath, "ca_certificate = \(Self.bundlePath)\n"),
     ]

@@ -94,7 +94,7 @@ package enum Step: Equatable, Sendable {
   case processes(String)
   case terminals(String)
   case mask(String)
-  /// A placeholder: what the sandbox has there is its own, and read-only.
+  /// What the sandbox has in its place is its own, and read-only.
   case cover(String, ProtectedPath.Placeholder)
   /// As `mask`, for what is the user's: of a file not even the name can be opened.
   case hide(String)
@@ -106,6 +106,8 @@ package enum Step: Equatable, Sendable {
   case dropCapabilities
   case notDumpable
   case reaper
+  /// Of the sandbox's own; the caller's is joined to it from outside.
+  case openTerminal
   case session(isForeground: Bool)
   case workIn(String)
   case landlock(writable: [String], devices: String)
@@ -155,9 +157,8 @@ extension Step: CustomStringConvertible {
     case .processes(let path): "proc at \(path), other users' hidden"
     case .terminals(let path): "terminals at \(path)"
     case .mask(let path): "mask \(path)"
-    case .cover(let path, .folder): "nothing can be made at \(path): an empty folder, read-only"
-    case .cover(let path, .file(let text)):
-      "nothing can be made at \(path): a file, \(text.utf8.count) bytes, read-only"
+    case .cover(let path, .folder): "cover \(path) with an empty folder, read-only"
+    case .cover(let path, .file(let text)): "cover \(path) with a file of \(text.utf8.count) bytes, read-only"
     case .hide(let path): "hide \(path)"
     case .enterRoot: "enter the new root, read-only; the old one is gone"
     default: ""
@@ -178,8 +179,9 @@ extension Step: CustomStringConvertible {
     case .noNewPrivileges: "no new privileges"
     case .dropCapabilities: "drop all capabilities"
     case .notDumpable: "not dumpable"
-    case .reaper: "process 1 stays to reap and to forward signals"
-    case .session(let isForeground): isForeground ? "foreground of the caller's terminal" : "a session of its own"
+    case .reaper: "process 1 stays to reap and to forward signals, in a session of its own"
+    case .openTerminal: "a terminal of its own"
+    case .session(let isForeground): isForeground ? "a group of its own, in the foreground" : "a group of its own"
     case .workIn(let path): "work in \(path)"
     case .landlock(let writable, _): "Landlock: write under \(writable.joined(separator: " ")) alone"
     case .seccomp: "seccomp"

@@ -1,4 +1,4 @@
-// What the parent does while the command runs: passes signals on, stops and goes on with it, hands the terminal about.
+// What the parent does while the command runs: passes signals on, stops and goes on with it, joins two terminals.
 // It relies on its signals being blocked before the sandbox is launched, and on being called from the main thread.
 import CSandbox
 import Glibc
@@ -8,16 +8,17 @@ package struct Supervisor: ~Copyable {
   private static let graceMs: UInt64 = 5_000
 
   private let signals: Descriptor
-  /// Whether the command gets the caller's terminal.
-  package let isForeground: Bool
-  private var commandGroup: CInt = 0
+  /// nil where the caller has no terminal.
+  package let terminal: TerminalUse?
+  private var lastPassed: CInt = 0
 
   /// Signals wait from now on.
   package init() throws(LaunchFailure) {
     let fd = csandbox_signals_open()
     if fd < 0 { throw LaunchFailure("\(SystemError("signalfd", code: -fd))") }
     signals = Descriptor(owning: fd)
-    isForeground = csandbox_in_foreground() != 0
+    let isThere = csandbox_terminal_find() != 0
+    terminal = !isThere ? nil : csandbox_terminal_is_shared() != 0 ? .background : .foreground
   }
 
   /// The command's exit status. `tend` is called at least every `periodMs`. `lifeline` is readable when there is
@@ -45,7 +46,7 @@ package struct Supervisor: ~Copyable {
         switch try sandbox.next() {
         case .exited(let status): return status
         case .gone: return 128 + SIGKILL
-        case .stopped: stop(with: sandbox)
+        case .stopped(let number): stop(with: sandbox, number)
         case .ready, .probed: break
         }
       case 3:
@@ -58,22 +59,39 @@ package struct Supervisor: ~Copyable {
     }
   }
 
-  /// After the command: its group no longer owns the terminal.
-  package func takeTerminalBack() { if isForeground { csandbox_take_foreground(0) } }
+  /// The caller's terminal and the command's are one from now on, as far as the command may have it.
+  package func join(_ other: CInt?) {
+    if let other { csandbox_terminal_begin(other, terminal == .background ? 1 : 0) }
+  }
 
-  private func pass(_ number: CInt, to sandbox: borrowing Launched) {
-    // The shell that has put us into the foreground means the command.
-    if number == SIGCONT, isForeground, commandGroup > 0, csandbox_in_foreground() != 0 {
-      csandbox_take_foreground(commandGroup)
+  /// After the sandbox: its last words, and the terminal as it was.
+  package func takeTerminalBack() {
+    csandbox_terminal_drain()
+    Self.restoreTerminal()
+  }
+
+  package static func restoreTerminal() { csandbox_terminal_restore() }
+
+  private mutating func pass(_ number: CInt, to sandbox: borrowing Launched) {
+    lastPassed = number
+    if terminal != nil {
+      if number == SIGWINCH { return csandbox_terminal_resize() }
+      // The shell that has put us into the foreground means the command.
+      if number == SIGCONT { csandbox_terminal_resume() }
     }
     sandbox.signal(number)
   }
 
-  /// As if the terminal had stopped us with the command: the caller's shell shows a stopped job.
-  private mutating func stop(with sandbox: borrowing Launched) {
-    guard isForeground else { return }
-    commandGroup = csandbox_foreground_group()
-    csandbox_take_foreground(0)
-    csandbox_stop_self()
+  /// As if the terminal had stopped us with the command: the caller's shell shows a stopped job. A command that only
+  /// wants to read the terminal, or to set it, gets it.
+  private func stop(with sandbox: borrowing Launched, _ number: CInt) {
+    guard terminal != nil || lastPassed == SIGTSTP else { return }
+    if number == SIGTTIN || number == SIGTTOU, csandbox_terminal_grant() != 0 { return sandbox.bringToForeground() }
+    Self.restoreTerminal()
+    csandbox_stop_self(SIGTSTP)
+    // Where nobody could let us go on, nobody could let the command go on either.
+    guard number == SIGTSTP else { return }
+    csandbox_terminal_resume()
+    sandbox.signal(SIGCONT)
   }
 }

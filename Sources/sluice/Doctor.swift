@@ -91,9 +91,11 @@ struct Doctor: ParsableCommand {
       var files = policy.settings.files
       files.protected = []
       let paths = try SandboxPaths(run, files)
-      return try SandboxRequest(run, policy, trust: nil).plan(paths, isForeground: false, canaries: canaries.probes)
+      return try SandboxRequest(run, policy, trust: nil).plan(paths, terminal: nil, canaries: canaries.probes)
     }
-    do { return (try plan([]), true) } catch is LaunchFailure { return (try plan(["--limits", "best-effort"]), false) }
+    do { return (try plan(["--limits", "cgroup"]), true) } catch is LaunchFailure {
+      return (try plan(["--limits", "best-effort"]), false)
+    }
   }
 }
 

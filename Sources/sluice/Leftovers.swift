@@ -10,14 +10,18 @@ struct Leftovers {
   private let before: BeforeRun
   private let workspace: String
   private let isMoved: Bool
+  private let refusals: Refusals?
 
-  init(_ paths: SandboxPaths, _ options: Run) {
+  init(_ paths: SandboxPaths, _ options: Run, log: String?) {
+    refusals = options.failOnRefusal ? log.map { Refusals(log: $0, client: options.name) } : nil
     before = BeforeRun(paths.look, roots: paths.writable, caller: paths.caller)
     workspace = paths.workspace
     isMoved = options.after == .quarantine
   }
 
-  func follow(_ plan: SandboxPlan) throws(LaunchFailure) -> Aftermath { try Aftermath(plan) { say() } }
+  func follow(_ plan: SandboxPlan) throws(LaunchFailure) -> Aftermath {
+    try Aftermath(plan, first: { refusals?.areThere == true ? 1 : 0 }, after: say)
+  }
 
   private func say() {
     let findings = before.findings()
@@ -26,12 +30,37 @@ struct Leftovers {
     for (index, finding) in findings.enumerated() {
       let place = isMoved ? quarantine.take(finding) : nil
       if place == nil { left += 1 }
-      if index < Self.shownMax { Messages.warn(finding.text + (place.map { "; moved to \($0)" } ?? "")) }
+      if index < Self.shownMax { Messages.insist(finding.text + (place.map { "; moved to \($0)" } ?? "")) }
     }
-    if findings.count > Self.shownMax { Messages.warn("and \(findings.count - Self.shownMax) more of that kind") }
+    if findings.count > Self.shownMax { Messages.insist("and \(findings.count - Self.shownMax) more of that kind") }
     if left > 0, !isMoved {
-      Messages.warn(
+      Messages.insist(
         "look at these before you use them outside; a run with --after quarantine moves what it leaves aside")
+    }
+  }
+}
+
+/// Whether the gate refused this client something since then: read out of the log, which it has written to its end.
+private struct Refusals {
+  private static let bytesMax = 1 << 30
+
+  private let log: String
+  private let client: String
+  private let start: Int
+
+  init(log: String, client: String) {
+    (self.log, self.client) = (log, client)
+    start = HostFile.size(log)
+  }
+
+  /// Text of others stands in a line with its quotes escaped, so these pieces are the gate's own.
+  var areThere: Bool {
+    let bytes = FileBytes.read(log, bytesMax: Self.bytesMax) ?? []
+    return bytes.dropFirst(start).split(separator: UInt8(ascii: "\n")).contains { line in
+      let text = String(decoding: line, as: UTF8.self)
+      return text.contains("\"client\":\"\(client)\"") && !text.contains("\"probe\":true")
+        && (text.contains("\"event\":\"denied\"") || text.contains("\"event\":\"limited\","))
+        && !text.contains("\"limit\":")
     }
   }
 }

@@ -17,8 +17,9 @@ struct Run: ParsableCommand {
 
         sluice run --policy agent.yaml -- bash
 
-      Exit status: the command's, or 128 and its signal; 125 when it could not be
-      started; 64 when the options are wrong.
+      Exit status: the command's, or 128 and its signal; 127 when there is no such
+      command, 126 when it is no program; 125 when the sandbox was not made; 64 when
+      the options are wrong.
       """)
 
   @Option(help: ArgumentHelp("The policy file (YAML).", valueName: "file"), completion: .policy) var policy: String?
@@ -61,9 +62,9 @@ struct Run: ParsableCommand {
   var log: String?
   @Option(
     help: ArgumentHelp(
-      "How process_limits are held: by a cgroup, or best-effort by rlimits, which says what it does not hold.",
+      "How process_limits are held: by a cgroup, or best-effort by rlimits, which says what it does not hold. Default: by a cgroup where one can be had.",
       valueName: "how"))
-  var limits = LimitsMode.cgroup
+  var limits: LimitsMode?
   @Option(
     name: .customLong("gate-name"), help: "The gate's name on each line of its log.")
   var gateName: GateName = .ofHost
@@ -77,6 +78,11 @@ struct Run: ParsableCommand {
       "What happens to repositories and settings that the command made and that programs outside would obey: report them, or quarantine them, which moves them aside.",
       valueName: "how"))
   var after = AfterMode.report
+  @Flag(help: "Say nothing but errors, and what the command left that programs outside would obey.") var quiet = false
+  @Flag(
+    name: .customLong("fail-on-refusal"),
+    help: "Exit with status 124 when the gate refused something and the command itself ended with 0: for CI.")
+  var failOnRefusal = false
   @Flag(name: .customLong("no-probe"), help: "Start the command without trying the walls first.") var noProbe = false
   @Flag(
     name: .customLong("no-self-sandbox"),
@@ -86,10 +92,15 @@ struct Run: ParsableCommand {
   @Argument(parsing: .postTerminator, help: "The command and its arguments, behind --.", completion: .file())
   var command: [String] = []
 
+  private static let refusedStatus: Int32 = 124
+
   enum AfterMode: String, CaseIterable, ExpressibleByArgument { case report, quarantine }
   enum LimitsMode: String, CaseIterable, ExpressibleByArgument { case cgroup, bestEffort = "best-effort" }
 
   func validate() throws {
+    if failOnRefusal && (gate != nil || log == "-") {
+      throw ValidationError("--fail-on-refusal reads the log of this gate; leave --gate and --log - away.")
+    }
     if gate != nil && log != nil { throw ValidationError("With --gate the log is the gate's; leave --log away.") }
     if command.isEmpty { throw ValidationError("No command. Write it behind --: sluice run -- bash") }
     if !Client.mayBeCalled(name) {
@@ -108,15 +119,23 @@ struct Run: ParsableCommand {
   }
 
   func run() throws {
+    StandardFiles.fill()
+    if quiet { Messages.quieten() }
+    defer { Supervisor.restoreTerminal() }
     var aftermath: Aftermath?
     // The sandbox is gone by then, or was never made.
     defer { aftermath?.finish() }
     do {
-      let status = try start(&aftermath)
+      var status = try start(&aftermath)
+      if aftermath?.finish() == 1, status == 0 {
+        Messages.say("the gate refused something (--fail-on-refusal): sluice log --client \(name)")
+        status = Self.refusedStatus
+      }
       if status != 0 { throw ExitCode(status) }
     } catch let failure as LaunchFailure {
+      Supervisor.restoreTerminal()
       Messages.say("\(failure)")
-      throw ExitCode(125)
+      throw ExitCode(failure.status)
     } catch let error as ServerError {
       Messages.say("\(error)")
       throw ExitCode(125)
@@ -127,13 +146,16 @@ struct Run: ParsableCommand {
     let source = FilePolicySource(path: policy, sandbox: name)
     let link = try gate.map { path throws(LaunchFailure) in try GateLink(path, sandbox: name) }
     let isWithout = link != nil && policy == nil
-    guard let loaded = isWithout ? Policy.denyAll : source.load(replacing: nil) else { throw ServerError.noPolicy }
+    guard let loaded = isWithout ? Policy.denyAll : source.load(replacing: nil, told) else {
+      throw ServerError.noPolicy
+    }
     let trust = try GateTrust(loaded, isOwn: link == nil)
     let wish = SandboxRequest(self, loaded, trust: trust.bundle, gateRules: link?.network)
     var supervisor = try Supervisor()
     let canaries = noProbe ? nil : try HostProbeListeners()
     let paths = try SandboxPaths(self, loaded.settings.files)
-    let plan = try wish.plan(paths, isForeground: supervisor.isForeground, canaries: canaries?.probes ?? [])
+    try StandardFiles.check()
+    let plan = try wish.plan(paths, terminal: supervisor.terminal, canaries: canaries?.probes ?? [])
     if printPlan {
       print(plan.text, terminator: "")
       return 0
@@ -142,9 +164,10 @@ struct Run: ParsableCommand {
     try link?.check(plan)
     let logFile = link == nil ? try LogFile.path(log, policy: loaded, name: name) : nil
     if let logFile { try wish.checkLog(logFile, plan) }
+    try wish.checkGuarded(plan, log: logFile)
     ResourceLimits.raiseOpenFiles()
     if plan.user.isOther { try SandboxUser.dropGroups() }
-    aftermath = try Leftovers(paths, self).follow(plan)
+    aftermath = try Leftovers(paths, self, log: logFile).follow(plan)
     // The clone comes before the gate's threads: what follows it in the child is C alone, and finds no lock held.
     let sandbox = try Launched.start(plan) { why in
       wish.warnOfPorts(why)
@@ -152,6 +175,7 @@ struct Run: ParsableCommand {
     }
     aftermath?.follow(sandbox)
     let sockets = try sandbox.takeListeners().map { BoundSocket($0.spec, raw: $0.raw, sandbox: name) }
+    supervisor.join(try sandbox.takeTerminal())
     let attached = try link?.attach(sockets, isProbing: plan.hasProbes)
     var server: Server?
     if attached == nil {
@@ -175,6 +199,13 @@ struct Run: ParsableCommand {
       throw LaunchFailure("BROKEN, the command was not started: \(reached)")
     }
     try sandbox.start()
+    return try serve(sandbox, &supervisor, server, attached)
+  }
+
+  /// Until the command has ended, and all that it started.
+  private func serve(
+    _ sandbox: consuming Launched, _ supervisor: inout Supervisor, _ server: Server?, _ attached: AttachedGate?
+  ) throws -> Int32 {
     var isGateLost = false
     let status = try supervisor.run(
       sandbox, periodMs: Server.roundMs, lifeline: attached?.lifeline ?? -1,
@@ -182,14 +213,20 @@ struct Run: ParsableCommand {
         isGateLost = true
         Messages.warn("the gate at \(gate ?? "") is gone, and with it the only way out: the command is ended")
       }, tend: { server?.lookAround() })
+    let reachedLimits = sandbox.end()
     supervisor.takeTerminalBack()
-    for reached in sandbox.end() {
+    for reached in reachedLimits {
       Messages.warn(reached.text)
       server?.recordLimit(reached.limit, client: name)
     }
     if !isGateLost { attached?.detach() }
     _ = server?.finish(graceMs: Self.graceMs)
     return status
+  }
+
+  /// With --quiet no warning, and each error.
+  private func told(_ text: String) {
+    if !quiet || !text.hasPrefix("warning:") { Messages.say(text) }
   }
 
   /// The gate knows the sandbox's own check from the command's traffic: its log marks the former.

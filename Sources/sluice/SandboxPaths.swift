@@ -218,15 +218,22 @@ struct SandboxPaths {
 
   /// A policy that the command could write would be its own next time.
   private mutating func protect(policy: String?) throws(LaunchFailure) {
-    guard let policy, let path = HostFile.realPath(policy) else { return }
+    guard let policy else { return }
+    let here = HostFile.realPath(".") ?? "/"
+    let whole = policy.hasPrefix("/") ? policy : "\(here)/\(policy)"
+    let path: String
+    switch TrustedPath.resolve(whole, writable: writable + home.folders) {
+    case .real(let real): path = real
+    case .planted(let link):
+      throw LaunchFailure(
+        "--policy \(policy): \(link) is a symbolic link where the command can write, so it could name another policy for the "
+          + "next run; name what it leads to")
+    case .missing: return
+    }
     if readWrite.contains(path) || home.folders.contains(where: { path.isBelow($0) }) {
       throw LaunchFailure("--policy \(policy): the command could write it; keep it elsewhere")
     }
-    guard let place = ([workspace] + readWrite).first(where: { path.isBelow($0) }) else { return }
-    guard HostFile.kind(policy) == .file else {
-      throw LaunchFailure(
-        "--policy \(policy): a symbolic link cannot be protected in \(place); name \(path) itself")
-    }
+    guard writable.contains(where: { path.isBelow($0) }) else { return }
     protected.append(ProtectedPath(path))
   }
 }

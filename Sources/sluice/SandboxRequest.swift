@@ -20,7 +20,7 @@ struct SandboxRequest {
     (self.options, self.policy, self.trust, self.gateRules) = (options, policy, trust, gateRules)
   }
 
-  func plan(_ paths: SandboxPaths, isForeground: Bool, canaries: [Probe]) throws(LaunchFailure) -> SandboxPlan {
+  func plan(_ paths: SandboxPaths, terminal: TerminalUse?, canaries: [Probe]) throws(LaunchFailure) -> SandboxPlan {
     let workspace = paths.workspace
     let user = try user(workspace: workspace)
     let secrets = SandboxSecrets(credentials: policy.credentials)
@@ -34,15 +34,31 @@ struct SandboxRequest {
     // Where the command could make nothing, nothing needs to be in its way.
     wanted.protected = paths.protected.filter { $0.placeholder == nil || user.mayWrite($0.folder) }
     wanted.home = paths.home
+    wanted.gitConfiguration = WorkspaceLook.identity(of: paths.caller)
+    // Beside what the user wants to show: settings of programs often share a folder with it.
+    wanted.hidden += Self.keys(of: policy).compactMap { HostFile.realPath($0) }.filter { key in
+      (paths.writable + paths.readOnly).contains { key.isBelow($0) }
+    }
     wanted.temporaryBytes = policy.settings.files.temporaryBytes
+    let own = Self.callersAuthorities()
     wanted.trust = trust.map {
-      SandboxTrust(certificate: $0.certificate, bundle: $0.bundle, javaStore: $0.javaStore)
+      SandboxTrust(certificate: $0.certificate + own, bundle: $0.bundle + own, javaStore: $0.javaStore)
     }
     try secrets.checkFiles(shown: [workspace] + wanted.readOnly + wanted.readWrite)
     try hold(policy.settings.process, in: &wanted)
-    wanted.isForeground = isForeground
+    wanted.terminal = terminal
     if !options.noProbe { wanted.probes = probes(paths) + canaries }
     return SandboxPlan(wanted, HostFacts.gather())
+  }
+
+  private static let authorityBytesMax = 4 << 20
+
+  /// Authorities that the caller's own programs trust beside the system's: inside, the variables that name them are the
+  /// gate's.
+  private static func callersAuthorities() -> [UInt8] {
+    Set(["NODE_EXTRA_CA_CERTS", "DENO_CERT"].compactMap { Environment.value($0) }).sorted().flatMap { path in
+      (FileBytes.read(path, bytesMax: authorityBytesMax) ?? []) + [UInt8(ascii: "\n")]
+    }
   }
 
   /// The policy's, and then the options'.
@@ -65,24 +81,44 @@ struct SandboxRequest {
 
   // MARK: - Limits
 
-  /// By a cgroup all of them; else what rlimits can hold, and the rest is said.
+  /// By a cgroup all of them; else what rlimits can hold, where the policy asks for no more, and the rest is said.
   private func hold(_ wanted: Settings.Process, in sandbox: inout SandboxOptions) throws(LaunchFailure) {
     sandbox.limits = ProcessLimits(processes: nil, dataBytes: nil)
-    guard options.limits == .bestEffort else {
-      let settings = try cgroupSettings(wanted, workspace: sandbox.workspace)
-      let all = CgroupSpec(base: "", name: "", settings: settings)
-      let base = try CgroupSpec.base(controllers: all.controllers, isRoot: SandboxUser.isRoot)
-      sandbox.cgroup = CgroupSpec(base: base, name: "sluice-\(options.name)-\(Machine.processID)", settings: settings)
-      return
+    var why = "--limits best-effort"
+    if options.limits != .bestEffort {
+      do throws(LaunchFailure) {
+        sandbox.cgroup = try cgroup(wanted, workspace: sandbox.workspace)
+        return
+      } catch {
+        guard options.limits == nil, Self.isHeldByRlimits(wanted) else { throw error }
+        why = "no cgroup can be had here (sluice doctor says why)"
+      }
     }
     sandbox.limits = ProcessLimits(processes: wanted.processes, dataBytes: wanted.memoryBytes)
-    guard !options.printPlan else { return }
+    guard !options.printPlan, !options.quiet else { return }
     var loose: [String] = []
     if wanted.cpu != nil { loose.append("cpu.max") }
-    if wanted.memoryBytes != nil { loose.append("memory.max for all processes together (each is held to it)") }
+    if wanted.memoryBytes != nil {
+      loose.append("memory.max for all processes together (each is held to it, but for shared and file-backed memory)")
+    }
     if wanted.swapBytes != nil { loose.append("memory.swap.max") }
     if !wanted.io.isEmpty { loose.append("io.max") }
-    if !loose.isEmpty { Messages.warn("--limits best-effort: not enforced are \(loose.joined(separator: ", "))") }
+    if !loose.isEmpty { Messages.warn("\(why): not enforced are \(loose.joined(separator: ", "))") }
+  }
+
+  /// What the policy itself names and rlimits do not know has to be held.
+  private static func isHeldByRlimits(_ wanted: Settings.Process) -> Bool {
+    let needsCgroup =
+      wanted.stated.contains("cpu.max") && wanted.cpu != nil
+      || wanted.stated.contains("memory.swap.max") && wanted.swapBytes != nil || !wanted.io.isEmpty
+    return !needsCgroup
+  }
+
+  private func cgroup(_ wanted: Settings.Process, workspace: String) throws(LaunchFailure) -> CgroupSpec {
+    let settings = try cgroupSettings(wanted, workspace: workspace)
+    let all = CgroupSpec(base: "", name: "", settings: settings)
+    let base = try CgroupSpec.base(controllers: all.controllers, isRoot: SandboxUser.isRoot)
+    return CgroupSpec(base: base, name: "sluice-\(options.name)-\(Machine.processID)", settings: settings)
   }
 
   private func cgroupSettings(
@@ -114,6 +150,27 @@ struct SandboxRequest {
       throw LaunchFailure(
         "the log \(log) would stand where the command can write it; name another place with --log FILE")
     }
+  }
+
+  /// All that a sandbox may never see, or never change, held to all that it is shown.
+  func checkGuarded(_ plan: SandboxPlan, log: String?) throws(LaunchFailure) {
+    var files = Self.keys(of: policy).map { GuardedFile($0, "the CA's key", .secret) }
+    for one in policy.credentials {
+      files += one.secretFiles.map { GuardedFile($0, "the value of credential \(one.name),", .secret) }
+    }
+    if let file = options.policy { files.append(GuardedFile(file, "the policy", .record)) }
+    if let log, log != "/dev/stderr" { files.append(GuardedFile(log, "the log", .record)) }
+    for path in [options.gate, policy.settings.listen.admin].compactMap({ $0 }) {
+      files.append(GuardedFile(path, "the admin socket", .secret))
+    }
+    let shown = ShownFiles(plan)
+    for file in files { try shown.check(file) }
+  }
+
+  private static func keys(of policy: Policy) -> [String] {
+    // Where the CA has no place there is no key.
+    guard let folder = try? InspectionSetup.folder(policy) else { return [] }
+    return [folder.keyFile]
   }
 
   // MARK: - Who

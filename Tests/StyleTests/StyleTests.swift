@@ -83,6 +83,7 @@ import Testing
     "Gate/Passwords.swift": "C strings that end with NUL, for the time of crypt_rn",
     "Gate/DNS/AresChannel.swift": "c-ares calls back only inside calls made by the channel's owner",
     "Gate/DNS/SystemServers.swift": "a list of c-ares, read before it is freed",
+    "Sandbox/GuardedFile.swift": "locals and a C string for the time of a call",
     "Sandbox/HostFile.swift": "buffers and locals for the time of a call",
     "Sandbox/Placeholders.swift": "C strings for the time of a call",
     "Sandbox/Aftermath.swift": "a local for the time of a call",

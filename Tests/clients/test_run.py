@@ -42,10 +42,26 @@ def test_the_exit_status_is_the_commands(place, script, status):
     assert place.shell(script).returncode == status
 
 
+def test_a_command_that_is_not_there_or_is_no_program_is_told_in_one_line(place):
+    def make(name, text, mode=0o755):
+        (place.workspace / name).write_text(text)
+        (place.workspace / name).chmod(mode)
+
+    make("text", "echo x\n", 0o644)
+    make("lost", "#!/no/such/shell\n")
+    make("plain", "echo of the shell $1\n")
+    for command, status, says in (("no-such-program", 127, "no such command in the sandbox"), ("./none", 127, "no such command"),
+                                  ("./text", 126, "chmod +x"), ("/etc", 126, "not a program"), ("./lost", 127, "the program that its first line names")):
+        got = place.run(command, env={"TERM": "marked"})
+        lines = [line for line in got.stderr.splitlines() if "best-effort" not in line]
+        assert got.returncode == status and len(lines) == 1 and says in lines[0] and "TERM" not in got.stderr, got
+    # A script without `#!` is the shell's.
+    assert place.run("./plain", "too").stdout == "of the shell too\n"
+    assert place.run("plain", "too", options=("--limits", "best-effort", "--env", f"PATH=/usr/bin:{place.workspace}")).stdout == "of the shell too\n"
+
+
 def test_what_cannot_be_started_is_125_and_says_why(place):
-    got = place.run("no-such-program")
-    assert got.returncode == 125 and "no no-such-program in the sandbox" in got.stderr, got
-    got = place.run("true", options=())
+    got = place.run("true", options=("--limits", "cgroup"))
     assert got.returncode == 125 and "--limits best-effort" in got.stderr, got
     got = place.run("true", options=("--limits", "best-effort", "--workspace", "/usr"))
     assert got.returncode == 125 and "folder of the system" in got.stderr, got
@@ -54,6 +70,30 @@ def test_what_cannot_be_started_is_125_and_says_why(place):
     place.write("network_policy: {alow: []}")
     got = place.run("true")
     assert got.returncode == 125 and "unknown key `alow`" in got.stderr, got
+
+
+def test_without_a_cgroup_rlimits_hold_what_they_can_and_one_line_says_so(place):
+    if place.run("true", options=("--limits", "cgroup")).returncode == 0:
+        pytest.skip("a cgroup can be had here")
+    got = place.run("bash", "-c", "ulimit -u", options=())
+    assert got.returncode == 0 and got.stdout == "64\n" and len(got.stderr.splitlines()) == 1 and "no cgroup can be had here" in got.stderr, got
+    got = place.run("true", options=("--quiet",))
+    assert got.returncode == 0 and got.stderr == "", got
+    for limit in ("cpu.max: 100000 1000000", "io.max: wbps=50M", "memory.swap.max: 1M"):
+        place.write(f"network_policy: {{default: deny}}\nprocess_limits: {{{limit}}}")
+        got = place.run("true", options=())
+        assert got.returncode == 125, got
+    place.write("network_policy: {default: deny}\nprocess_limits: {pids.max: 40, cpu.max: max}")
+    assert place.run("bash", "-c", "ulimit -u", options=()).stdout == "40\n"
+
+
+def test_a_refusal_can_fail_the_run(place):
+    more = ("--limits", "best-effort", "--fail-on-refusal")
+    assert place.run("true", options=more).returncode == 0
+    got = place.shell("curl -s http://refused.test/; true", options=more)
+    assert got.returncode == 124 and "--fail-on-refusal" in got.stderr, got
+    assert place.shell("curl -s http://refused.test/; exit 3", options=more).returncode == 3
+    assert place.run("true", options=more).returncode == 0
 
 
 def test_a_step_that_fails_is_named_with_its_errno(user_place):
@@ -200,7 +240,7 @@ print(len(bytes(64 << 20)))
 """)
     # Process 1 and Python itself are two of them.
     assert got.stdout == f"10\nno memory\n{64 << 20}\n", got
-    assert "not enforced are memory.max for all processes together (each is held to it), memory.swap.max\n" in got.stderr
+    assert "not enforced are memory.max for all processes together (each is held to it, but for shared and file-backed memory), memory.swap.max\n" in got.stderr
     # What rlimits ended is not told: no line of it.
     assert not [line for line in place.lines() if line["event"] == "limited"]
     place.write("network_policy: {default: deny}\nprocess_limits: {pids.max: max, memory.max: max, memory.swap.max: max, cpu.max: max}")

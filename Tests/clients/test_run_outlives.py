@@ -224,3 +224,11 @@ def test_what_somebody_puts_there_meanwhile_is_theirs(place):
         (place.workspace / ".vscode/mine").write_text("mine")
         process.communicate("\n", timeout=DEADLINE)
     assert [path.name for path in place.workspace.iterdir()] == [".vscode"] and (place.workspace / ".vscode/mine").read_text() == "mine"
+
+
+def test_commits_inside_are_the_callers(place):
+    (place.home / ".gitconfig").write_text('[user]\n name = "A \\"B\\" C"\n email = a@b.example\n[core]\n editor = evil\n')
+    os.chown(place.home / ".gitconfig", UID, UID)
+    script = "git init -q r; cd r; git commit -q --allow-empty -m x; git log --format='%an <%ae>'; git config core.editor"
+    got = place.shell(script, options=(*BEST, "--after", "quarantine"))
+    assert got.stdout == 'A "B" C <a@b.example>\n', got

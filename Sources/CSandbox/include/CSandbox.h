@@ -30,6 +30,7 @@ enum csandbox_op {
   CSANDBOX_HIDE,              // first
   CSANDBOX_COVER,             // first, second: the bytes of a file, number how many; more: 1 for an empty folder instead
   CSANDBOX_ENTER_ROOT,
+  CSANDBOX_OPEN_TERMINAL,
   CSANDBOX_LIMIT,             // number the resource, more its value
   CSANDBOX_DROP_BOUNDING,
   CSANDBOX_LOCK_SECUREBITS,
@@ -37,7 +38,7 @@ enum csandbox_op {
   CSANDBOX_DROP_CAPABILITIES,
   CSANDBOX_NOT_DUMPABLE,
   CSANDBOX_REAPER,
-  CSANDBOX_SESSION,           // number 1: in the foreground of the caller's terminal
+  CSANDBOX_SESSION,           // number 1: in the foreground of its terminal
   CSANDBOX_WORK_IN,           // first
   CSANDBOX_LANDLOCK,          // first: a sequence of writable paths, number how many; second: devices
   CSANDBOX_SECCOMP,
@@ -91,12 +92,13 @@ enum csandbox_kind {
   CSANDBOX_HELD,        // step: a probe that did not, where that is to be told
   CSANDBOX_STOPPED,     // code: the signal
   CSANDBOX_EXITED,      // code: the exit status, or 128 and the signal
-  CSANDBOX_ABOUT,       // code: Landlock's version
+  CSANDBOX_TERMINAL,    // fds: the other end of the command's terminal
   // From outside
   CSANDBOX_MAPPED,
   CSANDBOX_PROBE_NOW,
   CSANDBOX_START,
   CSANDBOX_SIGNAL,      // code
+  CSANDBOX_FOREGROUND,  // the command gets its terminal, and goes on
 };
 enum { CSANDBOX_FDS_MAX = 64, CSANDBOX_TEXT_MAX = 64 };
 struct csandbox_message {
@@ -120,11 +122,30 @@ int csandbox_peek(int control, struct csandbox_message *message);
 int csandbox_signals_open(void);
 int csandbox_wait(int signals, int control, int lifeline, int timeout_ms, int *signal);
 
-// The terminal: whether this process stands in its foreground; giving it to a group; stopping as the command did.
-int csandbox_in_foreground(void);
-int csandbox_foreground_group(void);
-void csandbox_take_foreground(int group);
-void csandbox_stop_self(void);
+// Stopping as the command did, with the whole group. Returns at once where nobody could let the group go on. The signal
+// is one of a terminal's: SIGTSTP, SIGTTIN or SIGTTOU.
+void csandbox_stop_self(int number);
+
+// The caller's terminal. `find` answers 1 where one of the standard three is one; `begin` joins it to the command's own,
+// which csandbox_wait then serves. `grant` answers 1 where the command may have the keystrokes from now on.
+int csandbox_terminal_find(void);
+int csandbox_terminal_is_shared(void);
+void csandbox_terminal_begin(int terminal, int shared);
+void csandbox_terminal_resume(void);
+void csandbox_terminal_restore(void);
+int csandbox_terminal_grant(void);
+void csandbox_terminal_resize(void);
+void csandbox_terminal_drain(void);
+
+// The standard three: one that is closed is opened on nothing, so that no other file gets its number.
+enum csandbox_standard {
+  CSANDBOX_STANDARD_FINE = 0, CSANDBOX_STANDARD_FOLDER, CSANDBOX_STANDARD_SOCKET, CSANDBOX_STANDARD_DEVICE,
+  CSANDBOX_STANDARD_TERMINAL, CSANDBOX_STANDARD_UNKNOWN,
+};
+void csandbox_standard_fill(void);
+enum csandbox_standard csandbox_standard_kind(int fd);
+// Of a path, links followed, or of a descriptor where that is NULL.
+int csandbox_identity(const char *path, int fd, uint64_t *device, uint64_t *inode, uint64_t *links);
 
 // The host, before a plan is made.
 int csandbox_may_write(const char *path, uint32_t uid, uint32_t gid);
@@ -166,6 +187,8 @@ int csandbox_fork_aftermath(int *word);
 // Returns when that sandbox is gone. 1: it ran; 0: it never did.
 int csandbox_await_sandbox(int word);
 int csandbox_become(uint32_t uid, uint32_t gid);
+// The last word: the caller ends as it should.
+void csandbox_end_aftermath(int word);
 int csandbox_tell_aftermath(int word, int32_t pid);
 _Noreturn void csandbox_exit(int status);
 

@@ -17,6 +17,21 @@ package struct WorkspaceLook: Sendable {
     }
   }
 
+  /// A configuration for the sandbox that says who commits, as the caller's says it; nil where that says nothing.
+  package static func identity(of caller: Caller) -> String? {
+    var lines: [String] = []
+    let settings = caller.configurations.flatMap {
+      GitConfigText(HostFile.read($0, bytesMax: textBytesMax) ?? []).entries
+    }
+    for key in ["name", "email"] {
+      guard let value = settings.last(where: { $0.section == "user" && $0.subsection == nil && $0.key == key })?.value
+      else { continue }
+      let quoted = value.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"").replacing("\n", with: " ")
+      lines.append("\t\(key) = \"\(quoted)\"\n")
+    }
+    return lines.isEmpty ? nil : "[user]\n\(lines.joined())"
+  }
+
   package enum Obeyed: Equatable, Sendable {
     case path(ProtectedPath)
     /// A link cannot be kept from being replaced.

@@ -42,6 +42,8 @@ class Host:
         self.mark = f"sluice-escape-{os.getpid()}-{random.getrandbits(30)}"
         self.sleeper = subprocess.Popen(["bash", "-c", 'exec -a "$0" sleep 1000', self.mark])
         self.plant()
+        self.master, self.terminal = os.openpty()
+        os.chown(os.ttyname(self.terminal), UID, UID)
         self.descriptor = os.open(self.place.folder / "secret", os.O_RDONLY)
         os.set_inheritable(self.descriptor, True)
         # Not as an argument: it would be found in a command line.
@@ -107,7 +109,9 @@ class Host:
             self.serve(v4, stream, (address, port))
         self.serve(v4, datagram, (INTERNET, 443))
         self.serve(v4, datagram, (INTERNET, 53), resolve)
+        terminal = os.fstat(self.terminal)
         return {
+            "terminal": [terminal.st_dev, terminal.st_ino, terminal.st_rdev],
             "secret": str(place.folder / "secret"), "home": str(place.home), "workspace": str(place.workspace), "log": str(place.log),
             "policy": str(place.policy), "process": self.sleeper.pid, "mark": self.mark, "setuid": str(place.workspace / "id"),
             "abstract": self.mark, "unix": path, "admin": str(place.state / "gate.sock"), "private": PRIVATE, "metadata": METADATA, "internet": INTERNET, "link_local": LINK_LOCAL,
@@ -139,7 +143,8 @@ class Host:
         return sock.getsockname()[1] if family != socket.AF_UNIX else None
 
     def close(self):
-        os.close(self.descriptor)
+        for one in (self.descriptor, self.master, self.terminal):
+            os.close(one)
         for process in (self.sleeper, self.gate, *self.asked):
             process.kill()
             process.wait()
@@ -163,10 +168,10 @@ def bubblewrap(place):
 
 def limits(place):
     """What can be had here: a cgroup, or what rlimits hold."""
-    return () if place.run("true", options=()).returncode == 0 else ("--limits", "best-effort")
+    return next(kind for kind in (("--limits", "cgroup"), ("--limits", "best-effort")) if place.run("true", options=kind).returncode == 0)
 
 
-def column(command, place):
+def plain_column(command, place):
     """Each probe's result. What the probes did not live to tell was held, and those behind it are tried anew."""
     results, remaining = {}, []
     while True:
@@ -183,6 +188,25 @@ def column(command, place):
             return results
 
 
+def with_standard_input(command, host, results):
+    """Those that take something else than nothing there; one that is not started at all held."""
+    place = host.place
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener, socket.create_connection(listener.getsockname()) as stream, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram:
+        datagram.bind(("127.0.0.1", 0))
+        folder = os.open(place.folder, os.O_RDONLY)
+        given = {"a_connection_as_standard_input": stream.fileno(), "a_datagram_socket_as_standard_input": datagram.fileno(),
+                 "a_folder_as_standard_input": folder, "a_folder_as_standard_input_and_the_ones_above_it": folder,
+                 "the_terminal_of_the_caller": host.terminal, "settings_of_the_terminal_of_the_caller": host.terminal}
+        for name, fd in given.items():
+            moved = ["bash", "-c", 'exec 7<&0 0</dev/null; exec "$@"', "bash"] if fd == folder else []
+            got = subprocess.run([*map(str, command), *moved, *PROBES, name], cwd=place.workspace, env=place.environment(SECRET), stdin=fd,
+                                 capture_output=True, text=True, timeout=100)
+            results[name] = got.stdout.partition(" ")[2].strip() or "HELD not started"
+        os.close(folder)
+    return results
+
+
 def names_of_probes(place):
     text = (place.workspace / "escapes.py").read_text()
     return [block.partition("(")[0] for block in text.split("@probe\ndef ")[1:]]
@@ -192,11 +216,14 @@ def columns(host):
     place = host.place
     user = place.prefix
     kind = limits(place)
+    def column(command, place):
+        return with_standard_input(command, host, plain_column(command, place))
+
     bare, root = (column(prefix, place) for prefix in (user, ["env"]))
     # What a user's own rights hold already, a sandbox is not seen to hold: root's, without a sandbox, tell.
     merged = {name: "BROKEN as root" if text.startswith("HELD") and root[name].startswith("BROKEN") else text for name, text in bare.items()}
     sluice = place.arguments(options=kind)
-    return {"limits": "best effort" if kind else "cgroup", "sluice run": column(sluice, place),
+    return {"limits": "best effort" if "best-effort" in kind else "cgroup", "sluice run": column(sluice, place),
             "sluice run as root": column(sluice[len(user):], place),
             "bubblewrap": column([*user, *bubblewrap(place)], place), "no sandbox": merged}
 

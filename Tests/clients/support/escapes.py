@@ -8,8 +8,10 @@ import json
 import os
 import resource
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -556,6 +558,62 @@ def a_link_in_place_of_such_a_name():
 @probe
 def settings_of_an_agent_in_a_repository_below():
     return makes("inner/.claude/settings.json")
+
+
+def a_socket_of_the_internet():
+    """Standard input, where it is one."""
+    sock = socket.socket(fileno=os.dup(0))
+    if sock.family != socket.AF_INET:
+        raise OSError("standard input is no such socket")
+    return sock
+
+
+@probe
+def a_connection_as_standard_input():
+    """It forgets its peer, and finds another one."""
+    with a_socket_of_the_internet() as sock:
+        libc.connect(sock.fileno(), bytes(16), 16)
+        sock.settimeout(2)
+        sock.connect(("127.0.0.1", facts["tcp"]))
+        sock.sendall(b"secret")
+        return b"reached" in sock.recv(100)
+
+
+@probe
+def a_datagram_socket_as_standard_input():
+    with a_socket_of_the_internet() as sock:
+        sock.settimeout(2)
+        sock.sendto(b"secret", ("127.0.0.1", facts["udp"]))
+        return b"reached" in sock.recv(100)
+
+
+# Python does not start with a folder as its standard input: a shell moves it.
+MOVED = 7
+
+
+@probe
+def a_folder_as_standard_input():
+    os.close(os.open("secret", os.O_RDONLY, dir_fd=MOVED))
+    return True
+
+
+@probe
+def a_folder_as_standard_input_and_the_ones_above_it():
+    os.fchdir(MOVED)
+    return os.path.exists("secret") and os.path.exists("../../tmp")
+
+
+@probe
+def the_terminal_of_the_caller():
+    status = os.fstat(0)
+    return [status.st_dev, status.st_ino, status.st_rdev] == facts["terminal"]
+
+
+@probe
+def settings_of_the_terminal_of_the_caller():
+    """Its window, which the caller sees."""
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 7, 7, 0, 0))
+    return the_terminal_of_the_caller()
 
 
 @probe

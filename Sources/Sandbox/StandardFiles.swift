@@ -1,0 +1,31 @@
+// Standard input, output and error, which a command inherits: one that would lead out of the sandbox is refused.
+// It relies on `fill` being called before anything is opened.
+import CSandbox
+
+package enum StandardFiles {
+  private static let names = ["standard input", "standard output", "standard error"]
+
+  /// One that is closed leads nowhere, in place of to the next file that is opened.
+  package static func fill() { csandbox_standard_fill() }
+
+  package static func check() throws(LaunchFailure) {
+    for (index, name) in names.enumerated() {
+      switch csandbox_standard_kind(CInt(truncatingIfNeeded: index)) {
+      case CSANDBOX_STANDARD_FINE: continue
+      case CSANDBOX_STANDARD_SOCKET:
+        throw LaunchFailure(
+          "\(name) is a network socket, which the command could connect anew, past the gate; put a pipe in between: "
+            + "… | sluice run … | …")
+      case CSANDBOX_STANDARD_FOLDER:
+        throw LaunchFailure(
+          "\(name) is a folder, by which the command could leave the sandbox; show it with --read-only instead")
+      case CSANDBOX_STANDARD_DEVICE:
+        throw LaunchFailure("\(name) is a device; put a pipe in between: … | sluice run … | …")
+      case CSANDBOX_STANDARD_TERMINAL:
+        throw LaunchFailure("\(name) is a second terminal; put a pipe in between: sluice run … | tee /dev/…")
+      default:
+        throw LaunchFailure("\(name) is no file, pipe or terminal; put a pipe in between: … | sluice run … | …")
+      }
+    }
+  }
+}
