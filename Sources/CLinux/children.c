@@ -204,7 +204,7 @@ int clinux_command_helper(const char *arguments, const char *hidden, int timeout
     close(ends[0]);
     return -code;
   }
-  // It keeps no listener of the gate open, and nothing else either.
+  // The child keeps no listener of the gate open, and nothing else either.
   int fd = dup2(ends[1], 3);
   if (fd != 3 || syscall(SYS_close_range, 4, ~0U, 0) < 0) _exit(1);
   fcntl(fd, F_SETFD, FD_CLOEXEC);

@@ -62,7 +62,7 @@ static void watched(sigset_t *signals) {
 }
 
 // splice(2) into a socket that is gone raises SIGPIPE, and no flag prevents it.
-// They are read, where epoll tells of them, and no handler runs anywhere.
+// Signals are read where epoll reports them, and no handler runs anywhere.
 int clinux_signal_open(void) {
   sigset_t signals;
   watched(&signals);
@@ -73,7 +73,7 @@ int clinux_signal_open(void) {
   return fd < 0 ? -errno : fd;
 }
 
-// Its number, or 0 when none waits.
+// Number of the signal, or 0 when none waits.
 int clinux_signal_take(int fd) {
   struct signalfd_siginfo seen;
   return read(fd, &seen, sizeof seen) == sizeof seen ? (int)seen.ssi_signo : 0;

@@ -123,7 +123,7 @@ int clinux_is_listener(int fd, int datagram);
 int clinux_set_nonblocking(int fd);
 
 // Listeners that another process made, and what it wants to be told.
-// It does not block, and no other program gets it.
+// The descriptor does not block, and no other program gets it.
 int clinux_adopt(int fd);
 // And of TCP or UDP, gives it what this process's own have. -EAFNOSUPPORT: it listens on all IPv6 addresses, and takes IPv4 there.
 int clinux_adopt_listener(int fd, int datagram);
