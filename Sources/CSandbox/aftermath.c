@@ -1,5 +1,5 @@
 // The process that outlives a sandbox, however that ends: it takes away what stood in the workspace for its time only.
-// It is forked while the caller has one thread, so it may go on with all that the caller could do.
+// The process is forked while the caller has one thread, so it may call all that the caller could call.
 #define _GNU_SOURCE
 #include "CSandbox.h"
 
@@ -40,7 +40,7 @@ int csandbox_await_sandbox(int word) {
   // The caller is gone before it told: then the sandbox's first process dies with it, and its command never starts.
   if (recv(word, &pid, sizeof pid, 0) != sizeof pid || pid <= 0) return 0;
   int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-  // It is gone already.
+  // The process is gone already.
   if (fd < 0) return 0;
   struct pollfd waiting = {.fd = fd, .events = POLLIN};
   while (poll(&waiting, 1, -1) < 0 && errno == EINTR) {}

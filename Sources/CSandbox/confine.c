@@ -131,7 +131,7 @@ int confine_landlock(const char *writable, uint64_t count, const char *devices) 
 static int landlock_gate(const struct csandbox_reach *reach) {
   int version = csandbox_landlock_version();
   FAIL_IF(version < 0, "landlock_create_ruleset");
-  // Its listeners are bound by now. A supervisor stops with its whole group, of which the caller's shell may be a part.
+  // The listeners are bound by now. A supervisor stops with its whole group, which may hold the caller's shell.
   uint64_t scoped = SCOPE_ABSTRACT_SOCKETS | (reach->supervises ? 0 : SCOPE_SIGNALS);
   int ruleset = create(version, version >= 4 ? BIND_TCP : 0, version >= 6 ? scoped : 0);
   if (ruleset < 0) return ruleset;
@@ -158,7 +158,7 @@ static int drop_all_capabilities(void) {
 
 int csandbox_confine_gate(const struct csandbox_reach *reach, struct csandbox_lacks *lacks) {
   FAIL_IF(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0, "prctl(PR_SET_NO_NEW_PRIVS)");
-  // Its folders are opened while root may still look into each; capabilities go behind that.
+  // Folders are opened while root may still look into each; capabilities go after that.
   lacks->landlock_version = csandbox_landlock_version();
   lacks->landlock = -landlock_gate(reach);
   int result = drop_all_capabilities();

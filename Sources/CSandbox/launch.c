@@ -230,7 +230,7 @@ static int reap(struct inside *inside) {
     }
     int status = 1;
     FAIL_IF(waitpid(probe, &status, 0) < 0, "waitpid");
-    // It has said itself why.
+    // The helper has said itself why.
     if (status != 0) _exit(125);
   }
   csandbox_send(inside->control, CSANDBOX_READY, 0);

@@ -1,5 +1,5 @@
 // The sandbox's network: a loopback to which every address leads, and listeners on it for the gate.
-// It needs CAP_NET_ADMIN and CAP_NET_BIND_SERVICE in the namespace, which its maker has.
+// The process needs CAP_NET_ADMIN and CAP_NET_BIND_SERVICE in the namespace, which its maker has.
 #define _GNU_SOURCE
 #include "inside.h"
 
@@ -132,7 +132,7 @@ int network_listen(uint16_t port, uint64_t flags) {
     FAIL_IF(set(fd, SOL_SOCKET, SO_REUSEADDR) < 0, "setsockopt(SO_REUSEADDR)");
     FAIL_IF(set(fd, IPPROTO_TCP, TCP_NODELAY) < 0, "setsockopt(TCP_NODELAY)");
   }
-  // It may be handed connections to other addresses than its own.
+  // A transparent listener is handed connections to other addresses than its own.
   FAIL_IF(flags & CSANDBOX_LISTEN_REDIRECTED && set(fd, is_v6 ? IPPROTO_IPV6 : IPPROTO_IP, is_v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT) < 0,
           "setsockopt(TRANSPARENT)");
   uint32_t v4 = flags & CSANDBOX_LISTEN_LOOPBACK ? INADDR_LOOPBACK : INADDR_ANY;

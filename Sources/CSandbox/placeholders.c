@@ -42,7 +42,7 @@ static int names_the_same(int parent, const char *name, int fd) {
          here.st_dev == there.st_dev;
 }
 
-// It gets its mark and its lock under a name of its own, and then its place: nobody sees one that has neither.
+// A placeholder gets its mark and its lock under a name of its own, and then its place: nobody sees one without them.
 static int make(int parent, const char *name, const char *text) {
   char own[64];
   snprintf(own, sizeof own, ".sluice-new-%d", (int)getpid());

@@ -25,7 +25,7 @@ static union {
 static size_t used;
 static struct nlmsghdr *message;
 
-// Its sizes do not depend on anything: BATCH_MAX is enough, or never is.
+// The sizes of a batch do not depend on anything: BATCH_MAX is enough, or never is.
 static void *take(size_t size) {
   void *place = batch.bytes + used;
   used += NLMSG_ALIGN(size);
@@ -156,7 +156,7 @@ int network_redirect(uint16_t port, int has_v6) {
   end();
   add_rule(0, port);
   if (has_v6) add_rule(1, port);
-  // Its acknowledgement comes behind what went wrong with those before it, or alone.
+  // The last message's acknowledgement comes after the errors of those before it, or alone.
   begin_mark(NFNL_MSG_BATCH_END, NLM_F_ACK);
   end();
   int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);

@@ -130,7 +130,7 @@ int confine_seccomp(void) {
   ADD(&filter, IF_ANY(0x40000000, 0, TO(NEXT)), ERROR(ENOSYS));
   place(&filter, NEXT);
 #endif
-  // Its flags lie in memory, where a filter cannot read: callers fall back to clone(2).
+  // The flags of clone3 lie in memory, where a filter cannot read: callers fall back to clone(2).
   ADD(&filter, IF_EQUAL(NR_CLONE3, 0, TO(NEXT)), ERROR(ENOSYS));
   place(&filter, NEXT);
   ADD(&filter, IF_EQUAL(SYS_clone, 0, TO(NEXT)), LOAD_LOW(0), IF_ANY(NEW_NAMESPACES, TO(DENIED_CALL), TO(ALLOWED)));
@@ -193,7 +193,7 @@ static const uint32_t gate_calls[] = {
     SYS_unlinkat,
     // A refresh token that is written back
     SYS_renameat, SYS_renameat2, SYS_fchmod, SYS_fsync,
-    // Who and where it is
+    // Identity and place
     SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_uname, SYS_sysinfo, SYS_ppoll,
 #if defined(__x86_64__)
     SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_poll, SYS_time, SYS_unlink, SYS_rename,
@@ -230,7 +230,7 @@ static void answer(struct filter *filter) {
   begin(filter);
 }
 
-// Those that are allowed with some arguments alone. This one is asked for each tunnel, whatever the kernel remembers, so it
+// Calls that are allowed with some arguments only. This one is made for each tunnel, whatever the kernel remembers, so it
 // comes before all others.
 static void add_socket(struct filter *filter) {
   // Upstreams, name servers, and the list of interfaces; no unix socket: a container engine listens on one.
@@ -266,7 +266,7 @@ static void add_by_argument(struct filter *filter, int supervises) {
   ADD(filter, IF_EQUAL(SYS_tgkill, 0, TO(NEXT)), LOAD_LOW(0), IF_EQUAL(self, TO(ALLOWED), TO(DENIED_CALL)));
   answer(filter);
   if (!supervises) return;
-  // It stops with its group, as the command did.
+  // The supervisor stops with its group, as the command did.
   ADD(filter, IF_EQUAL(SYS_kill, 0, TO(NEXT)), LOAD_LOW(0), IF_EQUAL(0, TO(ALLOWED), 0),
       IF_EQUAL(self, TO(ALLOWED), TO(DENIED_CALL)));
   answer(filter);

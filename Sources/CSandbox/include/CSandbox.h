@@ -201,7 +201,7 @@ struct csandbox_place {
 struct csandbox_reach {
   const struct csandbox_place *places;
   uint32_t count;
-  // It looks after a sandbox: waits for a child, hands a terminal about, removes a cgroup.
+  // The process looks after a sandbox: waits for a child, passes a terminal on, removes a cgroup.
   uint32_t supervises;
   const char *texts;
 };
@@ -213,7 +213,7 @@ struct csandbox_lacks {
 // -errno, with the call by csandbox_stage, where no_new_privs or capabilities failed.
 int csandbox_confine_gate(const struct csandbox_reach *reach, struct csandbox_lacks *lacks);
 const char *csandbox_stage(void);
-// Whether this user may read the file, Landlock not asked.
+// True if this user may read the file, Landlock not asked.
 int csandbox_may_read(const char *path);
 
 // What this machine offers, tried in a child or on a socket that is closed again. The caller has one thread.
