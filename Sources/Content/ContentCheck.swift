@@ -40,13 +40,13 @@ public final class ContentCheck {
     score = InstructionScore(threshold: rules.settings.threshold)
   }
 
-  /// Whether what reads like instructions weighs enough to count.
+  /// True if what reads like instructions weighs enough to count.
   public var isFlagged: Bool { score.isFlagged }
-  /// Whether all bytes so far are valid in their charset.
+  /// True if all bytes so far are valid in their charset.
   package var isValid: Bool { plain.isValid }
   /// The sum of the weights of the patterns that were found.
   public var instructionScore: Int { score.sum }
-  /// Whether the text was withheld, wholly or from some place on.
+  /// True if the text was withheld, wholly or from some place on.
   public var isBlocked: Bool { editor.isCut }
 
   /// What was found, in the order of the text. Instructions count only in a text that is flagged.

@@ -9,7 +9,7 @@ public struct ContentSettings: Sendable {
   public var threshold = 8
   /// A longer text is cut; nil is no limit.
   public var bytesMax: Int?
-  /// Whether `annotate` says in front of a text that it is flagged; where that would break the text, it is only marked.
+  /// True if `annotate` says in front of a text that it is flagged; where that would break the text, it is only marked.
   public var warnsFirst = true
   /// What escape sequences hold as a string goes on, and may be read: it is looked through like the rest of the text.
   public var readsStrings = false

@@ -36,7 +36,7 @@ package struct EchoSearch {
     cover(gone..<min(covered, end), &chunk, text, gone)
     // Of an echo that begins behind the end nothing has gone on, and it is found again.
     for echo in scan.covers.sorted(by: { $0.lowerBound < $1.lowerBound }) where echo.lowerBound < end {
-      // One that lies within another is the same echo, and so is one that was seen before.
+      // An echo within another is the same one, and so is an echo that was seen before.
       if echo.lowerBound >= max(covered, gone) {
         count += 1
         firstOffset = firstOffset ?? echo.lowerBound - gone

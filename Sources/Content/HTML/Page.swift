@@ -69,7 +69,7 @@ import CContent
     return unsafe String(decoding: UnsafeRawBufferPointer(start: name, count: length), as: UTF8.self).lowercased()
   }
 
-  /// Whether it is of HTML rather than of svg or math.
+  /// True if it is of HTML rather than of svg or math.
   var isHTML: Bool { unsafe ccontent_is_html(node) != 0 }
 
   private static func length(_ text: UnsafePointer<CChar>) -> Int {

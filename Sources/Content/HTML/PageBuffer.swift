@@ -49,7 +49,7 @@ struct PageBuffer {
   }
 }
 
-/// Whether a text opens like a page: with a tag of HTML, or a comment and then one.
+/// True if a text opens like a page: with a tag of HTML, or a comment and then one.
 package enum PageSniffer {
   private static let tags: Set<String> = [
     "!doctype", "html", "head", "body", "title", "meta", "link", "script", "style", "div", "p", "span", "h1", "h2",

@@ -23,7 +23,7 @@ struct PageGuard {
     "script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes",
   ]
 
-  /// Whether the page may be parsed.
+  /// True if the page may be parsed.
   static func accepts(_ bytes: Span<UInt8>) -> Bool {
     var guarding = PageGuard()
     return guarding.read(bytes)

@@ -35,7 +35,7 @@ public final class PatternSet: Sendable {
     }
   }()
 
-  /// These patterns and those of a pattern file; one with an id that is there already replaces it. `name` is what the
+  /// Patterns of this set and of a pattern file; one with an id that is there already replaces it. `name` is what the
   /// problems call the file.
   public func extended(by file: [UInt8], name: String) throws(PatternProblems) -> PatternSet {
     let added = try PatternFile.parse(file, name: name).get()
@@ -63,7 +63,7 @@ public final class PatternSet: Sendable {
     table = PhraseTable(steps: steps, words: words)
   }
 
-  /// Whether the pattern is all ASCII, so that other letters in what it found are a disguise.
+  /// True if the pattern is all ASCII, so that other letters in what it found are a disguise.
   func isPlain(_ pattern: Int) -> Bool { plain[pattern] }
 
   /// The ids of all patterns, with what each is for.

@@ -71,7 +71,7 @@ package enum MarkFormat: Equatable, Sendable {
   }
 }
 
-/// Whether text without a type is source code or configuration rather than prose: by how its lines open and end.
+/// True if text without a type is source code or configuration rather than prose: by how its lines open and end.
 enum CodeSniffer {
   private static let linesMin = 3
   private static let bytesMax = 16 << 10

@@ -30,7 +30,7 @@ struct MarkPlaces {
     }
   }
 
-  /// Whether a mark may stand in front of `next`, which follows what has been passed.
+  /// True if a mark may stand in front of `next`, which follows what has been passed.
   func allows(before next: UInt8) -> Bool {
     // Never inside a character.
     if !isLatin, next & 0xc0 == 0x80 { return false }
@@ -112,7 +112,7 @@ struct JSONPlaces {
   private var isBehindUnicode = false
   private(set) var isLost = false
 
-  /// Whether all of it, or its beginning, reads as JSON.
+  /// True if all of it, or its beginning, reads as JSON.
   static func reads(_ bytes: Span<UInt8>) -> Bool {
     var places = JSONPlaces()
     for place in 0..<bytes.count {

@@ -34,7 +34,7 @@ package final class TextMarker {
   }
 
   package var heldCount: Int { held.count + line.count }
-  /// Whether bytes of a stream wait for the end of their line.
+  /// True if bytes of a stream wait for the end of their line.
   package var isInsideLine: Bool { !line.isEmpty }
 
   package func append(_ bytes: [UInt8]) {
@@ -70,7 +70,7 @@ package final class TextMarker {
     return giveMarked()
   }
 
-  /// Whether a mark can stand anywhere in it.
+  /// True if a mark can stand anywhere in it.
   package func hasPlaces() -> Bool {
     if places == nil { places = begin() }
     return format != MarkFormat.none

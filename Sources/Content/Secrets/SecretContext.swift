@@ -1,7 +1,7 @@
 // Values that have no shape of their own: what looks random, right behind a name that says what it is.
 // It relies on nothing but the bytes before the value.
 
-/// Whether letters look drawn rather than written.
+/// True if letters look drawn rather than written.
 enum Randomness {
   static func isRandom(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
     var counts = [Int](repeating: 0, count: 256)
@@ -54,7 +54,7 @@ enum SecretContext {
     return isAssigned && words.contains { name.contains($0) } && !harmless.contains { name.contains($0) }
   }
 
-  /// Whether the byte may stand between a name and its value, and whether it assigns.
+  /// True if the byte may stand between a name and its value, and whether it assigns.
   private static func sign(_ byte: UInt8) -> Bool? {
     switch byte {
     case UInt8(ascii: "="), UInt8(ascii: ":"), UInt8(ascii: ","), UInt8(ascii: ">"): true
@@ -77,7 +77,7 @@ extension UInt8 {
 }
 
 extension Array where Element == UInt8 {
-  /// Whether `part` stands anywhere in it. For short arrays.
+  /// True if `part` stands anywhere in it. For short arrays.
   func contains(_ part: [UInt8]) -> Bool {
     guard !part.isEmpty, count >= part.count else { return part.isEmpty }
     return (0...(count - part.count)).contains { start in self[start..<(start + part.count)].elementsEqual(part) }

@@ -30,7 +30,7 @@ struct PlainText {
   private var missing = 0
   private var hasReturn = false
   private(set) var removed = 0
-  /// Whether all bytes so far are valid in their charset.
+  /// True if all bytes so far are valid in their charset.
   private(set) var isValid = true
   /// Bytes of the text, and of the source, before the current chunk.
   private var textBase = 0

@@ -90,7 +90,7 @@ struct RunScanner {
     lastCount = end - start
   }
 
-  /// Whether only a line break stands between the last run and this one.
+  /// True if only a line break stands between the last run and this one.
   private func isWrapped(_ bytes: Span<UInt8>, _ base: Int) -> Bool {
     // Behind four letters each a block may go on; another count of them is its end.
     guard let lastEnd, start - lastEnd <= Self.wrapBytesMax, lastEnd >= base, lastCount % 4 == 0 else { return false }

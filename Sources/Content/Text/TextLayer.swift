@@ -254,7 +254,7 @@ final class TextLayer {
   }
 }
 
-/// Whether text that reads as plain ASCII words is written with something else.
+/// True if text that reads as plain ASCII words is written with something else.
 enum Disguise {
   static func isLikely(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
     var odd = 0
