@@ -38,7 +38,7 @@ package struct LogFeed {
     state = .reading
   }
 
-  /// Whether more may come behind the end of the file; a pipe has one end.
+  /// True if more may come behind the end of the file; a pipe has one end.
   package var canGrow: Bool { tail?.canGrow ?? true }
 
   /// Lines that could not be read.

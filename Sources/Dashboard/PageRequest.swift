@@ -5,7 +5,7 @@ import LogView
 import Policy
 package import Wire
 
-/// Whose figures, over which time.
+/// Client of the figures, and their time.
 struct FiguresChoice: Hashable {
   var client: String?
   var span = TimeSpan.tenMinutes

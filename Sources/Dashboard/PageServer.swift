@@ -122,7 +122,7 @@ package final class PageServer: Source, LoopDelegate, HTTPHandler {
     for choice in choices { _ = renew(choice) }
     let beats = nowMs - beatMs >= Self.beatEveryMs
     if beats { beatMs = nowMs }
-    // One that breaks while it is told leaves the table.
+    // A stream that breaks while it is sent to leaves the table.
     for (key, stream) in Array(streams) where stream.connection.isIdle {
       tell(key)
       if beats, stream.connection.isIdle { stream.connection.sendEvent(PageReply.event("beat", Array("{}".utf8))) }
