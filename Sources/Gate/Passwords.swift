@@ -29,7 +29,7 @@ package final class PasswordVerifier: Sendable {
 
   init() throws(SystemError) { bell = try Bell() }
 
-  /// One of each owner is hashed in turn: whoever guesses holds up his own questions.
+  /// Passwords of each owner are hashed in turn: a client that guesses delays only its own questions.
   func ask(_ question: PasswordQuestion, for owner: ShareOwner, _ sharing: Sharing) -> Bool {
     let isTaken = queue.withLock { $0.append(question, of: Self.waitingMax, for: owner, sharing) }
     if isTaken { bell.ring() }

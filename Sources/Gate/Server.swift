@@ -356,7 +356,7 @@ package final class Server {
     shared.credentials.take(policy, hosts: hosts, gate: gateAddresses())
     recordPolicy()
     var result = Reloaded(policy: new, change: change, messages: messages)
-    // Who waits for these words may rely on them: they are said when each loop has the policy.
+    // A caller may rely on these words: they are said when each loop has the policy.
     survey { answers in
       result.silent = answers.silent
       if let silence = result.silence { Messages.warn(silence) } else { Messages.say("policy \(new.hash) is in force") }

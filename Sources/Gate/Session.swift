@@ -1,5 +1,5 @@
 // One client connection on its loop: what the loop, the resolver and the control side call of it.
-// It never leaves its loop. All its state is one value, which one call at a time may change.
+// A session never leaves its loop. All its state is one value, which one call at a time may change.
 import Flow
 import Kernel
 import Policy
@@ -7,7 +7,7 @@ import Policy
 final class Session: Source {
   private let loop: Loop
   let id: UInt64
-  /// Whose listener it came by.
+  /// Sandbox whose listener it came by.
   let sandbox: String?
   /// SAFETY of `@exclusivity(unchecked)`: `enter` lets in one call at a time, as the check would, at a tenth of its
   /// cost.

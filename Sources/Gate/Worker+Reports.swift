@@ -62,7 +62,7 @@ extension Worker {
     report(token, .probing)
   }
 
-  /// Its listeners are closed, and what says nothing more; the rest may finish, unless it is cut.
+  /// The sandbox's listeners and silent connections are closed; the rest may finish, unless it is cut.
   func dismiss(_ name: String, isCut: Bool, _ token: UInt64) {
     closeListeners(of: name)
     for session in liveSessions where session.sandbox == name {

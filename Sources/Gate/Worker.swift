@@ -70,7 +70,7 @@ package final class Shared: Sendable {
 
   var liveConnections: Int { places.withLock(\.used) }
 
-  /// One of `limits.connections`; false where none is free, or the owner has its share.
+  /// A place of `limits.connections`; false where none is free, or the owner has its share.
   func takePlace(for owner: ShareOwner, _ policy: Policy) -> Bool {
     places.withLock { $0.take(of: policy.settings.limits.connections, for: owner, policy.sharing) }
   }
@@ -265,7 +265,7 @@ final class Worker: LoopDelegate {
 
   func stopIfDone() { if isStopping && sessionCount == 0 && fronts.isEmpty { loop.stop() } }
 
-  /// Those that stand at this moment: one that ends meanwhile is among them still, and hears nothing more.
+  /// Sessions of this moment: one that ends meanwhile is still among them, and hears nothing more.
   var liveSessions: [Session] { loop.sources.compactMap { $0 as? Session } }
 
   func session(at slot: Slot) -> Session? { loop.source(at: slot) as? Session }

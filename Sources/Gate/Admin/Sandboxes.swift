@@ -62,7 +62,7 @@ final class Sandboxes {
     }
   }
 
-  /// Its command may begin when this is answered.
+  /// The sandbox's command may begin when this is answered.
   func endProbing(_ connection: AdminConnection) {
     guard let (name, sandbox) = entry(of: connection) else {
       return connection.refuse("this connection has no sandbox")
@@ -100,7 +100,7 @@ final class Sandboxes {
 
   // MARK: - It goes
 
-  /// Its command has ended: what that has sent may arrive.
+  /// The sandbox's command has ended: bytes that it sent may still arrive.
   func detach(_ connection: AdminConnection) {
     guard let (name, sandbox) = entry(of: connection) else {
       return connection.refuse("this connection has no sandbox")

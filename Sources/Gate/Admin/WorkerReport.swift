@@ -15,12 +15,12 @@ package struct WorkerReport: Sendable {
   package enum Body: Sendable {
     case counts(WorkerCounts)
     case tunnels([TunnelFacts])
-    /// Whether it was there.
+    /// True if it was there.
     case closed(Bool)
     /// How many connections the new policy ended.
     case replaced(cut: Int)
     case adopted(Bool)
-    /// It knows that a sandbox checks itself, or has done so.
+    /// The worker knows that a sandbox checks itself, or has done so.
     case probing
     /// How many connections of the sandbox are left.
     case dismissed(left: Int)

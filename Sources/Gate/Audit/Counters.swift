@@ -101,7 +101,7 @@ package struct Counters: Sendable, Equatable {
     return lines[start..<start + Self.columns].reduce(0, &+)
   }
 
-  /// Those that are not zero, in the order of the reasons.
+  /// Reasons whose count is not zero, in their order.
   package func reasons(of event: LogEvent) -> [(reason: Reason, count: UInt64)] {
     Reason.allCases.map { ($0, lines[Self.place(event, $0)]) }.filter { $0.count > 0 }
   }

@@ -36,7 +36,7 @@ protocol AresProgress: AnyObject {
   private var sockets: [CInt: AresSocket] = [:]
   private var replies: [LookupReply] = []
   private weak var progress: (any AresProgress)?
-  /// Whose questions these are; nil while it is idle.
+  /// Look-up that the questions belong to; nil while idle.
   var lookup: NameLookup?
 
   init(loop: Loop, settings: Settings.Resolver, reportingTo progress: any AresProgress) throws(SystemError) {

@@ -4,7 +4,7 @@ import Kernel
 import Policy
 import Wire
 
-/// Who asks: by address, or by the sandbox that its socket belongs to.
+/// Client of a query: an address, or the sandbox that the socket belongs to.
 struct DNSClient {
   let source: IPAddress
   let sandbox: String?
@@ -24,13 +24,13 @@ protocol DNSQueryHandler: AnyObject {
 enum DNSAsked {
   /// The reply was appended.
   case answered
-  /// It comes through `DNSRequester`.
+  /// The reply comes through `DNSRequester`.
   case waiting
   /// What came gets no reply.
   case dropped
 }
 
-/// Who gets a reply that was not there at once.
+/// Receiver of a reply that was not there at once.
 enum DNSRequester {
   case datagram(DNSDatagramSocket, DatagramPath)
   case stream(DNSConnection)

@@ -280,7 +280,7 @@ final class DNSServer: Source, DNSQueryHandler {
   func deadlinePassed() {
     while firstDue < due.count && due[firstDue].atMs <= worker.loop.nowMs {
       let token = due[firstDue].token
-      // Its reply may let a stream ask on, and that goes through this list too.
+      // A reply may let a stream ask on, and that goes through this list too.
       firstDue += 1
       finish(token)
     }
@@ -295,7 +295,7 @@ final class DNSServer: Source, DNSQueryHandler {
     entry.asker.send(reply)
   }
 
-  /// It waits no more: nobody looks its name up for it.
+  /// The query waits no more: nobody looks its name up for it.
   private func takeWaiting(_ token: UInt64) -> Waiting? {
     guard let entry = waiting.removeValue(forKey: token) else { return nil }
     share.give(by: entry.question.owner)

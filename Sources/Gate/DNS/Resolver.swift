@@ -5,7 +5,7 @@ import Kernel
 import Policy
 import Wire
 
-/// Who hands answers on to the slots that asked.
+/// Receiver that hands answers on to the slots that asked.
 protocol ResolverDelegate: AnyObject {
   func resolved(_ answer: NameAnswer, for slot: Slot, token: UInt64)
   /// Of `records`: nil where they could not be had, which `absence` explains.
@@ -274,7 +274,7 @@ final class Resolver: Source, AresProgress {
     }
     let askers = lookup.askers
     if lookup.unanswered.isEmpty { end(lookup) }
-    // One that hears its answer may be done, and then forgets the look-up for itself or lets go others.
+    // An asker that hears its answer may be done, and then forgets the look-up or releases others.
     for one in askers where lookup.askers.contains(one) {
       asker?.resolved(answer, for: one.slot, token: one.token)
     }

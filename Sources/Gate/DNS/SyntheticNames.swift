@@ -15,7 +15,7 @@ final class SyntheticNames: Sendable {
 
   fileprivate struct Entry {
     var name: HostName
-    /// Whose query made it up, and so whose share it counts against.
+    /// Owner of the query that made it up: the name counts against that share.
     var owner: ShareOwner
     var usedMs: UInt64
     var connections = 0
@@ -162,7 +162,7 @@ extension SyntheticNames.Table {
     }
     let index = oldest
     guard let entry = entry(index), entry.usedMs + holdMs <= clockMs else { return nil }
-    // One that is the owner's already makes its share no larger.
+    // A name that is the owner's already makes its share no larger.
     if entry.owner != room.owner {
       share.give(by: entry.owner)
       guard share.take(of: room.namesMax, for: room.owner, room.sharing) else {

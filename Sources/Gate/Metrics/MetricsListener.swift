@@ -12,7 +12,7 @@ final class MetricsListener: HTTPHandler {
     let metrics: (_ finish: @escaping ([UInt8]) -> Void) -> Void
     /// Why no new tunnel would be let out; nil where it would.
     let unready: () -> String?
-    /// Whether a client of the policy's own has this address.
+    /// True if a client of the policy's own has this address.
     let hasClient: (IPAddress) -> Bool
   }
 
@@ -25,7 +25,7 @@ final class MetricsListener: HTTPHandler {
   let address: SocketAddress
   private var listener: HTTPListener?
   private var last: (text: [UInt8], atMs: UInt64)?
-  /// Those that the answer under way is for.
+  /// Connections that the answer under way is for.
   private var waiting: [(connection: HTTPConnection, isHead: Bool)] = []
 
   init(_ gate: Gate, at wanted: ListenAddress, _ loop: Loop) throws(ServerError) {

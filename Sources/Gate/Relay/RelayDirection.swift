@@ -73,7 +73,7 @@ struct RelayDirection {
 
   var isEmpty: Bool { held.isEmpty && pipe == nil }
 
-  /// Whether a pump could do anything: most events are about one direction alone.
+  /// True if a pump could do anything: most events are about one direction alone.
   func hasWork(from source: SocketState) -> Bool {
     !isEmpty || (isOpen && (source.isReadable || hasSourceEnded || meter.hasEnded))
   }

@@ -34,7 +34,7 @@ final class TLSListenerConnections {
 
   func join(_ leg: StreamSocketSource) { legs[leg.session.index] = leg }
 
-  /// Its session may live on, and then has its place until its own end.
+  /// The session may live on, and then has its place until its own end.
   func part(_ leg: StreamSocketSource) {
     leg.isDropped = true
     if leg.hasPlace { worker.shared.givePlace(by: leg.shareOwner) }
