@@ -218,7 +218,7 @@ package final class InspectedTunnel {
       return nil
     case .blocked: return wait(tick) ? .waiting : .event(.upstreamFailed("It did not finish the TLS handshake in time"))
     case .failed(let failure):
-      // Whether it failed for the session that was offered or not: the next handshake is a whole one.
+      // True if it failed for the session that was offered or not: the next handshake is a whole one.
       if let sessionKey { tools.sessions.forget(sessionKey) }
       return .event(Self.event(failure))
     }
@@ -244,7 +244,7 @@ package final class InspectedTunnel {
       phase = .bridging(bridge)
       return nil
     case .blocked: return wait(tick) ? .waiting : .event(.clientReset)
-    // It does not trust the CA, as a rule: its alert is its answer.
+    // The client does not trust the CA, as a rule: its alert is its answer.
     case .failed: return .event(.clientReset)
     }
   }
@@ -275,7 +275,7 @@ package final class InspectedTunnel {
   private func bridge(_ stream: TLSStream, _ tick: Tick) -> (any Bridge)? {
     handshakeDueMs = .max
     let spoken = stream.chosenProtocol ?? .http1
-    // It offered no protocol that the upstream speaks.
+    // The client offered no protocol that the upstream speaks.
     if let upstreamStream, (upstreamStream.chosenProtocol ?? .http1) != spoken { return nil }
     return Bridges.make(
       spoken, client: stream, upstream: upstreamStream, target: target, clientName: client, standing: standing, tools,

@@ -58,13 +58,13 @@ final class AnswerCheck {
   /// A body that cannot be looked into is refused rather than told.
   private let acts: Bool
   private let truncates: Bool
-  /// It is sent on as it comes, and findings are told as they come.
+  /// The body is sent on as it comes, and findings are reported as they come.
   private var isStream: Bool
   private var work = Work.passing
   private var leaving = Leaving.original
   private var decoder: BodyDecoder?
   private var limit: ResponseLimit?
-  /// Its coding could not be undone: the rest of it is not looked into.
+  /// The body's coding could not be undone: the rest of it is not looked into.
   private var isUnread = false
   private var isCutShort = false
   /// As it came, in its coding, while it may still leave so.
@@ -103,7 +103,7 @@ final class AnswerCheck {
   deinit {
     switch work {
     case .parsing(let job): job.abandon()
-    // Its client, or its upstream, has gone.
+    // The client, or the upstream, has gone.
     case .watching(let check): findings.report(check)
     case .marking(let marker): findings.report(marker.check)
     default: break
@@ -138,7 +138,7 @@ final class AnswerCheck {
 
   // MARK: - The head
 
-  /// Whether the head has to wait until something of the body is known.
+  /// True if the head has to wait until something of the body is known.
   var holdsHead: Bool { leaving == .nothing }
   var changesLength: Bool { leaving != .original || truncates }
 
@@ -395,7 +395,7 @@ final class AnswerCheck {
   private func sniff(_ piece: [UInt8], isLast: Bool, _ out: inout [UInt8]) -> FilterVerdict? {
     text += piece
     guard let isPage = strips ? PageSniffer.looksLikePage(text.span, isLast: isLast) : false else { return nil }
-    // Whether it is text takes more of it to say.
+    // True if it is text takes more of it to say.
     let isKnown =
       kind.form != .other || flags != .annotate || text.count >= BodyOpening.firstBytesMax || isNoText || isLast
     guard isPage || isKnown else { return nil }

@@ -14,7 +14,7 @@ struct AnswerFacts {
   var statedBytes: Int?
   /// The head says which bytes will come: how many, or by a name or a digest.
   var hasPromises: Bool
-  /// It is a part of a whole (206).
+  /// The answer is a part of a whole (206).
   var isPart: Bool
 
   init(_ head: MessageHead) {

@@ -7,7 +7,7 @@ struct BodyDecoder {
     let decoder: Decompressor
     /// What has come, and waits.
     var input: ArraySlice<UInt8> = []
-    /// It has given all that its input comes to.
+    /// The decoder has given all that its input comes to.
     var isDone = true
   }
 

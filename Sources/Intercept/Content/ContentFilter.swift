@@ -78,7 +78,7 @@ package final class ContentFilter: RequestFilter {
     isHEAD = head.method.elementsEqual("HEAD".utf8)
     asksForPart = head["range"] != nil
     path = head.path
-    // It may be shown again, for a credential that was waited for.
+    // A head may be shown again, for a credential that was waited for.
     if !hasLookedAtHead, let refusal = lookAtHead(head, hasBody: hasBody) { return refusal }
     hasLookedAtHead = true
     if let body = head.body, !hasLookedAtBody, let refusal = lookAtWhole(body) { return refusal }
@@ -287,7 +287,7 @@ package final class ContentFilter: RequestFilter {
 
   package func answerTrailers(_ trailers: inout MessageHead) {}
 
-  /// Its page, if one is being parsed, is not waited for.
+  /// A page that is being parsed is not waited for.
   package func ended() {
     answer = nil
     _ = reserve(0)

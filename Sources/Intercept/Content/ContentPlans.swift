@@ -36,10 +36,10 @@ package final class ContentPlan: Sendable {
     issued = ContentRules(settings)
   }
 
-  /// Whether answers are looked into, rather than counted.
+  /// True if answers are looked into, rather than counted.
   var looksIntoAnswers: Bool { policy.stripsHTML || policy.flagInstructions != nil }
 
-  /// Whether what cannot be looked into must not pass: something would have been done about what is found.
+  /// True if what cannot be looked into must not pass: something would have been done about what is found.
   var actsOnAnswers: Bool {
     policy.stripsHTML || policy.flagInstructions == .annotate || policy.flagInstructions == .block
   }

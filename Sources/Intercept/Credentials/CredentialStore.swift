@@ -7,7 +7,7 @@ import Synchronization
 /// What a credential is worth at this moment.
 package enum CredentialLookup: Sendable {
   case ready(CredentialValue)
-  /// It is being fetched: `wake` is called, once, on another thread.
+  /// The value is being fetched: `wake` is called, once, on another thread.
   case waiting
   case failed(CredentialProblem)
 }
@@ -144,7 +144,7 @@ package final class CredentialStore: Sendable {
     }
   }
 
-  /// Those that nobody has asked for yet, too.
+  /// All values, also those that nobody has asked for yet.
   package func fetchAll() {
     let nowMs = clock()
     let due = entries.withLock { entries in
@@ -243,7 +243,7 @@ package final class CredentialStore: Sendable {
       case .success(let fetched): entry.refreshToken = fetched.refreshToken ?? entry.refreshToken
       case .failure(let problem): if problem.endsRefreshToken { entry.refreshToken = nil }
       }
-      // Those who wait ask again, with it.
+      // Requests that wait ask again, with the new value.
       wakes += entry.wakes.values
       (entry.isFetching, entry.wakes) = (false, [:])
       entries[name] = entry
@@ -277,7 +277,7 @@ extension CredentialStore.Entry {
     fetchedMs = nowMs
     (failures, retryAtMs, problem) = (0, 0, nil)
     (expiresMs, refreshMs) = (nil, nil)
-    // Those who waited for it get it, however short its life is: else each would ask for the next one.
+    // Requests that waited for a value get it, however short its life is: else each would ask for the next one.
     guard let lifetimeMs = fetched.lifetimeMs.map({ max($0, CredentialStore.lifetimeMsMin) }) else { return }
     expiresMs = nowMs + lifetimeMs
     refreshMs = nowMs + lifetimeMs - min(lifetimeMs / 5, CredentialStore.earlyMsMax)

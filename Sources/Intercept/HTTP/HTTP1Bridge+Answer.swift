@@ -91,7 +91,7 @@ extension HTTP1Bridge {
     } else {
       answerStep = body == .none ? .done : .body
       if body != .none, !takeFirstOfBody(into: &out) {
-        // Its head has not gone: the client hears what is wrong.
+        // The answer's head has not gone: the client is told what is wrong.
         (answerStep, hasAnswerBegun) = (.head, false)
         return upstreamBroke(tick, "Its answer is malformed: the chunks of its body (RFC 9112 section 7.1)")
       }

@@ -365,7 +365,7 @@ final class HTTP1Bridge: Bridge {
       return .worked
     case .blocked: return .idle
     case .ended, .truncated:
-      // It may wait for the answer all the same.
+      // The client may wait for the answer all the same.
       hasClientEnded = true
       return .idle
     case .failed: return .end(.clientReset)

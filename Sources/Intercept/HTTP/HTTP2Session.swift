@@ -167,7 +167,7 @@ enum BodyPiece {
     _ = unsafe nghttp2_submit_rst_stream(raw, 0, id, code)
   }
 
-  /// Whether all that we say on the stream has gone out.
+  /// True if all that we say on the stream has gone out.
   func hasEndedOurs(_ id: Int32) -> Bool { unsafe nghttp2_session_get_stream_local_close(raw, id) == 1 }
 
   /// The peer may send that many more bytes.
@@ -175,7 +175,7 @@ enum BodyPiece {
     if count > 0 { _ = unsafe nghttp2_session_consume(raw, id, count) }
   }
 
-  /// Whether the peer takes CONNECT with a protocol (RFC 8441 section 3).
+  /// True if the peer takes CONNECT with a protocol (RFC 8441 section 3).
   var peerTakesProtocols: Bool {
     unsafe nghttp2_session_get_remote_settings(raw, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1
   }

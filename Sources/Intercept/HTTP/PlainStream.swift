@@ -26,7 +26,7 @@ package enum Received: Equatable {
   case blocked
   /// The peer said that nothing follows.
   case ended
-  /// Its connection ended without that: what came may not be all.
+  /// The connection ended without an end of the body: bytes may be missing.
   case truncated
   case failed
 }

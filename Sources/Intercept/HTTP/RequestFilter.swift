@@ -14,7 +14,7 @@ package struct FilteredRequest: Sendable {
   package var client: String
   /// Which request of its connection.
   package var ordinal: UInt32
-  /// It goes out only because report mode refuses nothing.
+  /// The request goes out only because report mode refuses nothing.
   package var wouldRefuse: Bool
   package var isReportOnly: Bool
 
@@ -53,7 +53,7 @@ package protocol RequestFilter: AnyObject {
   func interimHead(_ head: inout MessageHead)
   /// The final answer's head.
   func answerHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict
-  /// Whether the head stays here until something of its body may go out, or all of it is there: until then it can be
+  /// True if the head stays here until something of its body may go out, or all of it is there: until then it can be
   /// refused.
   var holdsAnswerHead: Bool { get }
   /// A head that was held, as it leaves. May change it. A length that stays in it is the length of the body that
@@ -62,12 +62,12 @@ package protocol RequestFilter: AnyObject {
   func answerBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict
   /// How long after its head an answer may be held back while the upstream sends nothing; nil: for as long as it takes.
   var answerPauseMs: UInt64? { get }
-  /// That time is over, and nothing of the upstream waits to be read. Bytes in `chunk`, and a head that was held, leave
+  /// The time is over, and nothing of the upstream waits to be read. Bytes in `chunk`, and a head that was held, leave
   /// now unless the verdict is `wait`.
   func answerPaused(_ chunk: inout [UInt8]) -> FilterVerdict
   /// Fields behind the answer's body, where they are passed on (HTTP/2).
   func answerTrailers(_ trailers: inout MessageHead)
-  /// Whether a body may come out longer or shorter than it went in: then its length is not announced.
+  /// True if a body may come out longer or shorter than it went in: then its length is not announced.
   var changesRequestLength: Bool { get }
   var changesAnswerLength: Bool { get }
   /// The exchange is over, in whatever way; called once.

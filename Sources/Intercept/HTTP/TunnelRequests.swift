@@ -121,7 +121,7 @@ extension Tick {
 }
 
 extension Span<UInt8> {
-  /// Whether these are the bytes of a literal, as they stand.
+  /// True if these are the bytes of a literal, as they stand.
   func isText(_ literal: StaticString) -> Bool {
     count == literal.utf8CodeUnitCount && equals(literal, at: 0..<count)
   }

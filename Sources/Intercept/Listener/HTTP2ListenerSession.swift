@@ -15,7 +15,7 @@ final class HTTP2ListenerSession {
   private let buffer: ReadBuffer
   private unowned let host: any ListenerSessionHost
   private var streams: [Int32: ListenerStream] = [:]
-  /// Whose legs have news.
+  /// Streams with pending events.
   private var changed: Set<Int32> = []
   /// Answered in whole, while their requests still come.
   private var unheard: Set<Int32> = []
@@ -75,7 +75,7 @@ final class HTTP2ListenerSession {
     return .again
   }
 
-  /// One that asks for nothing is heard as long as one that has not asked yet, and then as between two requests.
+  /// An idle client gets the header timeout, then the keep-alive timeout.
   private var isQuietTooLong: Bool { streams.isEmpty && tick.nowMs >= quietDueMs }
   private var quietDueMs: UInt64 { quietSinceMs + (hasAsked ? tick.keepAliveMs : tick.headMs) }
 
@@ -170,7 +170,7 @@ final class HTTP2ListenerSession {
     if leg.ending != nil { endIfUnheard(stream) }
   }
 
-  /// Its session is gone, and what is left is the client's to take.
+  /// The session is gone, and what is left is the client's to take.
   private func isLeft(_ stream: ListenerStream) {
     guard left.insert(stream.id).inserted else { return }
     _ = stream.untaken.holds(
@@ -178,7 +178,7 @@ final class HTTP2ListenerSession {
     ) { stream.taken }
   }
 
-  /// Its session is gone, and so is who would read the rest of what the client says.
+  /// The session is gone, and nobody reads the rest of what the client sends.
   private func endIfUnheard(_ stream: ListenerStream) {
     if stream.hasAnswerEnded && !stream.hasClientEnded { unheard.insert(stream.id) }
   }

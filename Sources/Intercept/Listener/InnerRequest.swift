@@ -17,7 +17,7 @@ package struct InnerRequest {
   }
 
   enum Problem: Error {
-    /// It holds what would end a line, or a target early.
+    /// The head holds a byte that would end a line, or a target early.
     case unspeakable
     case unknownProtocol
   }

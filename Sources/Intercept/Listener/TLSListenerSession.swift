@@ -19,7 +19,7 @@ package enum StreamSocketOffer {
   case notNow
 }
 
-/// Who owns the sockets: the Gate.
+/// Owner of the sockets: the Gate.
 package protocol ListenerSessionHost: AnyObject {
   /// A session for one stream of HTTP/2, or, with zero, for all that the connection carries.
   func openLeg(for stream: Int32) -> StreamSocketOffer

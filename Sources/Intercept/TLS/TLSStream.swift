@@ -79,7 +79,7 @@ import Wire
     unsafe news.initialize(to: copenssl_news())
     unsafe self.news = unsafe news
     guard unsafe copenssl_set_news(ssl, news) == 1 else { return false }
-    // One that OpenSSL does not take is no loss: the handshake is a whole one then.
+    // A session that OpenSSL does not take is no loss: the handshake is a whole one then.
     if let session { _ = unsafe SSL_set_session(ssl, session.raw) }
     let text = "\(name)"
     guard unsafe copenssl_set_server_name(ssl, text) == 1, unsafe copenssl_expect_host(ssl, text) == 1 else {
@@ -140,7 +140,7 @@ import Wire
       ERR_clear_error()
       let result = unsafe SSL_do_handshake(ssl)
       if result == 1 {
-        // It may have read past the handshake, in a turn that was about another socket: no edge tells of that again.
+        // OpenSSL may have read past the handshake, in a turn for another socket: no edge tells of that again.
         isReadable = true
         return .done
       }
