@@ -76,7 +76,7 @@ package struct ChildProcess: Sendable {
     return Int(status)
   }
 
-  /// Whether it failed since the program is not there.
+  /// True if it failed since the program is not there.
   package static func isMissing(_ error: SystemError) -> Bool { error.code == ENOENT }
 
   private static func memoryFile() throws(SystemError) -> Descriptor {

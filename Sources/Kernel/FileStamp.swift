@@ -2,7 +2,7 @@
 // It relies on stat(2): device, inode, size and time of change.
 import CLinux
 
-/// Whether a file is still the one that was read.
+/// True if a file is still the one that was read.
 package struct FileStamp: Equatable, Sendable {
   private let device: UInt64
   private let inode: UInt64

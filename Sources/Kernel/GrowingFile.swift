@@ -8,7 +8,7 @@ package final class GrowingFile {
     case bytes
     /// Nothing more for now; of a pipe, for ever.
     case end
-    /// It became shorter than what was read: what comes next is its beginning.
+    /// The file became shorter than what was read: the next bytes are its beginning.
     case cut
   }
 
@@ -28,7 +28,7 @@ package final class GrowingFile {
   }
 
   package var stamp: FileStamp? { FileStamp(of: descriptor) }
-  /// Whether more may come behind its end.
+  /// True if more may come behind its end.
   package var canGrow: Bool { !isPipe }
 
   /// Appends the next bytes, 256 KiB at most.

@@ -18,7 +18,7 @@ package enum LocalSocketProblem: Error, CustomStringConvertible {
   }
 }
 
-/// Who opened the other end, as the kernel saw it then.
+/// Process that opened the other end, as the kernel saw it then.
 package struct LocalPeer: Sendable {
   /// In this process's pid namespace; 0 for one that is outside of it.
   package let pid: Int32
@@ -44,7 +44,7 @@ package enum LocalSocket {
     return LocalPeer(pid: pid, uid: uid)
   }
 
-  /// Whether a process is in this one's pid namespace, and not in one below it, as a sandbox's are. False where /proc
+  /// True if a process is in this one's pid namespace, and not in one below it, as a sandbox's are. False where /proc
   /// does not tell.
   package static func sharesNamespace(pid: Int32) -> Bool {
     guard pid > 0, let status = FileBytes.read("/proc/\(pid)/status", bytesMax: 64 << 10) else { return false }
@@ -151,7 +151,7 @@ package struct LocalListener: ~Copyable {
     descriptor = socket
   }
 
-  /// One that somebody else made, and takes away.
+  /// A socket that somebody else made, and takes away.
   package init(adopting fd: CInt, at path: String) {
     self.path = path
     descriptor = Descriptor(owning: fd)

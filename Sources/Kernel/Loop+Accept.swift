@@ -19,7 +19,7 @@ extension Loop {
         accepted(socket, peer)
       case .wouldBlock: return
       case .aborted(let error): lastError = error
-      // Those that wait are looked at again.
+      // Listeners that wait are looked at again.
       case .exhausted(let error): return rest(slot, error, rests)
       }
     }

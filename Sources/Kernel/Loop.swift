@@ -20,7 +20,7 @@ package struct Readiness: Sendable {
 package protocol Source: AnyObject {
   func ready(_ readiness: Readiness, tag: UInt8)
   func deadlinePassed()
-  /// It asked for another turn with `Loop.again`.
+  /// The source asked for another turn with `Loop.again`.
   func resume()
 }
 
@@ -70,7 +70,7 @@ package protocol LoopDelegate: AnyObject {
 
   // MARK: - Slots
 
-  /// It is kept alive until its slot is released.
+  /// The source is kept alive until its slot is released.
   package func register(_ source: any Source) -> Slot { slots.register(source) }
   /// The same with the edges of its socket, under the tag 0. Where this throws, the source has no place.
   package func register(_ source: any Source, watching fd: CInt) throws(SystemError) -> Slot {
@@ -194,7 +194,7 @@ package protocol LoopDelegate: AnyObject {
   private func fireTimers() {
     slots.advance(toMs: nowMs, due: &due)
     if due.isEmpty { return }
-    // One that fires may release the next, and its place may be taken again: that holder has a deadline of its own.
+    // A source that fires may release the next, and its slot may be taken again: the new holder has its own deadline.
     let fired = due.map(slots.slot(at:))
     due.removeAll(keepingCapacity: true)
     for slot in fired { slots.source(index: slot.index, generation: slot.generation)?.deadlinePassed() }

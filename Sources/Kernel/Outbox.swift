@@ -19,7 +19,7 @@ package struct Outbox {
   package var count: Int { bytes.count - sent }
 
   package mutating func append(contentsOf more: some Collection<UInt8>) {
-    // One that is never empty, since its reader is slow, must not keep all that ever went through it.
+    // An outbox that is never empty, since its reader is slow, must not keep all that ever went through it.
     if sent > count {
       bytes.removeFirst(sent)
       sent = 0
@@ -37,7 +37,7 @@ package struct Outbox {
       case .end, .failed: return .broke
       }
     }
-    // Who has nothing to say holds no buffer.
+    // An empty outbox holds no buffer.
     bytes = []
     sent = 0
     return .all

@@ -90,7 +90,7 @@ package enum Socket {
   }
 
   /// Begins a connection; that the socket becomes writable tells that it stands or failed.
-  /// Its first bytes go out at once; before any that follow, see `sendAtOnce`.
+  /// The first bytes go out at once; before any that follow, see `sendAtOnce`.
   package static func connect(to address: SocketAddress) throws(SystemError) -> Descriptor {
     var plain = address.plain
     var stage: UnsafePointer<CChar>?
