@@ -79,7 +79,7 @@ package struct LogTail {
       // Files that were put aside unwritten: the first of them gives way.
       if next.count == Self.nextMax { next.removeFirst() }
       do throws(SystemError) { next.append(try GrowingFile(path: path)) } catch {
-        // One that is gone again is looked for at the next turn.
+        // A file that is gone again is looked for at the next turn.
         if FileStamp(path: path) != nil { throw error }
       }
     }

@@ -1,5 +1,5 @@
 // How many things happened when: the newest steps of a fixed length, or the whole time in steps that grow with it.
-// They rely on bounds alone: a series has at most 120 steps, whatever times stand in a log.
+// Both rely on bounds only: a series has at most 120 steps, whatever times stand in a log.
 import Wire
 
 /// The newest steps; what is older than they reach is forgotten.

@@ -25,7 +25,7 @@ package struct Tally: Sendable {
     package var bytesDown: UInt64 = 0
     package var lastReason = ""
     var recent = RecentCounts(.lastMinute)
-    /// Its place among `buckets`.
+    /// Place of its bucket among `buckets`.
     var bucket: Int?
 
     package var requests: Int { ended + failed + refused }

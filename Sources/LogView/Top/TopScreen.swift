@@ -202,7 +202,7 @@ private struct Layout {
 
   private static let clientWidth = 10
   private static let hostWidthMin = 16
-  /// Those that a narrow window does without come last.
+  /// Columns that a narrow window does without come last.
   private static let byWorth: [Column] = [.rate, .refused, .up, .down, .tokens, .ended, .reason, .failed, .would]
 
   private let shown: [Column]
