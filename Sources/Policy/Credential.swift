@@ -114,7 +114,7 @@ package struct OAuth2: Hashable, Sendable {
     (self.endpoint, self.path, self.clientID, self.clientSecret) = (endpoint, path, clientID, clientSecret)
   }
 
-  /// Whether a refresh token that one was given serves the other: the same client, asking the same endpoint, began with
+  /// True if a refresh token that one was given serves the other: the same client, asking the same endpoint, began with
   /// the same.
   package func sharesRefreshToken(with other: OAuth2) -> Bool {
     refreshToken != nil && refreshToken == other.refreshToken && endpoint == other.endpoint && path == other.path

@@ -2,7 +2,7 @@
 // It relies on the caller for a lock where loops share it, and for giving back exactly what was taken.
 package import Wire
 
-/// Who a share belongs to: a client by its name, or an address where that is all that is known.
+/// Owner of a share: a client by its name, or an address where no more is known.
 package struct ShareOwner: Hashable, Sendable {
   /// Drawn with the key of this process, so nobody can choose a name that has the digest of another.
   private let digest: Int
@@ -125,7 +125,7 @@ package struct FairQueue<Element> {
 extension Policy {
   package var sharing: Sharing { tellsClientsApart ? .clients : .addresses }
 
-  /// Who asks, as far as a connection alone tells: one that will say a password is known by its address until then.
+  /// Owner of a connection before it has said a password: known by its address until then.
   package func shareOwner(source: IPAddress, sandbox: String? = nil) -> ShareOwner {
     switch identify(source: source, sandbox: sandbox) {
     case .client(let client): shareOwner(of: client, source: source)

@@ -20,7 +20,7 @@ package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// Whether every host that `other` matches is matched here too.
+  /// True if every host that `other` matches is matched here too.
   package func covers(_ other: HostPattern) -> Bool {
     switch (self, other) {
     case (.any, _): true
@@ -32,7 +32,7 @@ package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// Whether some host is matched by both.
+  /// True if some host is matched by both.
   package func overlaps(_ other: HostPattern) -> Bool { covers(other) || other.covers(self) }
 
   /// More specific patterns are greater: an exact host, then wildcards by their length, then all.
@@ -47,7 +47,7 @@ package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
 }
 
 extension HostName {
-  /// Whether this name is one or more labels in front of `parent`.
+  /// True if this name is one or more labels in front of `parent`.
   package func isBelow(_ parent: HostName) -> Bool {
     let front = bytes.count - parent.bytes.count - 1
     guard front > 0, bytes[front] == UInt8(ascii: ".") else { return false }

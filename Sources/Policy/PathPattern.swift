@@ -89,7 +89,7 @@ package struct PathPattern: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// Whether a pattern of so many parts, of which some stand for any number, covers so many parts of a text. The usual
+  /// True if a pattern of so many parts, of which some stand for any number, covers so many parts of a text. The usual
   /// backtracking: only the last such part is ever gone back to, so the time is the product of both lengths.
   private static func matches(
     _ parts: Int, _ count: Int, isAny: (Int) -> Bool, same: (_ part: Int, _ place: Int) -> Bool

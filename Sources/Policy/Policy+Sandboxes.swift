@@ -27,7 +27,7 @@ package struct SandboxRules: Sendable {
 
   /// Ports that its rules name, the narrowest ranges first.
   package let ports: [ClosedRange<UInt16>]
-  /// Whether the name that its probe asks for is refused.
+  /// True if the name that its probe asks for is refused.
   package let refusesProbe: Bool
 
   package init(ports: [ClosedRange<UInt16>], refusesProbe: Bool) {
@@ -44,7 +44,7 @@ package struct SandboxRules: Sendable {
 }
 
 extension NetworkPolicy {
-  /// Whether neither a connection to this name nor a look-up of it is let out.
+  /// True if neither a connection to this name nor a look-up of it is let out.
   package func refuses(_ name: HostName, nowUnix: Int64) -> Bool {
     guard !isReportOnly, case .refuse = judge(Target(host: .name(name), port: 443), nowUnix: nowUnix) else {
       return false

@@ -141,7 +141,7 @@ package final class Policy: Sendable {
     return byUser.contains { $0.maySpeak(from: source) } ? .needsCredentials : .client(fallback)
   }
 
-  /// Whether this address is in a network that a client was given.
+  /// True if this address is in a network that a client was given.
   package func hasClient(at source: IPAddress) -> Bool {
     let source = source.unmapped
     return clients.contains { $0.match(source) != nil }

@@ -33,7 +33,7 @@ package enum Reason: String, CaseIterable, Sendable {
   case shutdown
   case logUnwritable = "log_unwritable"
 
-  /// Its place among all of them, for tables by reason.
+  /// Column of the reason, for tables by reason.
   package var column: Int { Self.columns[self] ?? 0 }
 
   private static let columns = Dictionary(uniqueKeysWithValues: allCases.enumerated().map { ($0.element, $0.offset) })

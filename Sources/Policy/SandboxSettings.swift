@@ -49,7 +49,7 @@ extension Settings {
 
 /// Which variables a sandbox may be given, and which of those only with a value that is written down.
 package enum SandboxVariable {
-  /// These say where the gate is, or who the command is.
+  /// Variables that say where the gate is, or who the command is.
   private static let reserved: Set<String> = [
     "HOME", "USER", "LOGNAME", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy",
     "NO_PROXY", "no_proxy", "NODE_USE_ENV_PROXY", "SLUICE",
@@ -84,7 +84,7 @@ package enum SandboxVariable {
     return "`\(name)` makes programs load or run what it names; it is not passed on, only set, with a value"
   }
 
-  /// Whether an entry of `pass` means this variable. A prefix means none that an entry could not name.
+  /// True if an entry of `pass` means this variable. A prefix means none that an entry could not name.
   package static func matches(_ entry: String, _ name: String) -> Bool {
     guard entry.hasSuffix("*") else { return entry == name }
     return name.hasPrefix(entry.dropLast()) && problem(passing: name) == nil

@@ -39,7 +39,7 @@ package enum ListenerKind: String, CaseIterable, Sendable {
 package struct Settings: Sendable {
   package struct Listen: Equatable, Sendable {
     package var connect = [ListenAddress(.v4(0x7f00_0001), port: 3128)]
-    /// Those of `connect` that speak TLS, and what they show.
+    /// Certificates of the `connect` listeners that speak TLS.
     package var identities: [ListenAddress: UpstreamTLS.Identity] = [:]
     package var transparent: [ListenAddress] = []
     package var dns: [ListenAddress] = []
@@ -180,7 +180,7 @@ package struct Settings: Sendable {
   package var environment = Environment()
   /// The folder of the CA that signs for inspected targets; nil: the user's own.
   package var caFolder: String?
-  /// Whether a refused TLS target is answered inside TLS; nil: as the command has it.
+  /// True if a refused TLS target is answered inside TLS; nil: as the command has it.
   package var explainsDenials: Bool?
 
   package init() {}
