@@ -134,7 +134,7 @@ struct CredentialsSection {
   }
 }
 
-/// One of file, env, command and, at the top alone, oauth2.
+/// Source of a value: file, env, command or, at the top only, oauth2.
 struct SecretSource {
   static let plain = ["file", "env", "command", "timeout"]
 
@@ -266,7 +266,7 @@ struct SecretSource {
   }
 }
 
-/// One of header, basic, query and sigv4.
+/// Placement of a value: header, basic, query or sigv4.
 struct PlacementKeys {
   private static let keys = ["header", "basic", "query", "sigv4"]
 

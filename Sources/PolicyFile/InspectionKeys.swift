@@ -7,7 +7,7 @@ import YAML
 /// What stands at the top of the file and rules refer to.
 struct InspectionDefaults {
   var credentials: [String: Credential] = [:]
-  /// Their own problems were told; rules that name them have none.
+  /// Credentials whose own problems were reported; rules that name them have none.
   var brokenCredentials: Set<String> = []
   var content = ContentPolicy()
 }
