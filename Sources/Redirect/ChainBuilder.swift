@@ -13,7 +13,7 @@ struct ChainBuilder {
     (mark, gateMark, lostMark) = (routing.mark, routing.gateMark, routing.lostMark)
   }
 
-  /// Those that the transparent listener serves.
+  /// Address families that the transparent listener serves.
   var families: [Family] { listeners(options.transparent).map(\.family) }
 
   var chains: [Chain] {

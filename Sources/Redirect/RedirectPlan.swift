@@ -8,11 +8,11 @@ package struct RedirectOptions: Equatable, Sendable {
   package var dns: GateAddresses
   package var usesTProxy = false
   package var servesIPv6 = true
-  /// Who is never caught: the gate's own way out.
+  /// User whose traffic is never caught: the gate's own way out.
   package var gate: UserID?
   /// TCP ports of loopback that stay reachable.
   package var localPorts: [UInt16] = []
-  /// Whether an interface's clients may ask this machine for an address.
+  /// True if an interface's clients may ask this machine for an address.
   package var allowsDHCP = false
 
   package init(selector: Selector, transparent: GateAddresses, dns: GateAddresses) {

@@ -1,4 +1,4 @@
-// Whose traffic is sent to the gate: an interface, a network namespace, a user or a cgroup, each a name that cannot be
+// Traffic for the gate: that of an interface, a network namespace, a user or a cgroup, each a name that cannot be
 // wrong. It relies on nothing; what passes here is written into rules and commands as it is, so each name is held to a
 // short list of characters in which neither nft, iptables nor a shell finds anything to do.
 
