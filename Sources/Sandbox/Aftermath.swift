@@ -36,7 +36,7 @@ package final class Aftermath {
   }
 
   package func follow(_ sandbox: borrowing Launched) {
-    // It fails only where that process is gone, and then `finish` finds it gone.
+    // The message fails only where that process is gone, and then `finish` finds it gone.
     if word >= 0 { _ = csandbox_tell_aftermath(word, sandbox.pid) }
   }
 
@@ -46,7 +46,7 @@ package final class Aftermath {
     guard word >= 0 else { return 0 }
     csandbox_end_aftermath(word)
     word = -1
-    // It fails only for what is no child any more, and so is gone.
+    // The wait fails only for a process that is no child any more, and so is gone.
     return (try? ChildProcess.wait(for: pid)) ?? 0
   }
 }

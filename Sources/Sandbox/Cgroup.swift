@@ -130,7 +130,7 @@ package final class Cgroup {
         memory: TextFile.read("\(spec.path)/memory.events"), processes: TextFile.read("\(spec.path)/pids.events"),
         spec.settings)
       _ = CgroupFile.write("\(spec.path)/cgroup.kill", "1")
-      // Those that were killed may take a moment. What stays is empty, and the next run's to sweep.
+      // Processes that were killed may take a moment. A cgroup that stays is empty, and the next run removes it.
       var triesLeft = 500
       while CgroupFile.remove(spec.path) == EBUSY && triesLeft > 0 {
         Clock.pause(ms: 2)

@@ -81,7 +81,7 @@ package enum HostFile {
     return hasFailed ? nil : bytes
   }
 
-  /// Whether this user may, whatever the process has confined itself to.
+  /// True if this user may, whatever the process has confined itself to.
   package static func mayRead(_ path: String) -> Bool { unsafe csandbox_may_read(path) != 0 }
 
   package static func makeFolder(_ path: String, mode: UInt32 = 0o700) -> Bool {

@@ -137,12 +137,12 @@ package struct Launched: ~Copyable {
     }
   }
 
-  /// Its last process is gone when this returns. What a limit of its cgroup ended is told; rlimits do not tell.
+  /// The sandbox's last process is gone when this returns. Ends by a cgroup limit are reported; rlimits report none.
   package consuming func end() -> [LimitReached] {
     let (pid, cgroup) = (pid, cgroup)
     // Process 1 finds the socket closed, and ends; with it all others.
     Self.close(control)
-    // It fails only for what is no child any more, and so is gone.
+    // The wait fails only for a process that is no child any more, and so is gone.
     _ = try? ChildProcess.wait(for: pid)
     return cgroup?.end() ?? []
   }
@@ -152,7 +152,7 @@ package struct Launched: ~Copyable {
   // MARK: - Messages
 
   private func send(_ kind: csandbox_kind) throws(LaunchFailure) {
-    // One that is gone has said why, or says nothing any more.
+    // A process that is gone has said why, or says nothing any more.
     guard csandbox_send(control.raw, kind.rawValue, 0) < 0 else { return }
     _ = try next()
     throw LaunchFailure("the sandbox ended before its command was started")

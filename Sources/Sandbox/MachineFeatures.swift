@@ -193,9 +193,9 @@ package enum MachineFeatures {
         + "and `run` listens on the policy's ports alone")
   }
 
-  /// Its first line of `--version`; nil where it is not there.
+  /// First line of `--version`; nil where the program is not there.
   private static func version(of program: String) -> String? {
-    // One that does not start is as good as none.
+    // A program that does not start is as good as none.
     guard let run = try? ChildProcess.run([program, "--version"]), run.status == 0 else { return nil }
     return run.output.split(separator: "\n").first.map(String.init)
   }

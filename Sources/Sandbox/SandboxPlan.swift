@@ -46,11 +46,11 @@ package enum Home: Equatable, Sendable {
   package var folders: [String] { if case .folder(let path) = self { [path] } else { [] } }
 }
 
-/// Whether the command gets what is typed at once, or when it first asks: others of a pipeline may read the terminal
+/// True if the command gets what is typed at once, or when it first asks: others of a pipeline may read the terminal
 /// too.
 package enum TerminalUse: Equatable, Sendable { case foreground, background }
 
-/// Who the command is, outside as inside.
+/// User of the command, outside as inside.
 package struct SandboxUser: Equatable, Sendable {
   package let uid: UInt32
   package let gid: UInt32

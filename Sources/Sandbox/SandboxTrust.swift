@@ -36,7 +36,7 @@ package struct SandboxTrust: Equatable, Sendable {
     ] {
       all[name] = bundlePath
     }
-    // Its own roots are built in otherwise, and SSL_CERT_FILE is for those of the system.
+    // uv has its own roots built in otherwise, and SSL_CERT_FILE is for those of the system.
     all["UV_NATIVE_TLS"] = "true"
     all["JAVA_TOOL_OPTIONS"] =
       "-Djavax.net.ssl.trustStore=\(javaPath) -Djavax.net.ssl.trustStoreType=JKS -Djavax.net.ssl.trustStorePassword=changeit"

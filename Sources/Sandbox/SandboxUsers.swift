@@ -1,4 +1,4 @@
-// Who the command runs as: the caller itself, or, where root is the caller, a given user or one that nobody is.
+// User that the command runs as: the caller itself, or, where root is the caller, a given user or one that nobody is.
 // It relies on being asked before any thread starts: looking as another user changes who the thread is for a moment.
 import CSandbox
 import Glibc

@@ -39,7 +39,7 @@ package struct SelfConfinement: Equatable, Sendable {
 
   /// `read` are the files that a reload reads again: the policy and what it names. Editors replace files, so it is
   /// their folders that stay readable; of the log it is the folder that a new one may be made in.
-  /// Who asks by the admin socket is looked up in /proc; of others' memory and environment nothing is readable there,
+  /// Peers of the admin socket are looked up in /proc; of others' memory and environment nothing is readable there,
   /// since Landlock keeps the processes outside of a domain from being traced.
   package static func serving(
     read: [String], replaced: [String] = [], log: String?, adminSocket: String? = nil, folder: (String) -> [String]
@@ -61,7 +61,7 @@ package struct SelfConfinement: Equatable, Sendable {
     return SelfConfinement(places, supervises: false)
   }
 
-  /// Its policy and its log are open, and stay so; `read` is what credentials are read from, each with its folder.
+  /// Policy and log are open, and stay so; `read` are the files of credentials, each with its folder.
   package static func supervising(
     cgroup: CgroupSpec?, read: [String] = [], replaced: [String] = []
   ) -> SelfConfinement {

@@ -5,7 +5,7 @@ import CSandbox
 package enum StandardFiles {
   private static let names = ["standard input", "standard output", "standard error"]
 
-  /// One that is closed leads nowhere, in place of to the next file that is opened.
+  /// A closed descriptor leads nowhere, instead of to the next file that is opened.
   package static func fill() { csandbox_standard_fill() }
 
   package static func check() throws(LaunchFailure) {

@@ -4,7 +4,7 @@
 package struct Repository: Equatable, Sendable {
   /// `.git`, where it is a file that leads elsewhere, or a folder.
   package let entry: String
-  /// Its own folder: HEAD, index, configuration of the worktree.
+  /// The repository's own folder: HEAD, index, configuration of the worktree.
   let folder: String
   /// Objects, refs, hooks, configuration: of a linked worktree, those of the main one.
   let common: String
@@ -35,7 +35,7 @@ package struct Repository: Equatable, Sendable {
     return HostFile.realPath(text.trimmed.whole(in: folder, home: nil)) ?? folder
   }
 
-  /// One that has all that git asks for (setup.c, is_git_directory).
+  /// True for a folder that has all that git asks for (setup.c, is_git_directory).
   static func isRepository(names: Set<String>) -> Bool {
     names.contains("HEAD") && names.contains("objects") && names.contains("refs")
   }
