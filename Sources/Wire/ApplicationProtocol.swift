@@ -22,7 +22,7 @@ package enum ApplicationProtocol: UInt8, CaseIterable, Sendable {
 
 /// What a ClientHello offers of them.
 package struct OfferedProtocols: Hashable, Sendable {
-  /// It names protocols at all; one that does not is spoken to in HTTP/1.1.
+  /// True if it names protocols at all; a hello that does not is spoken to in HTTP/1.1.
   package internal(set) var isPresent = false
   package internal(set) var hasHTTP1 = false
   package internal(set) var hasHTTP2 = false

@@ -25,14 +25,14 @@ extension Array where Element == UInt8 {
 }
 
 extension Span where Element == UInt8 {
-  /// Whether the bytes of `range` are `lower` without regard to case. `lower` must be a lower-case ASCII literal.
+  /// True if the bytes of `range` are `lower` without regard to case. `lower` must be a lower-case ASCII literal.
   @inline(__always)
   func matches(_ lower: StaticString, at range: Range<Int>) -> Bool {
     guard range.count == lower.utf8CodeUnitCount else { return false }
     return hasPrefix(lower, at: range)
   }
 
-  /// Whether the bytes of `range` begin with `lower` without regard to case.
+  /// True if the bytes of `range` begin with `lower` without regard to case.
   @inline(__always)
   func hasPrefix(_ lower: StaticString, at range: Range<Int>) -> Bool {
     let count = lower.utf8CodeUnitCount
@@ -43,7 +43,7 @@ extension Span where Element == UInt8 {
     return true
   }
 
-  /// Whether the bytes of `range` are exactly `literal`.
+  /// True if the bytes of `range` are exactly `literal`.
   @inline(__always)
   package func equals(_ literal: StaticString, at range: Range<Int>) -> Bool {
     guard range.count == literal.utf8CodeUnitCount else { return false }
@@ -53,7 +53,7 @@ extension Span where Element == UInt8 {
     return true
   }
 
-  /// Whether two ranges of these bytes are the same text without regard to case.
+  /// True if two ranges of these bytes are the same text without regard to case.
   func sameText(_ one: Range<Int>, _ other: Range<Int>) -> Bool {
     guard one.count == other.count else { return false }
     for index in 0..<one.count

@@ -2,7 +2,7 @@
 // It relies on RFC 8446 sections 4.1.2 and 5.1 and RFC 6066 section 3; no cryptography is needed for it.
 
 package enum ClientHelloResult: Equatable, Sendable {
-  /// It is not worth calling again with fewer than `needed` bytes in all. That bound is what keeps a hello of many
+  /// Calling again with fewer than `needed` bytes in all is not worth it. That bound is what keeps a hello of many
   /// small pieces from costing its length squared.
   case incomplete(needed: Int)
   case complete(ClientHello)

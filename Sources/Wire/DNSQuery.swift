@@ -3,9 +3,9 @@
 
 package enum DNSQueryResult: Hashable, Sendable {
   case query(DNSQuery)
-  /// It gets `DNSReplyHead.write` with this code, which is never more than the query was.
+  /// The query gets `DNSReplyHead.write` with this code, which is never more than the query was.
   case answerable(DNSReplyHead, DNSResponseCode)
-  /// It gets no answer: half a header, or itself an answer, and two responders must not answer each other for ever.
+  /// No answer: half a header, or itself an answer, and two servers must not answer each other for ever.
   case drop
 }
 

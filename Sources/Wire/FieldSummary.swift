@@ -112,7 +112,7 @@ struct FieldSummary: Sendable {
     }
   }
 
-  /// Whether a list holds an element, which is given in lower case.
+  /// True if a list holds an element, which is given in lower case.
   private static func lists(_ wanted: StaticString, _ bytes: Span<UInt8>, _ value: Range<Int>) -> Bool {
     var rest = value
     while let element = nextElement(bytes, &rest) {

@@ -56,7 +56,7 @@ enum FieldKind: UInt8, Sendable {
     }
   }
 
-  /// Whether the kind follows from the name as a whole, and not from the beginning of it.
+  /// True if the kind follows from the name as a whole, and not from the beginning of it.
   @inline(__always)
   var isWholeName: Bool { self != .other && self != .proxyOther && self != .sluice }
 

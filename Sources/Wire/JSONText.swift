@@ -134,7 +134,7 @@ package enum JSONText {
     return end
   }
 
-  /// Whether it can stand in a text for people: it moves no cursor, ends no line, and turns no direction.
+  /// True if it can stand in a text for people: it moves no cursor, ends no line, and turns no direction.
   package static func isHarmless(_ scalar: Unicode.Scalar) -> Bool {
     scalar.value >= 0x20 && scalar.value != 0x7f && !isDangerous(scalar.value)
   }

@@ -3,7 +3,7 @@
 // read.
 
 package enum ProxyHeaderResult: Hashable, Sendable {
-  /// It is not worth calling again with fewer than `needed` bytes in all.
+  /// Calling again with fewer than `needed` bytes in all is not worth it.
   case incomplete(needed: Int)
   case malformed(ProxyHeaderProblem)
   /// The header is the first `byteCount` bytes; what follows is the client's.
@@ -13,7 +13,7 @@ package enum ProxyHeaderResult: Hashable, Sendable {
 package enum ProxyHeader: Hashable, Sendable {
   /// The balancer speaks for itself, as its health checks do: the connection's own addresses count.
   case local
-  /// It passes on a connection that has no addresses (AF_UNSPEC).
+  /// The header passes on a connection that has no addresses (AF_UNSPEC).
   case unspecified
   case tcp(source: ProxyEndpoint, destination: ProxyEndpoint)
 

@@ -47,7 +47,7 @@ package struct RequestHead: HeadGrammar, Sendable {
   /// The client has sent nothing but empty lines, which mean nothing (RFC 9112 section 2.2).
   package var hasBegun: Bool { lines.hasBegun }
 
-  /// Whether the client may send another request on this connection (RFC 9112 section 9.3). A proxy does not keep
+  /// True if the client may send another request on this connection (RFC 9112 section 9.3). A proxy does not keep
   /// connections of HTTP/1.0 clients, whatever they ask for: an old proxy in between may pass the wish on blindly.
   package var keepAlive: Bool { minorVersion == 1 && !summary.saysClose && !summary.proxySaysClose }
 

@@ -2,7 +2,7 @@
 // It relies on `ResponseHead.parse` having completed on the very bytes that are passed again.
 
 extension ResponseHead {
-  /// Whether the client's connection can stay open behind this response. The body must have an end that the client
+  /// True if the client's connection can stay open behind this response. The body must have an end that the client
   /// sees: one that lasts until close, or one that was chunked and goes to an HTTP/1.0 client, ends with the
   /// connection.
   package func staysOpen(keepAlive: Bool, toMinorVersion: UInt8, toHEAD: Bool) -> Bool {

@@ -23,7 +23,7 @@ package struct ResponseHead: HeadGrammar, Sendable {
   /// Reads a head of at most `bytesMax` bytes at the beginning of `bytes`.
   package mutating func parse(_ bytes: Span<UInt8>, bytesMax: Int) -> HeadResult { read(bytes, bytesMax: bytesMax) }
 
-  /// Whether upstream leaves the connection open (RFC 9112 section 9.3). A body `.untilClose` ends it all the same.
+  /// True if upstream leaves the connection open (RFC 9112 section 9.3). A body `.untilClose` ends it all the same.
   package var keepAlive: Bool {
     !summary.saysClose && !summary.isFramedTwice && (minorVersion == 1 || summary.saysKeepAlive)
   }
