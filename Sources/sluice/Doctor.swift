@@ -87,7 +87,7 @@ struct Doctor: ParsableCommand {
     let policy = Policy.denyAll(clients: [Self.name])
     func plan(_ options: [String]) throws -> SandboxPlan {
       let run = try Run.parse(["--workspace", folder] + more + options + ["--", "true"])
-      // Its folder is empty, and gone at the end.
+      // The sandbox's folder is empty, and gone at the end.
       var files = policy.settings.files
       files.protected = []
       let paths = try SandboxPaths(run, files)

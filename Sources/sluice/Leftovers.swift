@@ -40,7 +40,7 @@ struct Leftovers {
   }
 }
 
-/// Whether the gate refused this client something since then: read out of the log, which it has written to its end.
+/// True if the gate refused this client something since then: read out of the log, which it has written to its end.
 private struct Refusals {
   private static let bytesMax = 1 << 30
 

@@ -153,7 +153,7 @@ struct WhoseTraffic: ParsableArguments {
 
 /// Users by number, or by their name in /etc/passwd: a static binary has no other source of names.
 enum Users {
-  /// Who runs this, also behind sudo.
+  /// User that runs this, also behind sudo.
   static var own: [UInt32] {
     let asker = Environment.value("SUDO_UID").flatMap { UInt32($0) }
     return [getuid()] + (asker.map { [$0] } ?? [])

@@ -167,7 +167,7 @@ struct SandboxPaths {
     Self.add(path, to: &hidden)
   }
 
-  /// Those of the policy; else what programs outside obey.
+  /// Paths that the policy protects; else those that programs outside obey.
   private mutating func protect(_ wishes: [Wish]?) throws(LaunchFailure) {
     guard let wishes else {
       for one in look.obeyed(in: writable) {

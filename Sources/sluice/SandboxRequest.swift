@@ -12,7 +12,7 @@ struct SandboxRequest {
   private let options: Run
   private let policy: Policy
   private let trust: TrustBundle?
-  /// Those of a running gate, where it is not the policy that decides.
+  /// Rules of a running gate, which then decides instead of the policy.
   private let gateRules: NetworkPolicy?
 
   /// `trust`: what the command is to trust, where the gate looks into its TLS or explains refusals in it.
@@ -143,7 +143,7 @@ struct SandboxRequest {
     return settings
   }
 
-  /// Who is watched must not write what is written of it.
+  /// The sandbox must not be able to write its own audit log.
   func checkLog(_ log: String, _ plan: SandboxPlan) throws(LaunchFailure) {
     guard let real = HostFile.realPath(log.folderOfPath) else { return }
     for shown in plan.writable where real.isAtOrBelow(shown) {

@@ -89,7 +89,7 @@ struct DashboardCommand: ParsableCommand {
       try fail("--listen takes ADDRESS:PORT, such as 127.0.0.1:9797 or [::1]:9797; got \(listen)")
     }
     var feed = unread
-    // One that is not there yet is waited for; a pipe would keep the browsers waiting.
+    // A log that is not there yet is waited for; a pipe would keep the browsers waiting.
     do { try feed.open() } catch { Messages.warn("\(path): \(error); the page waits for it") }
     guard feed.canGrow else { try fail("a pipe has one end: give --once, or --log with a file") }
     if address.address.kind != .loopback {
