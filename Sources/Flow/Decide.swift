@@ -128,9 +128,10 @@ extension Flow {
       }
       if !say(refusal) { unsaid = refusal }
     }
+    let ending = refusedEnding
     end(outcome)
     if let unsaid { return awaitLanguage(for: unsaid, conditions) }
-    if !mayGoOn { return .close(.graceful) }
+    if !mayGoOn { return .close(ending) }
     return awaitNextRequest(keepUpstream: keepUpstream, conditions)
   }
 

@@ -44,6 +44,14 @@ extension Flow {
     }
   }
 
+  /// A redirected client that speaks neither HTTP nor TLS is reset: an orderly end could pass for an upstream's.
+  var refusedEnding: Ending {
+    guard opening != .proxy, via != .http, let first = buffers?.firstByte, case .unknown = ReplyForm(first) else {
+      return .graceful
+    }
+    return .cut
+  }
+
   /// The outcome is recorded; a client that speaks soon still hears why.
   mutating func awaitLanguage(for refusal: Refusal, _ conditions: borrowing Conditions) -> Action {
     state = .refusing(refusal)
@@ -57,8 +65,9 @@ extension Flow {
       guard let first = buffers?.firstByte else { return .wait }
       if mayExplain(refusal, conditions) { return explainInTunnel(refusal, conditions) }
       say(refusal, in: ReplyForm(first))
+      let ending = refusedEnding
       end()
-      return .close(.graceful)
+      return .close(ending)
     case .clientEnded, .deadlinePassed, .drainEnded, .upstreamReset, .clientReset, .gateFailed:
       end()
       return .close(.cut)

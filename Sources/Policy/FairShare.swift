@@ -24,6 +24,9 @@ package struct ShareOwner: Hashable, Sendable {
     }
   }
 
+  /// For names that are refused: however many its owner asks for, those that it is allowed have a share of their own.
+  package var ofRefusals: ShareOwner { ShareOwner(4) { $0.combine(digest) } }
+
   /// The gate's own business.
   package static let gate = ShareOwner(3) { _ in }
 }

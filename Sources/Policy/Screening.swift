@@ -87,6 +87,8 @@ extension Host {
 }
 
 extension HostName {
+  package var isInvalid: Bool { hasSuffix(".invalid") }
+
   fileprivate func hasSuffix(_ suffix: StaticString) -> Bool {
     let text = "\(suffix)".utf8
     return bytes.count > text.count && bytes.suffix(text.count).elementsEqual(text)

@@ -88,7 +88,15 @@ package struct Settings: Sendable {
       case real
     }
 
+    /// What a refused name of a sandbox resolves to.
+    package enum Refused: String, CaseIterable, Sendable {
+      /// An address at which the gate tells of the refusal: programs say "could not resolve" of anything else.
+      case address
+      case nxdomain
+    }
+
     package var answers = Answers.synthetic
+    package var refused = Refused.address
     package var ttlSeconds: UInt32 = 60
     /// Where synthetic addresses come from: one network a family (RFC 2544; RFC 4193, whose 40 bits are `sluic` in
     /// ASCII).

@@ -53,7 +53,8 @@ extension Settings.Resolver {
 extension Settings.DNS {
   fileprivate var facts: [PolicyFact] {
     [
-      PolicyFact("dns.answers", answers.rawValue), PolicyFact("dns.ttl", "\(ttlSeconds)"),
+      PolicyFact("dns.answers", answers.rawValue), PolicyFact("dns.refused", refused.rawValue),
+      PolicyFact("dns.ttl", "\(ttlSeconds)"),
       PolicyFact("dns.networks", list(networks)),
     ]
   }

@@ -47,8 +47,11 @@ struct SettingsSections {
   }
 
   private func readDNS(_ node: YAMLNode, _ dns: inout Settings.DNS) {
-    guard let fields = Fields(node, of: "dns", known: ["answers", "ttl", "networks"], findings) else { return }
+    guard let fields = Fields(node, of: "dns", known: ["answers", "refused", "ttl", "networks"], findings) else {
+      return
+    }
     dns.answers = fields.choice("answers", Settings.DNS.Answers.self) ?? dns.answers
+    dns.refused = fields.choice("refused", Settings.DNS.Refused.self) ?? dns.refused
     dns.ttlSeconds = fields.integer("ttl", 1...3600).map { UInt32($0) } ?? dns.ttlSeconds
     guard fields.has("networks") else { return }
     let networks = Networks.list("networks", fields, example: "[198.18.0.0/15, \"fd73:6c75:6963::/64\"]", findings)

@@ -29,10 +29,15 @@ extension DNSReplyHead {
 extension DNSQuery {
   /// The addresses of the family that was asked for; where there is none of it, that is what the reply says. Answers
   /// that do not fit are all left out, and TC says so.
-  package func answer(addresses: [IPAddress], ttlSeconds: UInt32, into out: inout [UInt8], bytesMax: Int) {
+  package func answer(
+    addresses: [IPAddress], extendedError: DNSExtendedError? = nil, ttlSeconds: UInt32, into out: inout [UInt8],
+    bytesMax: Int
+  ) {
     let width = type == .a ? 32 : type == .aaaa ? 128 : 0
     let fitting = addresses.filter { $0.width == width }
-    guard !fitting.isEmpty else { return noData(ttlSeconds: ttlSeconds, into: &out, bytesMax: bytesMax) }
+    guard !fitting.isEmpty else {
+      return noData(extendedError: extendedError, ttlSeconds: ttlSeconds, into: &out, bytesMax: bytesMax)
+    }
     let dataBytes = width / 8
     guard room(bytesMax) >= fitting.count * (DNSQuery.recordBytes + dataBytes) else { return truncated(into: &out) }
     begin(.noError, answers: UInt16(fitting.count), into: &out)
@@ -40,7 +45,8 @@ extension DNSQuery {
       appendRecord(type, ttlSeconds: ttlSeconds, dataBytes: dataBytes, to: &out)
       out.append(address)
     }
-    end(.noError, extendedError: nil, into: &out)
+    let left = room(bytesMax) - fitting.count * (DNSQuery.recordBytes + dataBytes)
+    end(.noError, extendedError: fitted(extendedError, left), into: &out)
   }
 
   /// Records of the type that was asked for, each by its data. Those that do not fit are all left out, and TC says so.

@@ -233,7 +233,11 @@ private let sectionChanges: [Change] =
     ])
   + section("resolver", [("servers", "192.0.2.1", "192.0.2.2"), ("timeout", "1", "2"), ("attempts", "1", "2")])
   + section(
-    "dns", [("answers", "real", "synthetic"), ("ttl", "1", "2"), ("networks", "[198.18.0.0/16]", "[198.19.0.0/16]")])
+    "dns",
+    [
+      ("answers", "real", "synthetic"), ("refused", "address", "nxdomain"), ("ttl", "1", "2"),
+      ("networks", "[198.18.0.0/16]", "[198.19.0.0/16]"),
+    ])
   + section("log", [("file", "/a", "/b"), ("on_failure", "refuse", "continue")])
   + section(
     "limits",

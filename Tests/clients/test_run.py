@@ -258,18 +258,36 @@ def test_an_allowed_host_is_reached_and_a_refused_one_is_not(place, web, hello):
 curl -sS --max-time 10 http://allowed.test:{server.port}/; echo
 curl -sS --max-time 10 --noproxy '*' http://allowed.test:{server.port}/; echo
 curl -sS --max-time 10 http://refused.test:{other.port}/; echo
-curl -sS --max-time 10 --noproxy '*' http://refused.test:{other.port}/; echo $?
+curl -sS --max-time 10 --noproxy '*' http://refused.test:{other.port}/; status=$?; echo; echo $status
 getent ahostsv4 allowed.test | head -1; getent hosts refused.test; echo $?
 """)
     lines = [line for line in got.stdout.split("\n") if line]
     assert lines[0] == lines[1] == f"hello from allowed.test:{server.port}", got
     assert '"reason":"not_allowed"' in lines[2] and f'- \\"refused.test:{other.port}\\"' in lines[2], got
-    assert lines[3] == "6" and lines[4].startswith("198.18.") and lines[5] == "2", got
+    # Without a proxy the refused name has an address too, at which the gate says why.
+    assert '"reason":"not_allowed"' in lines[3] and f'- \\"refused.test:{other.port}\\"' in lines[3], got
+    assert lines[4] == "0" and lines[5].startswith("198.18.") and "refused.test" in lines[6] and lines[7] == "0", got
     assert other.connections == 0 and "refused.test" not in place.names.asked
     place.logged(event="closed", client="sandbox", via="http", host="allowed.test", port=server.port)
     place.logged(event="closed", client="sandbox", via="address", host="allowed.test", port=server.port)
     place.logged(event="denied", client="sandbox", via="http", host="refused.test", port=other.port, reason="not_allowed")
     place.logged(event="denied", client="sandbox", via="dns", host="refused.test", reason="not_allowed")
+
+
+def test_a_refused_name_does_not_exist_where_the_policy_says_so(place):
+    place.write("network_policy: {allow: ['allowed.test:80']}\ndns: {refused: nxdomain}")
+    got = place.shell("curl -sS --max-time 10 --noproxy '*' http://refused.test/; echo $?; getent hosts refused.test; echo $?")
+    assert got.stdout.split() == ["6", "2"], got
+
+
+def test_a_refused_name_is_told_in_tls_and_other_protocols_are_reset(place):
+    allow(place, "allowed.test:80")
+    got = place.shell("curl -sS -k --max-time 10 --noproxy '*' https://refused.test/; echo; "
+                      "exec 3<>/dev/tcp/refused.test/25; printf '\\0' >&3; cat <&3; getent hosts name.invalid; echo $?")
+    lines = [line for line in got.stdout.split("\n") if line]
+    assert '"reason":"not_allowed"' in lines[0] and "refused.test:443" in lines[0] and lines[1:] == ["2"], got
+    assert "Connection reset by peer" in got.stderr, got
+    place.logged(event="denied", client="sandbox", via="address", host="refused.test", port=25, reason="not_allowed")
 
 
 def test_tls_by_name_and_by_address(place, web, hello, certificates):

@@ -58,7 +58,7 @@ getent hosts refused.test; echo $?
 exit 7""")
     lines = [line for line in got.stdout.split("\n") if line]
     assert got.returncode == 7 and lines[0] == lines[1] == f"hello from allowed.test:{server.port}", got
-    assert '"reason":"not_allowed"' in lines[2] and lines[3] == "2", got
+    assert '"reason":"not_allowed"' in lines[2] and "refused.test" in lines[3] and lines[4] == "0", got
     place.logged(event="closed", client="sandbox", via="address", host="allowed.test", port=server.port)
     place.logged(event="denied", client="sandbox", via="dns", host="refused.test")
     # The probe asked this gate too.

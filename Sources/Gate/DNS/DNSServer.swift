@@ -169,7 +169,8 @@ final class DNSServer: Source, DNSQueryHandler {
     }
     var note: DNSOutcome?
     let verdict = DNSVerdict.decide(
-      question.query, client: question.client, owner: question.owner, conditions, synthetic, note: &note)
+      question.query, client: question.client, owner: question.owner,
+      isInSandbox: question.peer.sandbox != nil, conditions, synthetic, note: &note)
     if let note { worker.record(note, client: question.client) }
     switch verdict {
     case .resolve(let name, let rules): return look(up: name, rules, question, into: &out, asker: asker())
@@ -189,6 +190,11 @@ final class DNSServer: Source, DNSQueryHandler {
     case .noData: question.query.noData(ttlSeconds: ttlSeconds, into: &out, bytesMax: question.bytesMax)
     case .refuse(let reason, let line):
       refuse(question, DNSOutcome(.denied, reason, host: question.query.name, line: line), into: &out)
+    case .refuseAt(let address, let reason, let line):
+      worker.record(DNSOutcome(.denied, reason, host: question.query.name, line: line), client: question.client)
+      question.query.answer(
+        addresses: address.map { [$0] } ?? [], extendedError: filtered(reason), ttlSeconds: ttlSeconds, into: &out,
+        bytesMax: question.bytesMax)
     case .full:
       if synthetic.isFirstToFindItFull() { Messages.warn(Self.full(synthetic.namesMax)) }
       fail(question, DNSOutcome(.limited, .tooMany, host: question.query.name), into: &out)
@@ -362,7 +368,8 @@ final class DNSServer: Source, DNSQueryHandler {
       // What report mode lets pass was written down when it was asked.
       var note: DNSOutcome?
       let verdict = DNSVerdict.decide(
-        question.query, client: question.client, owner: question.owner, worker.conditions, synthetic, note: &note)
+        question.query, client: question.client, owner: question.owner,
+        isInSandbox: question.peer.sandbox != nil, worker.conditions, synthetic, note: &note)
       switch verdict {
       case .resolve(_, let rules):
         waiting[token]?.question = question
@@ -397,12 +404,16 @@ final class DNSServer: Source, DNSQueryHandler {
   /// NXDOMAIN, with the reason for whoever can read it: a filtered name that says so is no broken network.
   private func refuse(_ question: Question, _ outcome: DNSOutcome, into out: inout [UInt8]) {
     worker.record(outcome, client: question.client)
+    question.query.failure(
+      .nameError, extendedError: filtered(outcome.reason), ttlSeconds: ttlSeconds, into: &out,
+      bytesMax: question.bytesMax)
+  }
+
+  private func filtered(_ reason: Reason) -> DNSExtendedError {
     var text: [UInt8] = []
     text.append("egress policy: ")
-    text += outcome.reason.rawValue.utf8
-    question.query.failure(
-      .nameError, extendedError: DNSExtendedError(code: DNSExtendedError.filtered, text: text),
-      ttlSeconds: ttlSeconds, into: &out, bytesMax: question.bytesMax)
+    text += reason.rawValue.utf8
+    return DNSExtendedError(code: DNSExtendedError.filtered, text: text)
   }
 
   /// The upstream's own word on a name without an address, passed on: this is no refusal.

@@ -16,6 +16,8 @@ enum DNSVerdict {
   case records(HostName)
   /// NXDOMAIN, and a line in the log.
   case refuse(Reason, SourceLine?)
+  /// The same line, and where the gate tells of the refusal; no address where the question is for something else.
+  case refuseAt(IPAddress?, Reason, SourceLine?)
   /// SERVFAIL, and a line in the log: no synthetic address is free.
   case full
 }
@@ -23,7 +25,8 @@ enum DNSVerdict {
 extension DNSVerdict {
   /// `note` is set where enforce would have refused: report mode lets it pass.
   static func decide(
-    _ query: borrowing DNSQuery, client: Client, owner: ShareOwner, _ conditions: borrowing Conditions,
+    _ query: borrowing DNSQuery, client: Client, owner: ShareOwner, isInSandbox: Bool,
+    _ conditions: borrowing Conditions,
     _ synthetic: SyntheticNames, note: inout DNSOutcome?
   ) -> DNSVerdict {
     if let address = query.reverseAddress {
@@ -34,7 +37,10 @@ extension DNSVerdict {
     switch client.network.judge(name: name, nowUnix: conditions.unixSeconds) {
     case .allow(let found): rules = found
     case .refuse(let reason, let line):
-      guard client.network.isReportOnly else { return .refuse(reason, line) }
+      guard client.network.isReportOnly else {
+        let refused = DNSVerdict.refuse(reason, line)
+        return isInSandbox ? refused.told(at: name, query.type, for: owner, conditions, synthetic) : refused
+      }
       note = DNSOutcome(.denied, reason, host: name, line: line)
       note?.wouldDeny = true
       rules = [client.network.reportRule]
@@ -54,6 +60,20 @@ extension DNSVerdict {
         of: name, family: family, for: owner, conditions.policy.sharing, nowMs: conditions.nowMs)
       return address.map(DNSVerdict.address) ?? .full
     }
+  }
+
+  /// All TCP of a sandbox comes to the gate, which can tell of the refusal at an address that it makes up. Where no
+  /// address is free, and under `invalid` (names that exist nowhere, RFC 6761 section 6.4), the name does not exist.
+  private func told(
+    at name: HostName, _ type: DNSType, for owner: ShareOwner, _ conditions: borrowing Conditions,
+    _ synthetic: SyntheticNames
+  ) -> DNSVerdict {
+    guard case .refuse(let reason, let line) = self, conditions.policy.settings.dns.refused == .address, !name.isInvalid
+    else { return self }
+    guard let family = type.family, synthetic.has(family) else { return .refuseAt(nil, reason, line) }
+    let address = synthetic.address(
+      of: name, family: family, for: owner.ofRefusals, conditions.policy.sharing, nowMs: conditions.nowMs)
+    return address.map { .refuseAt($0, reason, line) } ?? self
   }
 
   /// An address that was made up here has the name it was made up for, and tells it to whom that name is allowed; of
