@@ -107,7 +107,7 @@ static char **visible_environment(const char *hidden) {
 }
 
 // A process group of its own, so that its children end with it; signals as a program expects them.
-static int spawn_group(pid_t *pid, const char **argv, char **environment, int output) {
+static int spawn_group(pid_t *pid, const char **argv, char **environment, int input, int output) {
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
   int code = posix_spawn_file_actions_init(&actions);
@@ -125,7 +125,8 @@ static int spawn_group(pid_t *pid, const char **argv, char **environment, int ou
   posix_spawnattr_setsigdefault(&attributes, &defaults);
   posix_spawnattr_setpgroup(&attributes, 0);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-  code = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  if (input < 0) code = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  else code = posix_spawn_file_actions_adddup2(&actions, input, 0);
   if (!code) code = posix_spawn_file_actions_adddup2(&actions, output, 1);
   if (!code) code = posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
   if (!code) code = posix_spawn(pid, argv[0], &actions, &attributes, (char *const *)argv, environment);
@@ -153,7 +154,7 @@ static int wait_limited(pid_t pid, int timeout_ms) {
   return failure ? -failure : status;
 }
 
-int clinux_run(const char *arguments, const char *hidden, int output, int timeout_ms) {
+int clinux_run(const char *arguments, const char *hidden, int input, int output, int timeout_ms) {
   int count = unpack(arguments, NULL);
   if (count == 0) return -EINVAL;
   const char **argv = calloc((size_t)count + 1, sizeof *argv);
@@ -162,7 +163,7 @@ int clinux_run(const char *arguments, const char *hidden, int output, int timeou
   int code = argv && environment ? 0 : ENOMEM;
   if (!code) {
     unpack(arguments, argv);
-    code = spawn_group(&pid, argv, environment, output);
+    code = spawn_group(&pid, argv, environment, input, output);
   }
   free(argv);
   free(environment);
@@ -180,13 +181,38 @@ static int send_all(int fd, const void *bytes, size_t count) {
   return 0;
 }
 
-static int answer_command(int fd, const char *arguments, const char *hidden, int timeout_ms) {
+static int read_all(int fd, void *bytes, size_t count) {
+  for (char *next = bytes; count > 0;) {
+    long got = read(fd, next, count);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return -1;
+    next += got;
+    count -= (size_t)got;
+  }
+  return 0;
+}
+
+// A file with that many bytes from the socket, at its beginning; -1 where it cannot be had.
+static int input_file(int fd, uint32_t count) {
+  static char bytes[CLINUX_COMMAND_INPUT_MAX];
+  if (count > sizeof bytes || read_all(fd, bytes, count) < 0) return -1;
+  int input = clinux_memory_file("sluice");
+  if (input < 0) return -1;
+  if (send_all(input, bytes, count) == 0 && lseek(input, 0, SEEK_SET) == 0) return input;
+  close(input);
+  return -1;
+}
+
+static int answer_command(int fd, uint32_t count, const char *arguments, const char *hidden, int timeout_ms) {
   static char bytes[128 * 1024];
+  int input = count > 0 ? input_file(fd, count) : -1;
+  if (count > 0 && input < 0) return -1;
   int output = clinux_memory_file("sluice");
-  int32_t head[2] = {output < 0 ? output : clinux_run(arguments, hidden, output, timeout_ms), 0};
-  long count = output < 0 ? 0 : clinux_read_at(output, bytes, sizeof bytes, 0);
+  int32_t head[2] = {output < 0 ? output : clinux_run(arguments, hidden, input, output, timeout_ms), 0};
+  if (input >= 0) close(input);
+  long printed = output < 0 ? 0 : clinux_read_at(output, bytes, sizeof bytes, 0);
   if (output >= 0) close(output);
-  head[1] = count > 0 ? (int32_t)count : 0;
+  head[1] = printed > 0 ? (int32_t)printed : 0;
   int result = send_all(fd, head, sizeof head);
   if (result == 0) result = send_all(fd, bytes, (size_t)head[1]);
   explicit_bzero(bytes, sizeof bytes);
@@ -209,8 +235,8 @@ int clinux_command_helper(const char *arguments, const char *hidden, int timeout
   if (fd != 3 || syscall(SYS_close_range, 4, ~0U, 0) < 0) _exit(1);
   fcntl(fd, F_SETFD, FD_CLOEXEC);
   prctl(PR_SET_NAME, "credentials", 0, 0, 0);
-  for (char asked; read(fd, &asked, 1) == 1;) {
-    if (answer_command(fd, arguments, hidden, timeout_ms) < 0) break;
+  for (uint32_t count; read_all(fd, &count, sizeof count) == 0;) {
+    if (answer_command(fd, count, arguments, hidden, timeout_ms) < 0) break;
   }
   _exit(0);
 }

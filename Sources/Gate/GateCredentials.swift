@@ -39,6 +39,11 @@ final class GateCredentials: Sendable {
       }, tell: { Messages.warn($0) })
   }
 
+  /// Of a target that the operator wrote into the policy; it blocks.
+  func addresses(of target: Target) throws(CredentialProblem) -> [SocketAddress] {
+    try EndpointLookup.addresses(of: target, surroundings.value)
+  }
+
   /// Before the gate gives up starting programs, and before it has threads: one process for each program of the policy.
   func keepPrograms(_ policy: Policy) throws(SystemError) {
     let hidden = policy.credentials.flatMap(\.secretVariables)

@@ -17,7 +17,7 @@ package struct ChildProcess: Sendable {
     let stdin = try memoryFile()
     let stdout = try memoryFile()
     let stderr = try memoryFile()
-    try write(input, to: stdin)
+    try write(Array(input.utf8), to: stdin)
     let packed = pack(arguments)
     // SAFETY: the packed texts live through the call, and the empty one at their end is there.
     let pid = unsafe packed.withUnsafeBufferPointer {
@@ -30,6 +30,9 @@ package struct ChildProcess: Sendable {
       status: status, output: String(decoding: output, as: UTF8.self), errors: String(decoding: errors, as: UTF8.self))
   }
 
+  /// A program that stands by reads at most this.
+  package static let inputBytesMax = Int(clamping: CLINUX_COMMAND_INPUT_MAX)
+
   /// How a program that prints a secret ended, and what it printed.
   package enum Printed: Sendable {
     case output([UInt8])
@@ -38,16 +41,18 @@ package struct ChildProcess: Sendable {
   }
 
   /// `arguments[0]` is a whole path. It has the caller's environment but for `hidden`; what it says elsewhere than on
-  /// its standard output is not kept, and when its time is over it and all that it started are killed.
+  /// its standard output is not kept, and when its time is over it and all that it started are killed. It reads `input`.
   package static func output(
-    of arguments: [String], hiding hidden: [String], timeoutMs: UInt64
+    of arguments: [String], hiding hidden: [String], input: [UInt8] = [], timeoutMs: UInt64
   ) throws(SystemError) -> Printed {
     let stdout = try memoryFile()
+    let stdin = try memoryFile()
+    try write(input, to: stdin)
     let (packed, names) = (pack(arguments), pack(hidden))
     // SAFETY: the packed texts live through the call, and the empty one at their end is there.
     let status = unsafe packed.withUnsafeBufferPointer { arguments in
       unsafe names.withUnsafeBufferPointer { names in
-        unsafe clinux_run(arguments.baseAddress, names.baseAddress, stdout.raw, CInt(clamping: timeoutMs))
+        unsafe clinux_run(arguments.baseAddress, names.baseAddress, stdin.raw, stdout.raw, CInt(clamping: timeoutMs))
       }
     }
     return try printed(status, status == 0 ? read(stdout) : [], arguments[0])
@@ -85,8 +90,8 @@ package struct ChildProcess: Sendable {
     return Descriptor(owning: fd)
   }
 
-  private static func write(_ text: String, to file: borrowing Descriptor) throws(SystemError) {
-    var bytes = Array(text.utf8)[...]
+  private static func write(_ text: [UInt8], to file: borrowing Descriptor) throws(SystemError) {
+    var bytes = text[...]
     while !bytes.isEmpty {
       // SAFETY: the slice's own memory for the time of the call.
       let written = unsafe bytes.withUnsafeBytes { unsafe clinux_write(file.raw, $0.baseAddress, $0.count) }
@@ -123,16 +128,26 @@ package final class CommandHelper: Sendable {
     socket = Descriptor(owning: fd)
   }
 
-  /// Blocks until the program has ended.
-  package func run() throws(SystemError) -> ChildProcess.Printed {
-    var ask: UInt8 = 1
-    // SAFETY: a byte of a local.
-    guard unsafe clinux_write(socket.raw, &ask, 1) == 1 else { throw SystemError("credential helper", code: EPIPE) }
+  /// Blocks until the program has ended, which reads `input`.
+  package func run(input: [UInt8] = []) throws(SystemError) -> ChildProcess.Printed {
+    precondition(input.count <= ChildProcess.inputBytesMax, "no more than the process that stands by takes")
+    let count = UInt32(truncatingIfNeeded: input.count)
+    try send((0..<4).map { UInt8(truncatingIfNeeded: count >> (8 * $0)) } + input)
     let head = try read(8)
     let numbers = stride(from: 0, to: 8, by: 4).map { start in
       head[start..<(start + 4)].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
     }
     return try ChildProcess.printed(CInt(bitPattern: numbers[0]), try read(Int(numbers[1])), arguments[0])
+  }
+
+  private func send(_ bytes: [UInt8]) throws(SystemError) {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      // SAFETY: the slice's own memory for the time of the call.
+      let sent = unsafe rest.withUnsafeBytes { unsafe clinux_write(socket.raw, $0.baseAddress, $0.count) }
+      if sent <= 0 { throw SystemError("credential helper", code: EPIPE) }
+      rest = rest.dropFirst(sent)
+    }
   }
 
   private func read(_ count: Int) throws(SystemError) -> [UInt8] {

@@ -172,7 +172,7 @@ private let placeholder = "sk-placeholder-0123456789"
       secret: Secret(taking: &key), keyID: bytes("GATEKEYID0001"),
       sessionToken: session == nil ? nil : Secret(taking: &token))
     let signer = try SigV4(region: region, service: service, client: head["authorization"])
-    var payload = SigV4.hexadecimal(Digest.sha256(bytes(body)))
+    var payload = Digest.hexadecimal(Digest.sha256(bytes(body)))
     if case .stated(let text) = try signer.payload(of: head, hasBody: hasBody) { payload = text }
     signer.sign(&head, host: bytes(host), payload: payload, value: value, unixSeconds: Self.unixSeconds)
     return head

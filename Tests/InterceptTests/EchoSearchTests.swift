@@ -58,9 +58,9 @@ private func value(_ text: String) -> CredentialValue {
     all.append(
       ("json, slashes", bytes(String(decoding: json.dropFirst().dropLast(), as: UTF8.self).replacing("/", with: "\\/")))
     )
-    all.append(("hex", SigV4.hexadecimal(bytes(secret))))
-    all.append(("hex, upper", bytes(String(decoding: SigV4.hexadecimal(bytes(secret)), as: UTF8.self).uppercased())))
-    all.append(("json, unicode", secret.utf8.flatMap { bytes("\\u00") + SigV4.hexadecimal([$0]) }))
+    all.append(("hex", Digest.hexadecimal(bytes(secret))))
+    all.append(("hex, upper", bytes(String(decoding: Digest.hexadecimal(bytes(secret)), as: UTF8.self).uppercased())))
+    all.append(("json, unicode", secret.utf8.flatMap { bytes("\\u00") + Digest.hexadecimal([$0]) }))
     return all + written
   }
 

@@ -59,6 +59,20 @@ import Testing
     #expect(throws: SystemError.self) { try ChildProcess.output(of: ["/none"], hiding: [], timeoutMs: 1000) }
   }
 
+  @Test func aProgramReadsWhatItIsGiven() throws {
+    let input = [UInt8](repeating: 0x78, count: ChildProcess.inputBytesMax)
+    guard
+      case .output(let read) = try ChildProcess.output(
+        of: ["/bin/cat"], hiding: [], input: input, timeoutMs: 10_000)
+    else {
+      Issue.record("cat reads and ends")
+      return
+    }
+    #expect(read == input)
+    // A program that reads nothing is no error.
+    #expect(try output("exit 0") == "")
+  }
+
   @Test func aSecretsProgramEndsWithAllThatItStarted() throws {
     // Both hold the pipe: its end tells that none of them is left.
     var ends: [Int32] = [0, 0]

@@ -72,7 +72,7 @@ import Testing
     "Intercept/Credentials/Secret.swift": "pages owned by its class, written in init alone",
     "Intercept/Credentials/BlockingTLS.swift": "OpenSSL's object is owned by its class; arrays for the time of a call",
     "Intercept/Credentials/Digest.swift": "arrays for the time of a call, a digest of 32 bytes",
-    "Intercept/Credentials/SigV4.swift": "arrays for the time of a call, a digest of 32 bytes",
+    "Intercept/Credentials/BlockingSocket.swift": "one entry for poll, for the time of the call",
     "Intercept/HTTP/FieldBlock.swift": "bytes that nghttp2 lends for a call, and an array lent to it for one",
     "Intercept/HTTP/HTTP2Session.swift": "nghttp2 calls back only inside calls of the session's owner",
     "Intercept/HTTP/HTTP2Stream.swift": "bytes lent for the time of a call, and counts within them",

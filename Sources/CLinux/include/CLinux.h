@@ -138,13 +138,16 @@ int clinux_memory_file(const char *name);
 long clinux_read_at(int fd, void *bytes, size_t count, uint64_t offset);
 int clinux_spawn(const char *arguments, int input, int output, int errors);
 int clinux_wait(int pid);
-// A process of its own that runs this one program each time it is asked by a byte on the socket that is returned, and
-// answers with the status, the count of bytes and the bytes; it ends with the socket. Not for a process with threads.
+// A process of its own that runs this one program each time it is asked on the socket that is returned: a count of 32
+// bits and that many bytes, which the program reads. It answers with the status, the count of bytes and the bytes; it
+// ends with the socket. Not for a process with threads.
+#define CLINUX_COMMAND_INPUT_MAX 16384
 int clinux_command_helper(const char *arguments, const char *hidden, int timeout_ms);
 // Runs a program to its end with the caller's environment but for the variables in `hidden`; both lists are packed texts.
+// It reads from `input`, or nothing where that is -1.
 // What it writes to its standard output goes to `output`, the rest nowhere. The exit status, 128 and the signal,
 // -ETIMEDOUT when it was killed for the time it took, or -errno.
-int clinux_run(const char *arguments, const char *hidden, int output, int timeout_ms);
+int clinux_run(const char *arguments, const char *hidden, int input, int output, int timeout_ms);
 
 // The machine
 uint64_t clinux_monotonic_ns(void);

@@ -1,4 +1,4 @@
-// The addresses of a token endpoint: looked up as the gate looks up any name, and screened as those of a target are.
+// The addresses of what the gate itself asks: looked up as any name is. Those of a token endpoint are screened, too.
 // It relies on a loop of its own, which ends with the answer: it is called on a thread that may wait.
 import Flow
 import Intercept
@@ -16,14 +16,7 @@ final class EndpointLookup: LoopDelegate, ResolverDelegate {
     of grant: OAuth2, _ surroundings: GateCredentials.Surroundings
   ) throws(CredentialProblem) -> [SocketAddress] {
     guard case .name(let name) = grant.endpoint.host else { throw CredentialProblem("the endpoint has no name") }
-    let found: [IPAddress]
-    do throws(SystemError) {
-      let lookup = try EndpointLookup(surroundings)
-      found = lookup.run(name)
-    } catch {
-      throw CredentialProblem("\(name) cannot be looked up: \(error)")
-    }
-    guard !found.isEmpty else { throw CredentialProblem("\(name) has no address, or no name server answered") }
+    let found = try lookUp(name, surroundings)
     let allowed = found.filter { address in
       Screening.check(
         address, port: grant.endpoint.port, host: grant.endpoint.host, rule: rule(grant), gate: surroundings.gate)
@@ -34,6 +27,30 @@ final class EndpointLookup: LoopDelegate, ResolverDelegate {
         "no address of \(name) may be asked (\(found[0]) for one); if it is meant, list it in `addresses` of `oauth2`")
     }
     return allowed.map { SocketAddress($0, port: grant.endpoint.port) }
+  }
+
+  /// An address that no client can choose, or bend by its questions: the operator wrote the target.
+  static func addresses(
+    of target: Target, _ surroundings: GateCredentials.Surroundings
+  ) throws(CredentialProblem) -> [SocketAddress] {
+    switch target.host {
+    case .address(let address): [SocketAddress(address, port: target.port)]
+    case .name(let name): try lookUp(name, surroundings).map { SocketAddress($0, port: target.port) }
+    }
+  }
+
+  private static func lookUp(
+    _ name: HostName, _ surroundings: GateCredentials.Surroundings
+  ) throws(CredentialProblem) -> [IPAddress] {
+    let found: [IPAddress]
+    do throws(SystemError) {
+      let lookup = try EndpointLookup(surroundings)
+      found = lookup.run(name)
+    } catch {
+      throw CredentialProblem("\(name) cannot be looked up: \(error)")
+    }
+    guard !found.isEmpty else { throw CredentialProblem("\(name) has no address, or no name server answered") }
+    return found
   }
 
   /// As if the policy had a rule for it: no client can ask for it by this.

@@ -8,8 +8,6 @@ import Wire
 
 /// SAFETY: OpenSSL's object is owned here and freed in deinit, before the socket closes.
 @safe final class BlockingTLS {
-  private static let timeoutMs: UInt64 = 15_000
-
   private let name: HostName
   private let socket: Descriptor
   private let context: TLSContext
@@ -18,11 +16,11 @@ import Wire
 
   init(name: HostName, addresses: [SocketAddress], tls: UpstreamTLS) throws(CredentialProblem) {
     self.name = name
-    dueMs = Clock.monotonicMs() + Self.timeoutMs
+    dueMs = Clock.monotonicMs() + BlockingSocket.timeoutMs
     do throws(TLSProblem) { context = try InterceptContexts.upstream(tls) } catch {
       throw CredentialProblem("\(name): \(error)")
     }
-    socket = try Self.connect(name, addresses, dueMs)
+    socket = try BlockingSocket.connect("\(name)", addresses, dueMs)
     guard let ssl = unsafe SSL_new(context.raw) else { throw CredentialProblem("\(name): cannot begin TLS") }
     unsafe self.ssl = unsafe ssl
     unsafe copenssl_wipe_plaintext(ssl)
@@ -35,25 +33,6 @@ import Wire
   }
 
   deinit { unsafe SSL_free(ssl) }
-
-  private static func connect(
-    _ name: HostName, _ addresses: [SocketAddress], _ dueMs: UInt64
-  ) throws(CredentialProblem) -> Descriptor {
-    var problem = CredentialProblem("\(name) has no address that may be asked")
-    for address in addresses {
-      do throws(SystemError) {
-        let socket = try Socket.connect(to: address)
-        Socket.sendAtOnce(socket.raw)
-        guard wait(socket.raw, POLLOUT, dueMs) else { throw SystemError("connect", code: ETIMEDOUT) }
-        let code = Socket.pendingError(socket.raw)
-        if code == 0 { return socket }
-        throw SystemError("connect", code: code)
-      } catch {
-        problem = CredentialProblem("\(name) at \(address): \(error)")
-      }
-    }
-    throw problem
-  }
 
   func exchange(_ request: [UInt8], bytesMax: Int) throws(CredentialProblem) -> [UInt8] {
     var sent = 0
@@ -91,8 +70,8 @@ import Wire
       let state = result > 0 ? done : unsafe SSL_get_error(ssl, result)
       guard state == SSL_ERROR_WANT_READ || state == SSL_ERROR_WANT_WRITE else { return state }
       let events = state == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT
-      guard Self.wait(socket.raw, events, dueMs) else {
-        throw CredentialProblem("\(name) took longer than \(Self.timeoutMs / 1000) seconds")
+      guard BlockingSocket.wait(socket.raw, events, dueMs) else {
+        throw CredentialProblem("\(name) took longer than \(BlockingSocket.timeoutMs / 1000) seconds")
       }
     }
   }
@@ -104,16 +83,5 @@ import Wire
       return "its certificate cannot be verified: \(OpenSSL.verifyText(code))"
     }
     return OpenSSL.takeError() ?? "the connection ended early"
-  }
-
-  private static func wait(_ fd: CInt, _ events: CInt, _ dueMs: UInt64) -> Bool {
-    while true {
-      let nowMs = Clock.monotonicMs()
-      guard nowMs < dueMs else { return false }
-      var watched = pollfd(fd: fd, events: Int16(events), revents: 0)
-      let count = unsafe poll(&watched, 1, CInt(dueMs - nowMs))
-      if count > 0 { return true }
-      if count < 0 && errno != EINTR { return false }
-    }
   }
 }

@@ -89,7 +89,7 @@ package final class CredentialFilter: RequestFilter {
         let payload: [UInt8]
         switch (try signer.payload(of: head, hasBody: hasBody), head.body) {
         case (.stated(let text), _): payload = text
-        case (.ofBody, let body?): payload = SigV4.hexadecimal(Digest.sha256(body))
+        case (.ofBody, let body?): payload = Digest.hexadecimal(Digest.sha256(body))
         case (.ofBody, nil): return .collect(bytesMax: Self.signedBodyBytesMax)
         }
         signer.sign(&head, host: host, payload: payload, value: value, unixSeconds: wallSeconds())

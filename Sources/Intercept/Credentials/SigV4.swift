@@ -45,7 +45,7 @@ struct SigV4 {
       return .stated(stated)
     }
     if service == "s3" { return .stated(Self.unsigned) }
-    return hasBody ? .ofBody : .stated(Self.hexadecimal(Digest.sha256([])))
+    return hasBody ? .ofBody : .stated(Digest.hexadecimal(Digest.sha256([])))
   }
 
   /// Puts date, session token and signature into the head. `host` is what the upstream is told in Host.
@@ -61,8 +61,8 @@ struct SigV4 {
     let request = canonicalRequest(head, fields, names, payload)
     let scope = Array("\(String(decoding: date.prefix(8), as: UTF8.self))/\(region)/\(service)/aws4_request".utf8)
     let text = Array(Self.algorithm.utf8) + [0x0a] + date + [0x0a] + scope + [0x0a]
-    let toSign = text + Self.hexadecimal(Digest.sha256(request))
-    let signature = Self.hexadecimal(Self.hmac(signingKey(value.secret, date), toSign))
+    let toSign = text + Digest.hexadecimal(Digest.sha256(request))
+    let signature = Digest.hexadecimal(Digest.hmac(signingKey(value.secret, date), toSign))
     var authorization = Array("\(Self.algorithm) Credential=".utf8) + value.keyID + [UInt8(ascii: "/")] + scope
     authorization += Array(", SignedHeaders=".utf8) + names + Array(", Signature=".utf8) + signature
     head.add("authorization", authorization, isSensitive: true)
@@ -155,8 +155,8 @@ struct SigV4 {
     first += "AWS4".utf8
     secret.withBytes { first.append($0) }
     defer { Secret.wipe(&first) }
-    var key = Self.hmac(first, Array(date.prefix(8)))
-    for part in [region, service, "aws4_request"] { key = Self.hmac(key, Array(part.utf8)) }
+    var key = Digest.hmac(first, Array(date.prefix(8)))
+    for part in [region, service, "aws4_request"] { key = Digest.hmac(key, Array(part.utf8)) }
     return key
   }
 
@@ -165,24 +165,6 @@ struct SigV4 {
     var text: [UInt8] = []
     Timestamp.append(unixMilliseconds: unixSeconds * 1000, to: &text)
     return text.prefix(19).filter { $0 != UInt8(ascii: "-") && $0 != UInt8(ascii: ":") } + [UInt8(ascii: "Z")]
-  }
-
-  static func hmac(_ key: [UInt8], _ text: [UInt8]) -> [UInt8] {
-    var digest = [UInt8](repeating: 0, count: 32)
-    var count: UInt32 = 0
-    // SAFETY: HMAC-SHA-256 has 32 bytes; the arrays live through the call.
-    _ = unsafe HMAC(EVP_sha256(), key, CInt(clamping: key.count), text, text.count, &digest, &count)
-    return digest
-  }
-
-  static func hexadecimal(_ bytes: [UInt8]) -> [UInt8] {
-    var text: [UInt8] = []
-    text.reserveCapacity(bytes.count * 2)
-    for byte in bytes {
-      text.append(Percent.digit(byte >> 4) | 0x20)
-      text.append(Percent.digit(byte & 0xf) | 0x20)
-    }
-    return text
   }
 }
 
