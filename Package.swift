@@ -67,7 +67,11 @@ let package = Package(
     .target(name: "CContent", dependencies: ["CGumbo"], exclude: ["patterns.yaml"]),
     module("Content", ["Wire", "YAML", "CContent", "CZlib", "CBrotli", "CZstd"]),
     module("LogView", ["Kernel", "Wire", "Policy"]),
-    .target(name: "CDashboard", exclude: ["page.html", "page.css", "page.js", "icon.svg"]),
+    .target(
+      name: "CDashboard",
+      exclude: [
+        "page.html", "page.css", "page.js", "icon.svg", "approvals.html", "approvals.css", "approvals.js",
+      ]),
     module("Dashboard", ["HTTPService", "Kernel", "Wire", "Policy", "LogView", "CDashboard"]),
     module("Sandbox", ["Kernel", "CLinux", "CSandbox"]),
     .executableTarget(

@@ -14,6 +14,15 @@ static const unsigned char js[] = {
 static const unsigned char icon[] = {
 #embed "icon.svg"
 };
+static const unsigned char approvals_html[] = {
+#embed "approvals.html"
+};
+static const unsigned char approvals_css[] = {
+#embed "approvals.css"
+};
+static const unsigned char approvals_js[] = {
+#embed "approvals.js"
+};
 
 const unsigned char *cdashboard_html(size_t *length) {
   *length = sizeof html;
@@ -33,4 +42,19 @@ const unsigned char *cdashboard_js(size_t *length) {
 const unsigned char *cdashboard_icon(size_t *length) {
   *length = sizeof icon;
   return icon;
+}
+
+const unsigned char *cdashboard_approvals_html(size_t *length) {
+  *length = sizeof approvals_html;
+  return approvals_html;
+}
+
+const unsigned char *cdashboard_approvals_css(size_t *length) {
+  *length = sizeof approvals_css;
+  return approvals_css;
+}
+
+const unsigned char *cdashboard_approvals_js(size_t *length) {
+  *length = sizeof approvals_js;
+  return approvals_js;
 }

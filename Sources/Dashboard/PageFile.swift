@@ -4,6 +4,17 @@ import CDashboard
 
 enum PageFile: CaseIterable {
   case html, css, js, icon
+  case approvalsHTML, approvalsCSS, approvalsJS
+
+  /// Of the page of approvals, which is there with a gate alone.
+  var isOfApprovals: Bool {
+    switch self {
+    case .html, .css, .js, .icon: false
+    case .approvalsHTML, .approvalsCSS, .approvalsJS: true
+    }
+  }
+
+  var isPage: Bool { self == .html || self == .approvalsHTML }
 
   var path: String {
     switch self {
@@ -11,14 +22,17 @@ enum PageFile: CaseIterable {
     case .css: "/page.css"
     case .js: "/page.js"
     case .icon: "/icon.svg"
+    case .approvalsHTML: ApprovalRequest.path
+    case .approvalsCSS: "/approvals.css"
+    case .approvalsJS: "/approvals.js"
     }
   }
 
   var type: String {
     switch self {
-    case .html: "text/html; charset=utf-8"
-    case .css: "text/css; charset=utf-8"
-    case .js: "text/javascript; charset=utf-8"
+    case .html, .approvalsHTML: "text/html; charset=utf-8"
+    case .css, .approvalsCSS: "text/css; charset=utf-8"
+    case .js, .approvalsJS: "text/javascript; charset=utf-8"
     case .icon: "image/svg+xml"
     }
   }
@@ -36,6 +50,9 @@ enum PageFile: CaseIterable {
     case .css: unsafe cdashboard_css(&length)
     case .js: unsafe cdashboard_js(&length)
     case .icon: unsafe cdashboard_icon(&length)
+    case .approvalsHTML: unsafe cdashboard_approvals_html(&length)
+    case .approvalsCSS: unsafe cdashboard_approvals_css(&length)
+    case .approvalsJS: unsafe cdashboard_approvals_js(&length)
     }
   }
 }

@@ -12,9 +12,14 @@ enum PageReply {
     HTTPAnswer(status, type: type, body, fields: fields).bytes(isHead: isHEAD)
   }
 
-  static func problem(_ status: Int, _ text: String, isHEAD: Bool) -> [UInt8] {
-    let more = status == 405 ? ["Allow: GET, HEAD"] : status == 503 ? ["Retry-After: 5"] : []
+  static func problem(_ status: Int, _ text: String, isHEAD: Bool, allowed: String = "GET, HEAD") -> [UInt8] {
+    let more = status == 405 ? ["Allow: \(allowed)"] : status == 503 ? ["Retry-After: 5"] : []
     return HTTPAnswer(status, text, fields: fields + more).bytes(isHead: isHEAD)
+  }
+
+  /// The one answer that gives a cookie.
+  static func redirect(to path: String, cookie: String) -> [UInt8] {
+    HTTPAnswer(303, "see \(path)", fields: fields + ["Location: \(path)", "Set-Cookie: \(cookie)"]).bytes(isHead: false)
   }
 
   /// Events follow, until either side ends.

@@ -24,20 +24,29 @@ package struct PageRules: Sendable {
 
   private let address: IPAddress
   private let port: UInt16
+  /// A gate is asked: there is a page of approvals.
+  private let hasApprovals: Bool
 
-  package init(address: IPAddress, port: UInt16) { (self.address, self.port) = (address, port) }
+  package init(address: IPAddress, port: UInt16, hasApprovals: Bool = false) {
+    (self.address, self.port, self.hasApprovals) = (address, port, hasApprovals)
+  }
 
-  var url: String {
+  package var url: String {
     if case .v6 = address { return "http://[\(address)]:\(port)/" }
     return "http://\(address):\(port)/"
   }
 
-  func answer(_ head: RequestHead, _ bytes: Span<UInt8>) -> PageAnswer {
+  /// What is wrong with the address that is asked for, whatever else is.
+  func misdirection(_ head: RequestHead) -> PageAnswer? {
     guard case .origin = head.form, let host = head.originHost?.host else {
       return .problem(status: 400, "this is no proxy: ask for a path")
     }
     // A name that an attacker's DNS leads here would make the attacker's page one of this origin.
-    guard isOwn(host) else { return .problem(status: 421, "the dashboard is at \(url), and answers to no other name") }
+    return isOwn(host) ? nil : .problem(status: 421, "the dashboard is at \(url), and answers to no other name")
+  }
+
+  func answer(_ head: RequestHead, _ bytes: Span<UInt8>) -> PageAnswer {
+    if let problem = misdirection(head) { return problem }
     guard head.isHEAD || bytes.equals("GET", at: head.method) else {
       return .problem(status: 405, "the dashboard answers GET and HEAD alone")
     }
@@ -45,10 +54,11 @@ package struct PageRules: Sendable {
     let target = bytes.extracting(head.requestTarget)
     let mark = target.firstIndex(of: UInt8(ascii: "?"), in: 0..<target.count) ?? target.count
     let path = String(decoding: Self.array(target.extracting(0..<mark)), as: UTF8.self)
-    if path != PageFile.html.path, isFromElsewhere(head, bytes) {
+    let file = PageFile.allCases.first { $0.path == path && (hasApprovals || !$0.isOfApprovals) }
+    if file?.isPage != true, isFromElsewhere(head, bytes) {
       return .problem(status: 403, "another site's page asks; open \(url) itself")
     }
-    if let file = PageFile.allCases.first(where: { $0.path == path }) { return .file(file) }
+    if let file { return .file(file) }
     guard path == "/figures" || path == "/events" else { return .problem(status: 404, "there is no \(path) here") }
     let query = Self.array(target.extracting(min(mark + 1, target.count)..<target.count))
     guard let choice = Self.choice(query) else {

@@ -27,6 +27,7 @@ package final class PageServer: Source, LoopDelegate, HTTPHandler {
   private var listener: HTTPListener?
   private var slot = Slot.none
   private var feed: LogFeed
+  private let approvals: ApprovalDesk?
   private var streams: [ObjectIdentifier: Stream] = [:]
   private var sentMs: UInt64 = 0
   private var beatMs: UInt64 = 0
@@ -34,11 +35,15 @@ package final class PageServer: Source, LoopDelegate, HTTPHandler {
   private var latest: [FiguresChoice: (version: UInt64, figures: [UInt8])] = [:]
   private var version: UInt64 = 0
 
-  package init(_ listener: consuming Descriptor, _ rules: PageRules, _ feed: LogFeed) throws(SystemError) {
+  package init(
+    _ listener: consuming Descriptor, _ rules: PageRules, _ feed: LogFeed, approvals: ApprovalDesk? = nil
+  ) throws(SystemError) {
     loop = try Loop()
     self.rules = rules
     self.feed = feed
+    self.approvals = approvals
     slot = loop.register(self)
+    if let approvals { try loop.watchMailbox(approvals.fd) }
     self.listener = try HTTPListener(
       listener, on: loop,
       HTTPListener.Bounds(connections: Self.connectionsMax, headBytes: PageRules.headBytesMax), self)
@@ -56,10 +61,14 @@ package final class PageServer: Source, LoopDelegate, HTTPHandler {
 
   package func refusal(_ status: Int, _ text: String) -> [UInt8] { PageReply.problem(status, text, isHEAD: false) }
 
-  package func ended(_ connection: HTTPConnection) { streams[ObjectIdentifier(connection)] = nil }
+  package func ended(_ connection: HTTPConnection) {
+    streams[ObjectIdentifier(connection)] = nil
+    approvals?.ended(connection)
+  }
 
   package func answer(_ connection: HTTPConnection, _ head: RequestHead, _ bytes: Span<UInt8>) {
     let isHEAD = head.isHEAD
+    if let approvals, rules.misdirection(head) == nil, approvals.answers(connection, head, bytes) { return }
     switch rules.answer(head, bytes) {
     case .file(let file): connection.reply(PageReply.whole(200, type: file.type, file.bytes, isHEAD: isHEAD))
     case .figures(let choice):
@@ -143,6 +152,6 @@ package final class PageServer: Source, LoopDelegate, HTTPHandler {
   }
 
   package func turnBegan() {}
-  package func mailArrived() {}
+  package func mailArrived() { approvals?.mailArrived() }
   package func turnEnded() {}
 }

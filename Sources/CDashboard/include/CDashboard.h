@@ -9,5 +9,8 @@ const unsigned char *cdashboard_html(size_t *length);
 const unsigned char *cdashboard_css(size_t *length);
 const unsigned char *cdashboard_js(size_t *length);
 const unsigned char *cdashboard_icon(size_t *length);
+const unsigned char *cdashboard_approvals_html(size_t *length);
+const unsigned char *cdashboard_approvals_css(size_t *length);
+const unsigned char *cdashboard_approvals_js(size_t *length);
 
 #endif

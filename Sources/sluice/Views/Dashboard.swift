@@ -1,5 +1,6 @@
 // `sluice dashboard`: the log as a page in a browser, live, or once as a file to send.
-// It relies on Dashboard for the page and its server; nothing but the log file, and a policy for its limits, is read.
+// It relies on Dashboard for the page and its server; nothing but the log file, and a policy for its limits, is read. With
+// a gate's admin socket it has a page of approvals, too.
 import ArgumentParser
 import Dashboard
 import Gate
@@ -23,12 +24,20 @@ struct DashboardCommand: ParsableCommand {
 
         sluice dashboard --policy agent.yaml
         sluice dashboard --log run.jsonl --once --output report.html
+        sluice dashboard --admin /run/sluice/admin.sock
+
+      With --admin, requests that wait for a person are decided at /approvals: the
+      address that is printed opens one session of a browser.
       """)
 
   @OptionGroup var choice: LogChoice
   @Option(
     help: ArgumentHelp("The policy file, for its limits and its `log.file`.", valueName: "file"), completion: .policy)
   var policy: String?
+  @Option(
+    help: ArgumentHelp("A running gate's admin socket: approvals are decided in the browser.", valueName: "path"),
+    completion: .file())
+  var admin: String?
   @Option(help: ArgumentHelp("Where to serve the page; port 0 takes a free one.", valueName: "address:port"))
   var listen = "127.0.0.1:9797"
   @Flag(
@@ -43,6 +52,7 @@ struct DashboardCommand: ParsableCommand {
   @Option(help: ArgumentHelp("With --once: only this client's figures.", valueName: "name")) var client: String?
 
   func validate() throws {
+    if once, admin != nil { throw ValidationError("--admin goes with a live page, not with --once.") }
     if !once, output != nil || json || client != nil {
       throw ValidationError("--output, --json and --client go with --once; the live page has its own filter.")
     }
@@ -53,9 +63,20 @@ struct DashboardCommand: ParsableCommand {
       guard let policy = PolicyOnDisk.load(path) else { throw ExitCode(2) }
       return policy
     }
-    let path = try choice.path(loaded)
+    let path = try logPath(loaded)
     let feed = LogFeed(path: path, policy: loaded)
-    if once { try report(feed, path) } else { try serve(feed, path) }
+    if once { try report(feed, path) } else { try serve(feed, path, loaded) }
+  }
+
+  /// Where nobody says which log, that of the gate which is asked.
+  private func logPath(_ policy: Policy?) throws -> String {
+    guard let admin, choice.log == nil, policy?.settings.log.file == nil else { return try choice.path(policy) }
+    let answer = Self.ask(admin, .command("status"))
+    if let problem = answer.problem { try fail(problem) }
+    guard let file = answer.members?["log"]?["file"]?.asText else {
+      try fail("the gate writes its log to standard output; give --log FILE")
+    }
+    return file
   }
 
   // MARK: - A report
@@ -84,7 +105,7 @@ struct DashboardCommand: ParsableCommand {
 
   // MARK: - A page
 
-  private func serve(_ unread: LogFeed, _ path: String) throws {
+  private func serve(_ unread: LogFeed, _ path: String, _ policy: Policy?) throws {
     guard let address = ListenAddress(listen) else {
       try fail("--listen takes ADDRESS:PORT, such as 127.0.0.1:9797 or [::1]:9797; got \(listen)")
     }
@@ -98,18 +119,53 @@ struct DashboardCommand: ParsableCommand {
           "\(address) can be reached from other machines, and the page asks for no password; listen on 127.0.0.1 and use "
             + "ssh -L, or give --dangerously-listen-beyond-loopback")
       }
-      Messages.warn("whoever reaches \(address) sees what the log holds: no password, no TLS")
+      Messages.warn(
+        "whoever reaches \(address) sees what the log holds: no password, no TLS"
+          + (admin == nil ? "" : "; whoever reads the network can decide in the place of a browser"))
     }
     let server: PageServer
+    var desk: ApprovalDesk?
     do {
       let socket = try Socket.listen(
         on: SocketAddress(address.address, port: address.port), reusePort: false, backlog: 64)
       let port = Socket.localAddress(socket.raw)?.port ?? address.port
-      server = try PageServer(socket, PageRules(address: address.address, port: port), feed)
+      let rules = PageRules(address: address.address, port: port, hasApprovals: admin != nil)
+      if let admin {
+        desk = try ApprovalDesk(
+          url: rules.url, trusted: Self.allowedNames(policy), ask: { Self.ask(admin, $0) }, say: { Messages.say($0) })
+      }
+      server = try PageServer(socket, rules, feed, approvals: desk)
     } catch {
       try fail("\(address): \(error); give --listen another address or port")
     }
     Messages.say("the dashboard of \(path) is at \(server.url)")
+    desk?.announce()
     server.run()
+  }
+
+  // MARK: - Approvals
+
+  /// Blocks: it is called on a thread of its own.
+  private static func ask(_ path: String, _ request: JSONValue) -> GateAnswer {
+    var answer = GateAnswer()
+    do throws(AdminFailure) {
+      var client = try AdminClient(path)
+      var lines: [JSONValue] = []
+      let last = try client.ask(request) { lines.append($0) }
+      (answer.lines, answer.members) = (lines, last)
+      if last["ok"]?.asBool != true { answer.problem = AdminClient.error(in: last) }
+    } catch {
+      answer.problem = "\(error)"
+    }
+    return answer
+  }
+
+  /// Hosts that others may imitate.
+  private static func allowedNames(_ policy: Policy?) -> [HostName] {
+    guard let policy else { return [] }
+    return (policy.clients + [policy.fallback]).flatMap(\.network.allow).compactMap { rule in
+      guard case .exact(.name(let name)) = rule.pattern else { return nil }
+      return name
+    }
   }
 }
