@@ -33,6 +33,7 @@ extension Flow {
 
   mutating func decide(_ conditions: borrowing Conditions) -> Action {
     guard let target else { return .wait }
+    if target.host.isGate { return askGate(conditions) }
     if via == .http { buffers?.keepRequestLine() }
     let judgement = judge(target, .due, .policy(client.network), conditions.moment, conditions.policy.placeholders)
     heldConcurrency = judgement.slot
@@ -121,6 +122,7 @@ extension Flow {
       refusal.isClientSlow = isClientSlow
       refusal.isHeadTooLarge = finding.isHeadTooLarge
       refusal.closes = !mayGoOn
+      refusal.isToAPI = finding.isOfInspectedRule && via == .http
       refusal.isToHEAD = via == .http && target != nil && buffers.request.isHEAD
       if mayExplain(refusal, conditions) {
         end(outcome)

@@ -100,6 +100,8 @@ package enum Action: Sendable {
   /// The request and its answer are looked into: they are Intercept's from `flow.takeJudgedRequest` on, until
   /// `exchangeEnded`.
   case inspectExchange
+  /// Answer `flow.question`, about the gate itself: `flow.answer` takes the bytes.
+  case answerQuestion
   /// Send `flow.toUpstream`, then a request body so framed; bytes from the upstream go to the flow.
   case sendRequest(BodyLength)
   /// Send `flow.toClient`; more of the answer's head follows (an interim answer).

@@ -30,6 +30,7 @@ package import Wire
 ///                      v
 ///                    ended        (each state: refusal, deadline, reload, drain)
 ///
+///   A request for `sluice.internal` goes from readingHead to readingQuestion, and back: the gate answers it.
 ///   `relaying` holds a Tunnel: opaque, inspected, or upgraded. `exchanging` holds an Exchange, which has a diagram of
 ///   its own. What is refused where the client's TLS can be terminated ends in `explaining`, and is told there.
 /// ```
@@ -171,6 +172,7 @@ package struct Flow: ~Copyable {
     case (.readingProxyHeader, _): return onReadingProxyHeader(event, conditions)
     case (.readingRedirected, _): return onReadingRedirected(event, conditions)
     case (.readingSOCKS(let step), _): return onReadingSOCKS(step, event, conditions)
+    case (.readingQuestion(let question), _): return onReadingQuestion(question, event, conditions)
     case (.refusing(let refusal), _): return onRefusing(refusal, event, conditions)
     case (.explaining, _): return onExplaining(event, conditions)
     case (.authenticating, .authenticated(let isRight)): return authenticated(isRight, conditions)

@@ -5,6 +5,8 @@ extension Flow {
   package enum State {
     case readingProxyHeader, readingRedirected, readingHead
     case readingSOCKS(SOCKSStep)
+    /// The body of a request to the gate itself.
+    indirect case readingQuestion(GateQuestion)
     case authenticating
     /// `sinceMs`: when the request first found no token.
     case pacing(sinceMs: UInt64)
@@ -59,7 +61,9 @@ extension Flow.State {
   /// Bytes of the client are read in these states only: what it sends before a verdict waits in the kernel.
   package var wantsClientBytes: Bool {
     switch self {
-    case .readingProxyHeader, .readingRedirected, .readingHead, .readingSOCKS, .readingHello, .peeking, .refusing:
+    case .readingProxyHeader, .readingRedirected, .readingHead, .readingSOCKS, .readingQuestion, .readingHello,
+      .peeking,
+      .refusing:
       true
     default: false
     }
@@ -121,8 +125,8 @@ extension Flow {
     if state.isLetOut && (target == nil || rule == nil) { return "what is let out has a target and a rule" }
     if !state.isLetOut && heldConcurrency != nil && !state.isPacing { return "a slot is held for nothing" }
     switch state {
-    case .readingHead, .readingRedirected, .readingProxyHeader, .readingSOCKS, .authenticating, .pacing, .dialling,
-      .refusing:
+    case .readingHead, .readingRedirected, .readingProxyHeader, .readingSOCKS, .readingQuestion, .authenticating,
+      .pacing, .dialling, .refusing:
       return buffers == nil ? "bytes are read without a buffer" : nil
     case .readingHello, .peeking:
       if buffers == nil || address == nil { return "a hello is awaited without an upstream" }

@@ -79,6 +79,8 @@ package struct Finding: Sendable {
   package var retryAfterSeconds: UInt64?
   /// The bucket as it stood, where no token was left.
   package var bucket: BucketLevel?
+  /// The rule that was found looks inside: the client reads answers of HTTP.
+  package var isOfInspectedRule = false
   /// The head exceeds its limit, which has a status of its own (RFC 6585 section 5).
   package var isHeadTooLarge = false
 
@@ -133,17 +135,21 @@ package enum Judge {
     }
     var spelling: [UInt8]?
     if let finding = look(into: request, rule, line, &spelling) {
-      guard request.isReportOnly else { return refusal(finding) }
+      guard request.isReportOnly else { return refusal(finding, of: rule) }
       note = note ?? finding
     }
     // Also in report mode: the placeholder stands for a credential, and a credential leaves over verified TLS only.
     if request.kind == .plain, request.carriesPlaceholder {
-      return refusal(Finding(.secretRefused, line: rule.line, detail: placeholderDetail))
+      return refusal(Finding(.secretRefused, line: rule.line, detail: placeholderDetail), of: rule)
     }
     return pay(request, rule, spelling, note, moment)
   }
 
-  private static func refusal(_ finding: Finding) -> Judgement { Judgement(verdict: .refuse(finding)) }
+  private static func refusal(_ finding: Finding, of rule: AllowRule? = nil) -> Judgement {
+    var finding = finding
+    finding.isOfInspectedRule = rule?.isInspected == true
+    return Judgement(verdict: .refuse(finding))
+  }
 
   private static func find(_ request: JudgedRequest, _ moment: Moment) -> Verdict {
     switch request.rules {
@@ -185,7 +191,7 @@ package enum Judge {
       } else if request.isReportOnly {
         judgement.note = judgement.note ?? Finding(.tooMany, line: rule.line)
       } else {
-        return refusal(Finding(.tooMany, line: rule.line, retryAfterSeconds: 1))
+        return refusal(Finding(.tooMany, line: rule.line, retryAfterSeconds: 1), of: rule)
       }
     }
     // Inside an inspected tunnel each request takes a token, and so the tunnel itself takes none.
@@ -208,7 +214,7 @@ package enum Judge {
     var finding = Finding(.rateLimited, line: rule.line, retryAfterSeconds: (waitMs + 999) / 1000)
     let level = bucket.level(nowNs: moment.nowNs)
     finding.bucket = BucketLevel(tokens: level.tokens, capacity: level.capacity, perMinute: level.perMinute)
-    return refusal(finding)
+    return refusal(finding, of: rule)
   }
 
   private static let placeholderDetail =

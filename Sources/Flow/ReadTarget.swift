@@ -63,6 +63,9 @@ extension Flow {
     guard let named = buffers?.request.originHost else { return .wait }
     via = .http
     target = Target(host: named.host, port: port)
+    guard !isTunnelToGate || named.host.isGate else {
+      return refuseHead("This connection is to the gate itself, and Host names another", conditions)
+    }
     // A Host without a port says 80.
     guard named.port == port || named.port == 80 else {
       return refuseHead("Host names another port than the one that was connected to", conditions)

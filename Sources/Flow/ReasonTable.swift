@@ -143,6 +143,7 @@ extension Reason {
     }
   }
 
+  package var explanation: StaticString { row.explanation }
   package var logEvent: LogEvent { row.event }
   package var keepsConnection: Bool { row.keepsConnection }
 }

@@ -15,6 +15,8 @@ package struct Refusal: Sendable {
   package var retryAfterSeconds: UInt64?
   package var closes = true
   package var isToHEAD = false
+  /// The client takes the answer for that of an API: `error` is then an object, as the SDKs of model providers read it.
+  package var isToAPI = false
   /// The client did not finish its head in time: 408, since 504 speaks of an upstream.
   var isClientSlow = false
   /// The request's head is longer, or has more fields, than the gate takes: 431 (RFC 6585 section 5).
@@ -76,7 +78,9 @@ package struct Refusal: Sendable {
   }
 
   private func writeBody(into body: inout [UInt8]) {
-    body.append(#"{"error":"refused","reason":""#)
+    body.append("{")
+    if isToAPI { writeError(into: &body) } else { body.append(#""error":"refused""#) }
+    body.append(#","reason":""#)
     body += reason.rawValue.utf8
     body.append(#"","client":"#)
     JSONText.appendString(client, to: &body)
@@ -93,7 +97,42 @@ package struct Refusal: Sendable {
       body.append(#","retry_after_seconds":"#)
       JSONText.appendDecimal(retryAfterSeconds, to: &body)
     }
+    if mentionsGate {
+      body.append(#","help":""#)
+      body.append(GateHost.url)
+      body.append("\"")
+    }
     body.append("}\n")
+  }
+
+  /// Who is asked for a password is nobody yet: the gate tells nothing to clients that it does not know.
+  private var mentionsGate: Bool { target != nil && reason != .notAuthenticated }
+
+  /// The shape of OpenAI (`error.message`, `error.code`) and of Anthropic (`type`, `error.type`, `error.message`) at
+  /// once. The words stand in `error.message` whole, as some SDKs show nothing else.
+  private func writeError(into body: inout [UInt8]) {
+    body.append(#""type":"error","error":{"type":""#)
+    body.append(errorType)
+    body.append(#"","code":""#)
+    body += reason.rawValue.utf8
+    body.append(#"","message":"#)
+    var words = "\(reason.row.explanation)"
+    if let detail { words += " \(detail)." }
+    words += " This is the answer of the egress gate, not of the server: \(reason.rawValue)"
+    if let target { words += " for \(target)" }
+    words += mentionsGate ? "; \(GateHost.url) says what is allowed." : "."
+    JSONText.appendString(words, to: &body)
+    body.append("}")
+  }
+
+  /// In the words of Anthropic, which OpenAI's share in part.
+  private var errorType: StaticString {
+    switch statusLine.code {
+    case 400: "invalid_request_error"
+    case 403: "permission_error"
+    case 429: "rate_limit_error"
+    default: "api_error"
+    }
   }
 
   private func writeMessage(into body: inout [UInt8]) {
@@ -106,7 +145,7 @@ package struct Refusal: Sendable {
 
   /// The line of policy that an operator would add; nothing where no line helps.
   private func writeHint(_ target: Target, into body: inout [UInt8]) {
-    guard let (before, behind) = reason.hint(hasRule: hasRule) else { return }
+    guard !target.host.isGate, let (before, behind) = reason.hint(hasRule: hasRule) else { return }
     body.append(#","policy_line":""#)
     body.append(before)
     body.append(#"\""#)

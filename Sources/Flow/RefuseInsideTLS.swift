@@ -14,6 +14,8 @@ extension Flow {
   mutating func beginExplaining(_ refusal: Refusal, _ conditions: borrowing Conditions) -> Action {
     // A tunnel that stood has given its buffers back.
     buffers = buffers ?? RequestBuffers()
+    var refusal = refusal
+    refusal.isToAPI = true
     state = .explaining(refusal)
     deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.helloMs
     return .explain

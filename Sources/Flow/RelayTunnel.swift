@@ -72,7 +72,7 @@ extension Flow {
     case .readingSOCKS where client.proxyUser == nil:
       identifySource(conditions)
       return .wait
-    case .readingSOCKS:
+    case .readingSOCKS, .readingQuestion:
       // It has proved who it is; its target is not known yet.
       guard let client = successor(conditions) else { return refuse(.notAllowed, conditions) }
       self.client = client

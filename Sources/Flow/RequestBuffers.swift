@@ -139,6 +139,20 @@ final class RequestBuffers {
     !placeholders.isEmpty && placeholders.find(in: [Array(input[inputOffset..<(inputOffset + headLength)])]) != nil
   }
 
+  /// The head of a request to the gate itself.
+  func question(keepsConnection: Bool) -> GateQuestion {
+    let bytes = input
+    var question = GateQuestion(keepsConnection: keepsConnection)
+    question.method = Array(bytes[request.method])
+    question.path = request.pathAndQuery(in: bytes.span)
+    question.accept = request.field("accept", in: bytes.span).map { Array(bytes[$0]) } ?? []
+    question.origin = request.field("origin", in: bytes.span).map { Array(bytes[$0]) }
+    question.isHEAD = request.isHEAD
+    return question
+  }
+
+  func takeInput(_ count: Int) -> [UInt8] { Self.take(&input, &inputOffset, count) }
+
   func writeResponse(keepAlive: Bool) {
     let bytes = answer
     isReplyOwn = false

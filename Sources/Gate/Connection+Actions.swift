@@ -34,6 +34,7 @@ extension Connection {
       case .relay(let isUp, let isDown): next = openRelay(up: isUp, down: isDown)
       case .intercept: next = openInspected()
       case .explain: next = explain()
+      case .answerQuestion: next = answerQuestion()
       case .inspectExchange:
         next = isStandingUnfit() ? flow.replaceStandingUpstream(worker.conditions) : inspectExchange()
       case .sendRequest(let body):

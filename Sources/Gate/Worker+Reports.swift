@@ -71,6 +71,8 @@ extension Worker {
     if isCut { for session in liveSessions where session.sandbox == name { session.closeNow() } }
     let left = liveSessions.count { $0.sandbox == name }
     if left == 0 { audit.forgetProbing(name) }
+    // A later sandbox of this name is another client.
+    shared.refusals.forget(ShareOwner(client: name))
     report(token, .dismissed(left: left))
   }
 }

@@ -48,6 +48,7 @@ package final class Shared: Sendable {
   let syntheticNames: SyntheticNames
   let credentials: GateCredentials
   let pages = PagePool()
+  let refusals = RefusalMemory()
   private let places = Mutex(FairShare())
   private let nextId = Atomic<UInt64>(1)
   /// Messages of `probing` that a worker has taken.
@@ -272,6 +273,7 @@ final class Worker: LoopDelegate {
 
   func record(_ outcome: Outcome, of flow: borrowing Flow, _ facts: AuditFacts) {
     audit.record(outcome, of: flow, facts, policy: conditions.policy, wallMs: loop.wallMs)
+    remember(outcome, of: flow, facts.id)
   }
 
   /// A connection, or what came of one, that never came to be a flow.
@@ -299,8 +301,9 @@ final class Worker: LoopDelegate {
     }
   }
 
-  func record(_ outcome: DNSOutcome, client: Client) {
+  func record(_ outcome: DNSOutcome, client: Client, from source: IPAddress) {
     audit.record(outcome, client: client.name, policy: conditions.policy, wallMs: loop.wallMs)
+    remember(outcome, client: client, from: source)
   }
 
   // MARK: - LoopDelegate

@@ -158,7 +158,13 @@ struct RuleText: Hashable, Sendable {
       throw Problem(description: "a wildcard is one * in place of the first labels, as in *.example.com")
     }
     if let address = IPAddress(host) { return .exact(.address(address)) }
-    return .exact(.name(try name(host, of: host)))
+    let exact = try name(host, of: host)
+    guard !exact.isGate else {
+      throw Problem(
+        description:
+          "\(GateHost.text) is the gate itself, which tells clients there what they may reach; no rule names it")
+    }
+    return .exact(.name(exact))
   }
 
   private static func name(_ text: String, of host: String) throws(Problem) -> HostName {

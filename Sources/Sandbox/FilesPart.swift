@@ -55,6 +55,7 @@ struct FilesPart {
       .file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
       .link("/etc/mtab", to: "/proc/self/mounts"),
     ]
+    if let guide = options.guide { steps.append(.file("\(SandboxTrust.folder)/README.md", guide)) }
     if let text = options.gitConfiguration { steps.append(.file("/etc/gitconfig", text)) }
     steps += options.trust?.steps(systemBundles: facts.trustBundles) ?? []
   }

@@ -26,6 +26,8 @@ package struct SandboxOptions: Equatable, Sendable {
   package var gitConfiguration: String?
   /// nil where nothing is to be trusted beside the system's roots.
   package var trust: SandboxTrust?
+  /// A page for the agent: what the gate is, and how to ask it.
+  package var guide: String?
   /// nil where the caller has no terminal.
   package var terminal: TerminalUse?
   package var probes: [Probe] = []

@@ -40,6 +40,7 @@ struct SandboxRequest {
       (paths.writable + paths.readOnly).contains { key.isBelow($0) }
     }
     wanted.temporaryBytes = policy.settings.files.temporaryBytes
+    wanted.guide = AgentGuide.text
     let own = Self.callersAuthorities()
     wanted.trust = trust.map {
       SandboxTrust(certificate: $0.certificate + own, bundle: $0.bundle + own, javaStore: $0.javaStore)

@@ -188,6 +188,9 @@ package struct FlowSimulation: ~Copyable {
       _ = flow.takeToClient()
       if flow.unsaid == nil { throw violation("nothing to explain") }
       _ = flow.takeAllForTunnel()
+    case .answerQuestion:
+      guard let question = flow.question else { throw violation("nothing to answer") }
+      return try perform(flow.answer(question, [0x2e], conditions))
     case .sendRequest(let body):
       guard isConnected else { throw violation("a request is sent before its upstream stands") }
       try checkRequest(flow.takeToUpstream())

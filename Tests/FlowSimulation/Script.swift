@@ -29,6 +29,7 @@ package enum Script {
   package static let openings: [Opening] = [
     .proxy, .redirected(to: tlsAddress, port: 443, name: nil), .redirected(to: tlsAddress, port: 80, name: nil),
     .redirected(to: .v4(0xC612_0001), port: 8443, name: try? HostName(parsing: Array("auto.example".utf8).span)),
+    .redirected(to: .v4(0xC612_0003), port: 80, name: try? HostName(parsing: Array("sluice.internal".utf8).span)),
     .redirected(to: .v4(0xC612_0002), port: 22, name: try? HostName(parsing: Array("raw.example".utf8).span)),
     .redirected(to: .v4(0x7F00_0001), port: 3128, name: nil),
   ]
@@ -44,6 +45,10 @@ package enum Script {
   package static let client: [[UInt8]] = [
     connect("tls.example:443"), connect("raw.example:22"), connect("auto.example:8443"), connect("bad.example:443"),
     connect("look.example:443"), hello(name: "look.example"), get("look.example"),
+    connect("sluice.internal:80"), connect("sluice.internal:443"), get("sluice.internal"),
+    Array(
+      "POST http://sluice.internal/requests HTTP/1.1\r\nHost: sluice.internal\r\nContent-Length: 3\r\n\r\nabc".utf8),
+    Array("GET / HTTP/1.1\r\nHost: sluice.internal\r\n\r\n".utf8),
     connect("nowhere.example:443"), connect("93.184.216.34:80"), connect("127.0.0.1:3128"),
     get("web.example"), get("web.example", "Connection: close\r\n"), get("old.example"), get("inner.example"),
     get("nowhere.example"), get("web.example", "Upgrade: websocket\r\nConnection: Upgrade\r\n"),

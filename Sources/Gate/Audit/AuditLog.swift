@@ -240,7 +240,7 @@ package final class AuditLog {
 
   func forgetProbing(_ client: String) { probing[client] = nil }
 
-  private func isProbe(_ client: String, _ id: UInt64?) -> Bool {
+  func isProbe(_ client: String, _ id: UInt64?) -> Bool {
     if probing.isEmpty { return false }
     guard let end = probing[client] else { return false }
     return id.map { $0 < end } ?? (end == .max)

@@ -87,7 +87,7 @@ final class DNSServer: Source, DNSQueryHandler {
     let policy = worker.conditions.policy
     let owner = policy.shareOwner(source: peer.source, sandbox: peer.sandbox)
     guard worker.takePlace(for: owner) else {
-      return worker.record(DNSOutcome(.limited, .tooMany), client: client(of: peer, policy))
+      return worker.record(DNSOutcome(.limited, .tooMany), client: client(of: peer, policy), from: peer.source)
     }
     let stream = DNSConnection(
       socket: socket, peer: peer, owner: owner, desk: self, tools: worker.tools, loop: worker.loop)
@@ -146,7 +146,7 @@ final class DNSServer: Source, DNSQueryHandler {
       head.write(code, into: &out)
       // By asking for an unknown version of EDNS a client finds out which one is known.
       if code != .badVersion {
-        worker.record(DNSOutcome(.denied, .badRequest), client: client(of: peer, policy))
+        worker.record(DNSOutcome(.denied, .badRequest), client: client(of: peer, policy), from: peer.source)
       }
       return .answered
     case .query(let query):
@@ -171,7 +171,7 @@ final class DNSServer: Source, DNSQueryHandler {
     let verdict = DNSVerdict.decide(
       question.query, client: question.client, owner: question.owner,
       isInSandbox: question.peer.sandbox != nil, conditions, synthetic, note: &note)
-    if let note { worker.record(note, client: question.client) }
+    if let note { worker.record(note, client: question.client, from: question.peer.source) }
     switch verdict {
     case .resolve(let name, let rules): return look(up: name, rules, question, into: &out, asker: asker())
     case .records(let name): return look(up: name, [], isForRecords: true, question, into: &out, asker: asker())
@@ -191,7 +191,9 @@ final class DNSServer: Source, DNSQueryHandler {
     case .refuse(let reason, let line):
       refuse(question, DNSOutcome(.denied, reason, host: question.query.name, line: line), into: &out)
     case .refuseAt(let address, let reason, let line):
-      worker.record(DNSOutcome(.denied, reason, host: question.query.name, line: line), client: question.client)
+      worker.record(
+        DNSOutcome(.denied, reason, host: question.query.name, line: line), client: question.client,
+        from: question.peer.source)
       question.query.answer(
         addresses: address.map { [$0] } ?? [], extendedError: filtered(reason), ttlSeconds: ttlSeconds, into: &out,
         bytesMax: question.bytesMax)
@@ -338,13 +340,13 @@ final class DNSServer: Source, DNSQueryHandler {
       if question.client.network.isReportOnly {
         good = asked
         outcome.wouldDeny = true
-        worker.record(outcome, client: question.client)
+        worker.record(outcome, client: question.client, from: question.peer.source)
       } else if good.isEmpty {
         // NXDOMAIN would hide the other family's addresses too.
         if DNSVerdict.screen(other, entry.name, entry.rules, gate).good.isEmpty {
           return refuse(question, outcome, into: &out)
         }
-        worker.record(outcome, client: question.client)
+        worker.record(outcome, client: question.client, from: question.peer.source)
       }
     }
     answer(question, good, into: &out)
@@ -403,7 +405,7 @@ final class DNSServer: Source, DNSQueryHandler {
 
   /// NXDOMAIN, with the reason for whoever can read it: a filtered name that says so is no broken network.
   private func refuse(_ question: Question, _ outcome: DNSOutcome, into out: inout [UInt8]) {
-    worker.record(outcome, client: question.client)
+    worker.record(outcome, client: question.client, from: question.peer.source)
     question.query.failure(
       .nameError, extendedError: filtered(outcome.reason), ttlSeconds: ttlSeconds, into: &out,
       bytesMax: question.bytesMax)
@@ -422,14 +424,14 @@ final class DNSServer: Source, DNSQueryHandler {
     switch absence {
     case .failure: fail(question, outcome, into: &out)
     case .name:
-      worker.record(outcome, client: question.client)
+      worker.record(outcome, client: question.client, from: question.peer.source)
       question.query.failure(.nameError, ttlSeconds: ttlSeconds, into: &out, bytesMax: question.bytesMax)
     case .address: question.query.noData(ttlSeconds: ttlSeconds, into: &out, bytesMax: question.bytesMax)
     }
   }
 
   private func fail(_ question: Question, _ outcome: DNSOutcome?, into out: inout [UInt8]) {
-    if let outcome { worker.record(outcome, client: question.client) }
+    if let outcome { worker.record(outcome, client: question.client, from: question.peer.source) }
     question.query.failure(.serverFailure, into: &out, bytesMax: question.bytesMax)
   }
 }

@@ -33,6 +33,7 @@ extension DNSVerdict {
       return pointer(address, client: client, conditions, synthetic)
     }
     guard let name = query.name else { return .refuse(.notAllowed, nil) }
+    if name.isGate { return gateHost(name, query.type, conditions, synthetic) }
     let rules: [AllowRule]
     switch client.network.judge(name: name, nowUnix: conditions.unixSeconds) {
     case .allow(let found): rules = found
@@ -62,6 +63,17 @@ extension DNSVerdict {
     }
   }
 
+  /// The gate's own name has an address that is made up, whatever `answers` says: connections to it are redirected to
+  /// the gate. It counts against nobody's share.
+  private static func gateHost(
+    _ name: HostName, _ type: DNSType, _ conditions: borrowing Conditions, _ synthetic: SyntheticNames
+  ) -> DNSVerdict {
+    guard let family = type.family, synthetic.has(family) else { return .noData }
+    let address = synthetic.address(
+      of: name, family: family, for: .gate, conditions.policy.sharing, nowMs: conditions.nowMs)
+    return address.map(DNSVerdict.address) ?? .full
+  }
+
   /// All TCP of a sandbox comes to the gate, which can tell of the refusal at an address that it makes up. Where no
   /// address is free, and under `invalid` (names that exist nowhere, RFC 6761 section 6.4), the name does not exist.
   private func told(
@@ -82,6 +94,7 @@ extension DNSVerdict {
     _ address: IPAddress, client: Client, _ conditions: borrowing Conditions, _ synthetic: SyntheticNames
   ) -> DNSVerdict {
     guard let name = synthetic.name(of: address) else { return .refuse(.notAllowed, nil) }
+    if name.isGate { return .pointer(name) }
     switch client.network.judge(name: name, nowUnix: conditions.unixSeconds) {
     case .allow: return .pointer(name)
     case .refuse: return client.network.isReportOnly ? .pointer(name) : .refuse(.notAllowed, nil)

@@ -94,6 +94,7 @@ struct TunnelRequests {
     var refusal = Refusal(finding.reason, target: target, client: client)
     refusal.detail = finding.detail
     refusal.hasRule = tick.rule != nil
+    refusal.isToAPI = true
     refusal.retryAfterSeconds = finding.retryAfterSeconds
     refusal.isHeadTooLarge = finding.isHeadTooLarge
     var outcome = Outcome(finding.reason.logEvent, finding.reason, line: finding.line ?? tick.rule?.line)
