@@ -29,11 +29,27 @@ class Handed:
         sock = socket.socket(family, kind)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, options.get("v6only", 1))
-        sock.bind(address)
+        try:
+            sock.bind(address)
+        except OSError:
+            sock.close()
+            raise
         if kind == socket.SOCK_STREAM and listens:
             sock.listen(128)
         self.held.append((name, sock))
         return sock.getsockname()[1] if family != socket.AF_UNIX else address
+
+    def add_dns(self):
+        """The kernel chooses a port that is free for TCP; for UDP another program may have it."""
+        def pair():
+            port = self.add("dns")
+            try:
+                return self.add("dns", socket.SOCK_DGRAM, ("127.0.0.1", port))
+            except OSError:
+                self.held.pop()[1].close()
+                return None
+
+        return until("a port is free for UDP and TCP", pair)
 
     @contextlib.contextmanager
     def numbered(self):
@@ -115,8 +131,7 @@ def test_more_sockets_than_workers(handed, gate):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_dns_by_handed_sockets(workers, handed, gate):
-    port = handed.add("dns")
-    handed.add("dns", socket.SOCK_DGRAM, ("127.0.0.1", port))
+    port = handed.add_dns()
     handed.start(gate, rules("allowed.test:443"), flags=at(port, "dns"), workers=workers)
     for client in (UDP(port), TCP(port)):
         assert client.ask("refused.test").code == NXDOMAIN
@@ -144,8 +159,7 @@ def test_an_admin_socket_that_is_handed_in_stays(handed, gate, tmp_path):
 def test_programs_that_the_gate_starts_get_none_of_them(handed, gate, tmp_path):
     path = str(tmp_path / "admin.sock")
     port = handed.add("connect")
-    names_port = handed.add("dns")
-    handed.add("dns", socket.SOCK_DGRAM, ("127.0.0.1", names_port))
+    names_port = handed.add_dns()
     handed.add("admin", address=path, family=socket.AF_UNIX)
     one = handed.start(gate, rules("allowed.test:443"), flags=[*at(port), *at(names_port, "dns"), "--listen-admin", path])
     until("all are taken", lambda: "(admin)" in one.errors.read_text())
@@ -223,8 +237,7 @@ def test_a_gate_that_drains_leaves_the_sockets_alone(handed, gate, upstream):
     """What comes by them is the next one's: it neither takes it nor wakes up for it."""
     server = upstream(echo)
     port = handed.add("connect")
-    names_port = handed.add("dns")
-    handed.add("dns", socket.SOCK_DGRAM, ("127.0.0.1", names_port))
+    names_port = handed.add_dns()
     one = handed.start(gate, rules(local("allowed.test", server.port)), flags=[*at(port), *at(names_port, "dns")],
                        more="timeouts: {drain: 60}")
     tunnel = socket.create_connection(("127.0.0.1", port), DEADLINE)
