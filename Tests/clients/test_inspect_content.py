@@ -579,7 +579,7 @@ def test_a_websocket_is_refused_where_it_would_have_to_be_looked_into(inspecting
     server = upstream(talk, certificates.server())
     ask = request(f"allowed.test:{server.port}", more="Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: eA==\r\n"
                   "Sec-WebSocket-Version: 13\r\n", close=False)
-    for content, passes in (("{secrets: block}", False), ("{flag_instructions: block}", False), ("{strip_html: true}", False),
+    for content, passes in (("{flag_instructions: block, secrets: block}", False), ("{flag_instructions: block}", False), ("{strip_html: true}", False),
                             ("{max_response_bytes: 10}", False), ("{secrets: log, flag_instructions: log}", True)):
         gate = inspecting.gate(inspecting.rule("allowed.test", server.port, f", content: {content}"))
         with inspecting.tunnel(gate, f"allowed.test:{server.port}") as tls:

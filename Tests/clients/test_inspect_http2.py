@@ -15,6 +15,7 @@ import rpc
 from gate import DEADLINE, plain_environment, until
 from http2 import Raw, Server
 from inspection import Inspecting
+from test_websocket_frames import frame as ws_frame
 
 RULE = ', methods: [GET, POST], paths: ["/public/**", "/"]'
 
@@ -237,8 +238,13 @@ def test_checks_of_content_see_websockets_and_trailers(serving, raw):
     while http.until(SettingsFrame).settings.get(8) != 1:
         pass
     http.send(websocket(http, 1, b"/chat"))
-    assert http.answer(1)[0] == 403
-    site.gate.logged(event="flagged", finding="unchecked", what="websocket")
+    assert http.until(HeadersFrame, 1).fields[b":status"] == b"200"
+    said = ws_frame(b"fine", mask=b"abcd")
+    http.send(DataFrame(1, data=said[:4]).serialize(), DataFrame(1, data=said[4:]).serialize())
+    assert http.until(DataFrame, 1).data == said
+    http.send(DataFrame(1, data=ws_frame(b"a key: " + token, mask=b"wxyz")).serialize())
+    assert http.answer(1)[0] is None
+    site.gate.logged(event="flagged", finding="secret", what="github-token", place="request message")
 
     def trailers(stream, value):
         return HeadersFrame(stream, flags=["END_HEADERS", "END_STREAM"], data=http.encoder.encode([(b"x-note", value)])).serialize()
@@ -247,7 +253,7 @@ def test_checks_of_content_see_websockets_and_trailers(serving, raw):
         http.send(http.head(stream, [], ends=False, method=b"POST"), DataFrame(stream, data=b"x").serialize(), trailers(stream, value))
         assert http.answer(stream)[0] == status
     site.gate.logged(event="flagged", finding="secret", what="github-token", place="request trailers")
-    assert len(site.seen) == 1
+    assert len(site.seen) == 2
 
 
 # Attacks

@@ -42,6 +42,9 @@ package final class ContentFilter: RequestFilter {
   private var hasLookedAtHead = false
   private var hasLookedAtBody = false
   private var hasPassedHead = false
+  /// Messages of a WebSocket; in HTTP/2 (RFC 8441) they are the body of its stream.
+  private var messages: WebSocketMessages?
+  private var isWebSocketStream = false
   private var isHEAD = false
   private var asksForPart = false
   private var path: [UInt8] = []
@@ -84,6 +87,8 @@ package final class ContentFilter: RequestFilter {
     if let body = head.body, !hasLookedAtBody, let refusal = lookAtWhole(body) { return refusal }
     if mustCollect(head, hasBody: hasBody) { return .collect(bytesMax: Self.collectedBytesMax) }
     hasPassedHead = true
+    // Compressed frames could not be looked into; where they are only logged, the request stays as it is.
+    if messages != nil, blocksSecrets { head.remove("sec-websocket-extensions") }
     guard blocksAnswers else { return .pass }
     let accepted = head.values("accept-encoding")
     if !accepted.isEmpty {
@@ -103,29 +108,60 @@ package final class ContentFilter: RequestFilter {
   }
 
   private func lookAtHead(_ head: MessageHead, hasBody: Bool) -> FilterVerdict? {
-    // In HTTP/2 it is a CONNECT (RFC 8441).
-    let isUpgrade = head.values("upgrade").contains { !$0.isEmpty } || head.method.elementsEqual("CONNECT".utf8)
+    isWebSocketStream = head.method.elementsEqual("CONNECT".utf8)
+    let isUpgrade = isWebSocketStream || head.values("upgrade").contains { !$0.isEmpty }
     if isUpgrade, let refusal = lookAtUpgrade() { return refusal }
     guard let outgoing else { return nil }
     let places = outgoing.look(
       at: head, skipping: around.fieldsOfTheGate, placeholders: around.placeholders.texts)
     for place in places { if let refusal = told([place.finding], "request \(place.place)") { return refusal } }
-    if hasBody, let why = outgoing.begin(head) {
+    if hasBody, !isWebSocketStream, let why = outgoing.begin(head) {
       return unchecked(why, "request body", blocks: blocksSecrets, .secretRefused)
     }
     return nil
   }
 
-  /// Frames of a WebSocket are masked and may be compressed: nothing in them can be looked into.
+  /// Messages of a WebSocket are looked through for secrets, and for nothing else.
   private func lookAtUpgrade() -> FilterVerdict? {
     let acts = plan.actsOnAnswers || plan.policy.maxResponseBytes != nil
     if acts { return unchecked("websocket", "answer", blocks: !request.isReportOnly, .contentRefused) }
-    return unchecked("websocket", "answer", blocks: blocksSecrets, .contentRefused)
+    if outgoing != nil { messages = WebSocketMessages() }
+    // What comes back is not looked into, and nothing would have been done about it.
+    return plan.looksIntoAnswers ? unchecked("websocket", "answer", blocks: false, .contentRefused) : nil
+  }
+
+  package var watchesRelay: Bool { messages != nil }
+
+  package func relayed(_ bytes: inout [UInt8], fromClient: Bool) -> FilterVerdict {
+    guard fromClient, let outgoing else { return .pass }
+    switch messages?.take(bytes) {
+    case nil: return .pass
+    case .texts(let texts, let released):
+      for text in texts {
+        let findings = outgoing.look(at: text, placeholders: around.placeholders.texts)
+        if let refusal = told(findings, "request message") { return refusal }
+      }
+      guard blocksSecrets else { return .pass }
+      bytes = released
+      guard reserve(messages?.waiting.count ?? 0) else {
+        return .refuse(.tooMany, detail: "Too much is held back for the checks of content; send less at once")
+      }
+      return .pass
+    case .tooLarge: return unreadMessages("a message of more than 1 MiB")
+    case .unreadable: return unreadMessages("compressed or malformed frames")
+    }
+  }
+
+  /// What follows is not looked into either.
+  private func unreadMessages(_ why: String) -> FilterVerdict {
+    messages = nil
+    return unchecked(why, "request message", blocks: blocksSecrets, .secretRefused) ?? .pass
   }
 
   private var blocksSecrets: Bool { plan.policy.secrets == .block && !request.isReportOnly }
 
   package func requestBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
+    if isWebSocketStream { return relayed(&chunk, fromClient: true) }
     guard let outgoing else { return .pass }
     let seen = outgoing.take(&chunk, isLast: isLast)
     if let refusal = refusal(for: seen) { return refusal }

@@ -76,6 +76,13 @@ final class RequestCheck {
     return findings
   }
 
+  /// What stands in a message that is there whole.
+  func look(at message: [UInt8], placeholders: [[UInt8]]) -> [Finding] {
+    var text = message
+    for placeholder in placeholders { text.blank(placeholder) }
+    return whole(text)
+  }
+
   // MARK: - The body
 
   /// What the body's fields say decides how it is looked through; why it cannot be, where that is so.

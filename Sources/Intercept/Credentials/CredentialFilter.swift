@@ -31,6 +31,9 @@ package final class CredentialFilter: RequestFilter {
   /// Messages of gRPC: each is a text of its own, and its end is not waited behind.
   private var messages: MessageFrames?
   private var isCompressedAllowed = false
+  /// Messages of a WebSocket, and whether the request asks for one in HTTP/2.
+  private var frames: WebSocketEchoes?
+  private var isWebSocketStream = false
   private var hasNamedEcho = false
   private var hasReportedEcho = false
 
@@ -66,6 +69,8 @@ package final class CredentialFilter: RequestFilter {
         .secretRefused, detail: "The request carries the placeholder of a credential that is for another target")
     }
     guard let credential else { return .pass }
+    // RFC 8441: no other CONNECT comes here.
+    isWebSocketStream = head.method.elementsEqual("CONNECT".utf8)
     switch store.value(of: credential, for: self, wake: wake) {
     case .waiting: return .wait
     case .failed:
@@ -154,6 +159,8 @@ package final class CredentialFilter: RequestFilter {
     guard let credential, let value else { return .pass }
     if head.status == 401 { store.refused(credential, value) }
     scrub(&head)
+    let isWebSocket = head.status == 101 || isWebSocketStream && head.status == 200
+    if isWebSocket, !isCompressedAllowed { frames = echoes.map(WebSocketEchoes.init) }
     guard hasBody, !isCompressedAllowed else { return .pass }
     // Of two fields, and of two codings in one field, each counts.
     guard BodyCodings(head) == .plain else {
@@ -167,6 +174,7 @@ package final class CredentialFilter: RequestFilter {
   }
 
   package func answerBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
+    if frames != nil { return relayed(&chunk, fromClient: false) }
     if messages != nil { return answerMessages(&chunk, isLast: isLast) }
     echoes?.scrub(&chunk, isLast: isLast)
     reportEchoes()
@@ -191,6 +199,20 @@ package final class CredentialFilter: RequestFilter {
       echoes?.scrub(&rest, isLast: true)
       chunk += rest
     }
+    reportEchoes()
+    return .pass
+  }
+
+  package var watchesRelay: Bool { frames != nil }
+
+  package func relayed(_ bytes: inout [UInt8], fromClient: Bool) -> FilterVerdict {
+    guard !fromClient, frames != nil else { return .pass }
+    guard frames?.take(&bytes) == true else {
+      return .refuse(
+        .contentRefused,
+        detail: "A frame of the WebSocket is compressed or malformed, and cannot be searched for the credential")
+    }
+    echoes = frames?.search
     reportEchoes()
     return .pass
   }

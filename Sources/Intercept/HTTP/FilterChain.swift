@@ -60,6 +60,16 @@ package final class FilterChain: RequestFilter {
     return content.answerBody(&chunk, isLast: isLast)
   }
 
+  package var watchesRelay: Bool { content.watchesRelay || credential.watchesRelay }
+
+  package func relayed(_ bytes: inout [UInt8], fromClient: Bool) -> FilterVerdict {
+    let verdict =
+      fromClient
+      ? content.relayed(&bytes, fromClient: true) : credential.relayed(&bytes, fromClient: false)
+    guard case .pass = verdict else { return verdict }
+    return fromClient ? credential.relayed(&bytes, fromClient: true) : content.relayed(&bytes, fromClient: false)
+  }
+
   package func answerTrailers(_ trailers: inout MessageHead) {
     credential.answerTrailers(&trailers)
     content.answerTrailers(&trailers)

@@ -87,7 +87,7 @@ extension HTTP1Bridge {
     answer.drop(length)
     if isUpgrade {
       mode = .relaying
-      endFilter()
+      if let filter, !filterUpgrade(filter, &out) { return upstreamBroke(tick) }
     } else {
       answerStep = body == .none ? .done : .body
       if body != .none, !takeFirstOfBody(into: &out) {
@@ -97,6 +97,15 @@ extension HTTP1Bridge {
       }
     }
     return client.write(out) ? .worked : .end(.clientReset)
+  }
+
+  /// False: what the filter made of it is no head.
+  private func filterUpgrade(_ filter: any RequestFilter, _ out: inout [UInt8]) -> Bool {
+    var head = MessageHead(http1: out)
+    guard case .pass = filter.answerHead(&head, hasBody: false) else { return false }
+    if !filter.watchesRelay { endFilter() }
+    out.removeAll(keepingCapacity: true)
+    return head.appendHTTP1(to: &out)
   }
 
   private func answerHead(keepAlive: Bool) -> [UInt8] {
@@ -278,8 +287,8 @@ extension HTTP1Bridge {
   func relay(_ tick: Tick) -> Step {
     guard let upstream else { return .end(.relayEnded) }
     guard upstream.flush() else { return .end(.upstreamReset) }
-    let one = move(from: client, &input, to: upstream)
-    let other = move(from: upstream, &answer, to: client)
+    let one = move(from: client, &input, to: upstream, tick)
+    let other = move(from: upstream, &answer, to: client, tick)
     for step in [one, other] { if case .end(.relayEnded) = step { continue } else if case .end = step { return step } }
     if case .end = one { relayEnds.client = true }
     if case .end = other { relayEnds.upstream = true }
@@ -295,22 +304,40 @@ extension HTTP1Bridge {
 
   /// TLS ends both directions at once in practice: the end of one side is the end.
   private func move(
-    from source: any PlainStream, _ early: inout Unread, to sink: any PlainStream
+    from source: any PlainStream, _ early: inout Unread, to sink: any PlainStream, _ tick: Tick
   ) -> Step {
     guard !sink.isFull else { return .idle }
     let broke = Step.end(sink === client ? .clientReset : .upstreamReset)
     if !early.isEmpty {
-      let isWritten = early.parse { sink.write($0) }
+      let end = early.parse { carry($0, from: source, to: sink, tick, broke) }
       early.drop(.max)
-      return isWritten ? .worked : broke
+      return end ?? .worked
     }
     guard source.isReadable else { return .idle }
     switch buffer.read(from: source) {
-    case .bytes(let count): return buffer.write(0..<count, to: sink) ? .worked : broke
+    case .bytes(let count):
+      if filter == nil { return buffer.write(0..<count, to: sink) ? .worked : broke }
+      return buffer.withBytes(0..<count) { carry($0, from: source, to: sink, tick, broke) } ?? .worked
     case .blocked: return .idle
     case .ended: return .end(.relayEnded)
     case .truncated, .failed: return .end(source === client ? .clientReset : .upstreamReset)
     }
+  }
+}
+
+extension HTTP1Bridge {
+  /// Bytes of one side on their way to the other, through a filter that watches them; nil: they have gone on.
+  private func carry(
+    _ bytes: Span<UInt8>, from source: any PlainStream, to sink: any PlainStream, _ tick: Tick, _ broke: Step
+  ) -> Step? {
+    guard let filter else { return sink.write(bytes) ? nil : broke }
+    var chunk: [UInt8] = []
+    chunk.append(bytes)
+    if case .refuse(let reason, let detail) = filter.relayed(&chunk, fromClient: source === client) {
+      _ = requests.refuse(reason, tick, detail: detail)
+      return .end(.clientReset)
+    }
+    return chunk.isEmpty || sink.write(chunk) ? nil : broke
   }
 }
 

@@ -83,6 +83,8 @@ final class HTTP1Bridge: Bridge {
     self.buffer = buffer
   }
 
+  deinit { filter?.ended() }
+
   func takeOutcomes() -> [Outcome] { requests.takeOutcomes() }
 
   /// What the client said behind an exchange that is over.

@@ -65,6 +65,10 @@ package protocol RequestFilter: AnyObject {
   /// The time is over, and nothing of the upstream waits to be read. Bytes in `chunk`, and a head that was held, leave
   /// now unless the verdict is `wait`.
   func answerPaused(_ chunk: inout [UInt8]) -> FilterVerdict
+  /// Behind a 101: whether what the two sides say is to be shown (HTTP/1.1).
+  var watchesRelay: Bool { get }
+  /// The next bytes of one side, as they go on. A refusal ends the connection.
+  func relayed(_ bytes: inout [UInt8], fromClient: Bool) -> FilterVerdict
   /// Fields behind the answer's body, where they are passed on (HTTP/2).
   func answerTrailers(_ trailers: inout MessageHead)
   /// True if a body may come out longer or shorter than it went in: then its length is not announced.
@@ -114,6 +118,8 @@ extension RequestFilter {
   package var holdsAnswerHead: Bool { false }
   package func answerHeadLeaves(_ head: inout MessageHead) {}
   package func interimHead(_ head: inout MessageHead) {}
+  package var watchesRelay: Bool { false }
+  package func relayed(_ bytes: inout [UInt8], fromClient: Bool) -> FilterVerdict { .pass }
   package var answerPauseMs: UInt64? { nil }
   package func answerPaused(_ chunk: inout [UInt8]) -> FilterVerdict { .pass }
 }
