@@ -33,20 +33,21 @@ package struct HTTPPost: Sendable {
   package func send(
     _ body: [UInt8], fields: [(name: String, value: String)], to addresses: [SocketAddress]
   ) throws(CredentialProblem) -> Int {
-    let request = request(body, fields)
-    let answer: [UInt8]
-    switch target.host {
-    case .name(let name) where isTLS:
-      answer = try BlockingTLS(name: name, addresses: addresses, tls: UpstreamTLS()).exchange(
-        request, bytesMax: Self.answerBytesMax)
-    default:
-      answer = try BlockingSocket.exchange(request, with: "\(target)", at: addresses, bytesMax: Self.answerBytesMax)
-    }
+    let answer = try exchange(request(body, fields), addresses)
     var head = ResponseHead()
     guard case .complete = head.parse(answer.span, bytesMax: Self.answerBytesMax) else {
       throw CredentialProblem("\(target) sent no HTTP answer")
     }
     return head.status
+  }
+
+  private func exchange(_ request: [UInt8], _ addresses: [SocketAddress]) throws(CredentialProblem) -> [UInt8] {
+    guard isTLS else {
+      return try BlockingSocket.exchange(request, with: "\(target)", at: addresses, bytesMax: Self.answerBytesMax)
+    }
+    guard case .name(let name) = target.host else { throw CredentialProblem("https wants a host name, not \(target)") }
+    return try BlockingTLS(name: name, addresses: addresses, tls: UpstreamTLS()).exchange(
+      request, bytesMax: Self.answerBytesMax)
   }
 
   func request(_ body: [UInt8], _ fields: [(name: String, value: String)]) -> [UInt8] {
