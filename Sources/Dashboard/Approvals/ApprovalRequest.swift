@@ -40,7 +40,11 @@ enum ApprovalRequest: Equatable {
   }
 
   private static func decision(_ path: Substring, _ query: [String: String]) -> ApprovalRequest {
-    guard let id = query["id"], id.utf8.count <= 64, id.utf8.allSatisfy({ (0x30...0x7a).contains($0) }) else {
+    guard let id = query["id"], (1...64).contains(id.utf8.count),
+      id.utf8.allSatisfy({
+        $0.isDigit || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0 | 0x20) || $0 == UInt8(ascii: "-")
+      })
+    else {
       return .problem(status: 400, "the query has no id")
     }
     if path.hasSuffix("/refuse") { return .refuse(id: id, isAlways: query["always"] == "1") }

@@ -2,54 +2,57 @@
 // It relies on docs/for-agents.md, which a test compares with this text word for word.
 
 package enum AgentGuide {
-  package static let text = #"""
-    # For agents: working behind an egress gate
-
-    This machine reaches the network through Sluice, an egress gate. The gate lets out what its operator's policy names, and
-    answers everything else itself. A refusal is the policy's, not a broken network: trying again, another DNS server, another
-    proxy or another port does not help.
-
-    Ask the gate what holds for you at `http://sluice.internal/`. It needs no key, no TLS and no entry in the policy.
-
-    | ask | answer |
-    | --- | --- |
-    | `GET /policy` | the hosts, ports, methods and paths that you may reach, your limits, and what is left of them now |
-    | `GET /refusals` | your latest refusals, the newest first, each with its id, reason and state |
-    | `POST /requests` with `{"target": "host:port", "reason": "…"}` | asks the operator for a target; the answer has an id |
-    | `GET /requests/ID` | the state of that request: `waiting`, `recorded`, `approved`, `refused` or `expired` |
-
-    Answers are JSON; with `Accept: text/plain` they are text.
-
-        curl -s -H 'Accept: text/plain' http://sluice.internal/policy
-        curl -s http://sluice.internal/requests -d '{"target": "api.example.com:443", "reason": "fetch the schema"}'
-
-    ## What a refusal looks like
-
-    - HTTP: status 403, and `X-Sluice-Reason`. The JSON body has `reason`, `message`, and `policy_line`, the line that an
-      operator would add. The answer to a refused API call has an `error.message` as the API's own errors do.
-    - HTTPS: a failed CONNECT (`403 Denied by egress policy: not_allowed`), or a TLS alert. Certificates are not at fault, and
-      turning verification off changes nothing.
-    - DNS: the name does not exist, or it resolves to an address at which the gate answers with the refusal.
-    - Status 429 with `Retry-After`: a limit of the policy. Wait that long; more tries at once take longer.
-
-    | reason | what to do |
-    | --- | --- |
-    | `not_allowed` | use a host of `/policy`, or ask for this one |
-    | `method_refused`, `path_refused` | the host is allowed, this request is not: see `methods` and `paths` there |
-    | `denied_by_rule`, `address_refused` | the operator does not want this: leave it |
-    | `not_approved` | a person said no, or nobody answered: do not ask again at once |
-    | `rate_limited`, `too_many` | wait for `Retry-After` |
-    | `content_refused`, `secret_refused` | the content is refused, wherever it goes: do not encode it or split it |
-    | `resolve_failed`, `connect_failed`, `timeout` | the server is at fault; trying again later may help |
-
-    ## When the work needs more
-
-    Say so instead of working around it. Name the target, and why: `POST /requests`, and where that answers 404, tell the
-    person who started you, with the `policy_line`. While a request waits, the connection that asked stays open for as long
-    as the operator allows; do other work meanwhile, and ask `GET /requests/ID` from time to time, not in a loop.
-
-    Keys that you see here may be placeholders. The gate puts the real ones into requests to their own hosts, and into no
-    others. Send them as they are.
-
-    """#
+  package static let text = page
 }
+
+private let page = #"""
+  # For agents: working behind an egress gate
+
+  This machine reaches the network through Sluice, an egress gate. The gate lets out what its operator's policy names,
+  and answers everything else itself. A refusal is the policy's, not a broken network: trying again, another DNS
+  server, another proxy or another port does not help.
+
+  Ask the gate what holds for you at `http://sluice.internal/`. It needs no key, no TLS and no entry in the policy.
+
+  | ask | answer |
+  | --- | --- |
+  | `GET /policy` | the hosts, ports, methods and paths that you may reach, your limits, and what is left of them now |
+  | `GET /refusals` | your latest refusals, the newest first, each with its id, reason and state |
+  | `POST /requests` with `{"target": "host:port", "reason": "…"}` | asks the operator for it; the answer has an id |
+  | `GET /requests/ID` | the state of that request: `waiting`, `recorded`, `approved`, `refused` or `expired` |
+
+  Answers are JSON; with `Accept: text/plain` they are text.
+
+      curl -s -H 'Accept: text/plain' http://sluice.internal/policy
+      curl -s http://sluice.internal/requests -d '{"target": "api.example.com:443", "reason": "fetch the schema"}'
+
+  ## What a refusal looks like
+
+  - HTTP: status 403, and `X-Sluice-Reason`. The JSON body has `reason`, `message`, and `policy_line`, the line that
+    an operator would add. The answer to a refused API call has an `error.message` as the API's own errors do.
+  - HTTPS: a failed CONNECT (`403 Denied by egress policy: not_allowed`), or a TLS alert. Certificates are not at
+    fault, and turning verification off changes nothing.
+  - DNS: the name does not exist, or it resolves to an address at which the gate answers with the refusal.
+  - Status 429 with `Retry-After`: a limit of the policy. Wait that long; more tries at once take longer.
+
+  | reason | what to do |
+  | --- | --- |
+  | `not_allowed` | use a host of `/policy`, or ask for this one |
+  | `method_refused`, `path_refused` | the host is allowed, this request is not: see `methods` and `paths` there |
+  | `denied_by_rule`, `address_refused` | the operator does not want this: leave it |
+  | `not_approved` | a person said no, or nobody answered: do not ask again at once |
+  | `rate_limited`, `too_many` | wait for `Retry-After` |
+  | `content_refused`, `secret_refused` | the content is refused, wherever it goes: do not encode it or split it |
+  | `resolve_failed`, `connect_failed`, `timeout` | the server is at fault; trying again later may help |
+
+  ## When the work needs more
+
+  Say so instead of working around it. Name the target, and why: `POST /requests`, and where that answers 404, tell
+  the person who started you, with the `policy_line`. While a request waits, the connection that asked stays open for
+  as long as the operator allows; do other work meanwhile, and ask `GET /requests/ID` from time to time, not in a
+  loop.
+
+  Keys that you see here may be placeholders. The gate puts the real ones into requests to their own hosts, and into
+  no others. Send them as they are.
+
+  """#

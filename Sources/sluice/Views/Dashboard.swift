@@ -1,6 +1,6 @@
 // `sluice dashboard`: the log as a page in a browser, live, or once as a file to send.
-// It relies on Dashboard for the page and its server; nothing but the log file, and a policy for its limits, is read. With
-// a gate's admin socket it has a page of approvals, too.
+// It relies on Dashboard for the page and its server; nothing but the log file, and a policy for its limits, is read.
+// With a gate's admin socket there is a page of approvals, too.
 import ArgumentParser
 import Dashboard
 import Gate
