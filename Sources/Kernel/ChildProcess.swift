@@ -40,8 +40,8 @@ package struct ChildProcess: Sendable {
     case tookTooLong
   }
 
-  /// `arguments[0]` is a whole path. It has the caller's environment but for `hidden`; what it says elsewhere than on
-  /// its standard output is not kept, and when its time is over it and all that it started are killed. It reads `input`.
+  /// `arguments[0]` is a whole path; `input` is its standard input. The program has the caller's environment but for
+  /// `hidden`. Only its standard output is kept; when its time is over, all that it started is killed with it.
   package static func output(
     of arguments: [String], hiding hidden: [String], input: [UInt8] = [], timeoutMs: UInt64
   ) throws(SystemError) -> Printed {
