@@ -23,11 +23,14 @@ package struct Terminal: ~Copyable {
   }
 
   /// Rows and columns; 24 and 80 where it does not say.
-  package var size: (rows: Int, columns: Int) {
+  package var size: (rows: Int, columns: Int) { Self.window ?? (24, 80) }
+
+  /// Rows and columns of the window that standard output is shown in; nil where it does not say.
+  package static var window: (rows: Int, columns: Int)? {
     var size: [CInt] = [0, 0]
     // SAFETY: two numbers, as the call wants.
     let result = unsafe size.withUnsafeMutableBufferPointer { unsafe clinux_terminal_size($0.baseAddress) }
-    guard result == 0, size[0] > 0, size[1] > 0 else { return (24, 80) }
+    guard result == 0, size[0] > 0, size[1] > 0 else { return nil }
     return (Int(size[0]), Int(size[1]))
   }
 

@@ -4,27 +4,50 @@ import Wire
 
 package struct LineText: Sendable {
   private let isColoured: Bool
+  /// Width of the window; nil: a line is as long as its text.
+  private let columns: Int?
+  private let hasDate: Bool
+  private let hostWidth: Int
 
-  package init(isColoured: Bool) { self.isColoured = isColoured }
+  private static let hostWidthMax = 36
+  /// Time of day, event, client, via and reason, each with its two blanks.
+  private static let fixedWidth = 14 + 12 + 12 + 9 + 17
+  private static let dateWidth = 11
+  private static let columnsMin = 40
+
+  package init(isColoured: Bool, columns: Int? = nil) {
+    self.isColoured = isColoured
+    self.columns = columns.map { max($0, Self.columnsMin) }
+    let room = columns.map { $0 - Self.fixedWidth - 2 } ?? Self.hostWidthMax
+    hasDate = columns == nil || room >= Self.hostWidthMax + Self.dateWidth
+    hostWidth = min(Self.hostWidthMax, max(16, room))
+  }
 
   /// Written straight into the buffer: a String for each column was half the cost of a line.
   package func append(_ line: borrowing LogLine, to out: inout [UInt8]) {
-    column(23, &out) { appendTime(line, &$0) }
+    let start = out.count
+    column(hasDate ? 23 : 12, &out) { appendTime(line, &$0) }
+    let colours = out.count
     if isColoured { out += colour(line).utf8 }
-    column(8, &out) { append(.event, line, &$0) }
-    if isColoured { out += "\u{1b}[0m".utf8 }
+    let event = out.count
+    column(10, &out) { bytes in
+      if line.flag(.wouldDeny) { bytes += "would deny".utf8 } else { append(.event, line, &bytes) }
+    }
+    var invisible = event - colours
+    if isColoured {
+      out += "\u{1b}[0m".utf8
+      invisible += 4
+    }
     column(10, &out) { append(.client, line, &$0) }
     column(7, &out) { append(.via, line, &$0) }
-    column(36, cutsFront: true, &out) { bytes in
+    column(hostWidth, cutsFront: true, &out) { bytes in
       append(.host, line, &bytes)
       if let port = line.port { bytes += ":\(port)".utf8 }
     }
-    column(15, &out) { bytes in
-      if line.flag(.wouldDeny) { bytes += "would deny: ".utf8 }
-      append(.reason, line, &bytes)
-    }
+    column(15, &out) { append(.reason, line, &$0) }
     appendDetails(line, to: &out)
     while out.last == UInt8(ascii: " ") { out.removeLast() }
+    if let columns { cut(&out, to: start + invisible + columns) }
     out.append(UInt8(ascii: "\n"))
   }
 
@@ -43,6 +66,13 @@ package struct LineText: Sendable {
     while out.count < start + width + 2 { out.append(UInt8(ascii: " ")) }
   }
 
+  /// Colours end before the fourth column, so the end of a line holds none.
+  private func cut(_ out: inout [UInt8], to end: Int) {
+    guard out.count > end else { return }
+    out.removeLast(out.count - end)
+    out[end - 1] = UInt8(ascii: "~")
+  }
+
   private func append(_ field: LogField, _ line: borrowing LogLine, _ out: inout [UInt8]) {
     if let bytes = line.bytes(field) { TerminalText.append(bytes, to: &out) }
   }
@@ -53,6 +83,7 @@ package struct LineText: Sendable {
     Timestamp.append(unixMilliseconds: timeMs, to: &out)
     out[start + 10] = UInt8(ascii: " ")
     out.removeLast()
+    if !hasDate { out.removeSubrange(start..<(start + Self.dateWidth)) }
   }
 
   private func colour(_ line: borrowing LogLine) -> String {

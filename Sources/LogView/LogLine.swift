@@ -40,6 +40,22 @@ package enum LogField: Int, CaseIterable, Sendable {
   static let names = allCases.map { Array($0.name.utf8) }
 }
 
+/// A field that views ask for by name: looked up once, as a log has millions of lines.
+struct NamedField: Sendable {
+  let bytes: [UInt8]
+  let field: LogField?
+
+  init(_ name: String) {
+    bytes = Array(name.utf8)
+    field = LogField.allCases.first { $0.name == name }
+  }
+
+  static let method = NamedField("method")
+  static let path = NamedField("path")
+  static let credential = NamedField("credential")
+  static let gate = NamedField("gate")
+}
+
 package struct LogLine: Sendable {
   enum Value: Equatable, Sendable {
     case absent
@@ -102,6 +118,20 @@ package struct LogLine: Sendable {
     return number
   }
 
+  /// A text by its name, whether or not this version has a field for it; nil where it is no text.
+  func text(_ name: NamedField) -> String? {
+    if let field = name.field { return text(field) }
+    guard !others.isEmpty, let other = others.first(where: { $0.name == name.bytes }) else { return nil }
+    // Half surrogates are no text.
+    do throws(JSONProblem) { return try JSONValue.parse(other.json).asText } catch { return nil }
+  }
+
+  /// Bytes that tell one value of the field from another: a text, or JSON where this version has no such field.
+  func bytes(_ name: NamedField) -> ArraySlice<UInt8>? {
+    if let field = name.field { return bytes(field) }
+    return others.first { $0.name == name.bytes }.map { $0.json[...] }
+  }
+
   package func flag(_ field: LogField) -> Bool { values[field.rawValue] == .flag(true) }
 
   package func equals(_ field: LogField, _ text: StaticString) -> Bool {
@@ -110,7 +140,7 @@ package struct LogLine: Sendable {
 
   package var event: LogEventKind { LogEventKind(bytes(.event) ?? []) }
 
-  /// Whether something was not let out. What is flagged with a reason was; without one it went on, marked.
+  /// True if something was not let out. What is flagged with a reason was; without one it went on, marked.
   package var isRefusal: Bool {
     let event = event
     return event == .denied || event == .limited || event == .flagged && has(.reason)
@@ -170,7 +200,7 @@ package struct LogLine: Sendable {
 package enum LogEventKind: String, CaseIterable, Sendable {
   case denied, limited, closed, failed, revoked, policy, credential, flagged, other
 
-  /// Its place among all cases.
+  /// Place among all cases.
   var place: Int {
     switch self {
     case .denied: 0

@@ -24,6 +24,8 @@ package final class NetworkPolicy: Sendable {
   package let reportRule: AllowRule
   /// What lets out the rest under `default: allow`.
   private let defaultRule: AllowRule
+  /// The entries of `rate_limits`.
+  package let limits: LimitTable
   private let deniedAddresses: DeniedAddresses
   private let allowedPorts: PortSet
   private let denyIndex: HostIndex
@@ -39,6 +41,7 @@ package final class NetworkPolicy: Sendable {
     var usages: [RuleKey: RuleUsage] = [:]
     for rule in old?.allow ?? [] { usages[rule.key] = rule.usage }
     let limits = LimitTable(spec.rateLimits)
+    self.limits = limits
     allow = spec.allow.map { rule in
       let usage = usages[RuleKey(pattern: rule.pattern, ports: rule.ports)] ?? RuleUsage()
       return AllowRule(rule, limit: limits.limit(for: rule), usage: usage, denied: denied)
@@ -65,10 +68,10 @@ package final class NetworkPolicy: Sendable {
   /// All that let something out in enforce mode.
   package var rulesInForce: [AllowRule] { defaultAllows ? allow + [defaultRule] : allow }
 
-  /// Whether any allow rule is about an address.
+  /// True if any allow rule is about an address.
   package var namesAddresses: Bool { allowIndex.namesAddresses }
 
-  /// Whether any host may be reached on this port; false means that its name need not be known.
+  /// True if any host may be reached on this port; false means that its name need not be known.
   package func mayAllow(port: UInt16) -> Bool { defaultAllows || allowedPorts.contains(port) }
 
   package func judge(_ target: Target, nowUnix: Int64) -> Verdict {
@@ -119,7 +122,7 @@ package final class NetworkPolicy: Sendable {
 
 /// The entry of `rate_limits` that holds for a rule is the most specific one that covers it, whole. By host: ten
 /// thousand rules with ten thousand limits still load at once.
-package struct LimitTable {
+package struct LimitTable: Sendable {
   private var exact: [HostPattern: [RateLimit]] = [:]
   private var wide: [RateLimit] = []
 

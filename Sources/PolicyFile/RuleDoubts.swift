@@ -20,7 +20,7 @@ enum RuleDoubts {
       return "localhost is the gate's own machine, not the client's; loopback is refused unless the rule lists it:"
         + " addresses: [127.0.0.1]"
     }
-    return metadataNames.contains(name) ? metadata(name) : nil
+    return MetadataServices.names.contains(name) ? metadata(name) : nil
   }
 
   private static func address(_ address: IPAddress) -> String? {
@@ -59,11 +59,5 @@ enum RuleDoubts {
     "internal", "local", "localdomain", "lan", "home", "corp", "private", "intranet", "test", "example", "invalid",
     "localhost",
     "cluster", "svc", "consul",
-  ]
-
-  /// As Amazon, Google, Azure, Oracle, Alibaba and OpenStack name theirs in their own documents.
-  private static let metadataNames: Set<String> = [
-    "metadata.google.internal", "metadata", "instance-data", "instance-data.ec2.internal", "metadata.azure.internal",
-    "metadata.platformequinix.com", "metadata.packet.net",
   ]
 }

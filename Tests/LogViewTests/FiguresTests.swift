@@ -83,7 +83,8 @@ extension JSONValue {
     #expect(plain["count"] == .number(3) && plain["warnings"] == .list([]))
     #expect(
       plain["yaml"]?.asText
-        == "allow:\n  - evil.example:443\nrate_limits:\n  - {host: evil.example:443, requests_per_minute: 6}\n")
+        == "allow:\n  - evil.example:443\nrate_limits:\n  - {host: evil.example:443, requests_per_minute: 60, burst: 20}\n"
+    )
     #expect(try entry("githib.com:443")["warnings"]?.asList == [.text("one letter away from github.com")])
     #expect(try entry("name.example")["notes"]?.asList.first?.asText?.contains("DNS alone") == true)
     #expect(try entry("bad.example:443")["yaml"] == .text(""))
@@ -91,7 +92,7 @@ extension JSONValue {
     // What was let out beside it counts for the rate; the rule is there already.
     #expect(
       try entry("api.example.com:443")["yaml"]?.asText
-        == "rate_limits:\n  - {host: api.example.com:443, requests_per_minute: 20}\n")
+        == "rate_limits:\n  - {host: api.example.com:443, requests_per_minute: 50}\n")
     #expect(plain["clients"] == .list([.text("agent")]))
   }
 
@@ -109,6 +110,22 @@ extension JSONValue {
     }
   }
 
+  @Test func wrongPasswordsAndGatesAreListedApart() throws {
+    var figures = Figures()
+    for (second, gate) in ["one", "two", "one"].enumerated() {
+      figures.add(
+        try line(
+          Int64(second), "denied", evil.replacing("not_allowed", with: "not_authenticated") + #","gate":"\#(gate)""#))
+    }
+    figures.add(try line(4, "closed", api + #","gate":"two""#))
+    let json = snapshot(figures)
+    #expect(json.shown("refused").isEmpty && json.shown("passwords").first?["count"] == .number(3))
+    #expect(
+      json.shown("gates").map { [$0["gate"], $0["lines"], $0["refused"]] } == [
+        [.text("one"), .number(2), .number(2)], [.text("two"), .number(2), .number(1)],
+      ])
+  }
+
   @Test func withAPolicyOnlyWhatItDoesNotLetOut() throws {
     let text = "network_policy: {allow: [api.example.com:443], rate_limits: [{host: \"*\", requests_per_minute: 6}]}"
     var figures = Figures(policy: PolicyFile.parse(bytes: Array(text.utf8), name: "p").policy)
@@ -117,8 +134,8 @@ extension JSONValue {
     let json = snapshot(figures)
     #expect(
       json.shown("refused")[0]["yaml"]?.asText
-        == "rate_limits:\n  - {host: api.example.com:443, requests_per_minute: 12}\n")
-    #expect(json.shown("refused")[0]["notes"] == .list([.text("its limit is 6 a minute")]))
+        == "rate_limits:\n  - {host: api.example.com:443, requests_per_minute: 35}\n")
+    #expect(json.shown("refused")[0]["notes"] == .list([.text("its limit is 6 a minute, burst 6: p:1:62")]))
     let bucket = try #require(json.shown("buckets").first)
     #expect(bucket["capacity"] == .number(6) && bucket["last_minute"] == .number(3) && bucket["tokens"] == .number(0))
     #expect(bucket["values"]?.asList.compactMap(\.asNumber).reduce(0, +) == 3)

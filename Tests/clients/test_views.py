@@ -123,8 +123,25 @@ def test_log_filters(options, numbers, tmp_path):
 def test_log_in_columns(tmp_path):
     got = sluice("log", "--log", some(tmp_path), "--human", status=0).stdout.splitlines()
     assert len(got) == 5
-    assert re.match(r"2023-11-14 22:13:22\.000  denied    agent       connect  evil\.example:443 +not_allowed", got[2]), got[2]
+    assert re.match(r"2023-11-14 22:13:22\.000  denied      agent       connect  evil\.example:443 +not_allowed", got[2]), got[2]
     assert "up=5B down=2.0KiB took=20ms" in got[1] and "tokens=0/60 per_minute=60" in got[4]
+
+
+def test_report_mode_is_told_in_full(tmp_path):
+    log = write(tmp_path / "log", [line("denied", 1, via="connect", host="a.example", port=443, reason="authority_mismatch", would_deny=True)])
+    assert "  would deny  agent       connect  a.example:443 " in sluice("log", "--log", log, "--human", status=0).stdout
+
+
+@pytest.mark.parametrize("columns", [70, 80, 100, 130, 200])
+def test_lines_fit_the_window(columns, tmp_path):
+    long = write(tmp_path / "log", [line("closed", n, via="connect", host=f"{'h' * 40}.example", port=443, bytes_up=5, bytes_down=5, duration_ms=3,
+                                         detail="d" * 300, address="192.0.2.1") for n in range(3)])
+    for env in ({}, {"NO_COLOR": "1"}):
+        one = OnTerminal("log", "--log", long, columns=columns, env=plain_environment() | {"TERM": "xterm"} | env)
+        one.end()
+        lines = re.sub(rb"\x1b\[[0-9;]*m", b"", one.seen).decode().replace("\r", "").splitlines()
+        assert len(lines) == 3 and {len(text) for text in lines} == {columns}, lines
+        assert all("example:443" in text and "closed" in text for text in lines) and ("2023-11-14" in lines[0]) == (columns >= 130)
 
 
 @pytest.mark.parametrize("options, wrong", [
@@ -145,7 +162,7 @@ def test_log_says_that_a_word_is_none_of_the_log(option, word, known, tmp_path):
 def test_log_finds_the_file(tmp_path):
     home = plain_environment() | {"HOME": str(tmp_path)}
     home.pop("XDG_STATE_HOME", None)
-    assert "which log? Give --log FILE" in sluice("log", env=home, status=2).stderr
+    assert "give --log FILE" in sluice("log", env=home, status=2).stderr
     folder = tmp_path / ".local/state/sluice"
     folder.mkdir(parents=True)
     some(tmp_path).rename(folder / "sandbox.jsonl")
@@ -154,7 +171,11 @@ def test_log_finds_the_file(tmp_path):
     policy.write_text(f'network_policy: {{default: deny}}\nlog: {{file: "{folder}/sandbox.jsonl"}}\n')
     assert len(sluice("log", "--policy", policy, status=0).stdout.splitlines()) == 5
     policy.write_text("network_policy: {default: deny}\n")
-    assert "names no `log.file`" in sluice("log", "--policy", policy, status=2).stderr
+    for command in (["log", "--policy"], ["top", "--once", "--policy"], ["dashboard", "--once", "--json", "--policy"], ["learn", "--diff"]):
+        assert "evil.example" in sluice(*command, policy, env=home, status=0).stdout, command
+    (tmp_path / "empty").mkdir()
+    got = sluice("log", "--policy", policy, env=home | {"HOME": f"{tmp_path}/empty"}, status=2)
+    assert "empty/.local/state/sluice/sandbox.jsonl, where `sluice run` writes; give --log FILE" in got.stderr
     assert len(sluice("log", "--log", "-", stdin=(folder / "sandbox.jsonl").read_text(), status=0).stdout.splitlines()) == 5
 
 

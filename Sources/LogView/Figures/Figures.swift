@@ -25,6 +25,12 @@ package struct Figures: Sendable {
     let finding: String
   }
 
+  /// A client that gave a wrong password or none, and the target that it named.
+  struct PasswordKey: Hashable, Sendable {
+    let client: String
+    let target: String
+  }
+
   struct LimitKey: Hashable, Sendable {
     let client: String
     let limit: String
@@ -76,6 +82,8 @@ package struct Figures: Sendable {
   private(set) var credentials = CountTable<CredentialKey>(max: seldomMax)
   private(set) var flagged = CountTable<FlaggedKey>(max: seldomMax)
   private(set) var limits = CountTable<LimitKey>(max: seldomMax)
+  private(set) var passwords = CountTable<PasswordKey>(max: seldomMax)
+  private(set) var gates = GateCounts()
   /// Requests over time of a bucket, by its place in the tally.
   private(set) var bucketCourses: [Int: TimeSeries] = [:]
   /// Rows of the tally that a limit has refused: what they do later counts for the rate that is proposed.
@@ -94,6 +102,7 @@ package struct Figures: Sendable {
 
   package mutating func add(_ line: borrowing LogLine) {
     if line.isProbe { return }
+    gates.add(line)
     let row = tally.add(line)
     // The last row is for all that found no place: it has no client of its own.
     let ownRow = row.flatMap { $0 < Tally.rowsMax - 1 ? $0 : nil }
@@ -145,6 +154,10 @@ package struct Figures: Sendable {
   private mutating func addRefusal(_ line: borrowing LogLine, _ key: Tally.Key, _ reason: String?, _ timeMs: Int64) {
     if let limit = Tally.limit(line) {
       return limits.add(LimitKey(client: key.client, limit: limit), timeMs, line.count)
+    }
+    if reason == Reason.notAuthenticated.rawValue {
+      return passwords.add(
+        PasswordKey(client: key.client, target: Self.target(line, key.host)), timeMs, line.count)
     }
     if line.has(.host) { refused.add(line, key, reason: reason ?? "-", timeMs) }
   }

@@ -112,7 +112,7 @@ struct RefusedTarget: Sendable {
   }
 }
 
-/// What would let a refused target out: rules to paste, what to look at first, or why no rule is proposed.
+/// Advice on a refused target: rules to paste, a warning to read first, or why no rule is proposed.
 struct Advice: Sendable {
   private(set) var yaml = ""
   private(set) var warnings: [String] = []
@@ -122,19 +122,16 @@ struct Advice: Sendable {
 
   /// For each target one. `names` are all that were refused: many below one parent are a sign.
   static func of(_ targets: [RefusedTarget], names: [HostName], policy: Policy?, nowMs: Int64) -> [Advice] {
-    let suspicion = Suspicion(trusted: Proposal.trusted(policy), seen: names)
+    let suspicion = Suspicion(
+      trusted: Proposal.trusted(policy), seen: names, refused: targets.compactMap(\.target))
     return targets.map { refused in
       guard let target = refused.target else { return withoutPort(refused) }
       var traffic: [Traffic.Key: Traffic.Facts] = [:]
       for (client, facts) in refused.clients { traffic[Traffic.Key(client: client, target: target)] = facts }
-      // A rate that was too low belongs to a rule that is there: only its limit is proposed.
-      let isOnlyLimited = refused.reasons.keys.allSatisfy {
-        $0 == Reason.rateLimited.rawValue || $0 == Reason.tooMany.rawValue
-      }
       var options = ProposalOptions()
-      options.base = isOnlyLimited ? nil : policy
-      let proposal = Proposal(Traffic(traffic), options, nowUnix: nowMs / 1000, suspicion)
-      return isOnlyLimited ? Advice(raising: proposal, refused) : Advice(proposal, refused)
+      options.base = policy
+      options.countsFromRefusal = true
+      return Advice(Proposal(Traffic(traffic), options, nowUnix: nowMs / 1000, suspicion), refused)
     }
   }
 
@@ -145,17 +142,23 @@ struct Advice: Sendable {
     notes = proposal.notes.filter { $0.hasPrefix(front) }.prefix(Self.notesMax).map {
       String($0.dropFirst(front.count))
     }
-    guard let rule = proposal.rules.first else { return }
-    warnings = rule.warnings
-    yaml = proposal.fragment(rule, withRule: true)
-  }
-
-  /// What was let out before the first refusal was not counted: the rate is no lower than what the limit allows for.
-  private init(raising proposal: Proposal, _ refused: RefusedTarget) {
-    guard var rule = proposal.rules.first else { return }
-    if refused.perMinute > 0 { notes = ["its limit is \(refused.perMinute) a minute"] }
-    rule.peak = max(rule.peak, refused.perMinute)
-    yaml = proposal.fragment(rule, withRule: false)
+    // A limit that was too low belongs to a rule that is there: only the limit is proposed.
+    let limits = [Reason.rateLimited.rawValue, Reason.tooMany.rawValue]
+    if let raise = proposal.raises.first {
+      let set = raise.rule.requests.map { "\($0.perMinute) a minute, burst \($0.burst)" } ?? ""
+      notes = ["its limit is \(set): \(raise.limit.line)"]
+      yaml = Proposal.fragment(raise)
+    } else if let rule = proposal.rules.first, !refused.reasons.keys.allSatisfy(limits.contains) {
+      warnings = rule.warnings
+      yaml = proposal.fragment(rule)
+    } else if let rule = proposal.rules.first, refused.perMinute > 0 {
+      let set = (perMinute: refused.perMinute, burst: max(1, rule.facts.set.burst))
+      var demand = rule.demand
+      demand.reach(perMinute: set.perMinute, burst: set.burst)
+      notes = ["its limit is \(set.perMinute) a minute, burst \(set.burst)"]
+      yaml = Proposal.fragment(
+        limit: "\(rule.host):\(rule.port)", .raised(demand, headroom: proposal.options.headroom, set: set))
+    }
   }
 
   private static func withoutPort(_ refused: RefusedTarget) -> Advice {

@@ -1,6 +1,6 @@
 // The smallest policy that lets out what a log shows: a rule for each target, a limit for its rate, and why, in
 // comments. It relies on Traffic for what was seen and on Suspicion for what to look at twice; what is suspect is
-// commented out.
+// commented out. Proposal+Text writes it down.
 package import Policy
 import Wire
 
@@ -9,8 +9,10 @@ package struct ProposalOptions: Sendable {
   package var usesWildcards = false
   /// Rules that carry a warning are live too.
   package var includesSuspect = false
-  /// A limit is so many times the busiest minute.
-  package var headroom = 2
+  /// A limit is so many times the busiest minute, and its burst so many times the densest second.
+  package var headroom = 5
+  /// Facts begin with the first refusal: the minute before it had as many requests as its limit let out.
+  var countsFromRefusal = false
   /// Only what this policy does not let out already.
   package var base: Policy?
 
@@ -19,25 +21,47 @@ package struct ProposalOptions: Sendable {
 
 package struct Proposal: Sendable {
   package struct Rule: Sendable {
+    /// The client whose own `network_policy` it belongs to; nil: the file's.
+    package var client: String?
     package var host: String
     package var port: UInt16
+    let isAddress: Bool
     package var addresses: [String] = []
     package var facts: Traffic.Facts
     package var clients: Set<String>
-    package var peak: Int
+    package var demand: Demand
     package var warnings: [String] = []
     /// Names that a wildcard stands for.
     package var names: [String] = []
-    /// How the rules are sorted: by the labels of the name, the last one first.
+    /// Nil where a limit of the policy serves already.
+    package var limit: RateAdvice?
+    /// The entry of the policy that it would have without one of its own: other keys of that stay in force.
+    var inherited: RateLimit?
+    /// Rules are sorted by the labels of the name, the last one first.
     fileprivate var order: [String]
     fileprivate var parent: String?
   }
 
+  /// A limit of the policy that was reached.
+  package struct Raise: Sendable {
+    package let client: String?
+    package let rule: AllowRule
+    package let limit: RateLimit
+    package let advice: RateAdvice
+    package let demand: Demand
+    package let count: Int
+    package let clients: Set<String>
+
+    /// True where the limit is for this rule's hosts only: its numbers can be set in place.
+    package var isOwn: Bool { limit.pattern == rule.pattern && limit.ports == rule.ports }
+  }
+
   package private(set) var rules: [Rule] = []
-  /// What is said at the end: targets that no rule is proposed for, names without a port, rules that were not used.
+  package private(set) var raises: [Raise] = []
+  /// Said at the end: targets that no rule is proposed for, names without a port, rules that were not used.
   package private(set) var notes: [String] = []
-  private let options: ProposalOptions
-  private let traffic: Traffic
+  let options: ProposalOptions
+  let traffic: Traffic
 
   private static let notesMax = 200
   private static let namesForWildcard = 3
@@ -54,12 +78,14 @@ package struct Proposal: Sendable {
     let suspicion =
       known
       ?? Suspicion(
-        trusted: Self.trusted(options.base), seen: merged.keys.compactMap(\.host.name) + traffic.names.keys)
-    for (target, wish) in merged { consider(target, wish, suspicion) }
-    rules.sort { ($0.order, $0.port) < ($1.order, $1.port) }
+        trusted: Self.trusted(options.base), seen: merged.keys.compactMap(\.target.host.name) + traffic.names.keys,
+        refused: merged.filter { $0.value.facts.closed == 0 }.map(\.key.target))
+    for (place, wish) in merged { consider(place, wish, suspicion) }
+    rules.sort { ($0.order, $0.port, $0.client ?? "") < ($1.order, $1.port, $1.client ?? "") }
     if options.usesWildcards { joinNames() }
+    rules = rules.map(limited)
     notes.sort()
-    noteNames(merged)
+    noteNames(Set(merged.keys.compactMap(\.target.host.name)))
     noteUnused(nowUnix: nowUnix)
   }
 
@@ -67,31 +93,41 @@ package struct Proposal: Sendable {
 
   // MARK: - From traffic to rules
 
+  private struct Place: Hashable {
+    let client: String?
+    let target: Target
+  }
+
   private struct Wish {
     var facts = Traffic.Facts()
     var clients: Set<String> = []
-    /// Buckets belong to (client, rule): the busiest client's minute counts.
-    var peak = 0
+    /// Buckets belong to (client, rule): the busiest client counts.
+    var demand = Demand()
 
     mutating func add(_ more: Traffic.Facts, of client: String) {
       facts.add(more)
       clients.insert(client)
-      peak = max(peak, more.peak)
+      demand.formMax(more.demand)
     }
   }
 
-  /// Over all clients; without what the base policy lets out for them.
-  private mutating func merge(nowUnix: Int64) -> [Target: Wish] {
-    var merged: [Target: Wish] = [:]
+  /// Over all clients with the same rules; without what the base policy lets out for them.
+  private mutating func merge(nowUnix: Int64) -> [Place: Wish] {
+    var merged: [Place: Wish] = [:]
+    var reached = ReachedLimits()
     for (key, facts) in traffic.targets {
       if let base = options.base,
         case .allow(let rule) = base.network(of: key.client).judge(key.target, nowUnix: nowUnix)
       {
-        noteLimits(key, facts, rule)
+        reached.add(rule, facts, of: key.client, section: base.section(of: key.client))
+        noteRequests(key, facts, rule)
         continue
       }
-      merged[key.target, default: Wish()].add(facts, of: key.client)
+      let place = Place(client: options.base?.section(of: key.client), target: key.target)
+      merged[place, default: Wish()].add(facts, of: key.client)
     }
+    for one in reached.all { raise(one) }
+    raises.sort { ("\($0.limit.line)", "\($0.rule.line)") < ("\($1.limit.line)", "\($1.rule.line)") }
     return merged
   }
 
@@ -108,24 +144,28 @@ package struct Proposal: Sendable {
     return names
   }
 
-  private mutating func consider(_ target: Target, _ wish: Wish, _ suspicion: Suspicion) {
-    let facts = wish.facts
+  private mutating func consider(_ place: Place, _ wish: Wish, _ suspicion: Suspicion) {
+    let (target, facts) = (place.target, wish.facts)
     for (reason, text) in Self.blocking {
-      let count = (facts.refused[reason] ?? 0) + (facts.noted[reason] ?? 0)
+      let count = facts.count(reason)
       if count > 0 { return note("\(target): \(text) (\(Amount.times(count))); no rule is proposed") }
     }
-    let wanted = facts.closed + facts.failed + (facts.refused[.notAllowed] ?? 0) + (facts.noted[.notAllowed] ?? 0)
-    let isLimited = [Reason.rateLimited, .tooMany].contains { (facts.refused[$0] ?? 0) + (facts.noted[$0] ?? 0) > 0 }
-    guard wanted > 0 || isLimited else {
+    let wanted = facts.closed + facts.failed + facts.count(.notAllowed)
+    guard wanted > 0 || facts.count(.rateLimited) + facts.count(.tooMany) > 0 else {
       let reasons = Set(facts.refused.keys).union(facts.noted.keys).map(\.rawValue).sorted().joined(separator: ", ")
       return note("\(target): refused for another reason than its rule (\(reasons)); no rule is proposed")
     }
     var rule = Rule(
-      host: "\(target.host)", port: target.port, facts: facts, clients: wish.clients, peak: wish.peak,
+      client: place.client, host: "\(target.host)", port: target.port, isAddress: target.host.name == nil,
+      facts: facts, clients: wish.clients, demand: wish.demand,
       order: target.host.name.map { "\($0)".split(separator: ".").reversed().map(String.init) } ?? [
         "", "\(target.host)",
       ])
-    rule.warnings = suspicion.reasons(against: target.host, addresses: facts.addresses)
+    rule.warnings =
+      suspicion.reasons(against: target.host, addresses: facts.addresses)
+      + Self.misuses.compactMap { reason, text in
+        facts.count(reason) > 0 ? "\(text) (\(Amount.times(facts.count(reason))))" : nil
+      }
     let closed = facts.addresses.filter { !Self.isOpen($0, target.host) }
     if target.host.name != nil, !closed.isEmpty {
       // The rule's list is then the only place where it may be: all addresses that were dialled stand in it.
@@ -141,16 +181,23 @@ package struct Proposal: Sendable {
     (.loop, "it leads to the gate itself"),
   ]
 
+  /// Refusals that an attack leaves behind, at a target that is wanted as well.
+  private static let misuses: [(Reason, String)] = [
+    (.secretRefused, "requests to it carried a secret"),
+    (.sniMismatch, "tunnels to it asked for another server inside"),
+    (.authorityMismatch, "requests in its tunnels named another host"),
+  ]
+
   private static func isOpen(_ address: IPAddress, _ host: Host) -> Bool {
     address.kind == .global || (address.kind == .privateUse && host.isPrivateUse)
   }
 
-  /// Names right below one parent, on one port, without warnings and addresses of their own.
+  /// Names right below one parent, on one port, without warnings and keys of their own.
   private mutating func joinNames() {
     var groups: [String: [Int]] = [:]
-    for (index, rule) in rules.enumerated() where rule.warnings.isEmpty && rule.addresses.isEmpty {
+    for (index, rule) in rules.enumerated() where rule.warnings.isEmpty && keys(of: rule).isEmpty {
       guard let parent = rule.parent, NameParts.isOwned(parent) else { continue }
-      groups["\(parent):\(rule.port)", default: []].append(index)
+      groups["\(parent):\(rule.port) \(rule.client ?? "")", default: []].append(index)
     }
     var gone: Set<Int> = []
     for members in groups.values where members.count >= Self.namesForWildcard {
@@ -161,8 +208,7 @@ package struct Proposal: Sendable {
       for index in members.dropFirst() {
         joined.facts.add(rules[index].facts)
         joined.clients.formUnion(rules[index].clients)
-        // One bucket for all of them: their busiest minutes may be the same one.
-        joined.peak += rules[index].peak
+        joined.demand = joined.demand + rules[index].demand
       }
       rules[members[0]] = joined
       gone.formUnion(members.dropFirst())
@@ -170,21 +216,76 @@ package struct Proposal: Sendable {
     rules = rules.enumerated().filter { !gone.contains($0.offset) }.map(\.element)
   }
 
+  // MARK: - Limits
+
+  private func limited(_ unlimited: Rule) -> Rule {
+    var rule = unlimited
+    let advice = RateAdvice.fresh(rule.demand, headroom: options.headroom, set: rule.facts.set)
+    rule.limit = advice
+    guard let base = options.base, let spec = Self.spec(rule) else { return rule }
+    let network = rule.client.map { base.network(of: $0) } ?? base.fallback.network
+    guard let inherited = network.limits.limit(for: spec), let perMinute = inherited.requestsPerMinute else {
+      return rule
+    }
+    let burst = inherited.burst ?? perMinute
+    if perMinute >= advice.perMinute && burst >= advice.burst ?? advice.perMinute {
+      rule.limit = nil
+      return rule
+    }
+    rule.inherited = inherited
+    rule.limit = .fresh(
+      rule.demand, headroom: options.headroom,
+      set: (max(perMinute, rule.facts.set.perMinute), max(burst, rule.facts.set.burst)))
+    return rule
+  }
+
+  private static func spec(_ rule: Rule) -> AllowSpec? {
+    let text = rule.host.hasPrefix("*.") ? String(rule.host.dropFirst(2)) : rule.host
+    guard let host = Host(pattern: text) else { return nil }
+    var pattern = HostPattern.exact(host)
+    if rule.host.hasPrefix("*."), case .name(let name) = host { pattern = .wildcard(name) }
+    return AllowSpec(
+      line: SourceLine(file: "", line: 0), pattern: pattern, ports: PortSet([rule.port...rule.port]))
+  }
+
+  private mutating func raise(_ reached: ReachedLimits.Entry) {
+    let network = reached.section.flatMap { options.base?.network(of: $0) } ?? options.base?.fallback.network
+    let rule = reached.rule
+    let spec = AllowSpec(line: rule.line, pattern: rule.pattern, ports: rule.ports)
+    guard let limit = network?.limits.limit(for: spec) else { return }
+    if reached.count(.tooMany) > 0, let most = limit.concurrent {
+      note(
+        "\(rule.pattern):\(rule.ports): limited \(Amount.times(reached.count(.tooMany))) by `concurrent: \(most)`"
+          + " (\(limit.line)); write more there if so many at once are meant")
+    }
+    guard reached.count(.rateLimited) > 0, let bucket = rule.requests else { return }
+    var demand = reached.demand
+    // A refusal by an older, lower limit: the one of this policy serves.
+    let wasLower =
+      reached.set.perMinute > 0 && (reached.set.perMinute < bucket.perMinute || reached.set.burst < bucket.burst)
+    if wasLower, demand.minute <= bucket.perMinute, demand.second <= bucket.burst { return }
+    if options.countsFromRefusal { demand.reach(perMinute: bucket.perMinute, burst: bucket.burst) }
+    raises.append(
+      Raise(
+        client: reached.section, rule: rule, limit: limit,
+        advice: .raised(demand, headroom: options.headroom, set: (bucket.perMinute, bucket.burst)),
+        demand: demand, count: reached.count(.rateLimited), clients: reached.clients))
+  }
+
   // MARK: - Notes
 
   private mutating func note(_ text: String) { notes.append(text) }
 
-  private mutating func noteLimits(_ key: Traffic.Key, _ facts: Traffic.Facts, _ rule: AllowRule) {
-    let count = (facts.refused[.rateLimited] ?? 0) + (facts.noted[.rateLimited] ?? 0)
-    guard count > 0, let bucket = rule.requests else { return }
-    note(
-      "\(key.target): limited \(Amount.times(count)) for \(key.client), by \(rule.limitLine ?? rule.line)"
-        + " (\(bucket.perMinute) a minute, burst \(bucket.burst)); at most \(facts.peak) in a minute: "
-        + "requests_per_minute: \(rate(facts.peak)) would let them out")
+  /// Requests that a rule lets out as far as their target goes, and refuses for their method or path.
+  private mutating func noteRequests(_ key: Traffic.Key, _ facts: Traffic.Facts, _ rule: AllowRule) {
+    for (reason, word) in [(Reason.methodRefused, "methods"), (.pathRefused, "paths")] where facts.count(reason) > 0 {
+      note(
+        "\(key.target): \(Amount.times(facts.count(reason))) \(reason.rawValue) for \(key.client); add to `\(word)` of"
+          + " \(rule.line) what is meant")
+    }
   }
 
-  private mutating func noteNames(_ merged: [Target: Wish]) {
-    let known = Set(merged.keys.compactMap(\.host.name))
+  private mutating func noteNames(_ known: Set<HostName>) {
     let alone = traffic.names.filter { !known.contains($0.key) }.sorted { "\($0.key)" < "\($1.key)" }
     for (name, count) in alone where !isAllowed(name) {
       note("\(name): asked for by DNS alone (\(Amount.times(count))), so no port is known; no rule is proposed")
@@ -222,106 +323,62 @@ package struct Proposal: Sendable {
       note("\(rule) was not used in this log")
     }
   }
-
-  /// Rounded up to what a person would write.
-  func rate(_ peak: Int) -> Int {
-    let wanted = max(1, peak) * options.headroom
-    var step = 1
-    while wanted / step >= 100 { step *= 10 }
-    return (wanted + step - 1) / step * step
-  }
 }
 
-extension Proposal {
-  /// A policy file; with a base, what to add to it.
-  package var text: String {
-    var out: [String] = header
-    let live = rules.contains { options.includesSuspect || $0.warnings.isEmpty }
-    out.append("network_policy:")
-    if options.base == nil { out.append("  default: deny") }
-    out.append(live ? "  allow:" : "  allow: []")
-    for rule in rules { out += lines(of: rule) }
-    if live { out.append("  rate_limits:") }
-    for rule in rules {
-      out.append(
-        (isLive(rule) ? "    " : "    # ") + limit(of: rule)
-          + "  # at most \(rule.peak) in a minute, times \(options.headroom)")
+/// Limits of the policy that refused something, each with the demand on its bucket.
+private struct ReachedLimits {
+  struct Entry {
+    let section: String?
+    let rule: AllowRule
+    private(set) var clients: Set<String> = []
+    /// The highest limit that refused, by the log.
+    private(set) var set = (perMinute: 0, burst: 0)
+    private var counts: [Reason: Int] = [:]
+    private var demands: [String: Demand] = [:]
+
+    init(_ rule: AllowRule, section: String?) { (self.rule, self.section) = (rule, section) }
+
+    /// A bucket belongs to a client and a rule: targets of one rule share it, clients do not.
+    var demand: Demand {
+      demands.values.reduce(into: Demand()) { $0.formMax($1) }
     }
-    for note in notes { out.append("# \(TerminalText.safe(note.utf8))") }
-    return out.joined(separator: "\n") + "\n"
-  }
 
-  private func isLive(_ rule: Rule) -> Bool { options.includesSuspect || rule.warnings.isEmpty }
+    func count(_ reason: Reason) -> Int { counts[reason] ?? 0 }
 
-  private var header: [String] {
-    var out = ["# From \(traffic.lines) lines of a log\(period), clients: \(Self.list(traffic.clients))."]
-    if options.base != nil { out.append("# Only what is new: to be added to `allow` and `rate_limits` of the policy.") }
-    if suspectCount > 0 {
-      out.append(
-        "# \(suspectCount) of \(rules.count) rules carry a WARNING\(options.includesSuspect ? "" : " and are commented out")."
-      )
+    mutating func add(_ facts: Traffic.Facts, of client: String) {
+      demands[client] = (demands[client] ?? Demand()) + facts.demand
+      set = (max(set.perMinute, facts.set.perMinute), max(set.burst, facts.set.burst))
+      for reason in [Reason.rateLimited, .tooMany] where facts.count(reason) > 0 {
+        counts[reason, default: 0] += facts.count(reason)
+        clients.insert(client)
+      }
     }
-    return out
   }
 
-  private var period: String {
-    guard let first = traffic.firstMs, let last = traffic.lastMs else { return "" }
-    var text: [UInt8] = Array(", ".utf8)
-    Timestamp.append(unixMilliseconds: first, to: &text)
-    text += " to ".utf8
-    Timestamp.append(unixMilliseconds: last, to: &text)
-    return String(decoding: text, as: UTF8.self)
+  private var entries: [ObjectIdentifier: Entry] = [:]
+
+  mutating func add(_ rule: AllowRule, _ facts: Traffic.Facts, of client: String, section: String?) {
+    entries[ObjectIdentifier(rule), default: Entry(rule, section: section)].add(facts, of: client)
   }
 
-  private func lines(of rule: Rule) -> [String] {
-    var out: [String] = rule.warnings.map { "    # WARNING: \($0)" }
-    out.append("    # \(Self.seen(rule))")
-    if !rule.names.isEmpty { out.append("    # for \(Self.list(Set(rule.names)))") }
-    out.append((isLive(rule) ? "    " : "    # ") + Self.entry(of: rule))
-    return out
-  }
-
-  private static func entry(of rule: Rule) -> String {
-    if rule.addresses.isEmpty { return "- \(quoted(rule))" }
-    return "- {host: \(quoted(rule)), addresses: [\(rule.addresses.map { "\"\($0)\"" }.joined(separator: ", "))]}"
-  }
-
-  private func limit(of rule: Rule) -> String {
-    "- {host: \(Self.quoted(rule)), requests_per_minute: \(rate(rule.peak))}"
-  }
-
-  /// What to paste below `network_policy` for one rule, whatever is to be said against it.
-  func fragment(_ rule: Rule, withRule: Bool) -> String {
-    let allow = withRule ? ["allow:", "  \(Self.entry(of: rule))"] : []
-    return (allow + ["rate_limits:", "  \(limit(of: rule))"]).joined(separator: "\n") + "\n"
-  }
-
-  private static func seen(_ rule: Rule) -> String {
-    let facts = rule.facts
-    var parts = ["seen \(Amount.times(facts.count)) from \(list(rule.clients))"]
-    let refused = facts.refused.values.reduce(0, +)
-    if refused > 0 { parts.append("\(refused) refused") }
-    if facts.failed > 0 { parts.append("\(facts.failed) failed") }
-    if facts.closed > 0 { parts.append("\(Amount.bytes(facts.bytesUp)) up, \(Amount.bytes(facts.bytesDown)) down") }
-    return parts.joined(separator: "; ")
-  }
-
-  private static func list(_ names: Set<String>) -> String {
-    let sorted = names.sorted()
-    let shown = sorted.prefix(8).map { TerminalText.column(TerminalText.safe($0.utf8), min(64, $0.utf8.count)) }
-    return shown.joined(separator: ", ") + (sorted.count > 8 ? " and \(sorted.count - 8) more" : "")
-  }
-
-  private static func quoted(_ rule: Rule) -> String {
-    let text = "\(rule.host):\(rule.port)"
-    return text.hasPrefix("*") || text.hasPrefix("[") ? "\"\(text)\"" : text
-  }
+  var all: [Entry] { entries.values.filter { $0.count(.rateLimited) + $0.count(.tooMany) > 0 } }
 }
 
 extension Host {
   fileprivate var name: HostName? {
     guard case .name(let name) = self else { return nil }
     return name
+  }
+
+  /// A host as `Rule.host` has it: an IPv6 address in brackets.
+  fileprivate init?(pattern text: String) {
+    let bytes = Array(text.utf8)
+    if text.hasPrefix("["), text.hasSuffix("]") {
+      guard let address = IPAddress(parsing: Array(bytes.dropFirst().dropLast()).span) else { return nil }
+      self = .address(address)
+      return
+    }
+    do throws(HostNameProblem) { self = try Host(parsing: bytes.span) } catch { return nil }
   }
 }
 
@@ -338,10 +395,18 @@ extension Policy {
     clients.first { $0.name == client }?.network ?? fallback.network
   }
 
+  /// The client's name where it has a `network_policy` of its own.
+  fileprivate func section(of client: String) -> String? {
+    let network = network(of: client)
+    return network.reportRule.line == fallback.network.reportRule.line ? nil : client
+  }
+
   fileprivate var networks: [NetworkPolicy] { [fallback.network] + clients.map(\.network) }
 }
 
-private func < (one: (order: [String], port: UInt16), other: (order: [String], port: UInt16)) -> Bool {
-  if one.order == other.order { return one.port < other.port }
+private func < (
+  one: (order: [String], port: UInt16, client: String), other: (order: [String], port: UInt16, client: String)
+) -> Bool {
+  if one.order == other.order { return (one.port, one.client) < (other.port, other.client) }
   return one.order.lexicographicallyPrecedes(other.order)
 }

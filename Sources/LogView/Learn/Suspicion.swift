@@ -11,10 +11,14 @@ package struct Suspicion: Sendable {
   /// Registrable names with more names below them than a program has reasons for.
   private var crowded: Set<String> = []
 
-  private static let crowd = 50
+  /// Hosts that were refused on more ports than a program has reasons for.
+  private var scanned: Set<Host> = []
 
-  /// `trusted` are the names that rules allow already.
-  package init(trusted names: [HostName], seen: [HostName] = []) {
+  private static let crowd = 50
+  private static let portsMax = 12
+
+  /// `trusted` are the names that rules allow already, `refused` the targets of which nothing was let out.
+  package init(trusted names: [HostName], seen: [HostName] = [], refused: [Target] = []) {
     for name in KnownHosts.popular + names.map({ NameParts.registrable("\($0)") }) where trusted.insert(name).inserted {
       bySkeleton[NameParts.skeleton(name)] = name
       byLength[name.utf8.count, default: []].append(Array(name.utf8))
@@ -22,20 +26,28 @@ package struct Suspicion: Sendable {
     var below: [String: Int] = [:]
     for name in Set(seen) { below[NameParts.registrable("\(name)"), default: 0] += 1 }
     crowded = Set(below.filter { $0.value >= Self.crowd }.keys)
+    var ports: [Host: Set<UInt16>] = [:]
+    for target in refused { ports[target.host, default: []].insert(target.port) }
+    scanned = Set(ports.filter { $0.value.count > Self.portsMax }.keys)
   }
 
   /// Empty: nothing is known against it.
   package func reasons(against host: Host, addresses: Set<IPAddress> = []) -> [String] {
+    let scan = scanned.contains(host) ? ["more than \(Self.portsMax) of its ports were tried: a port scan"] : []
     let name: HostName
     switch host {
     case .name(let known): name = known
     case .address(let address):
       return [
         "a raw address (\(address.kind.rawValue)): no name says whose it is, and TLS is not held to one"
-      ]
+      ] + scan
     }
     let text = "\(name)"
-    var found: [String] = []
+    var found = scan
+    if MetadataServices.names.contains(text) {
+      found.append("a cloud's metadata service, which hands out the machine's credentials")
+    }
+    if text == "localhost" || text.hasSuffix(".localhost") { found.append("the gate's own machine") }
     if let kind = KnownHosts.evasiveKind(of: text) { found.append(kind.text) }
     if let imitated = imitated(by: text) { found.append(imitated) }
     if NameParts.carriesData(text) { found.append("a label that looks random: data can leave in a name") }
@@ -80,7 +92,7 @@ enum NameParts {
     return labels.suffix(isShared ? 3 : 2).joined(separator: ".")
   }
 
-  /// Whether the names right below it can be taken to have one owner.
+  /// True if the names right below it can be taken to have one owner.
   static func isOwned(_ parent: String) -> Bool {
     let labels = parent.split(separator: ".")
     guard labels.count >= 2, registrable(parent) != parent || !isSecondLevel(labels) else { return false }

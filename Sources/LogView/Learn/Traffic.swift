@@ -14,21 +14,33 @@ package struct Traffic: Sendable {
   package struct Facts: Sendable {
     package var closed = 0
     package var failed = 0
-    /// What was refused, and what report mode let out all the same: by reason.
+    /// Refusals, and those that report mode only noted, by reason.
     package var refused: [Reason: Int] = [:]
     package var noted: [Reason: Int] = [:]
     package var bytesUp: UInt64 = 0
     package var bytesDown: UInt64 = 0
-    /// Those that were dialled and took the connection.
+    /// Addresses that were dialled and took the connection.
     package var addresses: Set<IPAddress> = []
-    private var ended = MinutePeak()
-    private var announced = MinutePeak()
+    /// Names of credentials that the gate put into its requests.
+    package var credentials: Set<String> = []
+    /// Methods and paths, where the gate looked inside.
+    var shapes = RequestShapes()
+    /// The highest limit that refused it, by the log; zeros: none did.
+    private(set) var set = (perMinute: 0, burst: 0)
+    private var endedByMinute = BusiestSpan.minute
+    private var endedBySecond = BusiestSpan.second
+    private var notedByMinute = BusiestSpan.minute
+    private var notedBySecond = BusiestSpan.second
 
     static let addressesMax = 16
+    static let credentialsMax = 8
 
-    /// Most requests that began within one minute of the clock. What report mode lets out has a line when it is noted
-    /// and one when it ends.
-    package var peak: Int { max(ended.peak, announced.peak) }
+    /// Requests that began within the busiest minute and the densest second. Report mode writes a line when it notes a
+    /// request and another when that ends: the larger count has all of them.
+    package var demand: Demand {
+      Demand(
+        minute: max(endedByMinute.peak, notedByMinute.peak), second: max(endedBySecond.peak, notedBySecond.peak))
+    }
     package var count: Int { max(closed + failed + refused.values.reduce(0, +), noted.values.reduce(0, +)) }
 
     mutating func add(_ other: Facts) {
@@ -39,11 +51,16 @@ package struct Traffic: Sendable {
       bytesUp = bytesUp &+ other.bytesUp
       bytesDown = bytesDown &+ other.bytesDown
       addresses.formUnion(other.addresses)
+      credentials.formUnion(other.credentials)
+      shapes.add(other.shapes)
+      set = (max(set.perMinute, other.set.perMinute), max(set.burst, other.set.burst))
     }
+
+    package func count(_ reason: Reason) -> Int { (refused[reason] ?? 0) + (noted[reason] ?? 0) }
   }
 
   package private(set) var targets: [Key: Facts] = [:]
-  /// Names that were asked for by DNS: how often they were refused.
+  /// Names of refused DNS queries, and how often each was refused.
   package private(set) var names: [HostName: Int] = [:]
   package private(set) var clients: Set<String> = []
   package private(set) var lines = 0
@@ -54,12 +71,12 @@ package struct Traffic: Sendable {
 
   package init() {}
 
-  /// What was gathered elsewhere.
+  /// Facts that were gathered elsewhere.
   init(_ targets: [Key: Facts]) { self.targets = targets }
 
   package mutating func add(_ line: borrowing LogLine) {
     lines += 1
-    // Not the doing of what is to be learned from.
+    // The self-check of a sandbox is no wish of the command.
     if line.isProbe { return }
     if let timeMs = line.timeMs {
       firstMs = min(firstMs ?? timeMs, timeMs)
@@ -94,7 +111,10 @@ extension Traffic.Facts {
     let reason = line.text(.reason).flatMap { Reason(rawValue: $0) }
     if line.flag(.wouldDeny) {
       if let reason { noted[reason, default: 0] += line.count }
-      if let timeMs = line.timeMs { announced.add(timeMs, line.count) }
+      if let timeMs = line.timeMs {
+        notedByMinute.add(timeMs, line.count)
+        notedBySecond.add(timeMs, line.count)
+      }
       return
     }
     bytesUp = bytesUp &+ (line.number(.bytesUp) ?? 0)
@@ -102,37 +122,39 @@ extension Traffic.Facts {
     switch line.event {
     case .closed, .revoked:
       closed += 1
+      addShape(line)
       if addresses.count < Self.addressesMax, let text = line.text(.address), let address = IPAddress(text) {
         addresses.insert(address)
       }
     case .failed: failed += line.count
-    case .denied, .limited: if let reason { refused[reason, default: 0] += line.count }
-    case .policy, .credential, .flagged, .other: return
-    }
-    if let startMs = line.startMs { ended.add(startMs, line.count) }
-  }
-}
-
-/// The most that fell into one minute of the clock. Any sixty seconds hold at most twice that.
-private struct MinutePeak: Sendable {
-  /// Tunnels end in another order than they began; what began longer ago than so many minutes that had some is dropped.
-  private static let minutesMax = 64
-
-  private var recent: [(minute: Int64, count: Int)] = []
-  private(set) var peak = 0
-
-  mutating func add(_ timeMs: Int64, _ count: Int) {
-    let minute = timeMs / 60_000
-    if let index = recent.lastIndex(where: { $0.minute == minute }) {
-      recent[index].count += count
-      peak = max(peak, recent[index].count)
+    case .denied, .limited:
+      if let reason { refused[reason, default: 0] += line.count }
+      addLimit(line)
+    case .credential:
+      if credentials.count < Self.credentialsMax, let name = line.text(NamedField.credential) {
+        credentials.insert(name)
+      }
       return
+    case .policy, .flagged, .other: return
     }
-    if recent.count == Self.minutesMax {
-      guard let oldest = recent.indices.min(by: { recent[$0].minute < recent[$1].minute }) else { return }
-      recent.remove(at: oldest)
+    guard let startMs = line.startMs else { return }
+    endedByMinute.add(startMs, line.count)
+    endedBySecond.add(startMs, line.count)
+  }
+
+  private mutating func addShape(_ line: borrowing LogLine) {
+    if let method = line.text(NamedField.method) {
+      shapes.add(method: method, path: line.text(NamedField.path))
+    } else if !line.flag(.inspected) {
+      // The tunnel around inspected requests has a line too, which says nothing of them.
+      shapes.addOpaque()
     }
-    recent.append((minute, count))
-    peak = max(peak, count)
+  }
+
+  private mutating func addLimit(_ line: borrowing LogLine) {
+    func number(_ field: LogField) -> Int {
+      min(Int(clamping: line.number(field) ?? 0), RequestBucket.perMinuteMax)
+    }
+    set = (max(set.perMinute, number(.perMinute)), max(set.burst, number(.capacity)))
   }
 }

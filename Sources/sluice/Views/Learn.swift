@@ -13,19 +13,25 @@ struct Learn: ParsableCommand {
       Reads what went out, what was refused, and what `mode: report` let out. Prints
       a policy with a rule and a rate for each target, and in comments what was
       seen. Targets that look like others, raw addresses, resolvers over HTTPS,
-      tunnelling services and names that may carry data are commented out, with a
-      WARNING.
+      tunnelling services, port scans and names that may carry data are commented
+      out, with a WARNING.
 
       Exit status: 0 a rule is proposed, 1 none is, 2 an error.
 
         sluice learn --log run.jsonl > agent.yaml
         sluice learn --diff agent.yaml
+        sluice learn --apply agent.yaml
       """)
 
   @OptionGroup var choice: LogChoice
   @Option(
     help: ArgumentHelp("Only what this policy does not let out yet.", valueName: "policy"), completion: .policy)
   var diff: String?
+  @Option(
+    help: ArgumentHelp(
+      "As --diff, and write it into this policy: entries are added, reached limits raised, comments stay.",
+      valueName: "policy"), completion: .policy)
+  var apply: String?
   @Option(help: ArgumentHelp("Only what this client did. May repeat.", valueName: "name")) var client: [String] = []
   @Option(help: ArgumentHelp("Only lines since then: 90s, 30m, 1h, 2d, or an RFC 3339 time.", valueName: "time"))
   var since: String?
@@ -34,8 +40,9 @@ struct Learn: ParsableCommand {
   var withWarned = false
   @Option(
     help: ArgumentHelp(
-      "A rate is this many times what the busiest minute saw, 2 to 100.", valueName: "times"))
-  var headroom = 2
+      "A rate is this many times the busiest minute, and its burst as many times the densest second: 2 to 100.",
+      valueName: "times"))
+  var headroom = 5
 
   func run() throws {
     guard (2...100).contains(headroom) else { try fail("--headroom takes a number from 2 to 100") }
@@ -43,8 +50,9 @@ struct Learn: ParsableCommand {
     options.usesWildcards = wildcards
     options.includesSuspect = withWarned
     options.headroom = headroom
-    if let diff {
-      guard let base = PolicyOnDisk.load(diff) else { throw ExitCode(2) }
+    if diff != nil && apply != nil { try fail("--diff shows what --apply writes; give one of them") }
+    if let path = diff ?? apply {
+      guard let base = PolicyOnDisk.load(path) else { throw ExitCode(2) }
       options.base = base
     }
     var filter = LogFilter()
@@ -60,7 +68,8 @@ struct Learn: ParsableCommand {
     if traffic.clients.count > 1, client.isEmpty {
       Messages.say("\(traffic.clients.count) clients are taken together; --client NAME learns from one")
     }
-    if proposal.rules.isEmpty { throw ExitCode(1) }
+    if let apply { return try PolicyUpdate(path: apply).write(proposal) }
+    if proposal.rules.isEmpty && proposal.raises.isEmpty { throw ExitCode(1) }
   }
 
   private func read(_ filter: LogFilter, _ opened: consuming LogTail) throws -> Traffic {

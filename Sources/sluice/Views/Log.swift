@@ -57,7 +57,9 @@ struct LogCommand: ParsableCommand {
     let isHuman = human || (!json && isTerminal)
     let colours = isTerminal && (Environment.value("NO_COLOR") ?? "").isEmpty
     var printer = LogPrinter(
-      filter: filter, text: isHuman ? LineText(isColoured: colours) : nil, isTerminal: isTerminal, tail: tail)
+      filter: filter,
+      text: isHuman ? LineText(isColoured: colours, columns: isTerminal ? Terminal.window?.columns : nil) : nil,
+      isTerminal: isTerminal, tail: tail)
     do { try printer.run(follows: follow) } catch { try fail("\(error)") }
     if printer.matched == 0 { throw ExitCode(1) }
   }

@@ -13,17 +13,16 @@ struct LogChoice: ParsableArguments {
       valueName: "file"), completion: .file())
   var log: String?
 
-  /// `policy` is one that names its log, where there is one.
+  /// The option, else the policy's own file, else the file of `sluice run`: a policy that is only used by `run` names
+  /// no log.
   func path(_ policy: Policy?) throws -> String {
     if let log { return log == "-" ? "/dev/stdin" : log }
-    if let policy {
-      if let file = policy.settings.log.file { return file }
-      try fail("the policy names no `log.file`; give --log FILE")
-    }
-    let path = "\(LogFile.folder ?? "")/sandbox.jsonl"
+    if let file = policy?.settings.log.file { return file }
+    guard let folder = LogFile.folder else { try fail("which log? HOME is not set; give --log FILE") }
+    let path = "\(folder)/sandbox.jsonl"
     guard FileStamp(path: path) != nil else {
       try fail(
-        "which log? Give --log FILE, or --policy FILE with `log: {file: …}`; there is no \(path) of `sluice run`")
+        "no log at \(path), where `sluice run` writes; give --log FILE, or --policy FILE with `log: {file: FILE}`")
     }
     return path
   }
