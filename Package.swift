@@ -14,6 +14,11 @@ let strict: [SwiftSetting] = [
 /// The product says `unsafe` where it is; its tests need not.
 let product: [SwiftSetting] = strict + [.strictMemorySafety()]
 
+/// Facts that only the build knows: `make release` sets them, and a debug build has none.
+let buildFacts: [CSetting] = ["SLUICE_COMMIT", "SLUICE_BUILT_WITH"].compactMap { name in
+  Context.environment[name].map { .define(name, to: "\"\($0)\"") }
+}
+
 let fuzzed: [SwiftSetting] = [.unsafeFlags(["-sanitize=fuzzer,address", "-parse-as-library"])]
 
 func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
@@ -45,6 +50,7 @@ let package = Package(
   targets: [
     .target(name: "CLinux"),
     .target(name: "CSandbox"),
+    .target(name: "CVersion", cSettings: buildFacts),
     .systemLibrary(name: "CAres", pkgConfig: "libcares", providers: [.apt(["libc-ares-dev"])]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
@@ -56,7 +62,9 @@ let package = Package(
     module("Kernel", ["CLinux"]),
     module("HTTPService", ["Kernel", "Wire"]),
     module("Intercept", ["Kernel", "Wire", "Policy", "Flow", "Content", "COpenSSL", "CNGHTTP2"]),
-    module("Gate", ["HTTPService", "Kernel", "Wire", "Policy", "Flow", "Content", "Intercept", "CAres", "CCrypt"]),
+    module(
+      "Gate",
+      ["HTTPService", "Kernel", "Wire", "Policy", "Flow", "Content", "Intercept", "CAres", "CCrypt", "CVersion"]),
     module("YAML", ["Wire", "CYAML"]),
     module("PolicyFile", ["Policy", "Wire", "YAML"]),
     module("Redirect", ["Wire"]),

@@ -13,6 +13,7 @@ import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+VERSION = (ROOT / "VERSION").read_text().strip()
 
 
 # mdoc(7)
@@ -58,7 +59,7 @@ def literal(lines):
 
 def page(name, section, date, abstract, body):
     abstract = prose(abstract.rstrip("."))
-    return "\n".join([f'.\\" Made by Packaging/man.py.', f".Dd {date}", f".Dt {name.upper()} {section}", ".Os", ".Sh NAME", f".Nm {name}",
+    return "\n".join([f'.\\" Made by Packaging/man.py.', f".Dd {date}", f".Dt {name.upper()} {section}", f".Os Sluice {VERSION}", ".Sh NAME", f".Nm {name}",
                       ".Nd " + " ".join(abstract), *body]) + "\n"
 
 

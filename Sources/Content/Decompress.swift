@@ -227,3 +227,15 @@ private protocol Decoder: AnyObject {
     guard ZSTD_isError(unsafe ZSTD_DCtx_reset(context, ZSTD_reset_session_only)) == 0 else { throw .malformed }
   }
 }
+
+/// Versions of the libraries that this module links and that say theirs; gumbo does not.
+package enum ContentLibraries {
+  package static var versions: [(name: String, version: String)] {
+    let brotli = BrotliDecoderVersion()
+    // SAFETY: both libraries return string literals.
+    let (zlib, zstd) = unsafe (String(cString: zlibVersion()), String(cString: ZSTD_versionString()))
+    return [
+      ("zlib", zlib), ("brotli", "\(brotli >> 24).\(brotli >> 12 & 0xfff).\(brotli & 0xfff)"), ("zstd", zstd),
+    ]
+  }
+}

@@ -7,6 +7,12 @@ package enum YAMLDocument {
   static let depthMax = 12
   static let bytesMax = 16 << 20
 
+  /// The version of libyaml.
+  package static var libraryVersion: String {
+    // SAFETY: a string literal of the library.
+    unsafe String(cString: yaml_get_version_string())
+  }
+
   /// The root of the only document; nil when there is none or it is broken, which is then in `findings`.
   /// `file`: its number in `findings`.
   package static func parse(_ bytes: [UInt8], _ findings: Findings, file: Int = 0) -> YAMLNode? {

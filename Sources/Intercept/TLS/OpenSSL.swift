@@ -1,5 +1,6 @@
 // OpenSSL's start, and what it says of a failure.
 // It relies on COpenSSL; its error queue is a thread's own, so it is read right behind the call that failed.
+import CNGHTTP2
 import COpenSSL
 
 /// What could not be done with a key, a certificate or a context.
@@ -15,7 +16,7 @@ package struct TLSProblem: Error, Equatable, Sendable, CustomStringConvertible {
 }
 
 enum OpenSSL {
-  /// Whether the library is there; the first use starts it, once a process.
+  /// True if the library is there; the first use starts it, once a process.
   static let isReady = copenssl_start() == 1
 
   /// The first thing in the error queue, which is emptied.
@@ -39,5 +40,15 @@ enum OpenSSL {
     // SAFETY: as above.
     guard let text = unsafe X509_verify_cert_error_string(code) else { return "error \(code)" }
     return unsafe String(cString: text)
+  }
+}
+
+/// Versions of the libraries that this module links.
+package enum InterceptLibraries {
+  package static var versions: [(name: String, version: String)] {
+    // SAFETY: both libraries return constants of theirs.
+    let openSSL = unsafe OpenSSL_version(OPENSSL_VERSION_STRING).map { unsafe String(cString: $0) } ?? ""
+    let nghttp2 = unsafe nghttp2_version(0).map { unsafe String(cString: $0.pointee.version_str) } ?? ""
+    return [("openssl", openSSL), ("nghttp2", nghttp2)]
   }
 }
