@@ -1,69 +1,66 @@
-# One word a verb; `make` alone lists them.
+# Verbs, each with a line of its own for `make help`.
 FUZZ_SECONDS ?= 60
 SWIFT ?= swift
 STATIC = .build-static
 DEBIAN = .build-debian
 PACKAGE = .build-package
 
-help:
-	@echo 'build check test lint format clients volume soak demo demo-gate release release-check man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run bench-views screenshots content-figures cgroups escapes fuzz sanitize clean deps'
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)$$/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
-# Debian packages: libraries, and what the demo runs. The tests run more.
-deps:
+deps: ## Debian packages that building and the demo need (root or sudo)
 	@.ci/deps
 
-build: deps
+build: deps ## debug build: .build/debug/sluice
 	$(SWIFT) build --product sluice
 
-test: deps
+test: deps ## unit tests, and the suite with real clients
 	@.ci/deps tests
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
 	Tests/clients/run
 
-# Before a commit, in a few minutes: the form, all unit tests, and the client tests of the main ways through the gate.
-check: lint build
+check: lint build ## lint, unit tests and the main client tests, in a few minutes
 	@.ci/deps tests
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
 	Tests/clients/run -n 4 --dist loadfile test_running.py test_refusals.py test_one_path.py test_exchanges.py \
 	  test_transparent.py test_socks.py test_dns.py test_policy_tools.py test_log.py test_run.py
 
-clients: build
+clients: build ## the suite with real clients alone
 	@.ci/deps tests
 	Tests/clients/run
 
-# A hundred thousand requests by real clients through inspected tunnels; VOLUME=0.1 is a tenth of it.
-volume: build
+volume: build ## 100,000 requests by real clients through inspected tunnels; VOLUME=0.1 is a tenth of it
 	@.ci/deps tests
 	Tests/clients/run volume.py -s
 
-# Honest and hostile clients on every listener for half an hour, under reloads, rotation and a disk that fills.
-soak: build
+soak: build ## honest and hostile clients on every listener for half an hour
 	@.ci/deps tests
 	Tests/clients/run soak.py -s --timeout 100000
 
-lint:
+lint: ## swift format, in strict mode
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Fuzz
 
-format:
+format: ## swift format, in place
 	$(SWIFT) format --in-place --recursive Package.swift Sources Tests Fuzz
 
-# An example agent in a sandbox; the gate alone.
-demo: build
+demo: build ## an example agent in a sandbox
 	@Examples/sandbox
 
-demo-gate: build
+demo-gate: build ## the gate alone
 	@Examples/gate
 
-# A static binary that runs without Swift, stripped.
-release: deps
-	$(SWIFT) build -c release --product sluice --scratch-path $(STATIC) -Xswiftc -static-executable --static-swift-stdlib
-	strip -o sluice $(STATIC)/release/sluice
+# Packaging/release/build says what differs from a debug build.
+release: deps ## one static binary, stripped: ./sluice
+	SWIFT='$(SWIFT)' Packaging/release/build $(STATIC) sluice
 	@ls -l sluice
 
-# That binary in a Debian 12 that has nothing but its base.
-release-check: release
+# The archive has the same bytes for the same commit: Packaging/release/dist says how far that goes.
+dist: release ## release archive, checksums and SBOM in dist/
+	Packaging/release/dist ./sluice dist
+
+release-check: release ## that binary in a bare Debian 12 without Swift (root)
 	@.ci/deps tests debootstrap
 	@$(MAKE) $(DEBIAN)
 	SLUICE=$$PWD/sluice DEBIAN=$$PWD/$(DEBIAN) Tests/clients/run release.py
@@ -74,81 +71,74 @@ $(DEBIAN):
 	debootstrap --variant=minbase bookworm $@.new
 	mv $@.new $@
 
-# Man pages in .build-package/man, out of what the commands say of themselves.
-man: build
+# Made out of what the commands say of themselves, and of docs/policy.md.
+man: build ## man pages in .build-package/man
 	@rm -rf $(PACKAGE)/man
 	python3 Packaging/man.py .build/debug/sluice $(PACKAGE)/man
 
-# A Debian package of the static binary.
-deb: release
+deb: release ## a Debian package of the static binary
 	@.ci/deps debhelper
 	Packaging/deb $(PACKAGE)
 	cp $(PACKAGE)/sluice_*.deb .
 	@ls -l sluice_*.deb
 
-# That package, installed, started and purged in an overlay over that Debian, and held to lintian and systemd-analyze.
-deb-check: deb
+deb-check: deb ## that package installed, started and purged in an overlay over a bare Debian 12 (root)
 	@.ci/deps tests debootstrap lintian
 	@$(MAKE) $(DEBIAN)
 	SLUICE=$$PWD/sluice DEBIAN=$$PWD/$(DEBIAN) PACKAGE=$$(ls $$PWD/$(PACKAGE)/sluice_*.deb) Tests/clients/run package.py
 
-# That package in a virtual machine that systemd boots: no KVM; as root.
-boot: deb
+boot: deb ## the same in a virtual machine that systemd boots (root)
 	@.ci/deps qemu-system-x86 debootstrap e2fsprogs
 	PACKAGE=$$(ls $(PACKAGE)/sluice_*.deb) SYSTEM=.build-boot Tests/boot/run
 
 # What users get is what is measured: the static binary.
-bench: release
+bench: release ## the gate beside a C relay, squid, tinyproxy and HAProxy
 	@.ci/deps squid-openssl tinyproxy haproxy gcc libc6-dev
 	python3 Benchmarks/run.py --sluice sluice
 
 # Redirected TLS beside nginx, HAProxy and sniproxy, in a network namespace of its own: as root.
-bench-sni: release
+bench-sni: release ## redirected TLS beside nginx, HAProxy and sniproxy (root)
 	@.ci/deps haproxy nginx-light libnginx-mod-stream sniproxy iptables gcc libc6-dev
 	python3 Benchmarks/sni.py --sluice sluice
 
 # Inspected TLS beside nginx as a reverse proxy, squid and mitmproxy, in a network namespace of its own: as root.
-bench-inspect: release
+bench-inspect: release ## inspected TLS beside nginx, squid and mitmproxy (root)
 	@.ci/deps nginx-light nghttp2-client iptables squid-openssl
 	[ -x .venv/bench/bin/mitmdump ] || { python3 -m venv --clear .venv/bench && .venv/bench/bin/pip install -q --disable-pip-version-check mitmproxy; }
 	python3 Benchmarks/inspect_tls.py --sluice sluice
 
 # Limits of a sandbox in a virtual machine of its own, since this one may have cgroup v1: no KVM, no root.
-cgroups: release
+cgroups: release ## limits of a sandbox, in a virtual machine
 	@.ci/deps qemu-system-x86 busybox-static cpio binutils
 	SLUICE=$$PWD/sluice Tests/cgroups/run
 
 # Ways out of a sandbox, tried inside `sluice run`, inside bubblewrap and without a sandbox: as root.
-escapes: build
+escapes: build ## ways out of a sandbox, tried in it, in bubblewrap and without one (root)
 	@.ci/deps tests
 	@SLUICE=$${SLUICE:-$$PWD/.build/debug/sluice} python3 Tests/clients/support/escape_table.py
 
-# From the start to the command's first instruction, beside unshare and bubblewrap: as root.
-bench-run: release
+bench-run: release ## from `sluice run` to the first instruction, beside unshare and bubblewrap (root)
 	@.ci/deps bubblewrap gcc libc6-dev util-linux
 	python3 Benchmarks/launch.py --sluice sluice
 
-# The DNS responder beside dnsmasq and unbound.
-bench-dns: release
+bench-dns: release ## the DNS server beside dnsmasq and unbound
 	@.ci/deps dnsmasq-base unbound gcc libc6-dev
 	python3 Benchmarks/dns.py --sluice sluice
 
-# Views of a log of a million lines.
-bench-views: release
+bench-views: release ## views of a log of a million lines
 	python3 Benchmarks/views.py --sluice sluice
 
-# Pictures of the dashboard for docs/, of a log out of a seed.
-screenshots: build
+screenshots: build ## pictures of the dashboard for docs/
 	@.ci/deps tests pngquant
 	Tests/clients/run screenshots.py
 
 # What the content checks find in the corpus, tuned and held-out, and what a 100 KiB answer costs.
-content-figures: release
+content-figures: release ## what the content checks find in their corpus, and what they cost
 	@.ci/deps valgrind
 	python3 Benchmarks/content.py --sluice sluice
 
 # Each fuzz target for FUZZ_SECONDS; a finding ends it with the input in a file.
-fuzz: deps
+fuzz: deps ## each fuzz target for FUZZ_SECONDS (60)
 	@set -e; for target in $(filter-out Driver, $(notdir $(wildcard Fuzz/*))); do \
 	  SLUICE_FUZZ=1 $(SWIFT) build --scratch-path .build-fuzz --product Fuzz$$target; \
 	  mkdir -p results/fuzz/$$target; \
@@ -158,7 +148,7 @@ fuzz: deps
 
 # Unit tests, and the gate itself with all its clients, under the address and the thread sanitizer. Leaks of the gate
 # count; those of the unit tests do not, as XCTest itself has some.
-sanitize: deps
+sanitize: deps ## unit tests and clients under the address and the thread sanitizer
 	@.ci/deps tests
 	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --sanitize=address --scratch-path .build-address
 	TSAN_OPTIONS=suppressions=$$PWD/Tests/clients/thread-sanitizer $(SWIFT) test --sanitize=thread --scratch-path .build-thread
@@ -169,8 +159,8 @@ sanitize: deps
 	    Tests/clients/run -m 'not figures and not confined'; \
 	done
 
-clean:
-	rm -rf .build .build-* sluice sluice_*.deb results
+clean: ## all that was built
+	rm -rf .build .build-* sluice sluice_*.deb dist results
 
-.PHONY: fuzz sanitize help deps build test clients volume soak lint format demo demo-gate release release-check man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run \
+.PHONY: fuzz sanitize help deps build check test clients volume soak lint format demo demo-gate release release-check dist man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run \
   bench-views screenshots content-figures cgroups escapes clean

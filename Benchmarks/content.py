@@ -13,6 +13,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from processes import sluice_binary
+
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "Tests/corpus/content"
 WORDS = ("the gate lets out what policy names and writes down rest of each request that client made while answer comes back from "
@@ -110,7 +112,7 @@ def cost(sluice, rounds):
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--sluice", default=str(ROOT / "sluice"))
+    options.add_argument("--sluice", type=sluice_binary, default=str(ROOT / "sluice"))
     options.add_argument("--rounds", type=int, default=30)
     options.add_argument("--no-cost", action="store_true")
     options.add_argument("--verbose", action="store_true", help="name what was missed and what was falsely flagged")

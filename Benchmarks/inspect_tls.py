@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from processes import SEARCH, WAIT, Trouble, settled_cpu, start, stop, tree
+from processes import SEARCH, WAIT, Trouble, settled_cpu, sluice_binary, start, stop, tree
 from sni import INSIDE, NAME, await_port, isolate, must, redirect
 
 HERE = Path(__file__).resolve().parent
@@ -196,7 +196,7 @@ def table(names, samples):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sluice", default=str(HERE.parent / ".build/release/sluice"), help="its binary")
+    parser.add_argument("--sluice", type=sluice_binary, default=str(HERE.parent / "sluice"), help="its binary")
     parser.add_argument("--proxies", default=",".join(PROXIES), help="only these, with commas")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1, help="of the counts; 0.1 for a quick look")

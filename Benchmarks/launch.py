@@ -13,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from processes import sluice_binary
+
 UID = 60000 + os.getpid() % 5000
 BAR_MS = 30
 STAMP = r"""
@@ -93,13 +95,13 @@ def measure(place, rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sluice", type=Path, default=Path("sluice"))
+    parser.add_argument("--sluice", type=sluice_binary, default=str(Path(__file__).parents[1] / "sluice"))
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     if os.geteuid() != 0:
         raise SystemExit("launch.py: starting as another user needs root")
-    place = Place(chosen.sluice.resolve())
+    place = Place(Path(chosen.sluice))
     try:
         samples = measure(place, chosen.rounds)
     finally:

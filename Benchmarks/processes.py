@@ -1,6 +1,7 @@
 """Starts and ends the processes of the benchmark, and reads what they cost: CPU time and user-space memory.
 It relies on Linux /proc and CPU clocks of other processes; only processes started here are ever ended.
 """
+import argparse
 import contextlib
 import os
 import select
@@ -16,6 +17,14 @@ SEARCH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
 class Trouble(Exception):
     """What makes a run worthless: a proxy that does not start, a run that cannot be read."""
+
+
+def sluice_binary(text: str) -> str:
+    """The value of --sluice, absolute: a bare name is a file of this folder, and is not searched for in PATH."""
+    path = Path(text).resolve()
+    if not os.access(path, os.X_OK):
+        raise argparse.ArgumentTypeError(f"no program at {path}; run `make release`, or give --sluice FILE")
+    return str(path)
 
 
 def start(command: list, core: int, folder: Path, name: str, **more) -> subprocess.Popen:

@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import SEARCH, WAIT, Trouble, anonymous_bytes, free_ports, line_from, settled_cpu, start, stop, tree
+from processes import SEARCH, WAIT, Trouble, anonymous_bytes, free_ports, line_from, settled_cpu, sluice_binary, start, stop, tree
 from proxies import Proxy, Site, proxies
 
 HERE = Path(__file__).resolve().parent
@@ -275,7 +275,7 @@ def choose(text: str | None, known: list, what: str) -> list:
 
 def options_of() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sluice", default=str(HERE.parent / ".build/release/sluice"), help="its binary")
+    parser.add_argument("--sluice", type=sluice_binary, default=str(HERE.parent / "sluice"), help="its binary")
     parser.add_argument("--proxies", help="only these, with commas (yardstick,sluice,squid,tinyproxy,haproxy)")
     parser.add_argument("--only", help="only these axes, with commas: " + ",".join(axis.name for axis in AXES))
     parser.add_argument("--rounds", type=int, help="default 5, or 1 with --quick")
@@ -290,7 +290,7 @@ def options_of() -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace) -> int:
-    every = proxies(str(Path(options.sluice).resolve()), str(OUT / "yardstick"))
+    every = proxies(options.sluice, str(OUT / "yardstick"))
     names = choose(options.proxies, [proxy.name for proxy in every], "proxies")
     axis_names = choose(options.only, [axis.name for axis in AXES], "only")
     axes = [axis for axis in AXES if axis.name in axis_names]
@@ -302,8 +302,6 @@ def run(options: argparse.Namespace) -> int:
         program = shutil.which(proxy.program, path=SEARCH)
         if program:
             chosen.append((proxy, program))
-        elif proxy.name == "sluice":
-            raise Trouble(f"no sluice at {proxy.program}: swift build -c release, or leave it out with --proxies")
         else:
             print(f"{proxy.name} is not installed: skipped", file=sys.stderr)
     if not chosen:

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from processes import SEARCH, WAIT, Trouble, line_from, settled_cpu, start, stop, tree
+from processes import SEARCH, WAIT, Trouble, line_from, settled_cpu, sluice_binary, start, stop, tree
 from run import HERE, OUT, compile_programs
 
 NAME, INSIDE = "bench.test", "SLUICE_BENCH_INSIDE"
@@ -190,7 +190,7 @@ def table(names, samples):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sluice", default=str(HERE.parent / ".build/release/sluice"), help="its binary")
+    parser.add_argument("--sluice", type=sluice_binary, default=str(HERE.parent / "sluice"), help="its binary")
     parser.add_argument("--proxies", default=",".join(PROXIES), help="only these, with commas")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=8000, help="tunnels a sample")

@@ -11,6 +11,9 @@ import tempfile
 import time
 import urllib.request
 from datetime import datetime, timezone
+from pathlib import Path
+
+from processes import sluice_binary
 
 VIEWS = (["log", "--human"], ["log", "--event", "limited"], ["learn"], ["top", "--once"], ["dashboard", "--once"])
 
@@ -113,8 +116,10 @@ def load(sluice, log, lines):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sluice", default="./sluice")
+    parser.add_argument("--sluice", type=sluice_binary, default=str(Path(__file__).parents[1] / "sluice"))
     parser.add_argument("--lines", type=int, default=1_000_000)
+    parser.add_argument("--rate", type=int, default=20_000, help="lines a second that are followed")
+    parser.add_argument("--seconds", type=int, default=5, help="how long they are followed, with a rotation each second")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for name, hosts in (("200 hosts", 200), ("a host a line", 1 << 40)):
@@ -126,7 +131,7 @@ def main():
                 print(f"  {' '.join(view):24} {wall:6.2f} s  {cpu:6.2f} s of CPU  {memory:6.0f} MiB")
             took, silent, memory = load(options.sluice, log, options.lines)
             print(f"  dashboard, served        {took:6.2f} s until it has all; an answer took {silent * 1000:.0f} ms at most meanwhile; {memory:.0f} MiB")
-        rate, text = 20_000, os.path.join(folder, "text")
+        rate, text = options.rate, os.path.join(folder, "text")
         write(text, rate // 20, 200)
         with open(text, "rb") as file:
             batch = file.read()
@@ -134,8 +139,8 @@ def main():
                                   ("dashboard", rate // 20, lambda log: dashboard(options.sluice, log))):
             log = os.path.join(folder, f"followed-{name}")
             open(log, "wb").close()
-            got, worst = follow(log, batch, unit, begin(log), rate)
-            print(f"{name} followed over 5 rotations: {got:.0f} lines a second, the latest one there {worst * 1000:.0f} ms after it was written")
+            got, worst = follow(log, batch, unit, begin(log), rate, options.seconds)
+            print(f"{name} followed over {options.seconds} rotations: {got:.0f} lines a second, the latest one there {worst * 1000:.0f} ms after it was written")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The release binary in a Debian 12 without Swift: a minimal root in the folder DEBIAN. `make release-check` runs it."""
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -31,6 +32,28 @@ def test_the_release_is_one_static_file_of_30_MB_at_most():
     assert binary.stat().st_size <= 30_000_000
     said = subprocess.run(["ldd", binary], capture_output=True, text=True)
     assert "not a dynamic executable" in said.stderr
+
+
+def test_the_release_links_what_the_licences_list():
+    """By the linker's own map; Foundation is replaced, and nothing else comes in unseen."""
+    repository = Path(__file__).parents[2]
+    linked = {re.sub(r"-[\d.]+$", "", name) for name in re.findall(r"/(lib[\w+.-]+)\.a\(", (repository / ".build-static/link.map").read_text())}
+    assert {"libcrypto", "libssl", "libc", "libswiftCore"} <= linked
+    listed = set(re.findall(r"`(lib[^`]*)`", (repository / "docs/licences.md").read_text()))
+    assert [name for name in linked if name not in listed and not name.startswith("libswift")] == []
+    assert not any("Foundation" in name for name in linked)
+
+
+def test_two_archives_of_one_commit_are_the_same(tmp_path):
+    repository = Path(__file__).parents[2]
+    sums = []
+    for name in ("one", "other"):
+        subprocess.run([repository / "Packaging/release/dist", os.environ["SLUICE"], tmp_path / name], check=True, capture_output=True)
+        sums.append((tmp_path / name / "SHA256SUMS").read_text())
+    assert sums[0] == sums[1] and len(sums[0].splitlines()) == 2
+    listed = subprocess.run(["tar", "-tzf", *(tmp_path / "one").glob("*.tar.gz")], check=True, capture_output=True, text=True).stdout
+    for part in ("/sluice\n", "/LICENSE\n", "/THIRD-PARTY\n", "/man/sluice.1\n", "/completions/sluice.zsh\n", "/Examples/monitoring/alerts.yml\n"):
+        assert part in listed, part
 
 
 def test_a_launch_is_within_30_ms_of_a_bare_unshare():
