@@ -103,6 +103,22 @@ def test_the_mock_api_example(place):
     assert log.count("secret_refused") == 2 and log.count("path_refused") == 1, log
 
 
+@pytest.mark.parametrize("example, name, said", [
+    ("coding-agent/run", "agent", ["hello from the model", "pushed", "paste.example: refused"]),
+    ("python-tool/run", "tool", ["thing 1", "hello from the model", "telemetry.example: Denied by egress policy: not_allowed"]),
+    ("two-agents/run", "writer", ["reader: api.model.example answered", "reader: git.example refused by the gate",
+                                  "writer: api.model.example refused by the gate", "writer: git.example answered"]),
+])
+def test_an_example_with_its_own_world(place, example, name, said):
+    """Without the internet: upstreams and names are the example's own, and the log tells allowed from refused."""
+    got = run_example(place, example)
+    assert got.returncode == 0, got.stdout + got.stderr
+    output, log = got.stdout.split("--- the log: what was let out, and what was refused\n")
+    assert [line for line in output.splitlines() if not line.startswith("---")] == said, got
+    lines = log.splitlines()
+    assert any(line.split()[:2] == [name, "closed"] for line in lines) and any("denied" in line and "not_allowed" in line for line in lines), log
+
+
 def test_the_transparent_example(root_place):
     got = run_example(root_place, "transparent")
     assert got.returncode == 0, got.stdout + got.stderr
@@ -178,15 +194,6 @@ def test_the_python_tool(host):
     assert "telemetry.example" not in host.world.names_asked()
 
 
-def test_two_agents(host):
-    got = start(host, "two-agents", host.folder / "two-agents/run", *OPTIONS)
-    model, git = "https://api.model.example/hello", "https://git.example/repo.git/HEAD"
-    assert sorted(got.stdout.splitlines()) == sorted([f"reader: {model}", f"reader: refused {git}", f"writer: refused {model}", f"writer: {git}"]), got
-    for name, allowed, refused in (("reader", "api.model.example", "git.example"), ("writer", "git.example", "api.model.example")):
-        log_of(host, name).logged(event="closed", client=name, host=allowed)
-        host.logged(event="denied", client=name, host=refused, reason="not_allowed")
-
-
 # The build of this very tree is what the tests run: it stands in for a second one.
 BUILT = """#!/bin/sh
 [ "$*" = 'build --product sluice' ] && mkdir -p .build/debug && cp {sluice} .build/debug/sluice
@@ -195,7 +202,7 @@ BUILT = """#!/bin/sh
 
 def test_from_a_clone_to_a_learned_policy(host):
     """Each command of that section, as a new user who knows nothing else, on an internet that has example.com."""
-    section = (EXAMPLES.parent / "README.md").read_text().split("## From a clone to a learned policy")[1].split("\n## ")[0]
+    section = (EXAMPLES.parent / "README.md").read_text().split("## Run a command, learn its policy")[1].split("\nWith limits ")[0]
     commands = [re.sub(r"  +#.*", "", line.strip()) for line in section.splitlines() if line.startswith("    ")]
     assert len(commands) == 9
     repository, swift, resolv = host.folder / "repository", host.folder / "swift", host.folder / "resolv.conf"
@@ -218,7 +225,30 @@ def test_from_a_clone_to_a_learned_policy(host):
     assert "example.org" not in host.world.names_asked()
 
 
-def test_the_readme_names_each_example():
-    text = (EXAMPLES.parent / "README.md").read_text()
+def test_the_flow_of_the_help_text(host):
+    """The four commands that `sluice --help` prints, word for word, by a user who has no cgroup of their own."""
+    told = subprocess.run([host.sluice, "--help"], capture_output=True, text=True).stdout
+    commands = re.findall(r"^ +(sluice (?:run|log|learn)\b.*)$", told.split("A gate for others")[0], re.M)
+    assert commands == ["sluice run -- ./agent", "sluice log", "sluice learn > agent.yaml", "sluice run --policy agent.yaml -- ./agent"]
+    agent, resolv = host.workspace / "agent", host.folder / "resolv.conf"
+    agent.write_text("#!/bin/sh\nfor n in 1 2 3; do curl -sS -o /dev/null -w '%{http_code}\\n' https://example.com/; done\n"
+                     "curl -sS -o /dev/null -w '%{http_code}\\n' http://example.com/\n")
+    agent.chmod(0o755)
+    resolv.write_text(f"nameserver {NAMESERVER}\n")
+    script = f"export PATH={host.folder}:$PATH\n" + "".join(f"echo '== {number}'; {command}\n" for number, command in enumerate(commands))
+    named = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'
+    got = host.world.run(host.world.gate, "unshare", "--mount", "sh", "-ec", named, "named", resolv, *host.prefix, "bash", "-c", script, check=False,
+                         cwd=host.workspace, env=host.environment({"SSL_CERT_FILE": f"{host.folder}/ca.pem"}))
+    said = re.split(r"== \d\n", got.stdout)[1:]
+    assert got.returncode == 0 and len(said) == 4, got
+    assert said[0] == "000\n" * 3 + "403\n" and '"reason":"not_allowed"' in said[1], got
+    policy = (host.workspace / "agent.yaml").read_text()
+    assert re.findall(r"^ +- (\S+:\d+)$", policy, re.M) == ["example.com:80", "example.com:443"], policy
+    assert "WARNING" not in policy and "probe" not in policy
+    assert said[3] == "200\n" * 4, got
+
+
+def test_the_list_names_each_example():
+    text = (EXAMPLES / "README.md").read_text()
     for one in EXAMPLES.iterdir():
-        assert one.suffix == ".py" or f"Examples/{one.name}" in text, one.name
+        assert one.name == "README.md" or one.name in text, one.name
