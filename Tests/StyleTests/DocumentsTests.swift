@@ -20,13 +20,6 @@ import Testing
     for part in parts { #expect(text.contains("`\(part)`"), "docs/ARCHITECTURE.md lacks \(part)") }
   }
 
-  /// Every page below docs/.
-  private static func pages() throws -> [String] {
-    let folder = Repository.root.appending(path: "docs").path
-    return try FileManager.default.subpathsOfDirectory(atPath: folder).filter { $0.hasSuffix(".md") }.sorted()
-      .map { "docs/\($0)" }
-  }
-
   /// How many files there are to open is the figure that the page exists for.
   @Test func theLifeOfAConnectionNamesItsFiles() throws {
     let lines = try Repository.file("docs/life-of-a-connection.md").lines
@@ -83,14 +76,58 @@ import Testing
     }
   }
 
+  /// Pages at the root, and all of docs/ and Examples/.
+  private static func pages() throws -> [Repository.File] {
+    let folders = try ["docs", "Examples", "Benchmarks"].flatMap {
+      try Repository.files(under: $0, withSuffixes: [".md"])
+    }
+    return try folders + ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(Repository.file)
+  }
+
   @Test func everyLinkLeadsSomewhere() throws {
-    for path in try Self.pages() + ["README.md"] {
-      let text = try Repository.file(path).lines.joined(separator: "\n")
-      let folder = Repository.root.appending(path: path).deletingLastPathComponent()
+    let pages = try Self.pages()
+    #expect(pages.count > 30)
+    for page in pages {
+      let text = page.lines.joined(separator: "\n")
+      let folder = Repository.root.appending(path: page.path).deletingLastPathComponent()
       for match in text.matches(of: /\]\(([^)#]+)(#[^)]*)?\)/) where !match.1.contains("://") {
         let place = folder.appending(path: String(match.1))
-        #expect(FileManager.default.fileExists(atPath: place.path), "\(path) links to \(match.1)")
+        #expect(FileManager.default.fileExists(atPath: place.path), "\(page.path) links to \(match.1)")
       }
+    }
+  }
+
+  @Test func everyPageIsInTheIndex() throws {
+    let index = try Repository.file("docs/README.md").lines.joined(separator: "\n")
+    let pages = try FileManager.default.contentsOfDirectory(
+      atPath: Repository.root.appending(path: "docs").path)
+    for page in pages where page.hasSuffix(".md") && page != "README.md" {
+      #expect(index.contains("(\(page)"), "docs/README.md does not list \(page)")
+    }
+  }
+
+  @Test func theReadmeIsShort() throws { #expect(try Repository.file("README.md").lines.count <= 121) }
+
+  /// Rows of tables cannot be broken: so many of each page are wider than a line. The figures only go down.
+  private static let wideRows: [String: Int] = [
+    "docs/ARCHITECTURE.md": 43, "docs/admin.md": 10, "docs/content.md": 16, "docs/credentials.md": 3,
+    "docs/dashboard.md": 8, "docs/denials.md": 22, "docs/dns.md": 6, "docs/install.md": 4, "docs/log.md": 10,
+    "docs/metrics.md": 16, "docs/policy.md": 16, "docs/sandbox.md": 22, "docs/threat-model.md": 30,
+    "docs/tls-listener.md": 7, "docs/transparent.md": 8, "Benchmarks/README.md": 2,
+  ]
+
+  @Test func linesOfDocumentsFit() throws {
+    for page in try Self.pages() {
+      var rows = 0
+      for (index, line) in page.lines.enumerated() where line.count > 120 {
+        if line.hasPrefix("|") {
+          rows += 1
+        } else {
+          Issue.record("\(page.path):\(index + 1): \(line.count) columns, the limit is 120")
+        }
+      }
+      let known = Self.wideRows[page.path] ?? 0
+      #expect(rows <= known, "\(page.path) has \(rows) table rows wider than 120 columns, \(known) are known")
     }
   }
 }

@@ -30,17 +30,27 @@ def test_the_policy_of_the_readme_loads(tmp_path):
     assert run(os.environ["SLUICE"], "check", "--policy", str(policy)).returncode == 0
 
 
-def test_the_inspected_policy_of_the_readme_loads(tmp_path):
-    block = (ROOT / "README.md").read_text().split("## Hold the keys")[1].split("Such a target")[0]
+def test_the_policy_of_the_credentials_page_loads(tmp_path):
+    text = (ROOT / "docs/credentials.md").read_text()
+    block = text[text.index("\n    credentials:\n") + 1:text.index("The policy file says where a value is")]
     policy = tmp_path / "policy.yaml"
-    policy.write_text("\n".join(line[4:] for line in block.splitlines()))
+    policy.write_text("\n".join(line[4:] for line in block.splitlines()) + "\n")
     got = run(os.environ["SLUICE"], "check", "--policy", str(policy), "api.github.com:443")
     assert got.returncode == 0 and "github" in got.stdout, got
 
 
+def test_the_variables_of_the_clients_page_are_those_of_curl(tmp_path):
+    """A shell takes the lines as they stand."""
+    text = (ROOT / "docs/clients.md").read_text()
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    export ")]
+    assert len(lines) == 2
+    got = subprocess.run(["bash", "-ec", "\n".join(lines) + '\necho "$https_proxy $http_proxy"'], capture_output=True, text=True)
+    assert got.stdout == "http://127.0.0.1:3128 http://127.0.0.1:3128\n", got
+
+
 def test_every_make_verb_of_the_documents_exists():
     made = (ROOT / "Makefile").read_text()
-    for name in ("README.md", "docs/hacking.md"):
+    for name in ("README.md", "CONTRIBUTING.md", "docs/hacking.md", "docs/figures.md", "docs/install.md"):
         for verb in set(re.findall(r"(?:^    |`)make ([a-z]+(?:-[a-z]+)*)", (ROOT / name).read_text(), re.MULTILINE)):
             assert f"\n{verb}:" in made, f"{name}: make {verb}"
 

@@ -55,7 +55,7 @@ def test_the_table_of_the_document_is_what_is_found(found):
         return {cells[0].replace(" ", "_"): cells[1:] for line in text.splitlines() if line.startswith("| ")
                 if len(cells := [cell.strip() for cell in line.strip("| ").split("|")]) == 1 + len(COLUMNS) and cells[0] not in ("a way out", "---")}
 
-    section = DOCUMENT.read_text().split("## Ways out that were tried")[1].split("\n## ")[0]
+    section = DOCUMENT.read_text().split("## Escape tests")[1].split("\n## ")[0]
     written, now = rows(section), rows(markdown(found))
     assert list(written) == list(now)
     if found["limits"] == "cgroup":
