@@ -220,7 +220,7 @@ package struct Snapshot {
     let shown = figures.gates.entries.sorted { $0.name < $1.name }.map { gate in
       JSONValue.object([
         JSONMember("gate", .text(gate.name)), JSONMember("lines", .number(gate.lines)),
-        JSONMember("refused", .number(gate.refused)), JSONMember("last_ms", .number(Int(gate.lastMs))),
+        JSONMember("refused", .number(gate.refused)), JSONMember("last_ms", .number(Int(clamping: gate.lastMs))),
       ])
     }
     return .object([JSONMember("shown", .list(shown)), JSONMember("beyond", .number(figures.gates.beyond))])
