@@ -9,7 +9,7 @@ package struct LogFeed {
   private enum State: String {
     /// There is no file yet, or it cannot be opened.
     case waiting
-    /// What was there at the start is being read.
+    /// Lines that were there at the start are being read.
     case reading
     case following
     /// The file was taken away and no new one is there: the old one is followed still.

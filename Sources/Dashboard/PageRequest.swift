@@ -1,4 +1,4 @@
-// What a browser asks for, judged: only GET and HEAD, only of the address that is listened on, only from the page
+// A browser's request, judged: only GET and HEAD, only of the address that is listened on, only from the page
 // itself.
 // It relies on Wire.RequestHead, which has refused what can be read in two ways; it is pure.
 import LogView

@@ -31,7 +31,7 @@ package final class PageServer: Source, LoopDelegate, HTTPHandler {
   private var streams: [ObjectIdentifier: Stream] = [:]
   private var sentMs: UInt64 = 0
   private var beatMs: UInt64 = 0
-  /// What streams of one choice were sent last, so that it is made once and sent when it is new.
+  /// Figures that streams of one choice were sent last: they are made once, and sent when they are new.
   private var latest: [FiguresChoice: (version: UInt64, figures: [UInt8])] = [:]
   private var version: UInt64 = 0
 
