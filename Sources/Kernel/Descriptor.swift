@@ -64,7 +64,7 @@ package struct SystemError: Error, Equatable, CustomStringConvertible {
   }
 }
 
-/// What moving bytes came to.
+/// Result of moving bytes.
 package enum Transfer: Equatable, Sendable {
   case bytes(Int)
   case wouldBlock

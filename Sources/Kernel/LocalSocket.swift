@@ -117,7 +117,7 @@ package enum LocalSocket {
     return identity(of: path)
   }
 
-  /// What a gate that was killed left behind refuses connections. Whatever else may be there is not taken away.
+  /// A socket that a killed gate left behind refuses connections. Anything else that may be there is not taken away.
   fileprivate static func removeStale(_ path: String) throws(LocalSocketProblem) {
     if identity(of: path) == nil { throw .notASocket(path) }
     let fd = unsafe clinux_local_connect(path, 1)
@@ -169,7 +169,7 @@ package struct LocalListener: ~Copyable {
 
   package func remove() {
     guard let identity, LocalSocket.identity(of: path) == identity else { return }
-    // What cannot be removed is stale, and the next gate takes it away.
+    // A file that cannot be removed is stale, and the next gate takes it away.
     _ = unsafe clinux_unlink(path)
   }
 }

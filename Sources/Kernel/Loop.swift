@@ -2,7 +2,7 @@
 // It relies on 64-bit keys of slot, generation and tag: no pointer lives in the kernel, and a stale event falls out.
 import CLinux
 
-/// What epoll told of a socket since the last time (edge-triggered). Bits that are tested by hand: a set literal of an
+/// Events that epoll reported since the last time (edge-triggered). Bits that are tested by hand: a set literal of an
 /// OptionSet is built through protocol witnesses in another module, on each event.
 package struct Readiness: Sendable {
   private let bits: UInt32

@@ -1,4 +1,4 @@
-// What this process uses of its machine: memory, descriptors, CPU time.
+// Use of the machine by this process: memory, descriptors, CPU time.
 // It relies on files of /proc that are opened at the start, before the process gives up opening any.
 import CLinux
 

@@ -27,7 +27,7 @@ package struct SendDeadline {
     if dueMs == .max {
       restart(patienceMs, nowMs, taken())
     } else if patienceMs != self.patienceMs {
-      // What was waited for so far counts, but no deadline is in the past because it has just become shorter.
+      // Time that was waited so far counts, but no deadline is in the past because it has just become shorter.
       let dueMs = sinceMs + patienceMs
       self.dueMs = patienceMs < self.patienceMs ? min(self.dueMs, max(dueMs, nowMs + patienceMs)) : dueMs
       self.patienceMs = patienceMs

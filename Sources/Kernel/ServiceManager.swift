@@ -1,4 +1,4 @@
-// What a service manager hands to a process at its start, and what it wants to be told: sockets that it has bound
+// Hand-over from a service manager at the start of a process, and messages to it: sockets that it has bound
 // (sd_listen_fds(3)), and a socket for notices (sd_notify(3)).
 // It relies on being asked once, before the process opens files of its own: the sockets are known by their numbers.
 import CLinux
@@ -93,6 +93,6 @@ package final class ServiceNotices {
     return ServiceNotices(Descriptor(owning: fd))
   }
 
-  /// What a manager that is gone does not hear is nobody's loss.
+  /// A manager that is gone needs no message.
   package func tell(_ text: String) { _ = Socket.send(socket.raw, Array(text.utf8).span) }
 }

@@ -61,7 +61,7 @@ package final class SharedAppendFile: Sendable {
     case waiting
   }
 
-  /// What came within this is one arrival.
+  /// Bytes within this time are one arrival.
   private static let arrivalMs: UInt64 = 100
   /// How long the writer waits before it tries again what failed.
   private static let retryMs: CInt = 200
@@ -164,7 +164,7 @@ package final class SharedAppendFile: Sendable {
   @discardableResult package func writeOnce() -> SystemError? {
     writing.withLock { writing in
       if let token = reopenAsked() {
-        // What waits goes to the old file, if that takes it.
+        // Lines that wait go to the old file, if that takes them.
         _ = writeBatches(&writing)
         reopen(token, &writing)
       }

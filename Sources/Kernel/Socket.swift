@@ -146,7 +146,7 @@ package enum Socket {
   /// SO_ERROR, which also clears it.
   package static func pendingError(_ fd: CInt) -> CInt { clinux_pending_error(fd) }
 
-  /// What a read would bring, without reading.
+  /// Result that a read would have, without reading.
   package static func peek(_ fd: CInt) -> Transfer { Transfer(reading: clinux_peek(fd)) }
 
   /// False when the peer is gone (ENOTCONN). What it had sent may still be read.

@@ -4,7 +4,7 @@ import CLinux
 import Glibc
 
 package enum StandardError {
-  /// What cannot be said there cannot be said anywhere: failures are not looked at.
+  /// A failure here cannot be reported anywhere else, and is ignored.
   package static func write(_ text: String) {
     var bytes = Array(text.utf8)[...]
     while !bytes.isEmpty {

@@ -34,7 +34,7 @@ package struct Terminal: ~Copyable {
     return (Int(size[0]), Int(size[1]))
   }
 
-  /// What was typed, waited for so long; nil when the terminal is gone.
+  /// Keys that were typed within that time; nil when the terminal is gone.
   package func keys(timeoutMs: Int) -> [UInt8]? {
     let ready = clinux_wait_readable(STDIN_FILENO, CInt(clamping: timeoutMs))
     if ready == 0 { return [] }

@@ -15,7 +15,7 @@ struct TimerWheel {
     var place: Int16 = -1
     /// The tick for which it hangs there.
     var armedTick: UInt64 = 0
-    /// What its owner wants; later than armed, it is moved when it comes up. Moving it on every event would cost more.
+    /// Deadline of its owner; later than armed, it is moved when it comes up. Moving it on every event would cost more.
     var wantedMs: UInt64 = TimerWheel.never
   }
 
