@@ -51,7 +51,7 @@ package struct LineText: Sendable {
     out.append(UInt8(ascii: "\n"))
   }
 
-  /// What `body` appends, cut or padded to the width, and two blanks. Of a host the end counts, so its front is cut.
+  /// The text of `body`, cut or padded to the width, and two blanks. Of a host the end counts, so its front is cut.
   private func column(_ width: Int, cutsFront: Bool = false, _ out: inout [UInt8], _ body: (inout [UInt8]) -> Void) {
     let start = out.count
     body(&out)

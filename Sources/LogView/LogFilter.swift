@@ -1,4 +1,4 @@
-// Which lines a view shows: alternatives within one option, all options together.
+// Filter for the lines of a view: alternatives within one option, all options together.
 // It relies on Policy.HostPattern, so that a host is matched here as a rule matches it.
 package import Policy
 import Wire

@@ -9,7 +9,7 @@ package struct LogTail {
 
   private let path: String
   private var file: GrowingFile
-  /// What has stood at the path since, in order, while the old file may still be written to.
+  /// Files that have stood at the path since, in order, while the old one may still be written to.
   private var next: [GrowingFile] = []
   private var buffer: [UInt8] = []
   private var isSkipping = false
@@ -36,7 +36,7 @@ package struct LogTail {
     }
   }
 
-  /// What stands behind the last line's end is no line, unless more comes.
+  /// Bytes after the last line's end are no line, unless more comes.
   package mutating func finish() { dropPartial() }
 
   package var canGrow: Bool { file.canGrow }

@@ -153,7 +153,7 @@ struct WholeCounts: Sendable {
   private static func longer(_ stepMs: Int64) -> Int64 { stepsMs.first { $0 > stepMs } ?? stepMs * 2 }
 }
 
-/// Which part of the time is shown.
+/// Part of the time that is shown.
 package enum TimeSpan: String, CaseIterable, Sendable {
   case tenMinutes = "10m"
   case twoHours = "2h"

@@ -1,4 +1,4 @@
-// What `sluice dashboard` knows of a log: all of `sluice top`'s table, and totals, courses over time, what was refused
+// Figures of `sluice dashboard`: all of `sluice top`'s table, and totals, courses over time, what was refused
 // and what would let it out, credentials, findings. It relies on bounds of its own, whatever a log holds; it asks no
 // clock.
 package import Policy
@@ -36,7 +36,7 @@ package struct Figures: Sendable {
     let limit: String
   }
 
-  /// What one client did, or all of them.
+  /// Figures of one client, or of all of them.
   struct Share: Sendable {
     var totals = Totals()
     var courses = [TimeSeries](repeating: TimeSeries(), count: Course.allCases.count)
@@ -44,7 +44,7 @@ package struct Figures: Sendable {
     var events: [Event] = []
   }
 
-  /// What the timeline shows, one line each.
+  /// Lines of the timeline.
   enum Course: String, CaseIterable, Sendable {
     case ended, refused, wouldDeny = "would_deny", limited, failed, revoked, flagged
 
@@ -253,7 +253,7 @@ extension LogLine {
   func otherText(_ name: String) -> String? {
     guard let other = others.first(where: { $0.name.elementsEqual(name.utf8) }) else { return nil }
     var bytes = other.json
-    // What is no text, or one of half surrogates, is shown as it stands.
+    // A value that is no text, or holds half surrogates, is shown as it stands.
     do throws(JSONProblem) { bytes = Array((try JSONValue.parse(bytes).asText ?? "").utf8) } catch {
       bytes = other.json
     }

@@ -1,4 +1,4 @@
-// Which targets were refused most, for whom and why, with all that a rule for them is made of.
+// Targets that were refused most, for whom and why, with all that a rule for them is made of.
 // It relies on a bound that does not favour the first: when there are too many, those that were refused least go.
 import Policy
 import Wire
@@ -42,7 +42,7 @@ struct RefusedTargets: Sendable {
     entries.values[index].note(line, reason, timeMs, reasonsMax: Self.reasonsMax)
   }
 
-  /// What the same target is let out between two refusals tells how fast it is asked for.
+  /// Requests for the same target that were let out between two refusals tell how fast it is asked for.
   mutating func addLetOut(_ line: borrowing LogLine, _ of: Tally.Key) {
     let key = Key(client: of.client, host: of.host, port: line.port)
     if let index = entries.index(forKey: key) { entries.values[index].facts.add(line) }

@@ -17,11 +17,11 @@ struct Totals: Sendable {
 
   private(set) var lines = 0
   private var byEvent = [Reasons](repeating: Reasons(), count: LogEventKind.allCases.count)
-  /// What report mode let out and enforce would have refused: its end has another line.
+  /// Requests that report mode let out and enforce would have refused: their end has another line.
   private(set) var wouldDeny = Reasons()
   private(set) var bytesUp: UInt64 = 0
   private(set) var bytesDown: UInt64 = 0
-  /// What was let out and has ended: tunnels, plain requests, requests inside inspected tunnels.
+  /// Ends of what was let out: tunnels, plain requests, requests inside inspected tunnels.
   private(set) var tunnels = 0
   private(set) var requests = 0
   private(set) var inspectedRequests = 0

@@ -54,7 +54,7 @@ enum KnownHosts {
     "doh.applied-privacy.net", "dns.alidns.com", "doh.360.cn", "doh.pub",
   ]
 
-  /// What `anderspitman/awesome-tunneling` (GitHub) lists as hosted services, by the names of their ends: the rules of
+  /// Hosted services in the list of `anderspitman/awesome-tunneling` (GitHub), by the names of their ends: the rules of
   /// `SigmaHQ/sigma` for ngrok, cloudflared and dev tunnels have theirs, public code has the others. The relays of
   /// Apple are in the list above.
   private static let tunnels = [

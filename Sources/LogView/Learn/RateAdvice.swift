@@ -27,7 +27,7 @@ package struct RateAdvice: Equatable, Sendable {
   package var perMinute: Int
   /// Nil where it is `perMinute`, as the policy has it by default.
   package var burst: Int?
-  /// Which of the two refused, where a limit was reached.
+  /// True where the burst refused, and not the rate.
   package var wasBurst = false
 
   static let perMinuteMin = 60

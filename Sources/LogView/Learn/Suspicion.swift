@@ -79,7 +79,7 @@ package struct Suspicion: Sendable {
   }
 }
 
-/// What a host name is made of, as far as its text shows.
+/// Parts of a host name, as far as its text shows them.
 enum NameParts {
 
   /// The last two labels; three where the second last is a `co` or `com` under a country code. No list of public

@@ -1,4 +1,4 @@
-// What a log says of each target that a client wanted: how often, how fast, how much, and what became of it.
+// Facts of a log about each target that a client wanted: how often, how fast, how much, and what became of it.
 // It relies on bounds of its own: a log of a million names costs no more memory than one of fifty thousand.
 package import Policy
 package import Wire

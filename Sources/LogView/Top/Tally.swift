@@ -1,4 +1,4 @@
-// What `sluice top` and `sluice dashboard` count: per client and host, requests of the last minute, bytes, refusals;
+// Counts of `sluice top` and `sluice dashboard`: per client and host, requests of the last minute, bytes, refusals;
 // and what buckets hold. It relies on bounds of its own; what the log does not say (which tunnels are open) is not
 // guessed.
 package import Policy
@@ -83,7 +83,7 @@ package struct Tally: Sendable {
     case .closed, .revoked: rows[index].ended += 1
     case .policy, .credential, .other: return nil
     }
-    // What report mode lets out has another line at its end.
+    // A request that report mode lets out has another line at its end.
     if !isNote { rows[index].recent.add(line.startMs ?? timeMs, line.count) }
     return index
   }
@@ -167,7 +167,7 @@ package struct Tally: Sendable {
       addBucket(key, BucketEstimate(tokens: burst, capacity: burst, perMinute: Double(limit.perMinute), atMs: timeMs))
     }
     rows[row].bucket = bucketIndexes[key]
-    // What is denied behind its verdict has taken a token too, but not what a rule denies.
+    // A request that is denied after its verdict has taken a token too, but not one that a rule denies.
     guard let index = bucketIndexes[key], line.event == .closed || line.event == .failed else { return }
     buckets[index].estimate.take(atMs: timeMs)
   }
@@ -189,7 +189,7 @@ extension Policy {
   }
 }
 
-/// What a bucket holds by now, from what was last said of it.
+/// Level of a bucket by now, from the last line that stated it.
 struct BucketEstimate: Sendable {
   var tokens: Double
   let capacity: Double

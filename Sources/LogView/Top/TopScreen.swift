@@ -167,7 +167,7 @@ package struct TopScreen {
   }
 }
 
-/// Which columns fit.
+/// Columns that fit the window.
 private struct Layout {
   private enum Column: CaseIterable {
     case tokens, rate, ended, refused, would, failed, up, down, reason
