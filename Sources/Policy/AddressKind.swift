@@ -1,4 +1,4 @@
-// What kind of address an address is: the IANA special-purpose address registries (RFC 6890) as data.
+// Kinds of addresses: the IANA special-purpose address registries (RFC 6890) as data.
 // It relies on nothing else; an address that no entry names is global unicast, or of no use to a gate.
 package import Wire
 

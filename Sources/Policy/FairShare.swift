@@ -84,7 +84,7 @@ package struct FairShare: Sendable {
   package func held(by owner: ShareOwner) -> Int { held[owner, default: 0] }
 }
 
-/// What waits, in turns: one of each owner, however many of one there are.
+/// Waiting elements, in turns: one of each owner, however many of one there are.
 package struct FairQueue<Element> {
   private var waiting: [ShareOwner: [Element]] = [:]
   /// Owners of whom something waits.

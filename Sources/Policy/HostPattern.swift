@@ -1,4 +1,4 @@
-// Which hosts and ports a rule means, compared label by label and number by number.
+// Hosts and ports of a rule, compared label by label and number by number.
 // It relies on Wire for names that are already in the one spelling that may be compared.
 package import Wire
 

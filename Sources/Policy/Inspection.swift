@@ -1,4 +1,4 @@
-// What a rule says of the requests to its target: methods, paths, a credential, checks of content, the upstream's TLS.
+// A rule's keys for the requests to its target: methods, paths, a credential, checks of content, the upstream's TLS.
 // Relies on PathPattern for paths and on MethodOverrides for methods; a rule that says one of these is inspected.
 package import Wire
 
@@ -100,7 +100,7 @@ package struct UpstreamTLS: Hashable, Sendable {
   package init() {}
 }
 
-/// What is looked for in requests and answers of inspected targets; nil or false: not looked for.
+/// Checks of requests and answers of inspected targets; nil or false: no such check.
 package struct ContentPolicy: Hashable, Sendable {
   package enum OnTooLarge: String, CaseIterable, Sendable { case cut, truncate }
   package enum OnInstructions: String, CaseIterable, Sendable { case log, annotate, block }

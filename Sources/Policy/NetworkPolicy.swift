@@ -20,9 +20,9 @@ package final class NetworkPolicy: Sendable {
   package let defaultAllows: Bool
   package let deny: [DenyRule]
   package let allow: [AllowRule]
-  /// What lets out the rest in report mode: no limit, no protocol.
+  /// Rule that lets out the rest in report mode: no limit, no protocol.
   package let reportRule: AllowRule
-  /// What lets out the rest under `default: allow`.
+  /// Rule that lets out the rest under `default: allow`.
   private let defaultRule: AllowRule
   /// The entries of `rate_limits`.
   package let limits: LimitTable
@@ -31,7 +31,7 @@ package final class NetworkPolicy: Sendable {
   private let denyIndex: HostIndex
   private let allowIndex: HostIndex
 
-  /// What was used up under `old` counts on.
+  /// Tokens that were used up under `old` stay used up.
   package init(_ spec: NetworkSpec, inheriting old: NetworkPolicy? = nil) {
     isReportOnly = spec.isReportOnly
     defaultAllows = spec.defaultAllows
@@ -91,7 +91,7 @@ package final class NetworkPolicy: Sendable {
     return defaultAllows && isName ? .allow(defaultRule) : .refuse(.notAllowed, nil)
   }
 
-  /// What lets out the rest under `default: allow`.
+  /// Rule that lets out the rest under `default: allow`.
   var openByDefault: AllowRule? { defaultAllows ? defaultRule : nil }
 
   /// The rules of a name whatever their ports, the least specific first.

@@ -21,7 +21,7 @@ extension Policy {
   }
 }
 
-/// What a sandbox has to know of its rules before it is made.
+/// Facts about its rules that a sandbox needs before it is made.
 package struct SandboxRules: Sendable {
   private static let rangesMax = 1_000
 

@@ -35,7 +35,7 @@ package final class Client: Sendable {
     network = NetworkPolicy(spec.network, inheriting: old?.network)
   }
 
-  /// What a client, and so a sandbox, may be called.
+  /// True for a name that a client, and so a sandbox, may have.
   package static func mayBeCalled(_ name: String) -> Bool {
     let isWord = name.utf8.allSatisfy { byte in
       byte &- 0x30 < 10 || (byte | 0x20) &- 0x61 < 26 || byte == 0x2d || byte == 0x2e || byte == 0x5f
@@ -68,7 +68,7 @@ package final class Policy: Sendable {
   package let settings: Settings
   package let clients: [Client]
   package let fallback: Client
-  /// What a sandbox that the file does not name is held to.
+  /// Rules of a sandbox that the file does not name.
   let fallbackSpec: NetworkSpec
   /// How many of the clients stand in the file; those behind them are sandboxes'.
   private let fileClientCount: Int
@@ -147,7 +147,7 @@ package final class Policy: Sendable {
     return clients.contains { $0.match(source) != nil }
   }
 
-  /// What clients share is then bounded for each of them too.
+  /// True where clients are told apart: shared resources are then bounded for each of them too.
   package var tellsClientsApart: Bool { !clients.isEmpty }
 
   /// The client that this user would be; its password is not checked here.
@@ -172,7 +172,7 @@ extension IPAddress {
 }
 
 extension Policy {
-  /// What is said of content, by each rule; some of it may be the same.
+  /// Content checks of each rule; some may be the same.
   package var contentPolicies: [ContentPolicy] {
     (clients + [fallback]).flatMap { $0.network.allow }.compactMap(\.inspection?.content).filter { !$0.checksNothing }
   }

@@ -1,4 +1,4 @@
-// What one policy lets out and another does not: asked of every kind of host and port that either of them tells apart.
+// Difference of two policies in what they let out: for every kind of host and port that either of them tells apart.
 // It relies on judging itself: each pattern of a rule stands for the hosts that no narrower pattern names, so one of
 // them answers for all.
 import Wire

@@ -1,4 +1,4 @@
-// What one policy says that another did not: rules, limits, clients and settings, a line each, for whoever reloads.
+// Changes from one policy to another: rules, limits, clients and settings, a line each, for whoever reloads.
 // Relies on PolicyFacts for what there is to change, and on a rule being the same one where it matches the same hosts
 // and ports, as its buckets do.
 import Wire

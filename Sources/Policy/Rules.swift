@@ -1,4 +1,4 @@
-// What an operator says of targets: rules that allow or deny, and limits on the rate of what is allowed.
+// An operator's words on targets: rules that allow or deny, and limits on the rate of what is allowed.
 // It relies on HostPattern and the buckets; a rule is immutable, and what it counts is shared by all threads.
 package import Wire
 
@@ -7,7 +7,7 @@ package enum WireProtocol: String, CaseIterable, Sendable {
   case tls
   /// Anything, also where the server speaks first.
   case tcp
-  /// What opens like TLS is held to the SNI rule.
+  /// A tunnel that opens like TLS is held to the SNI rule.
   case auto
 }
 
@@ -88,7 +88,7 @@ package struct RateLimit: Sendable {
   }
 }
 
-/// What the pair of a client and a rule has used up; it passes from a policy to the one that replaces it.
+/// Usage of the pair of a client and a rule; it passes from a policy to the one that replaces it.
 package struct RuleUsage: Sendable {
   package let requests = BucketState()
   package let upload = BucketState()
@@ -108,7 +108,7 @@ package final class AllowRule: Sendable {
   package let addresses: [AddressPrefix]
   package let allowsECH: Bool
   package let dnsTypes: Set<DNSRecordType>
-  /// What it says of requests; nil: its tunnels are opaque.
+  /// Keys for requests; nil: its tunnels are opaque.
   package let inspection: Inspection?
   package let requests: RequestBucket?
   package let uploadBytes: ByteBucket?

@@ -1,4 +1,4 @@
-// What a policy file says of a sandbox beside its processes: the files it sees, and the variables. `serve` has no use
+// A policy file's words on a sandbox beside its processes: the files it sees, and the variables. `serve` has no use
 // for it. It relies on whoever starts the sandbox to look paths up: here they are as written, normalised, with their
 // line.
 
@@ -47,14 +47,14 @@ extension Settings {
   }
 }
 
-/// Which variables a sandbox may be given, and which of those only with a value that is written down.
+/// Variables that a sandbox may be given, some of them only with a value that is written down.
 package enum SandboxVariable {
   /// Variables that say where the gate is, or who the command is.
   private static let reserved: Set<String> = [
     "HOME", "USER", "LOGNAME", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy",
     "NO_PROXY", "no_proxy", "NODE_USE_ENV_PROXY", "SLUICE",
   ]
-  /// What these name is loaded or run by every program, or by every one of a language.
+  /// Variables whose files are loaded or run by every program, or by every one of a language.
   private static let loading: Set<String> = [
     "GLIBC_TUNABLES", "GCONV_PATH", "BASH_ENV", "ENV", "NODE_OPTIONS", "PYTHONSTARTUP", "PERL5OPT", "RUBYOPT",
     "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS",
@@ -71,13 +71,13 @@ package enum SandboxVariable {
 
   package static func isReserved(_ name: String) -> Bool { reserved.contains(name) || name.hasPrefix("SLUICE_") }
 
-  /// What is wrong with giving it a value.
+  /// Problem with giving the variable a value.
   package static func problem(setting name: String) -> String? {
     if !isName(name) { return "a variable's name is made of letters, digits and '_', and begins with no digit" }
     return isReserved(name) ? "`\(name)` is the sandbox's own, and says where its gate and its home are" : nil
   }
 
-  /// What is wrong with passing the caller's on.
+  /// Problem with passing on the caller's value.
   package static func problem(passing name: String) -> String? {
     if let problem = problem(setting: name) { return problem }
     guard isLoading(name) else { return nil }

@@ -1,4 +1,4 @@
-// What a policy file says beside its rules: listeners, log, limits, timeouts, resolver. Units stand in the names.
+// Settings of a policy file beside its rules: listeners, log, limits, timeouts, resolver. Units stand in the names.
 // It relies on nothing but its defaults, which are those of the design.
 package import Wire
 
@@ -31,7 +31,7 @@ package struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
-/// What a listener is for: `listen.connect`, `listen.transparent`, `listen.dns`.
+/// Purpose of a listener: `listen.connect`, `listen.transparent`, `listen.dns`.
 package enum ListenerKind: String, CaseIterable, Sendable {
   case connect, transparent, dns
 }
