@@ -21,7 +21,7 @@ package struct PolicyCase: Sendable {
   package let target: Target
   /// nil: the file's own network_policy.
   package let client: String?
-  /// What the name is taken to resolve to; nil: addresses are not screened.
+  /// Address that the name is taken to resolve to; nil: addresses are not screened.
   package let address: IPAddress?
   /// A request to the target; nil: only the target is judged.
   package let request: (method: String, path: String)?

@@ -114,7 +114,7 @@ struct CredentialsSection {
     }
   }
 
-  /// What no rule uses, and what another setting makes of those that are used.
+  /// Warns of credentials that no rule uses, and of settings that disagree with those that are used.
   static func warn(_ credentials: [String: Credential], of networks: [NetworkSpec], _ findings: Findings) {
     var used: Set<String> = []
     for network in networks {

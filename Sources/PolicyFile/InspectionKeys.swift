@@ -4,7 +4,7 @@ import Policy
 import Wire
 import YAML
 
-/// What stands at the top of the file and rules refer to.
+/// Sections at the top of the file that rules refer to.
 struct InspectionDefaults {
   var credentials: [String: Credential] = [:]
   /// Credentials whose own problems were reported; rules that name them have none.

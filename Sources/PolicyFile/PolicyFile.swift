@@ -8,7 +8,7 @@ package struct LoadedPolicy {
   /// Nil when there is a problem: a bad file never replaces a good policy.
   package let policy: Policy?
   package let problems: [Problem]
-  /// What an operator may mean, and should know.
+  /// Doubts: an operator may mean it, and should know.
   package let warnings: [Problem]
   /// Every section that was read, with the keys that it may have.
   package let schema: Set<SchemaSection>

@@ -1,4 +1,4 @@
-// What only the whole of the rules shows: duplicates, rules that deny hides, limits that cover nothing.
+// Checks over all rules together: duplicates, rules that deny hides, limits that cover nothing.
 // It relies on looking up what could cover a pattern instead of comparing all pairs: ten thousand rules load at once.
 import Policy
 import Wire

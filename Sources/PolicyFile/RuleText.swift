@@ -22,7 +22,7 @@ struct RuleText: Hashable, Sendable {
     return RuleText(pattern: try parsePattern(String(host)), ports: ports)
   }
 
-  /// What people paste in place of `HOST:PORT`.
+  /// Texts that people paste in place of `HOST:PORT`.
   private static func rejectLookalikes(_ text: String) throws(Problem) {
     if text.isEmpty { throw Problem(description: "the rule is empty; write HOST:PORT") }
     for scalar in text.unicodeScalars {

@@ -1,4 +1,4 @@
-// What stands beside the rules: resolver, log, limits, timeouts, and the sections that have a file of their own. Each
+// Sections beside the rules: resolver, log, limits, timeouts, and the sections that have a file of their own. Each
 // key
 // overrides a default of Settings. It relies on the bounds here: a value outside of them would break the gate or mean
 // nothing.
