@@ -1,4 +1,4 @@
-// Which packets go where: TCP and DNS to the gate, everything else refused at once, and what must pass for that to
+// Ways of packets: TCP and DNS to the gate, everything else refused at once, and what must pass for that to
 // work. It relies on checked options. First come what must pass, then what is the gate's, and the last rules refuse the
 // rest.
 import Wire
@@ -71,7 +71,7 @@ struct ChainBuilder {
     options.usesTProxy ? [] : listeners(options.transparent).map { Rule(.sendTo($0.gate), $0.family, .tcp) }
   }
 
-  /// What the translation of addresses takes stays out of TPROXY.
+  /// Packets that address translation takes stay out of TPROXY.
   private var leaveDNS: [Rule] { listeners(options.dns).map { Rule(.accept, $0.family, .tcp, port: 53) } }
 
   // MARK: what comes in by an interface
@@ -120,7 +120,7 @@ struct ChainBuilder {
     passGate + sendDNS + (options.usesTProxy ? [] : leaveLoopback + sendTCP)
   }
 
-  /// What was once sent to the gate goes on to it: also what a closed socket still holds, which has no owner.
+  /// Packets of a connection that was once sent to the gate go on to it, also those of a closed socket: it has no owner.
   private var keepMarking: [Rule] {
     [Rule(.accept, when: .isReply), Rule(.mark(mark), nil, .tcp, when: .connectionMark(mark))]
   }

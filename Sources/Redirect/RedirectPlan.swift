@@ -1,4 +1,4 @@
-// What `sluice redirect` sets up, as a value: the chains, in the order in which they are met, and the routes they need.
+// The set-up of `sluice redirect`, as a value: the chains, in the order in which packets meet them, and their routes.
 // It relies on the selector and the gate's addresses being well formed; it reads nothing and runs nothing.
 import Wire
 

@@ -2,20 +2,20 @@
 // wrong. It relies on nothing; what passes here is written into rules and commands as it is, so each name is held to a
 // short list of characters in which neither nft, iptables nor a shell finds anything to do.
 
-/// What is wrong with an option, and what to write instead.
+/// A problem with an option, and the text to write instead.
 package struct RedirectProblem: Error, Equatable, CustomStringConvertible {
   package let description: String
   package init(_ description: String) { self.description = description }
 }
 
 package enum Selector: Equatable, Sendable {
-  /// What comes in by a bridge or veth of this machine.
+  /// Traffic that comes in by a bridge or veth of this machine.
   case interface(InterfaceName)
-  /// What processes inside a network namespace send.
+  /// Traffic of processes inside a network namespace.
   case namespace(NamespacePath)
-  /// What processes of a user send.
+  /// Traffic of a user's processes.
   case user(UserID)
-  /// What processes of a cgroup v2 and of those under it send.
+  /// Traffic of processes of a cgroup v2 and of those below it.
   case cgroup(CgroupPath)
 
   /// Two selectors never share a table, or one would replace the rules of the other. A namespace has its tables to
@@ -104,7 +104,7 @@ enum Text {
 
   static func isDots(_ text: some StringProtocol) -> Bool { text == "." || text == ".." }
 
-  /// What nft takes as a name without quotes. An underscore is doubled and other bytes are `_` and two hex digits, so
+  /// A name for nft without quotes. An underscore is doubled and other bytes are `_` and two hex digits, so
   /// no two texts become one name.
   static func identifier(_ text: String) -> String {
     var name = ""
