@@ -20,7 +20,7 @@ extension UInt8 {
     return self < 128 && (mask >> UInt64(self & 63)) & 1 == 1
   }
 
-  /// What may stand in a field value, a reason phrase or a chunk extension (RFC 9110 section 5.5): no control byte but
+  /// Bytes of a field value, a reason phrase or a chunk extension (RFC 9110 section 5.5): no control byte but
   /// the tab. A NUL, CR or LF in there is how one message is made to read as two.
   @inline(__always)
   var isFieldContent: Bool { (self >= 0x20 && self != 0x7f) || self == .tab }

@@ -20,7 +20,7 @@ package enum ApplicationProtocol: UInt8, CaseIterable, Sendable {
   }
 }
 
-/// What a ClientHello offers of them.
+/// Protocols that a ClientHello offers.
 package struct OfferedProtocols: Hashable, Sendable {
   /// True if it names protocols at all; a hello that does not is spoken to in HTTP/1.1.
   package internal(set) var isPresent = false
@@ -29,7 +29,7 @@ package struct OfferedProtocols: Hashable, Sendable {
 
   package init() {}
 
-  /// What an upstream is offered on behalf of this client: the same, as far as the gate can speak it.
+  /// Protocols that an upstream is offered on behalf of this client: the same, as far as the gate can speak it.
   package var wire: [UInt8] {
     var bytes: [UInt8] = []
     for one in [hasHTTP2 ? ApplicationProtocol.http2 : nil, hasHTTP1 || !isPresent ? .http1 : nil].compactMap({ $0 }) {

@@ -17,7 +17,7 @@ package enum Authority {
     }
   }
 
-  /// What is really wrong with a text that was refused: `user:password@host` deserves a better answer than "bad port".
+  /// The actual problem of a text that was refused: `user:password@host` deserves a better answer than "bad port".
   private static func diagnose(_ bytes: Span<UInt8>) -> AuthorityProblem? {
     for index in 0..<bytes.count {
       switch bytes[index] {

@@ -59,7 +59,7 @@ package struct DNSExtendedError: Hashable, Sendable {
   }
 }
 
-/// What a reply takes over from the header of its query (RFC 1035 section 4.1.1).
+/// Fields that a reply takes over from the header of its query (RFC 1035 section 4.1.1).
 package struct DNSReplyHead: Hashable, Sendable {
   package let id: UInt16
   /// 0 to 15; 0 is a standard query.
@@ -77,7 +77,7 @@ package struct DNSReplyHead: Hashable, Sendable {
   }
 }
 
-/// What the OPT record of a query says (RFC 6891, version 0).
+/// Content of the OPT record of a query (RFC 6891, version 0).
 package struct EDNS: Hashable, Sendable {
   package let udpPayloadBytes: UInt16
   /// The DO bit.

@@ -92,7 +92,7 @@ private enum DNSAdditional {
           EDNS(udpPayloadBytes: bytes.number(at: nameEnd + 2), isDNSSECWanted: bytes[nameEnd + 6] & 0x80 != 0),
           bytes[nameEnd + 5]
         )
-        // What the data of a later version looks like cannot be known here.
+        // The data of a later version cannot be known here.
         if found.version == 0 { try checkOptions(bytes, data..<(data + length)) }
       }
       index = data + length

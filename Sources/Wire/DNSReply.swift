@@ -121,7 +121,7 @@ extension DNSQuery {
     end(.noError, extendedError: nil, into: &out)
   }
 
-  /// What is left for records beside the header, the question and an empty OPT. The longest name leaves 230 of 512.
+  /// Room for records beside the header, the question and an empty OPT. The longest name leaves 230 of 512.
   private func room(_ bytesMax: Int) -> Int {
     precondition((512...65_535).contains(bytesMax), "a DNS message is at least 512 bytes and has a 16-bit length")
     return bytesMax - DNSReplyHead.byteCount - nameBytes.count - 4 - (edns == nil ? 0 : EDNS.recordBytes)
@@ -166,7 +166,7 @@ extension DNSQuery {
 extension EDNS {
   /// One without options.
   fileprivate static let recordBytes = 11
-  /// What the gate itself reads over UDP.
+  /// Bytes that the gate itself reads over UDP.
   private static let ownPayloadBytes: UInt16 = 1232
   private static let extendedErrorOption: UInt16 = 15
 

@@ -1,4 +1,4 @@
-// What the fields of one head say together about framing, persistence, upgrade and credentials.
+// Summary of the fields of one head: framing, persistence, upgrade and credentials.
 // It relies on `HeadLines`; whatever two parsers could read in two ways is a problem here, never a choice.
 
 struct FieldSummary: Sendable {

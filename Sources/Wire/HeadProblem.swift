@@ -1,4 +1,4 @@
-// What parsing a message head can come to, and every reason for which a head is refused.
+// Results of parsing a message head, and every reason for which a head is refused.
 // It relies on nothing: the reasons go to the log and to the body of the 400, so each has its own words.
 
 package enum HeadResult: Equatable, Sendable {

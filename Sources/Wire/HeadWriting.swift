@@ -1,4 +1,4 @@
-// What the heads of requests and responses are written with: field lines that go on, framing, Via.
+// Writing of request and response heads: field lines that go on, framing, Via.
 // It relies on `HeadLines` having read the very bytes that are passed again.
 
 extension HeadLines {

@@ -27,7 +27,7 @@ enum HelloBody {
         let type = try cursor.number(message, 2)
         let data = try cursor.vector(message, lengthBytes: 2)
         if type == serverNameExtension {
-          // Which of two would count is up to the server: neither is judged.
+          // With two names the server chooses one: neither is judged.
           serverName = serverName == nil ? try parseServerName(message, data) : .refused(.twoExtensions)
         } else if type == encryptedHelloExtension {
           offersECH = true

@@ -38,7 +38,7 @@ package indirect enum JSONOutline: Sendable {
 
   package var isNull: Bool { if case .null = self { true } else { false } }
 
-  /// What a text says, in UTF-8, in one piece of memory of its own.
+  /// Content of a text, in UTF-8, in memory of its own.
   package func text(in bytes: [UInt8]) -> [UInt8]? {
     guard case .text(let range) = self else { return nil }
     return JSONReader.unescaped(bytes, range)
@@ -192,7 +192,7 @@ private struct JSONReader {
     return out
   }
 
-  /// What the escape at `start` means, and where it ends; one scalar of two escapes where it is beyond 16 bits (section
+  /// Meaning of the escape at `start`, and its end; one scalar of two escapes where it is beyond 16 bits (section
   /// 7).
   private static func escape(_ bytes: [UInt8], at start: Int) -> (Unicode.Scalar, end: Int)? {
     guard start + 1 < bytes.count else { return nil }

@@ -85,7 +85,7 @@ package enum JSONText {
     }
   }
 
-  /// What a backslash and this byte stand for, `u` aside (RFC 8259 section 7); nil for what is no escape.
+  /// Meaning of a backslash and this byte, `u` aside (RFC 8259 section 7); nil for what is no escape.
   package static func unescaped(_ byte: UInt8) -> UInt8? {
     switch byte {
     case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): byte

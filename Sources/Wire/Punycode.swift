@@ -29,7 +29,7 @@ package enum Punycode {
     return checked.description
   }
 
-  /// What an A-label shows, from what stands behind its `xn--` (RFC 3492 section 6.2); nil where that is not Punycode.
+  /// Text of an A-label, from the part after its `xn--` (RFC 3492 section 6.2); nil where that is not Punycode.
   package static func decode(_ text: [UInt8]) -> String? {
     guard text.count <= 59, text.allSatisfy({ $0 < 0x80 }) else { return nil }
     let hyphen = text.lastIndex(of: UInt8(ascii: "-"))

@@ -19,7 +19,7 @@ package struct RequestHead: HeadGrammar, Sendable {
   /// 0 or 1.
   package private(set) var minorVersion: UInt8 = 1
   package private(set) var body = BodyLength.none
-  /// What Host names when the form is origin or asterisk (`defaultPort` where it has none). The other forms say it
+  /// Target of Host when the form is origin or asterisk (`defaultPort` where it has none). The other forms say it
   /// themselves.
   package private(set) var originHost: Target?
 
@@ -34,7 +34,7 @@ package struct RequestHead: HeadGrammar, Sendable {
   private(set) var hasRawBytes = false
   /// The last `parse` came to no end.
   package internal(set) var isPartlyRead = false
-  /// What a Host without a port means: 443 inside TLS.
+  /// Port of a Host without one: 443 inside TLS.
   private(set) var defaultPort: UInt16
 
   package init(defaultPort: UInt16 = 80) { self.defaultPort = defaultPort }

@@ -9,7 +9,7 @@ package enum SOCKSResult<Value: Hashable & Sendable>: Hashable, Sendable {
   case complete(Value, byteCount: Int)
 }
 
-/// Which methods the client offers, of those that the gate knows (RFC 1928 section 3).
+/// Methods that the client offers, of those that the gate knows (RFC 1928 section 3).
 package struct SOCKSGreeting: Hashable, Sendable {
   package let offersNoAuthentication: Bool
   package let offersPassword: Bool
@@ -58,7 +58,7 @@ package enum SOCKSMethod: UInt8, Sendable {
   case noneAcceptable = 0xff
 }
 
-/// What became of a request (RFC 1928 section 6).
+/// Result of a request (RFC 1928 section 6).
 package enum SOCKSReply: UInt8, Sendable, CaseIterable {
   case succeeded = 0
   case generalFailure = 1
@@ -72,7 +72,7 @@ package enum SOCKSReply: UInt8, Sendable, CaseIterable {
   case addressTypeNotSupported = 8
 }
 
-/// What the server writes.
+/// Messages of the server.
 package enum SOCKS5 {
   package static let version: UInt8 = 5
   static let passwordVersion: UInt8 = 1
@@ -124,7 +124,7 @@ package enum SOCKSProblem: Error, Hashable, Sendable, CustomStringConvertible {
   case host(HostNameProblem)
   case port
 
-  /// What a request gets that has this wrong. A target that cannot be judged is one that is not allowed: a general
+  /// Answer to a request with this problem. A target that cannot be judged is one that is not allowed: a general
   /// failure would look like a broken network.
   package var reply: SOCKSReply {
     switch self {

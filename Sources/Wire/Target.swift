@@ -1,4 +1,4 @@
-// What a client asked for, normalised: the value that is judged, dialled and written to the log.
+// A client's target, normalised: the value that is judged, dialled and written to the log.
 // It relies on `HostName` and `IPAddress` being comparable byte for byte once they exist.
 
 package enum Host: Hashable, Sendable, CustomStringConvertible {
