@@ -1,11 +1,11 @@
-// What is wrong with a file, and where: one value a mistake, all of them collected before anything is said.
+// A problem of a file, and its place: one value a mistake, all of them collected before anything is said.
 // It relies on Wire for what may stand in a text; whoever reads the file passes one `Findings` through.
 import Wire
 
 package struct Problem: Hashable, Sendable, CustomStringConvertible {
   package let file: String
   package let mark: Mark
-  /// What is wrong and what to write instead, in one line.
+  /// The problem and the text to write instead, in one line.
   package let text: String
 
   /// `agent.yaml:7:11: …`, the form that editors jump to.
@@ -19,7 +19,7 @@ package struct Problem: Hashable, Sendable, CustomStringConvertible {
 package struct Mark: Hashable, Sendable, Comparable {
   package var line: Int
   package var column: Int
-  /// Which of `Findings.files` it is in: a file may include others.
+  /// Number of its file in `Findings.files`: a file may include others.
   package var file: Int
 
   package init(line: Int, column: Int, file: Int = 0) { (self.line, self.column, self.file) = (line, column, file) }
@@ -35,7 +35,7 @@ package struct SchemaSection: Hashable, Sendable {
   package let keys: [String]
 }
 
-/// What was found so far. A class, so that every reader adds to the same list.
+/// Findings so far. A class, so that every reader adds to the same list.
 package final class Findings {
   /// Beyond this many a file is not what it was taken for; the rest is only counted.
   private static let problemsMax = 200
@@ -88,7 +88,7 @@ package final class Findings {
 }
 
 extension String {
-  /// What stands in a file may be quoted in a message: no byte of it may break the line or move the cursor.
+  /// Text of a file may be quoted in a message: no byte of it may break the line or move the cursor.
   fileprivate var onOneLine: String {
     var clean = ""
     for scalar in unicodeScalars {

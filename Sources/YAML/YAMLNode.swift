@@ -19,7 +19,7 @@ package struct YAMLNode {
     return text.isEmpty || text == "~" || text == "null"
   }
 
-  /// What it is, for a message that wanted something else.
+  /// Name of the kind, for a message that wanted another.
   package var kindName: String {
     switch content {
     case .scalar: isNull ? "nothing" : "a single value"
