@@ -105,7 +105,7 @@ private struct DenyAllSource: PolicySource {
   func load(replacing old: Policy?, _ say: (String) -> Void) -> Policy? { Policy.denyAll(clients: [name]) }
 }
 
-/// What was found, printed as it comes.
+/// Findings, printed as they come.
 private struct Report {
   private let asJSON: Bool
   private var missing: [String] = []

@@ -1,4 +1,4 @@
-// What a command left in the workspace, said when its sandbox is gone: repositories and settings that programs outside
+// Leftovers of a command in the workspace, reported at its end: repositories and settings that programs outside
 // obey. It relies on Sandbox.BeforeRun for what was there before; it runs in the process that outlives `sluice run`.
 import Gate
 import Kernel

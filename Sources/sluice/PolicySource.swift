@@ -96,7 +96,7 @@ final class FilePolicySource: PolicySource {
 }
 
 extension Policy {
-  /// What is read while the gate serves: values of credentials, the CA at a reload, the system's roots.
+  /// Files that are read while the gate serves: values of credentials, the CA at a reload, the system's roots.
   var filesReadLater: [String] {
     var files = credentials.flatMap(\.secretFiles)
     if !inspectedTLS.isEmpty {

@@ -5,7 +5,7 @@ import Glibc
 import Kernel
 import Redirect
 
-/// What went wrong, and what to do.
+/// A failure, and what to do about it.
 struct RedirectFailure: Error {
   let text: String
   init(_ text: String) { self.text = text }

@@ -241,7 +241,7 @@ struct Run: ParsableCommand {
     try attached?.endProbing()
   }
 
-  /// What the command has sent may still be on its way.
+  /// Time for bytes of the command that are still on their way.
   private static let graceMs: UInt64 = 1_000
 }
 

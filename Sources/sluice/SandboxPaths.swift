@@ -14,7 +14,7 @@ struct SandboxPaths {
   /// Links in the place of what would be protected.
   private var unprotectable: [String] = []
   private(set) var home: Home
-  /// What programs outside obey there before the command starts.
+  /// Files that programs outside obey there, before the command starts.
   let look: WorkspaceLook
   let caller = WorkspaceLook.Caller(
     home: SandboxPaths.callersHome, configFolder: Environment.value("XDG_CONFIG_HOME"),
@@ -23,7 +23,7 @@ struct SandboxPaths {
   /// One path as it was asked for.
   private struct Wish {
     let path: String
-    /// What asks for it: an option, or a place in the policy.
+    /// Origin of the path: an option, or a place in the policy.
     let from: String
     /// A relative one is in this folder.
     let folder: String
@@ -134,7 +134,7 @@ struct SandboxPaths {
     guard HostFile.kind(path) == .folder, !Self.systemFolders.contains(path) else {
       throw wish.failure("name a folder that is for this alone")
     }
-    // What is protected or hidden under its own path could be reached under the home's.
+    // A path that is protected or hidden under its own name could be reached under the home's.
     if let other = shown.first(where: { path.isAtOrBelow($0) || $0.isBelow(path) }) {
       throw wish.failure("\(other) is shown under its own path, and lies in it or holds it; name a folder elsewhere")
     }
@@ -198,7 +198,7 @@ struct SandboxPaths {
       + "workspace, or leave it out of `protected`"
   }
 
-  /// What the caller lets the command write all the same.
+  /// Paths that the caller lets the command write all the same.
   private mutating func release(_ wishes: [Wish]) throws(LaunchFailure) {
     for wish in wishes {
       let path = wish.whole.hasSuffix("/") ? String(wish.whole.dropLast()) : wish.whole

@@ -1,4 +1,4 @@
-// What the options of `sluice run` and the policy come to: who the command is, which paths it sees, what is probed.
+// Result of the options of `sluice run` and the policy: who the command is, which paths it sees, what is probed.
 // It relies on Sandbox for the plan itself; what cannot be held to is refused here, before anything is started.
 import Gate
 import Intercept
@@ -107,7 +107,7 @@ struct SandboxRequest {
     if !loose.isEmpty { Messages.warn("\(why): not enforced are \(loose.joined(separator: ", "))") }
   }
 
-  /// What the policy itself names and rlimits do not know has to be held.
+  /// Limits that the policy itself names and rlimits do not know have to be held.
   private static func isHeldByRlimits(_ wanted: Settings.Process) -> Bool {
     let needsCgroup =
       wanted.stated.contains("cpu.max") && wanted.cpu != nil
@@ -228,7 +228,7 @@ struct SandboxRequest {
     return (Array(ports), isCut)
   }
 
-  /// What is beyond the bound is reached through the proxy alone.
+  /// Ports beyond the bound are reached through the proxy only.
   func warnOfPorts(_ why: LaunchFailure) {
     guard ports().isCut else { return }
     Messages.warn(
@@ -250,7 +250,7 @@ struct SandboxRequest {
     if HostFile.kind("/proc/sys/net/ipv6") == .folder {
       probes += [.datagram("2001:db8::1", port: 9), .stream("2001:db8::1", port: 9)]
     }
-    // What the policy lets out by `*` or by default is no refusal to be tried.
+    // A name that the policy lets out by `*` or by default is no refusal to try.
     if let name = try? HostName(Self.probeName), isRefused(name) {
       // Of a CONNECT to port 443 the tunnel stands where refusals are explained inside it.
       probes += [.target("\(Self.probeName):80"), .name(Self.probeName)]

@@ -1,4 +1,4 @@
-// What a sandbox sees of credentials: the placeholders of the policy, and no place that a value is read from.
+// Credentials as a sandbox sees them: the placeholders of the policy, and no place that a value is read from.
 // It relies on the policy for where values are; a wish that would show one inside is refused before anything starts.
 import Kernel
 import Policy
@@ -9,7 +9,7 @@ struct SandboxSecrets {
 
   private var hidden: Set<String> { Set(credentials.flatMap(\.secretVariables)) }
 
-  /// What the policy's `environment.pass` comes to. A wildcard passes a credential over; to name one is a mistake.
+  /// Variables of the policy's `environment.pass`. A wildcard passes a credential over; to name one is a mistake.
   func withoutThem(_ names: [String], passing patterns: [String]) throws(LaunchFailure) -> [String] {
     let hidden = hidden
     for pattern in patterns where hidden.contains(pattern) {
@@ -23,7 +23,7 @@ struct SandboxSecrets {
   private static let staysOutside =
     "a credential of the policy is read from it, and stays outside; leave it out, the gate puts it in"
 
-  /// What `--env` asks for, behind the placeholders: it wins.
+  /// Variables of `--env`, after the placeholders: they win.
   func environment(_ wanted: [String]) throws(LaunchFailure) -> [String] {
     let hidden = hidden
     for entry in wanted where hidden.contains(entry) { throw LaunchFailure("--env \(entry): \(Self.staysOutside)") }
@@ -37,7 +37,7 @@ struct SandboxSecrets {
   func checkFiles(shown: [String]) throws(LaunchFailure) {
     for credential in credentials {
       for file in credential.secretFiles {
-        // What is not there yet cannot be followed: then its own name counts.
+        // A path that is not there yet cannot be followed: then its own name counts.
         let path = HostFile.realPath(file) ?? file
         for folder in shown where path == folder || path.hasPrefix("\(folder)/") {
           throw LaunchFailure(

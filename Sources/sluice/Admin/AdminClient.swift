@@ -58,7 +58,7 @@ struct AdminClient: ~Copyable {
     throw AdminFailure("\(path): the gate closed the connection")
   }
 
-  /// What went well; else the gate's own words.
+  /// The answer to a request that went well; else the gate's own words.
   mutating func demand(_ request: JSONValue, with descriptors: [CInt] = []) throws(AdminFailure) -> JSONValue {
     let answer = try ask(request, with: descriptors)
     guard answer["ok"]?.asBool == true else { throw AdminFailure("\(path): \(Self.error(in: answer))") }

@@ -7,7 +7,7 @@ import Policy
 import Sandbox
 import Wire
 
-/// What a running gate holds a sandbox of this name to.
+/// Link to a running gate, with its rules for a sandbox of this name.
 struct GateLink {
   let path: String
   private let name: String
@@ -48,7 +48,7 @@ struct GateLink {
     return NetworkPolicy(spec)
   }
 
-  /// What the command could write of the gate's own, it could change; by the socket it could tell the gate what to do.
+  /// Files of the gate that the command could write, it could change; by the socket it could tell the gate what to do.
   func check(_ plan: SandboxPlan) throws(LaunchFailure) {
     for file in files {
       guard let real = HostFile.realPath(file) else { continue }

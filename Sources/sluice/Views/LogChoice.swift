@@ -1,4 +1,4 @@
-// Which log file a view reads, and how it says that it can't.
+// Choice of the log file that a view reads, and its messages where none can be read.
 // It relies on the places that `sluice serve` and `sluice run` write to when nobody says otherwise.
 import ArgumentParser
 import Gate
@@ -38,7 +38,7 @@ func fail(_ text: String) throws -> Never {
   throw ExitCode(2)
 }
 
-/// What the views say of lines that they could not read.
+/// Message of the views about lines that they could not read.
 struct BrokenLines {
   var count = 0
 

@@ -87,7 +87,7 @@ private struct TopLoop {
   func run(_ reader: inout TopReader) throws(SystemError) {
     let terminal = try Terminal()
     var state = state
-    /// What was there when it was paused.
+    /// Figures of the moment when it was paused.
     var frozen: (tally: Tally, nowMs: Int64)?
     var drawnMs: UInt64 = 0
     while true {
