@@ -16,33 +16,47 @@ package struct PolicyEdit {
 
   package struct Problem: Error, CustomStringConvertible { package let description: String }
 
-  private let source: YAMLSource
-  private let root: YAMLNode
+  private let name: String
+  private var source: YAMLSource
+  private var root: YAMLNode
   private var changes: [(at: Int, length: Int, text: String)] = []
 
   package init(_ bytes: [UInt8], name: String) throws(Problem) {
-    let findings = Findings(file: name)
+    self.name = name
     source = YAMLSource(bytes)
-    guard let root = YAMLDocument.parse(bytes, findings) else {
-      throw Problem(description: findings.problems.first.map { "\($0)" } ?? "\(name) holds no YAML")
-    }
-    self.root = root
+    root = try Self.parse(bytes, name)
   }
 
-  /// The text with all changes made.
-  package var bytes: [UInt8] {
-    var out = source.bytes
-    // From the end on, so that places stay true; of two at one place the first one stands first.
-    for change in changes.enumerated().sorted(by: { ($0.element.at, $0.offset) > ($1.element.at, $1.offset) }) {
-      out.replaceSubrange(
-        change.element.at..<(change.element.at + change.element.length), with: Array(change.element.text.utf8))
+  private static func parse(_ bytes: [UInt8], _ name: String) throws(Problem) -> YAMLNode {
+    let findings = Findings(file: name)
+    guard let root = YAMLDocument.parse(bytes, findings), case .mapping = root.content else {
+      throw Problem(description: findings.problems.first.map { "\($0)" } ?? "\(name) holds no mapping")
     }
-    return out
+    return root
+  }
+
+  package var bytes: [UInt8] { source.bytes }
+
+  /// Makes the changes, and reads the text anew: places of later changes are those of the new text.
+  private mutating func finish() throws(Problem) {
+    var out = source.bytes
+    // From the end on, so that places stay true.
+    for change in changes.sorted(by: { $0.at > $1.at }) {
+      out.replaceSubrange(change.at..<(change.at + change.length), with: Array(change.text.utf8))
+    }
+    changes = []
+    root = try Self.parse(out, name)
+    source = YAMLSource(out)
   }
 
   /// `client`: the one whose own `network_policy` is meant; nil: the file's.
   package mutating func add(_ entries: [Entry], to list: List, of client: String? = nil) throws(Problem) {
     guard !entries.isEmpty else { return }
+    try place(entries, list, client)
+    try finish()
+  }
+
+  private mutating func place(_ entries: [Entry], _ list: List, _ client: String?) throws(Problem) {
     guard let network = try network(of: client) else {
       // A file without rules: they begin at its end.
       insert(source.lines(["network_policy:"] + block(entries, of: list, indent: 2)), at: source.bytes.count)
@@ -67,8 +81,13 @@ package struct PolicyEdit {
     }
   }
 
-  /// Sets numbers of the limit that begins at this place; the other keys and its comments stay.
+  /// Sets numbers of the limit that begins at this place of the text as it is now; other keys and comments stay.
   package mutating func setLimit(line: Int, column: Int, perMinute: Int, burst: Int?) throws(Problem) {
+    try set(line: line, column: column, perMinute: perMinute, burst: burst)
+    try finish()
+  }
+
+  private mutating func set(line: Int, column: Int, perMinute: Int, burst: Int?) throws(Problem) {
     guard let entry = Self.find(root, line, column), case .mapping(let pairs) = entry.content,
       let rate = Self.value(pairs, "requests_per_minute"), case .scalar(let old, isPlain: true) = rate.content
     else { throw Problem(description: "line \(line): there is no limit with `requests_per_minute`") }

@@ -49,7 +49,9 @@ struct YAMLSource {
       let front = text.prefix { $0 == UInt8(ascii: " ") }.count
       let isBlank = front == text.count || text[text.startIndex + front] == UInt8(ascii: "#")
       if !isBlank {
-        guard front > indent else { break }
+        // A list may stand as deep as its key, and so may the bracket that closes one.
+        let isPart = front == indent && [0x2d, 0x5d, 0x7d].contains(text[text.startIndex + front])
+        guard front > indent || isPart else { break }
         last = next
       }
       next += 1

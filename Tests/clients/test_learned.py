@@ -155,14 +155,14 @@ exec 3<>/dev/tcp/tunnel.test/{tunnel.port}; echo ping >&3; read -t 10 back <&3; 
 
 def test_learn_writes_into_the_policy_and_keeps_its_comments(tmp_path):
     policy, log = tmp_path / "agent.yaml", tmp_path / "log"
-    policy.write_text('# ours\nnetwork_policy:\n  default: deny      # always\n  allow:\n    - a.example:443    # the model\n'
-                      '  rate_limits:\n    - {host: a.example:443, requests_per_minute: 60, burst: 10}  # was enough once\n')
+    policy.write_text('# ours\nnetwork_policy:\n  default: deny      # always\n  allow:\n    - model.example:443    # the model\n'
+                      '  rate_limits:\n    - {host: model.example:443, requests_per_minute: 60, burst: 10}  # was enough once\n')
     policy.chmod(0o640)
-    write(log, [line("closed", 1, via="connect", host="a.example", port=443, address="93.184.216.34"),
-                line("limited", 2, via="connect", host="a.example", port=443, reason="rate_limited", tokens=0, capacity=10, per_minute=60, repeated=39),
-                line("denied", 3, via="connect", host="b.example", port=443, reason="not_allowed"),
+    write(log, [line("closed", 1, via="connect", host="model.example", port=443, address="93.184.216.34"),
+                line("limited", 2, via="connect", host="model.example", port=443, reason="rate_limited", tokens=0, capacity=10, per_minute=60, repeated=39),
+                line("denied", 3, via="connect", host="tracker.example", port=443, reason="not_allowed"),
                 line("denied", 4, via="connect", host="169.254.169.254", port=80, reason="not_allowed"),
-                line("denied", 5, via="connect", host="c.example", port=443, reason="not_authenticated")])
+                line("denied", 5, via="connect", host="guessed.example", port=443, reason="not_authenticated")])
     before = policy.read_text()
     shown = sluice("learn", "--log", log, "--diff", policy, status=0).stdout
     assert policy.read_text() == before
@@ -172,9 +172,9 @@ def test_learn_writes_into_the_policy_and_keeps_its_comments(tmp_path):
     after = policy.read_text()
     for kept in ("# ours", "# always", "# the model", "# was enough once"):
         assert kept in after, after
-    assert "burst: 200}  # was enough once" in after and "    - b.example:443\n" in after
-    assert "169.254" not in after and "c.example" not in after
+    assert "burst: 200}  # was enough once" in after and "    - tracker.example:443\n" in after
+    assert "169.254" not in after and "guessed.example" not in after
     assert oct(policy.stat().st_mode & 0o777) == "0o640"
-    assert sluice("check", "--policy", policy, "b.example:443", status=0).stdout.startswith("allow b.example:443")
+    assert sluice("check", "--policy", policy, "tracker.example:443", status=0).stdout.startswith("allow tracker.example:443")
     sluice("learn", "--log", log, "--apply", policy, status=1)
     assert policy.read_text() == after

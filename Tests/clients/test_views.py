@@ -305,7 +305,9 @@ def test_learn_says_what_it_saw(tmp_path):
     assert sluice("check", "--policy", policy, "api.example.com:443", "evil.example:443", status=0)
     assert sluice("check", "--policy", policy, "api.example.com:8080", status=1)
     assert "# seen 1 time from agent; 1 refused\n    - evil.example:443" in got.stdout
-    assert sluice("learn", "--log", some(tmp_path), "--diff", policy, status=1)
+    # Nothing is new; the limit that refused a request is named.
+    shown = sluice("learn", "--log", some(tmp_path), "--diff", policy, status=0).stdout
+    assert "allow: []" in shown and "api.example.com:80: limited 1 time for agent by the burst of" in shown
     assert sluice("learn", "--log", some(tmp_path), "--client", "nobody", status=1)
     assert "--headroom takes" in sluice("learn", "--log", some(tmp_path), "--headroom", "1", status=2).stderr
 

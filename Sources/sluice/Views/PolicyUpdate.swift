@@ -44,21 +44,22 @@ struct PolicyUpdate {
   ) throws(PolicyEdit.Problem) -> (bytes: [UInt8], done: [String]) {
     var edit = try PolicyEdit(old, name: path)
     var (rules, limits) = (0, 0)
+    // Numbers in place first, from the end on: they stand at the lines that the policy was read with.
+    let own = proposal.raises.filter { $0.isOwn && $0.limit.line.file == path }
+    for raise in own.sorted(by: { $0.limit.line.line > $1.limit.line.line }) {
+      try edit.setLimit(
+        line: raise.limit.line.line, column: raise.limit.line.column, perMinute: raise.advice.perMinute,
+        burst: raise.advice.burst)
+    }
+    for raise in proposal.raises where !raise.isOwn || raise.limit.line.file != path {
+      let entry = PolicyEdit.Entry(Proposal.entry(of: raise), comments: [raise.text])
+      try edit.add([entry], to: .rateLimits, of: raise.client)
+    }
     for addition in proposal.additions {
       try edit.add(addition.rules.map { .init($0.text, comments: $0.comments) }, to: .allow, of: addition.client)
       try edit.add(addition.limits.map { .init($0.text, comments: $0.comments) }, to: .rateLimits, of: addition.client)
       rules += addition.rules.count
       limits += addition.limits.count
-    }
-    for raise in proposal.raises {
-      if raise.isOwn, raise.limit.line.file == path {
-        try edit.setLimit(
-          line: raise.limit.line.line, column: raise.limit.line.column, perMinute: raise.advice.perMinute,
-          burst: raise.advice.burst)
-      } else {
-        let entry = PolicyEdit.Entry(Proposal.entry(of: raise), comments: [raise.text])
-        try edit.add([entry], to: .rateLimits, of: raise.client)
-      }
     }
     let counts = [("rules added", rules), ("limits added", limits), ("reached limits raised", proposal.raises.count)]
     return (edit.bytes, counts.filter { $0.1 > 0 }.map { "\($0.1) \($0.0)" })
