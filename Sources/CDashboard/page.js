@@ -234,19 +234,17 @@ function drawAttention(figures) {
   const list = parent.querySelector(':scope > ul') || parent.appendChild(make('ul', { class: 'attention' }));
   keep(list, all, (one) => one.at + one.tone, makeAttention, (node, one) => {
     set(node, 'data-tone', one.tone);
-    set(node.firstChild, 'href', `#${one.at}`);
+    node.at = one.at;
     say(node.firstChild, one.text);
   });
 }
 
+/** A button, since the page has no addresses: its own holds client and time. */
 function makeAttention() {
-  const link = make('a');
-  link.addEventListener('click', (event) => {
-    // The address holds client and time, and keeps them.
-    event.preventDefault();
-    $(link.getAttribute('href').slice(1)).scrollIntoView();
-  });
-  return make('li', {}, link);
+  const button = make('button', { type: 'button' });
+  const node = make('li', {}, button);
+  button.addEventListener('click', () => $(node.at).scrollIntoView());
+  return node;
 }
 
 function drawGates(figures) {
