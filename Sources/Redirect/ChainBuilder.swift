@@ -120,7 +120,7 @@ struct ChainBuilder {
     passGate + sendDNS + (options.usesTProxy ? [] : leaveLoopback + sendTCP)
   }
 
-  /// Packets of a connection that was once sent to the gate go on to it, also those of a closed socket without an owner.
+  /// Packets of a connection that was once sent to the gate go on to it, also those of a closed, ownerless socket.
   private var keepMarking: [Rule] {
     [Rule(.accept, when: .isReply), Rule(.mark(mark), nil, .tcp, when: .connectionMark(mark))]
   }

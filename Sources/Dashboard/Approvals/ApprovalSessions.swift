@@ -1,4 +1,4 @@
-// Who may decide in a browser: a token that opens one session, and sessions that end.
+// Sessions of those who may decide in a browser: a token that opens one session, and sessions that end.
 // It relies on its caller for the clock and for random bytes; texts are compared in constant time.
 
 struct ApprovalSessions {

@@ -67,7 +67,7 @@ struct WebSocketFrames {
     left -= UInt64(bytes.count)
     let isEnd = left == 0
     if isControl {
-      // It is short, and searched whole.
+      // The text is short, and searched whole.
       control += bytes
       if isEnd { pieces.append(Piece(kind: .control, bytes: control, text: unmasked(control))) }
     } else if !bytes.isEmpty || isEnd {
