@@ -15,7 +15,8 @@ package enum Version {
 
   /// Libraries that this module links, and the parts whose version only the build knows.
   package static var libraries: [(name: String, version: String)] {
-    let built = unsafe constant(cversion_built_with()).split(separator: ";").map { part -> (name: String, version: String) in
+    let built = unsafe constant(cversion_built_with()).split(separator: ";").map {
+      part -> (name: String, version: String) in
       let words = part.split(separator: " ", maxSplits: 1).map(String.init)
       return (words.first ?? "", words.count > 1 ? words[1] : "")
     }
