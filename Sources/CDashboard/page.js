@@ -195,7 +195,8 @@ addEventListener('pagehide', () => {
 });
 
 /** Up to three names, and how many more. */
-function firstThree(names) {
+function firstThree(all) {
+  const names = [...new Set(all)];
   return names.slice(0, 3).join(', ') + (names.length > 3 ? ` and ${count(names.length - 3)} more` : '');
 }
 
