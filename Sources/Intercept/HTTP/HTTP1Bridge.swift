@@ -211,19 +211,12 @@ final class HTTP1Bridge: Bridge {
   /// A request that waited is held to the policy, the clock, the log and the drain of the moment at which it leaves.
   func offerAgain(_ tick: Tick) -> Step { judgeRequest(tick, .paid) }
 
-  /// A policy came since the request went out: what it says counts at once, for a WebSocket too. A full disk or a drain
-  /// refuses what is new, not what stands.
+  /// For a WebSocket too.
   private func recheck(_ tick: Tick) -> Step? {
     guard isUnderWay, let judgedBy, judgedBy !== tick.rule else { return nil }
     self.judgedBy = tick.rule
     // The flow holds its own request to the policy.
-    guard !isOneRequest else { return nil }
-    var calm = tick
-    (calm.moment.isDraining, calm.moment.isLogUnwritable) = (false, false)
-    let verdict = requests.judge(
-      line, named: requests.target, pacedSinceMs: nil, ordinal: requests.ordinal, calm, .paid)
-    guard case .refuse(let refused) = verdict else { return nil }
-    requests.revoke(refused)
+    guard !isOneRequest, requests.recheck(line, ordinal: requests.ordinal, tick) != nil else { return nil }
     return .end(.clientReset)
   }
 
@@ -263,7 +256,7 @@ final class HTTP1Bridge: Bridge {
       if rewritesLength { head.frameAsChunks() }
       out.removeAll(keepingCapacity: true)
       guard head.appendHTTP1(to: &out) else {
-        return refuse(requests.refuse(.badRequest, tick, detail: "A field that the gate would add is malformed"))
+        return refuse(requests.malformedHead(tick))
       }
       up = BodyPipe(body, writesChunks: rewritesLength || body == .chunked)
       if rewritesLength { body = .chunked }
@@ -422,7 +415,7 @@ final class HTTP1Bridge: Bridge {
   }
 
   /// What an upstream that went away leaves its client with.
-  func upstreamBroke(_ tick: Tick, _ detail: String = "It sent no HTTP answer that the gate can pass on") -> Step {
+  func upstreamBroke(_ tick: Tick, _ detail: String? = nil) -> Step {
     switch answerStep {
     case .idle:
       // Whoever asks next hears why, in place of an end without a word.
@@ -431,9 +424,9 @@ final class HTTP1Bridge: Bridge {
       mode = .closing
       return .worked
     case .head where !hasAnswerBegun, .body where down.holdsHead:
-      return refuse(requests.refuse(.connectFailed, tick, detail: upstream?.problem ?? detail))
+      return refuse(requests.noAnswer(tick, detail: upstream?.problem ?? detail))
     case .head, .body, .done:
-      _ = requests.refuse(.connectFailed, tick, detail: detail)
+      _ = requests.noAnswer(tick, detail: detail)
       return .end(.upstreamReset)
     }
   }

@@ -97,10 +97,7 @@ extension HTTP2Bridge: HTTP2Events {
       }
       if filter.changesRequestLength, !endsStream { head.remove("content-length") }
       guard block.take(head) else {
-        return refuse(
-          stream,
-          requests.refuse(
-            .badRequest, tick, ordinal: stream.ordinal, detail: "A field that the gate would add is malformed"))
+        return refuse(stream, requests.malformedHead(tick, ordinal: stream.ordinal))
       }
     }
     let authority = authorityText
@@ -192,10 +189,7 @@ extension HTTP2Bridge: HTTP2Events {
   }
 
   func answerBroke(_ stream: HTTP2Stream) {
-    refuse(
-      stream,
-      requests.refuse(
-        .connectFailed, tick, ordinal: stream.ordinal, detail: "It sent no HTTP answer that the gate can pass on"))
+    refuse(stream, requests.noAnswer(tick, ordinal: stream.ordinal))
   }
 
   // MARK: - Bodies

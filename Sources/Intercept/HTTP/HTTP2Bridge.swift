@@ -96,7 +96,7 @@ final class HTTP2Bridge: Bridge {
     switch buffer.read(from: tls) {
     case .bytes(let count):
       guard buffer.withBytes(0..<count, { server.feed($0, nowMs: tick.nowMs) }) else {
-        if !isClientCut { _ = requests.refuse(.badRequest, tick) }
+        if !isClientCut { _ = requests.refuse(.badRequest, tick, detail: "Its HTTP/2 is malformed (RFC 9113)") }
         return .end(.clientReset)
       }
       return .worked
@@ -169,9 +169,7 @@ final class HTTP2Bridge: Bridge {
       } else {
         refuse(
           stream,
-          requests.refuse(
-            .connectFailed, tick, ordinal: stream.ordinal,
-            detail: upstream?.tls.problem ?? "It sent no HTTP answer that the gate can pass on"))
+          requests.noAnswer(tick, ordinal: stream.ordinal, detail: upstream?.tls.problem))
       }
     }
     byUpstream.removeAll()
@@ -197,20 +195,12 @@ final class HTTP2Bridge: Bridge {
     }
   }
 
-  /// A policy came since requests went out: what it says counts at once. A full disk or a drain refuses what is new,
-  /// not what stands.
   private func recheck() {
     guard tick.rule !== checkedBy else { return }
     checkedBy = tick.rule
-    var calm = tick
-    (calm.moment.isDraining, calm.moment.isLogUnwritable) = (false, false)
     for stream in byClient.values where stream.upstreamID != 0 && !stream.isRefused {
       stream.judgedBy = tick.rule
-      let verdict = requests.judge(
-        stream.line, named: requests.target, pacedSinceMs: nil, ordinal: stream.ordinal, calm, .paid)
-      guard case .refuse(let refused) = verdict else { continue }
-      requests.revoke(refused)
-      cut(stream, verdict)
+      if let refused = requests.recheck(stream.line, ordinal: stream.ordinal, tick) { cut(stream, refused) }
     }
   }
 

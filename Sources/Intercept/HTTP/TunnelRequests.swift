@@ -83,11 +83,26 @@ struct TunnelRequests {
     return .refuse(record(finding, tick))
   }
 
-  /// A request that was let out, and that the policy which came since refuses.
-  mutating func revoke(_ refused: RefusedRequest) {
-    guard let last = outcomes.indices.last else { return }
+  /// The upstream's answer is none, or none came.
+  mutating func noAnswer(_ tick: Tick, ordinal: UInt32? = nil, detail: String? = nil) -> RequestVerdict {
+    refuse(
+      .connectFailed, tick, ordinal: ordinal, detail: detail ?? "It sent no HTTP answer that the gate can pass on")
+  }
+
+  mutating func malformedHead(_ tick: Tick, ordinal: UInt32? = nil) -> RequestVerdict {
+    refuse(.badRequest, tick, ordinal: ordinal, detail: "A field that the gate would add is malformed")
+  }
+
+  /// A policy came since a request went out: what it says counts at once. A full disk or a drain refuses what is new,
+  /// not what stands. The refusal; nil where it stands.
+  mutating func recheck(_ line: RequestLine, ordinal: UInt32, _ tick: Tick) -> RequestVerdict? {
+    guard standing == nil else { return nil }
+    var calm = tick
+    (calm.moment.isDraining, calm.moment.isLogUnwritable) = (false, false)
+    let verdict = judge(line, named: target, pacedSinceMs: nil, ordinal: ordinal, calm, .paid)
+    guard case .refuse = verdict, let last = outcomes.indices.last else { return nil }
     outcomes[last].event = .revoked
-    outcomes[last].reason = refused.refusal.reason
+    return verdict
   }
 
   private mutating func record(_ finding: Finding, _ tick: Tick) -> RefusedRequest {
