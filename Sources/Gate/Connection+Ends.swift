@@ -16,7 +16,7 @@ extension Connection {
     down.isOpen = false
     down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
     phase = .farewell
-    arm(atMs: worker.conditions.nowMs + Self.lingerMs * 5)
+    arm(atMs: worker.conditions.nowMs + Self.farewellMs)
     sayFarewell()
   }
 
@@ -26,7 +26,10 @@ extension Connection {
       if up.hasSourceEnded { return close(cut: false) }
       guard Socket.shutdownWrite(client.fd) else { return close(cut: true) }
       phase = .lingering
-      arm(atMs: worker.conditions.nowMs + Self.lingerMs)
+      lingering.begin(nowMs: worker.conditions.nowMs)
+      arm(atMs: lingering.deadlineMs(nowMs: worker.conditions.nowMs))
+      // What came before is there, and no edge tells of it.
+      client.isReadable = true
       linger()
     case .sinkReset: close(cut: true)
     case .limited(let retryAfterNs):
@@ -40,15 +43,17 @@ extension Connection {
   /// Reads and drops until the client's end: a close(2) with unread bytes would send a reset that may overtake the
   /// answer.
   mutating func linger() {
-    while client.isReadable {
+    for _ in 0..<Lingering.chunksMax {
+      guard client.isReadable else { return }
       switch worker.tools.scratch.receive(from: client.fd, upTo: RelayDirection.copyBytesMax) {
       case .bytes(let count):
-        lingeredBytes += count
-        if lingeredBytes > Self.lingerBytesMax { return close(cut: false) }
+        guard lingering.takes(count) else { return close(cut: false) }
+        arm(atMs: lingering.deadlineMs(nowMs: worker.conditions.nowMs))
       case .wouldBlock: client.isReadable = false
       case .end, .failed: return close(cut: false)
       }
     }
+    worker.loop.again(slot)
   }
 
   mutating func close(cut: Bool) {

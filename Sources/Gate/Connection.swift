@@ -9,9 +9,9 @@ import Wire
 struct Connection: ~Copyable {
   /// The tag of the client's socket in epoll's key; each connect attempt has the next one.
   static let clientTag: UInt8 = 0
-  static let lingerMs: UInt64 = 2_000
+  /// So long a peer may take to accept the last bytes.
+  static let farewellMs: UInt64 = 10_000
   static let keepAliveMs: UInt64 = 60_000
-  static let lingerBytesMax = 256 * 1024
   /// Chunks read in one turn while heads are read: each may hold hundreds of requests, and others are to be served too.
   static let headChunksMax = 4
 
@@ -50,7 +50,7 @@ struct Connection: ~Copyable {
   var nameToken: UInt64 = 0
   /// What it waits for in `dialling`.
   var lookup: NameLookup?
-  var lingeredBytes = 0
+  var lingering = Lingering()
 
   enum Phase: UInt8 {
     case open
@@ -109,7 +109,7 @@ struct Connection: ~Copyable {
     case .closed: return
     case .farewell where pacedUntilMs != .max:
       pacedUntilMs = .max
-      arm(atMs: worker.conditions.nowMs + Self.lingerMs * 5)
+      arm(atMs: worker.conditions.nowMs + Self.farewellMs)
       return sayFarewell()
     case .farewell, .lingering: return close(cut: phase == .farewell)
     case .open, .flushingAnswer: break

@@ -29,7 +29,7 @@ final class TLSListenerConnection: Source {
   private var phase: Phase
   private var side: SocketState
   private var early: [UInt8] = []
-  private var lingeredBytes = 0
+  private var lingering = Lingering()
   private var dueMs = UInt64.max
   private var untaken = SendDeadline()
   /// In whose share of the connections it is, with all its streams.
@@ -207,21 +207,24 @@ final class TLSListenerConnection: Source {
       Socket.abort(side.fd)
       return finish()
     }
-    arm(atMs: worker.conditions.nowMs + Connection.lingerMs)
+    lingering.begin(nowMs: worker.conditions.nowMs)
+    arm(atMs: lingering.deadlineMs(nowMs: worker.conditions.nowMs))
     side.isReadable = true
     linger()
   }
 
   private func linger() {
-    while side.isReadable {
+    for _ in 0..<Lingering.chunksMax {
+      guard side.isReadable else { return }
       switch worker.tools.scratch.receive(from: side.fd, upTo: RelayDirection.copyBytesMax) {
       case .bytes(let count):
-        lingeredBytes += count
-        if lingeredBytes > Connection.lingerBytesMax { return finish() }
+        guard lingering.takes(count) else { return finish() }
+        arm(atMs: lingering.deadlineMs(nowMs: worker.conditions.nowMs))
       case .wouldBlock: side.isReadable = false
       case .end, .failed: return finish()
       }
     }
+    worker.loop.again(slot)
   }
 
   /// The client had time to end its side too. A slow one has not taken all yet: what the kernel still holds for it is
@@ -233,7 +236,7 @@ final class TLSListenerConnection: Source {
     let isTaken = untaken.holds(whileWaiting: true, patienceMs: patienceMs, nowMs: worker.conditions.nowMs) {
       taken.bytes
     }
-    if isTaken { return arm(atMs: worker.conditions.nowMs + Connection.lingerMs) }
+    if isTaken { return arm(atMs: worker.conditions.nowMs + Lingering.quietMs) }
     Socket.abort(side.fd)
     finish()
   }
