@@ -65,8 +65,8 @@ extension Connection {
     (upstream.isReadable, upstream.isWritable) = (false, false)
     (client.hasPeerEnded, upstream.hasPeerEnded) = (false, false)
     filters = worker.filters(for: slot, shareOwner, keeping: filters)
-    flow.touched(atMs: worker.conditions.nowMs)
     let progress = inspected.advance(tick)
+    if !inspected.isStuck { flow.touched(atMs: worker.conditions.nowMs) }
     (up.moved, down.moved) = (inspected.bytesUp, inspected.bytesDown)
     for outcome in inspected.takeOutcomes() { record(outcome) }
     for use in filters?.takeUses() ?? [] { worker.record(use, of: flow, id: id) }

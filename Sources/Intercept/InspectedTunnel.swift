@@ -45,6 +45,10 @@ package final class InspectedTunnel {
   private var handshakeDueMs: UInt64 = .max
   /// Bytes wait for tokens of a byte limit until then.
   private var starvedUntilMs: UInt64 = .max
+  private var takenBefore: (up: UInt64, down: UInt64) = (0, 0)
+  /// Bytes wait for a peer that has taken none since the last turn: what the other one says meanwhile does not make the
+  /// tunnel a busy one.
+  package private(set) var isStuck = false
   /// Where sessions of the upstream's TLS are kept, and found.
   private var sessionKey: UpstreamSessions.Key?
 
@@ -169,6 +173,7 @@ package final class InspectedTunnel {
   }
 
   package func advance(_ tick: Tick) -> TunnelProgress {
+    defer { noteStuck() }
     while true {
       switch phase {
       case .ended: return .event(.gateFailed)
@@ -182,6 +187,15 @@ package final class InspectedTunnel {
         return progress
       }
     }
+  }
+
+  private func noteStuck() {
+    let (up, down) = (
+      upstreamStream?.pendingCount ?? plain?.upstream.pendingCount ?? 0,
+      clientStream?.pendingCount ?? plain?.client.pendingCount ?? 0
+    )
+    isStuck = up > 0 && bytesUp == takenBefore.up || down > 0 && bytesDown == takenBefore.down
+    takenBefore = (bytesUp, bytesDown)
   }
 
   private func advance(_ bridge: any Bridge, _ tick: Tick) -> TunnelProgress {

@@ -258,6 +258,26 @@ def test_checks_of_content_see_websockets_and_trailers(serving, raw):
 
 # Attacks
 
+def test_a_client_that_takes_nothing_is_idle_whatever_it_says(serving, raw):
+    """It has windows without end, and asks again and again whether the gate is there."""
+    def answer(server, served, stream, fields, body):
+        served.say(stream, [(b":status", b"200")], bytes(32 << 20))
+
+    site = serving(answer=answer, more="timeouts: {idle: 1, drain: 1}")
+    http = raw(site, settings={4: (1 << 31) - 1})
+    http.send(WindowUpdateFrame(0, window_increment=1 << 30).serialize(), http.head(1, []))
+
+    def ping():
+        try:
+            http.send(PingFrame(0, opaque_data=b"are you?").serialize())
+        except OSError:
+            pass
+        return [line for line in site.gate.lines() if line["event"] == "closed"]
+
+    [line] = until("it is cut", ping)
+    assert line["reason"] == "timeout"
+
+
 def test_a_value_with_a_line_break_goes_nowhere(serving, raw):
     site = serving()
     for value in (b"a\r\nX: y", b"a\nb", b"a\x00b"):
