@@ -32,6 +32,13 @@ package struct ChunkedScanner: Sendable {
     case extensionGap, extensionStart, extensionName, extensionNameGap
     case extensionValueStart, extensionToken, extensionQuoted, extensionEscape, extensionEnd
 
+    var isTrailer: Bool {
+      switch self {
+      case .trailerStart, .trailerName, .trailerValue, .trailerLineFeed: true
+      default: false
+      }
+    }
+
     var isExtension: Bool {
       switch self {
       case .extensionGap, .extensionStart, .extensionName, .extensionNameGap, .extensionValueStart, .extensionToken,
@@ -49,6 +56,8 @@ package struct ChunkedScanner: Sendable {
   private var nameHash = ChunkedScanner.emptyHash
   /// Chunk extensions in the bytes that were scanned last: they do not go on.
   package private(set) var leftOut: [Range<Int>] = []
+  /// The fields behind the last chunk, each with its line's end: for a caller that passes on data alone.
+  package private(set) var trailers: [UInt8] = []
 
   package init() {}
 
@@ -81,6 +90,7 @@ package struct ChunkedScanner: Sendable {
         if remaining == 0 { state = .dataReturn }
         return .data(index..<(index + count))
       }
+      if !notesExtensions, state.isTrailer { trailers.append(bytes[index]) }
       step(bytes[index])
       if notesExtensions, state.isExtension { leaveOut(index) }
       index += 1

@@ -18,7 +18,35 @@ import Wire
     #expect(head["cookie"] == Self.bytes("a=b; c") && head["x-empty"] == [])
     var out: [UInt8] = []
     #expect(head.appendHTTP1(to: &out))
-    #expect(out == Self.bytes("POST /a?b HTTP/1.1\r\nhost: x.test\r\nx-empty: \r\ncookie: a=b; c\r\n\r\n"))
+    #expect(out == Self.bytes("POST /a?b HTTP/1.1\r\nHost: x.test\r\nX-Empty: \r\nCookie: a=b; c\r\n\r\n"))
+  }
+
+  @Test func aNameThatAFilterChangesHasNoOtherSpelling() {
+    var head = MessageHead(http1: Self.bytes("HTTP/1.1 404 Not  There\r\nX-Key: a\r\nX-Other: b\r\n\r\n"))
+    head.fields[0].name = Self.bytes("x-***")
+    var out: [UInt8] = []
+    #expect(head.appendHTTP1(to: &out))
+    #expect(out == Self.bytes("HTTP/1.1 404 Not  There\r\nx-***: a\r\nX-Other: b\r\n\r\n"))
+    head.reason = Self.bytes("a\r\nX: y")
+    #expect(!head.appendHTTP1(to: &out))
+  }
+
+  @Test func fieldsBehindABodyAreRead() {
+    var scanner = ChunkedScanner()
+    let body = Self.bytes("1;x=y\r\na\r\n0\r\nX-Sum: 1\r\nX-Two:  b \r\n\r\nGET")
+    var (index, isDone) = (0, false)
+    while !isDone {
+      switch scanner.next(body.span, from: index) {
+      case .data(let range): index = range.upperBound
+      case .done(let consumed): (index, isDone) = (consumed, true)
+      case .needsMore, .malformed: return #expect(Bool(false), "the body is whole")
+      }
+    }
+    let fields = MessageHead(trailers: scanner.trailers)
+    #expect(fields["x-sum"] == Self.bytes("1") && fields["x-two"] == Self.bytes("b") && fields.fields.count == 2)
+    var out: [UInt8] = []
+    #expect(fields.appendTrailers(to: &out) && out == Self.bytes("X-Sum: 1\r\nX-Two: b\r\n\r\n"))
+    #expect(index == body.count - 3)
   }
 
   @Test func anAnswersStatusIsRead() {

@@ -66,12 +66,11 @@ final class AnswerCheck {
   private var limit: ResponseLimit?
   /// The body's coding could not be undone: the rest of it is not looked into.
   private var isUnread = false
-  private var isCutShort = false
   /// As it came, in its coding, while it may still leave so.
   private var coded: [UInt8] = []
   /// Text that waits: for what it is, for its verdict, for the rest of its page.
   private var text: [UInt8] = []
-  private var (isPageCut, isPage) = (false, false)
+  private var (isPageCut, isPage, isCutShort) = (false, false, false)
   private var editedBytes: Int?
   private var (reserved, reservedWindow) = (0, 0)
   private var opening = BodyOpening()
@@ -140,6 +139,7 @@ final class AnswerCheck {
 
   /// True if the head has to wait until something of the body is known.
   var holdsHead: Bool { leaving == .nothing }
+  var isEdited: Bool { leaving == .edited }
   var changesLength: Bool { leaving != .original || truncates }
 
   /// How long it may be held back while nothing comes; nil: for as long as it takes, as a page is parsed whole.

@@ -321,7 +321,10 @@ package final class ContentFilter: RequestFilter {
     return answer?.take(&chunk, isLast: isLast) ?? .pass
   }
 
-  package func answerTrailers(_ trailers: inout MessageHead) {}
+  /// Digests there are of the bytes that came.
+  package func answerTrailers(_ trailers: inout MessageHead) {
+    if answer?.isEdited == true { AnswerFacts.dropPromises(&trailers) }
+  }
 
   /// A page that is being parsed is not waited for.
   package func ended() {

@@ -228,10 +228,11 @@ package final class CredentialFilter: RequestFilter {
       detail: "The fields behind its body carry the placeholder of a credential, which no value replaces there")
   }
 
-  /// Names and values of all fields. Names are in lower case, whatever the upstream wrote.
+  /// Reason phrase, names and values of all fields. Names are in lower case, whatever the upstream wrote.
   private func scrub(_ head: inout MessageHead) {
     guard var values = echoes, let value else { return }
     var names = EchoSearch(value.spelled, ignoresCase: true)
+    values.scrubWhole(&head.reason)
     for index in head.fields.indices {
       names.scrubWhole(&head.fields[index].name)
       values.scrubWhole(&head.fields[index].value)

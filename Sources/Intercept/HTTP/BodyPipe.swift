@@ -19,7 +19,25 @@ struct BodyPipe {
     case sinkBroke
   }
 
-  typealias Filter = (_ chunk: inout [UInt8], _ isLast: Bool) -> FilterVerdict
+  /// One side of a message's filter.
+  struct Filter {
+    var body: (_ chunk: inout [UInt8], _ isLast: Bool) -> FilterVerdict
+    var trailers: (_ fields: inout MessageHead) -> FilterVerdict = { _ in .pass }
+
+    static func request(_ filter: any RequestFilter) -> Self {
+      Self(
+        body: { filter.requestBody(&$0, isLast: $1) }, trailers: { filter.requestTrailers($0) })
+    }
+
+    static func answer(_ filter: any RequestFilter) -> Self {
+      Self(
+        body: { filter.answerBody(&$0, isLast: $1) },
+        trailers: {
+          filter.answerTrailers(&$0)
+          return .pass
+        })
+    }
+  }
 
   private var meter = BodyMeter(.none)
   private var scanner: ChunkedScanner?
@@ -130,8 +148,16 @@ struct BodyPipe {
     chunk.append(bytes)
     var end: Step?
     var ends = isLast
-    switch filter(&chunk, isLast) {
-    case .pass, .collect: break
+    var trailers: [UInt8]?
+    switch filter.body(&chunk, isLast) {
+    case .pass, .collect:
+      if isLast, let kept = scanner?.trailers, !kept.isEmpty {
+        var fields = MessageHead(trailers: kept)
+        if case .refuse(let reason, let detail) = filter.trailers(&fields) { return .refused(reason, detail: detail) }
+        var text: [UInt8] = []
+        guard fields.appendTrailers(to: &text) else { return .malformed }
+        trailers = text
+      }
     case .refuse(let reason, let detail): return .refused(reason, detail: detail)
     case .wait:
       (isHeld, isLastHeld, ends) = (true, isLast, false)
@@ -140,10 +166,12 @@ struct BodyPipe {
       (end, ends) = (.cutShort, true)
       meter = BodyMeter(.none)
     }
-    return write(chunk, ends: ends, sendsHead: releasesHead && !isHeld, to: sink) ?? end
+    return write(chunk, ends: ends, trailers, sendsHead: releasesHead && !isHeld, to: sink) ?? end
   }
 
-  private mutating func write(_ chunk: [UInt8], ends: Bool, sendsHead: Bool, to sink: any PlainStream) -> Step? {
+  private mutating func write(
+    _ chunk: [UInt8], ends: Bool, _ trailers: [UInt8]?, sendsHead: Bool, to sink: any PlainStream
+  ) -> Step? {
     var framed: [UInt8] = []
     if let head, ends || sendsHead || !chunk.isEmpty {
       guard let leaving = head() else { return .malformed }
@@ -157,7 +185,10 @@ struct BodyPipe {
         framed += chunk
         framed.append("\r\n")
       }
-      if ends { framed.append("0\r\n\r\n") }
+      if ends {
+        framed.append("0\r\n")
+        framed += trailers ?? [0x0d, 0x0a]
+      }
     } else {
       framed = framed.isEmpty ? chunk : framed + chunk
     }

@@ -148,6 +148,8 @@ extension HTTP1Bridge {
       let mayChunk = request.minorVersion > 0 && body != .untilClose
       down = BodyPipe(body) {
         filter.answerHeadLeaves(&head)
+        // Trailers may follow.
+        if body == .chunked { head.remove("content-length") }
         let writesChunks = head["content-length"] == nil && mayChunk
         if writesChunks { head.frameAsChunks() } else { head.remove("transfer-encoding") }
         var out: [UInt8] = []
@@ -173,7 +175,7 @@ extension HTTP1Bridge {
 
   private func moveAnswerBody(_ tick: Tick) -> Step {
     guard let upstream else { return .end(.relayEnded) }
-    let filtering: BodyPipe.Filter? = filter.map { filter in { filter.answerBody(&$0, isLast: $1) } }
+    let filtering: BodyPipe.Filter? = filter.map(BodyPipe.Filter.answer)
     guard !down.hasEnded else {
       // A body of no bytes: the head that waits for them goes out all the same.
       if down.holdsHead, let end = down.end(to: client, filtering) { return ended(end, tick) }
@@ -224,7 +226,7 @@ extension HTTP1Bridge {
   private func paused(_ tick: Tick) -> Step {
     guard let filter, let pauseMs = filter.answerPauseMs else { return .idle }
     guard tick.nowMs >= pauseBeganMs + pauseMs else { return wait(untilMs: pauseBeganMs + pauseMs) }
-    let step = down.pause(client) { chunk, _ in filter.answerPaused(&chunk) }
+    let step = down.pause(client, BodyPipe.Filter(body: { chunk, _ in filter.answerPaused(&chunk) }))
     if case .more = step { return .worked }
     return ended(step, tick)
   }

@@ -300,7 +300,7 @@ final class HTTP1Bridge: Bridge {
       return .worked
     }
     guard !upstream.isFull else { return .idle }
-    let filtering: BodyPipe.Filter? = filter.map { filter in { filter.requestBody(&$0, isLast: $1) } }
+    let filtering: BodyPipe.Filter? = filter.map(BodyPipe.Filter.request)
     let step: BodyPipe.Step
     if let filtering, up.isHeld {
       step = up.ask(upstream, filtering)

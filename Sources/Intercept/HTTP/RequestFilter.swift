@@ -47,7 +47,7 @@ package protocol RequestFilter: AnyObject {
   var wouldRefuseRequest: Bool { get }
   /// The next piece of the body, which may be changed. `isLast` may come with an empty chunk.
   func requestBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict
-  /// Fields behind the request's body, where they are passed on (HTTP/2).
+  /// Fields behind the request's body, where they are passed on.
   func requestTrailers(_ trailers: MessageHead) -> FilterVerdict
   /// Fields of an interim answer (1xx), which may be changed, and pass.
   func interimHead(_ head: inout MessageHead)
@@ -69,7 +69,7 @@ package protocol RequestFilter: AnyObject {
   var watchesRelay: Bool { get }
   /// The next bytes of one side, as they go on. A refusal ends the connection.
   func relayed(_ bytes: inout [UInt8], fromClient: Bool) -> FilterVerdict
-  /// Fields behind the answer's body, where they are passed on (HTTP/2).
+  /// Fields behind the answer's body, where they are passed on.
   func answerTrailers(_ trailers: inout MessageHead)
   /// True if a body may come out longer or shorter than it went in: then its length is not announced.
   var changesRequestLength: Bool { get }
@@ -85,6 +85,8 @@ package struct MessageHead: Sendable {
     package var value: [UInt8]
     /// Never to be put into a compression table (RFC 7541 section 7.1.3).
     package var isSensitive: Bool
+    /// The name as HTTP/1.1 had it, where that is not lower case: what no filter changes goes on as it came.
+    fileprivate var spelling: [UInt8] = []
 
     package init(name: [UInt8], value: [UInt8], isSensitive: Bool = false) {
       (self.name, self.value, self.isSensitive) = (name, value, isSensitive)
@@ -97,6 +99,8 @@ package struct MessageHead: Sendable {
   package var path: [UInt8] = []
   /// Of an answer.
   package var status = 0
+  /// Of an answer in HTTP/1.1.
+  package var reason: [UInt8] = []
   /// HTTP/2 keeps no body for a filter that asks to `collect` it.
   package var mayCollect = true
   /// The whole body of a request, where a filter asked to `collect` it.
@@ -131,40 +135,75 @@ extension MessageHead {
     let first = lines.isEmpty ? [] : lines.removeFirst().split(separator: UInt8(ascii: " "), maxSplits: 2)
     if first.count > 1, first[0].starts(with: "HTTP/".utf8) {
       status = first[1].reduce(0) { $0 * 10 + Int($1 & 0x0f) }
+      if first.count > 2 { reason = Array(first[2]) }
     } else if first.count > 1 {
       (method, path) = (Array(first[0]), Array(first[1]))
     }
+    readFields(lines)
+  }
+
+  /// The fields behind a body in chunks.
+  init(trailers bytes: [UInt8]) {
+    readFields(bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: true).map { $0.dropLast() })
+  }
+
+  private mutating func readFields(_ lines: [ArraySlice<UInt8>]) {
     for line in lines {
       guard let colon = line.firstIndex(of: UInt8(ascii: ":")) else { continue }
-      let name = line[..<colon].map { $0 &- 0x41 < 26 ? $0 | 0x20 : $0 }
-      fields.append(Field(name: name, value: line[(colon + 1)...].withoutBlanks))
+      let spelled = line[..<colon]
+      var field = Field(name: Self.lowercased(spelled), value: line[(colon + 1)...].withoutBlanks)
+      if !field.name.elementsEqual(spelled) { field.spelling = Array(spelled) }
+      fields.append(field)
     }
+  }
+
+  private static func lowercased(_ name: ArraySlice<UInt8>) -> [UInt8] {
+    name.map { $0 &- 0x41 < 26 ? $0 | 0x20 : $0 }
   }
 
   /// The text of HTTP/1.1. What a filter wrote is held to the grammar: no field of it makes a second one.
   func appendHTTP1(to out: inout [UInt8]) -> Bool {
     guard isWellFormed else { return false }
     if status > 0 {
-      out += "HTTP/1.1 \(status) \r\n".utf8
+      out += "HTTP/1.1 \(status) ".utf8
+      out += reason
     } else {
       out += method + [0x20] + path
-      out.append(" HTTP/1.1\r\n")
+      out.append(" HTTP/1.1")
     }
+    out.append("\r\n")
+    appendFields(to: &out)
+    return true
+  }
+
+  /// With the empty line behind them.
+  func appendTrailers(to out: inout [UInt8]) -> Bool {
+    guard isWellFormed else { return false }
+    appendFields(to: &out)
+    return true
+  }
+
+  private func appendFields(to out: inout [UInt8]) {
     for field in fields {
-      out += field.name
+      // A filter may have changed the name.
+      out += Self.lowercased(field.spelling[...]) == field.name ? field.spelling : field.name
       out.append(": ")
       out += field.value
       out.append("\r\n")
     }
     out.append("\r\n")
-    return true
   }
 
   var isWellFormed: Bool {
     fields.allSatisfy { field in
       !field.name.isEmpty && field.name.allSatisfy { $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: ":") }
-        && field.value.allSatisfy { ($0 >= 0x20 && $0 != 0x7f) || $0 == 0x09 }
+        && Self.isText(field.value)
     } && path.allSatisfy { $0 > 0x20 && $0 < 0x7f } && method.allSatisfy { $0 > 0x20 && $0 < 0x7f }
+      && Self.isText(reason)
+  }
+
+  private static func isText(_ value: [UInt8]) -> Bool {
+    value.allSatisfy { ($0 >= 0x20 && $0 != 0x7f) || $0 == 0x09 }
   }
 }
 
