@@ -5,15 +5,6 @@ import Policy
 import Wire
 
 extension HTTP1Bridge {
-  func moveAnswer(_ tick: Tick) -> Step {
-    switch answerStep {
-    case .idle: watchUpstream(tick)
-    case .head: readAnswerHead(tick)
-    case .body: moveAnswerBody(tick)
-    case .done: finishExchange(tick)
-    }
-  }
-
   /// Nothing was asked of it: whatever it says, it will not serve the next request.
   func watchUpstream(_ tick: Tick) -> Step {
     guard let upstream, upstream.isReadable else { return .idle }
@@ -21,12 +12,12 @@ extension HTTP1Bridge {
     case .blocked: return .idle
     case .bytes, .ended, .truncated, .failed:
       // A request that is being read was not asked of it either.
-      mode = .closing
+      state = .closing
       return .worked
     }
   }
 
-  private func readAnswerHead(_ tick: Tick) -> Step {
+  func readAnswerHead(_ interims: Int, _ tick: Tick) -> Step {
     guard let upstream, !client.hasPending else { return .idle }
     if answer.isEmpty || response.isPartlyRead {
       guard upstream.isReadable else { return .idle }
@@ -41,13 +32,14 @@ extension HTTP1Bridge {
     case .incomplete: return .worked
     case .malformed(let problem): return upstreamBroke(tick, "Its answer is malformed: \(problem)")
     case .complete(let length):
-      if response.isInterim { return passInterim(length, tick) }
+      if response.isInterim { return passInterim(length, interims, tick) }
       return beginAnswer(length, tick)
     }
   }
 
-  private func passInterim(_ length: Int, _ tick: Tick) -> Step {
-    guard mayTakeInterim() else { return upstreamBroke(tick) }
+  private func passInterim(_ length: Int, _ interims: Int, _ tick: Tick) -> Step {
+    guard interims < Self.interimMax else { return upstreamBroke(tick) }
+    answerIs(at: .head(interims: interims + 1))
     if request.minorVersion > 0 {
       var out = answerHead(keepAlive: true)
       if let filter {
@@ -70,29 +62,27 @@ extension HTTP1Bridge {
     // A 1.0 client cannot read chunks.
     if case .chunked = body, request.minorVersion == 0 { return upstreamBroke(tick) }
     var isRequestDone = false
-    if case .done = requestStep { isRequestDone = true }
+    if case .exchanging(.done, _) = state { isRequestDone = true }
     keepsConnection =
       response.keepAlive && body != .untilClose && request.keepAlive && !hasClientEnded && !tick.isDraining
       && isRequestDone
-    hasAnswerBegun = true
-    pauseBeganMs = tick.nowMs
     if let filter, !isUpgrade {
       if let step = filterAnswerHead(filter, body, tick) { return step }
       answer.drop(length)
-      answerStep = body == .none ? .done : .body
+      answerIs(at: body == .none ? .done : .body(quietSinceMs: tick.nowMs))
       return .worked
     }
     down = BodyPipe(body)
     var out = answerHead(keepAlive: keepsConnection || isUpgrade)
     answer.drop(length)
     if isUpgrade {
-      mode = .relaying
+      state = .relaying(RelayEnds())
       if let filter, !filterUpgrade(filter, &out) { return upstreamBroke(tick) }
     } else {
-      answerStep = body == .none ? .done : .body
+      answerIs(at: body == .none ? .done : .body(quietSinceMs: tick.nowMs))
       if body != .none, !takeFirstOfBody(into: &out) {
         // The answer's head has not gone: the client is told what is wrong.
-        (answerStep, hasAnswerBegun) = (.head, false)
+        answerIs(at: .head(interims: 0))
         return upstreamBroke(tick, "Its answer is malformed: the chunks of its body (RFC 9112 section 7.1)")
       }
     }
@@ -124,7 +114,7 @@ extension HTTP1Bridge {
     case .more: answer.drop(.max)
     case .ended(let count):
       answer.drop(count)
-      answerStep = .done
+      answerIs(at: .done)
     default: return false
     }
     return true
@@ -138,7 +128,6 @@ extension HTTP1Bridge {
     }
     var head = MessageHead(http1: out)
     if case .refuse(let reason, let detail) = filter.answerHead(&head, hasBody: body != .none) {
-      hasAnswerBegun = false
       keepsConnection = false
       headLength = 0
       return refuse(requests.refuse(reason, tick, detail: detail))
@@ -169,17 +158,20 @@ extension HTTP1Bridge {
     }
     down = BodyPipe(body, writesChunks: writesChunks)
     out.removeAll(keepingCapacity: true)
-    guard head.appendHTTP1(to: &out) else { return upstreamBroke(tick) }
+    guard head.appendHTTP1(to: &out) else {
+      _ = requests.noAnswer(tick)
+      return .end(.upstreamReset)
+    }
     return client.write(out) ? nil : .end(.clientReset)
   }
 
-  private func moveAnswerBody(_ tick: Tick) -> Step {
+  func moveAnswerBody(_ quietSinceMs: UInt64, _ tick: Tick) -> Step {
     guard let upstream else { return .end(.relayEnded) }
     let filtering: BodyPipe.Filter? = filter.map(BodyPipe.Filter.answer)
     guard !down.hasEnded else {
       // A body of no bytes: the head that waits for them goes out all the same.
       if down.holdsHead, let end = down.end(to: client, filtering) { return ended(end, tick) }
-      answerStep = .done
+      answerIs(at: .done)
       return .worked
     }
     guard !client.isFull else { return .idle }
@@ -189,20 +181,20 @@ extension HTTP1Bridge {
       case .held: return .idle
       case .more: return .worked
       case .ended:
-        answerStep = .done
+        answerIs(at: .done)
         return .worked
       default: return ended(step, tick)
       }
     }
     if answer.isEmpty {
-      guard upstream.isReadable else { return paused(tick) }
+      guard upstream.isReadable else { return paused(quietSinceMs, tick) }
       switch buffer.read(from: upstream) {
       case .bytes(let count): return pass(count, filtering, tick)
-      case .blocked: return paused(tick)
+      case .blocked: return paused(quietSinceMs, tick)
       case .ended where down.endsWithConnection:
         keepsConnection = false
         if let end = down.end(to: client, filtering) { return ended(end, tick) }
-        answerStep = .done
+        answerIs(at: .done)
         return .worked
       // Without a close_notify, what lasts until the end may have been cut short by anyone.
       case .ended, .truncated, .failed: return upstreamBroke(tick)
@@ -216,16 +208,16 @@ extension HTTP1Bridge {
     case .held(let count): answer.drop(count)
     case .ended(let count):
       answer.drop(count)
-      answerStep = .done
+      answerIs(at: .done)
     default: return ended(step, tick)
     }
     return .worked
   }
 
   /// Nothing has come: a filter that holds the answer back does so for a bounded time.
-  private func paused(_ tick: Tick) -> Step {
+  private func paused(_ quietSinceMs: UInt64, _ tick: Tick) -> Step {
     guard let filter, let pauseMs = filter.answerPauseMs else { return .idle }
-    guard tick.nowMs >= pauseBeganMs + pauseMs else { return wait(untilMs: pauseBeganMs + pauseMs) }
+    guard tick.nowMs >= quietSinceMs + pauseMs else { return wait(untilMs: quietSinceMs + pauseMs) }
     let step = down.pause(client, BodyPipe.Filter(body: { chunk, _ in filter.answerPaused(&chunk) }))
     if case .more = step { return .worked }
     return ended(step, tick)
@@ -234,7 +226,7 @@ extension HTTP1Bridge {
   /// The usual case: what was read goes out of the buffer that it was read into.
   private func pass(_ count: Int, _ filtering: BodyPipe.Filter?, _ tick: Tick) -> Step {
     // A head that is held leaves so long after it came; what is held of a body, so long after its last bytes.
-    if !down.holdsHead { pauseBeganMs = tick.nowMs }
+    if !down.holdsHead { answerIs(at: .body(quietSinceMs: tick.nowMs)) }
     let step = buffer.withBytes(0..<count) { bytes in
       filtering.map { down.pass(bytes, to: client, $0) } ?? down.pass(bytes, to: client)
     }
@@ -245,7 +237,7 @@ extension HTTP1Bridge {
       return .worked
     case .ended(let used):
       if used < count { buffer.withBytes(used..<count) { answer.append($0) } }
-      answerStep = .done
+      answerIs(at: .done)
       return .worked
     default: return ended(step, tick)
     }
@@ -258,7 +250,7 @@ extension HTTP1Bridge {
     case .cutShort:
       // The rest of it would have to be read to reach the next answer.
       endFilter()
-      mode = .closing
+      state = .closing
       return .worked
     case .refused(let reason, let detail):
       let verdict = requests.refuse(reason, tick, detail: detail)
@@ -270,9 +262,9 @@ extension HTTP1Bridge {
     }
   }
 
-  private func finishExchange(_ tick: Tick) -> Step {
-    guard keepsConnection, answer.isEmpty, case .done = requestStep else {
-      mode = .closing
+  func finishExchange(_ tick: Tick) -> Step {
+    guard keepsConnection, answer.isEmpty, case .exchanging(.done, _) = state else {
+      state = .closing
       return .worked
     }
     return endExchange()
@@ -286,18 +278,20 @@ extension HTTP1Bridge {
   }
 
   /// Bytes both ways, as they come.
-  func relay(_ tick: Tick) -> Step {
+  func relay(_ before: RelayEnds, _ tick: Tick) -> Step {
     guard let upstream else { return .end(.relayEnded) }
     guard upstream.flush() else { return .end(.upstreamReset) }
     let one = move(from: client, &input, to: upstream, tick)
     let other = move(from: upstream, &answer, to: client, tick)
     for step in [one, other] { if case .end(.relayEnded) = step { continue } else if case .end = step { return step } }
-    if case .end = one { relayEnds.client = true }
-    if case .end = other { relayEnds.upstream = true }
-    if relayEnds.client || relayEnds.upstream {
+    var ends = before
+    if case .end = one { ends.client = true }
+    if case .end = other { ends.upstream = true }
+    state = .relaying(ends)
+    if ends.client || ends.upstream {
       if client.hasPending || upstream.hasPending { return .idle }
       upstream.end()
-      mode = .closing
+      state = .closing
       return .worked
     }
     if case .worked = one { return .worked }

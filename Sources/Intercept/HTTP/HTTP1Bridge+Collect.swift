@@ -53,9 +53,8 @@ extension HTTP1Bridge {
     var head: [UInt8] = []
     input.parse { head.append($0.extracting(first: headLength)) }
     input.drop(headLength)
-    headBeganMs = nil
     collected = CollectedBody(head: head, request.body, bytesMax: bytesMax)
-    requestStep = .collecting
+    state = .waiting(.body)
     // The client may wait for it, and the upstream is not asked yet.
     if request.expectsContinue, input.isEmpty, !client.write(Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)) {
       return .end(.clientReset)

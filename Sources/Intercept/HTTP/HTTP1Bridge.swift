@@ -5,29 +5,44 @@ import Policy
 import Wire
 
 /// ```
-///   request:   head ---> (paced | held) ---> body ---> done ---+
-///                ^                                              |
-///                +------------------ next exchange -------------+
-///                                                               |
-///   answer:    idle ---> head (interim heads pass) ---> body ---+---> relaying (101), closing
-///
-///   A request that is not let out is answered, and the next head follows, or `closing`. A plain exchange ends in
-///   `handingBack`: its connection goes on in the flow.
+///   reading ---> waiting (token | filter | body) ---> exchanging (request: body, done)
+///      ^ |          |                                    |       (answer:  head, body, done)
+///      | +----------+---- refused, and no next one       |
+///      |            +--------------------> closing <-----+------------ relaying <--- 101
+///      |                                                 |
+///      +---------------- both sides done ----------------+---> handingBack   of a plain exchange, which goes on in
+///                                                                            the flow
 /// ```
 final class HTTP1Bridge: Bridge {
-  enum RequestStep {
-    case head
-    case paced(untilMs: UInt64)
-    /// A filter asked for time.
-    case held
-    /// A filter wants the whole body first.
-    case collecting
-    case body
-    case done
+  enum State {
+    /// The next request's head; since its first byte.
+    case reading(sinceMs: UInt64?)
+    /// The head is there, and nothing of the request is at the upstream.
+    case waiting(Wait)
+    case exchanging(RequestStep, AnswerStep)
+    case relaying(RelayEnds)
+    /// What was written leaves, and nothing else happens.
+    case closing
+    case handingBack
   }
 
-  enum AnswerStep { case idle, head, body, done }
-  enum Mode { case exchanging, relaying, closing, handingBack }
+  enum Wait {
+    case token(untilMs: UInt64, sinceMs: UInt64)
+    /// It asked for time.
+    case filter
+    /// A filter wants it whole first: see `collected`.
+    case body
+  }
+
+  enum RequestStep { case body, done }
+
+  enum AnswerStep {
+    /// Behind so many interim heads.
+    case head(interims: Int)
+    /// From when on a pause of the upstream is counted.
+    case body(quietSinceMs: UInt64)
+    case done
+  }
 
   enum Step {
     case worked
@@ -36,15 +51,13 @@ final class HTTP1Bridge: Bridge {
   }
 
   static let roundsMax = 16
-  private static let interimMax = 64
+  static let interimMax = 64
 
   let client: any PlainStream
   let upstream: (any PlainStream)?
   let buffer: ReadBuffer
   var requests: TunnelRequests
-  var mode = Mode.exchanging
-  var requestStep = RequestStep.head
-  var answerStep = AnswerStep.idle
+  var state = State.reading(sinceMs: nil)
   var request = RequestHead(defaultPort: 443)
   var response = ResponseHead()
   /// Bytes of the client that no step has used, from the offset on; of the upstream likewise.
@@ -54,14 +67,8 @@ final class HTTP1Bridge: Bridge {
   var down = BodyPipe()
   var filter: (any RequestFilter)?
   var headLength = 0
-  var headBeganMs: UInt64?
-  var pacedSinceMs: UInt64?
-  var hasAnswerBegun = false
-  /// From when on a pause of the upstream is counted.
-  var pauseBeganMs: UInt64 = 0
   var keepsConnection = false
   var hasClientEnded = false
-  var relayEnds = RelayEnds()
   var deadlineMs = UInt64.max
   var collected: CollectedBody?
   /// Of the request that is under way.
@@ -69,7 +76,6 @@ final class HTTP1Bridge: Bridge {
   private var judgedPath: [UInt8]?
   /// The rule that let it out, or had it wait.
   private var judgedBy: AllowRule?
-  private var interimCount = 0
 
   init(
     client: any PlainStream, upstream: (any PlainStream)?, requests: TunnelRequests, buffer: ReadBuffer,
@@ -92,18 +98,19 @@ final class HTTP1Bridge: Bridge {
 
   func advance(_ tick: Tick) -> TunnelProgress {
     deadlineMs = .max
+    defer { checkInvariants() }
     if let step = recheck(tick), case .end(let event) = step { return .event(event) }
     for _ in 0..<Self.roundsMax {
       if !client.flush() { return .event(.clientReset) }
       var step: Step
-      switch mode {
+      switch state {
       case .closing:
         if client.hasPending { return .waiting }
         client.end()
         return .event(.relayEnded)
       case .handingBack: return client.hasPending ? .waiting : .event(.exchangeEnded)
-      case .relaying: step = relay(tick)
-      case .exchanging:
+      case .relaying(let ends): step = relay(ends, tick)
+      case .reading, .waiting, .exchanging:
         if let upstream, !upstream.flush() {
           step = upstreamBroke(tick)
         } else {
@@ -121,17 +128,43 @@ final class HTTP1Bridge: Bridge {
 
   private func exchange(_ tick: Tick) -> Step {
     let step: Step =
-      switch requestStep {
-      case .head: readRequestHead(tick)
-      case .paced(let untilMs):
+      switch state {
+      case .reading(let sinceMs): readRequestHead(sinceMs, tick)
+      case .waiting(.token(let untilMs, _)):
         tick.nowMs >= untilMs || tick.rule !== judgedBy ? judgeRequest(tick) : wait(untilMs: untilMs)
-      case .held: offerAgain(tick)
-      case .collecting: collect(tick)
-      case .body: moveRequestBody(tick)
-      case .done: watchClient()
+      case .waiting(.filter): offerAgain(tick)
+      case .waiting(.body): collect(tick)
+      case .exchanging(.body, _): moveRequestBody(tick)
+      case .exchanging(.done, _): watchClient()
+      case .relaying, .closing, .handingBack: .idle
       }
-    guard case .idle = step, mode == .exchanging else { return step }
-    return moveAnswer(tick)
+    guard case .idle = step else { return step }
+    return switch state {
+    case .reading, .waiting: watchUpstream(tick)
+    case .exchanging(_, .head(let interims)): readAnswerHead(interims, tick)
+    case .exchanging(_, .body(let quietSinceMs)): moveAnswerBody(quietSinceMs, tick)
+    case .exchanging(_, .done): finishExchange(tick)
+    case .relaying, .closing, .handingBack: .idle
+    }
+  }
+
+  private func requestIsOut() {
+    if case .exchanging(_, let answer) = state { state = .exchanging(.done, answer) }
+  }
+
+  func answerIs(at step: AnswerStep) {
+    if case .exchanging(let request, _) = state { state = .exchanging(request, step) }
+  }
+
+  /// Of debug builds.
+  private func checkInvariants() {
+    switch state {
+    case .reading: assert(filter == nil && collected == nil && !down.holdsHead, "a next request has its own beginning")
+    case .waiting(.body): assert(collected != nil, "a body that is waited for is kept")
+    case .exchanging(_, .body): assert(collected == nil, "what was kept is out")
+    case .exchanging: assert(collected == nil && !down.holdsHead, "a head is held in front of its body alone")
+    case .waiting, .relaying, .closing, .handingBack: break
+    }
   }
 
   var isOneRequest: Bool { requests.kind == .plain }
@@ -143,13 +176,13 @@ final class HTTP1Bridge: Bridge {
 
   // MARK: - The request
 
-  private func readRequestHead(_ tick: Tick) -> Step {
+  private func readRequestHead(_ sinceMs: UInt64?, _ tick: Tick) -> Step {
     guard !client.hasPending else { return .idle }
-    if let headBeganMs, tick.nowMs >= headBeganMs + tick.headMs {
+    if let sinceMs, tick.nowMs >= sinceMs + tick.headMs {
       return refuse(requests.refuse(.timeout, tick, detail: "The request's head did not come to its end"))
     }
     if input.isEmpty || request.isPartlyRead {
-      guard client.isReadable else { return headBeganMs.map { wait(untilMs: $0 + tick.headMs) } ?? .idle }
+      guard client.isReadable else { return sinceMs.map { wait(untilMs: $0 + tick.headMs) } ?? .idle }
       switch buffer.read(from: client) {
       case .bytes(let count): buffer.withBytes(0..<count) { input.append($0) }
       case .blocked: return .idle
@@ -157,8 +190,8 @@ final class HTTP1Bridge: Bridge {
       case .failed: return .end(.clientReset)
       }
     }
-    if headBeganMs == nil {
-      headBeganMs = tick.nowMs
+    if sinceMs == nil {
+      state = .reading(sinceMs: tick.nowMs)
       input.compact()
       requests.beginRequest()
     }
@@ -168,7 +201,6 @@ final class HTTP1Bridge: Bridge {
       return refuse(requests.refuse(.badRequest, tick, detail: "\(problem)", isHeadTooLarge: problem.isTooLarge))
     case .complete(let length):
       headLength = length
-      pacedSinceMs = nil
       input.parse { line.keep(request, in: $0) }
       return judgeRequest(tick)
     }
@@ -187,6 +219,8 @@ final class HTTP1Bridge: Bridge {
     case .connect, .absolute:
       return refuse(requests.refuse(.badRequest, tick, detail: "Inside a tunnel ask for /PATH, with Host"))
     }
+    var pacedSinceMs: UInt64?
+    if case .waiting(.token(_, let sinceMs)) = state { pacedSinceMs = sinceMs }
     let verdict = requests.judge(
       line, named: request.originHost, pacedSinceMs: pacedSinceMs, ordinal: requests.ordinal,
       tick, isOneRequest ? .paid : payment)
@@ -201,9 +235,8 @@ final class HTTP1Bridge: Bridge {
       return offerHead(tick)
     case .refuse: return refuse(verdict)
     case .pace(let untilMs):
-      pacedSinceMs = pacedSinceMs ?? tick.nowMs
       judgedBy = tick.rule
-      requestStep = .paced(untilMs: untilMs)
+      state = .waiting(.token(untilMs: untilMs, sinceMs: pacedSinceMs ?? tick.nowMs))
       return wait(untilMs: untilMs)
     }
   }
@@ -222,10 +255,9 @@ final class HTTP1Bridge: Bridge {
 
   /// Something of the request is at the upstream.
   private var isUnderWay: Bool {
-    if mode == .relaying { return true }
-    switch requestStep {
-    case .body, .done: return mode == .exchanging
-    case .head, .paced, .held, .collecting: return false
+    switch state {
+    case .exchanging, .relaying: true
+    case .reading, .waiting, .closing, .handingBack: false
     }
   }
 
@@ -233,7 +265,7 @@ final class HTTP1Bridge: Bridge {
   private func offerHead(_ tick: Tick) -> Step {
     guard let upstream else { return .end(.relayEnded) }
     // RFC 9112 section 9.2: what it said unasked would be taken for the answer to this request.
-    if case .idle = answerStep, case .worked = watchUpstream(tick) { return .worked }
+    if case .worked = watchUpstream(tick) { return .worked }
     var out: [UInt8] = []
     let write = { (bytes: Span<UInt8>) in
       self.request.writeUpstream(from: bytes, to: self.requests.target, judgedPath: self.judgedPath, into: &out)
@@ -247,7 +279,7 @@ final class HTTP1Bridge: Bridge {
       case .pass: break
       case .refuse(let reason, let detail): return refuse(requests.refuse(reason, tick, detail: detail))
       case .wait, .end:
-        requestStep = .held
+        state = .waiting(.filter)
         return .idle
       case .collect(let bytesMax): return beginCollecting(bytesMax: bytesMax)
       }
@@ -260,17 +292,15 @@ final class HTTP1Bridge: Bridge {
       }
       up = BodyPipe(body, writesChunks: rewritesLength || body == .chunked)
       if rewritesLength { body = .chunked }
+    } else if collected != nil {
+      return sendCollected(MessageHead(http1: out))
     } else {
       up = BodyPipe(body)
     }
     guard upstream.write(out) else { return upstreamBroke(tick) }
     input.drop(headLength)
-    headBeganMs = nil
     response = ResponseHead()
-    interimCount = 0
-    hasAnswerBegun = false
-    answerStep = .head
-    requestStep = body == .none ? .done : .body
+    state = .exchanging(body == .none ? .done : .body, .head(interims: 0))
     return .worked
   }
 
@@ -284,19 +314,15 @@ final class HTTP1Bridge: Bridge {
     var out: [UInt8] = []
     guard head.appendHTTP1(to: &out), let upstream, upstream.write(out + body) else { return .end(.upstreamReset) }
     collected = nil
-    headBeganMs = nil
     response = ResponseHead()
-    interimCount = 0
-    hasAnswerBegun = false
-    answerStep = .head
-    requestStep = .done
+    state = .exchanging(.done, .head(interims: 0))
     return .worked
   }
 
   private func moveRequestBody(_ tick: Tick) -> Step {
     guard let upstream else { return .end(.relayEnded) }
     guard !up.hasEnded else {
-      requestStep = .done
+      requestIsOut()
       return .worked
     }
     guard !upstream.isFull else { return .idle }
@@ -319,7 +345,7 @@ final class HTTP1Bridge: Bridge {
       return .idle
     case .ended(let count):
       input.drop(count)
-      requestStep = .done
+      requestIsOut()
     // A request does not end before its end.
     case .malformed, .cutShort:
       return refuseMidway(.badRequest, "The framing of the body is broken", tick)
@@ -345,8 +371,10 @@ final class HTTP1Bridge: Bridge {
   /// A part of the body is out: the upstream must not take it for the whole.
   private func refuseMidway(_ reason: Reason, _ detail: String?, _ tick: Tick) -> Step {
     let verdict = requests.refuse(reason, tick, detail: detail)
-    if hasAnswerBegun && !down.holdsHead { return .end(.clientReset) }
-    return refuse(verdict)
+    switch state {
+    case .exchanging(_, .body) where !down.holdsHead, .exchanging(_, .done): return .end(.clientReset)
+    default: return refuse(verdict)
+    }
   }
 
   /// The request is out: what the client sends now waits, but its end is heard.
@@ -378,13 +406,13 @@ final class HTTP1Bridge: Bridge {
       isHeadWhole && request.body == .none && request.keepAlive && requests.standing == nil
       && refusal.reason.keepsConnection
     refusal.closes = !mayGoOn
-    refusal.isToHEAD = (isHeadWhole || answerStep != .idle) && request.isHEAD
+    refusal.isToHEAD = (isHeadWhole || isUnderWay) && request.isHEAD
     var reply: [UInt8] = []
     refusal.write(into: &reply)
     endFilter()
     guard client.writeOwn(reply) else { return .end(.clientReset) }
     guard mayGoOn else {
-      mode = .closing
+      state = .closing
       return .worked
     }
     input.drop(headLength)
@@ -399,41 +427,35 @@ final class HTTP1Bridge: Bridge {
   /// The next request follows on this connection; behind a plain exchange, the flow reads it.
   func endExchange() -> Step {
     beginNext()
-    if isOneRequest { mode = .handingBack }
+    if isOneRequest { state = .handingBack }
     return .worked
   }
 
   func beginNext() {
     endFilter()
     headLength = 0
-    headBeganMs = nil
     judgedPath = nil
     collected = nil
-    requestStep = .head
-    answerStep = .idle
-    hasAnswerBegun = false
+    (up, down) = (BodyPipe(), BodyPipe())
+    state = .reading(sinceMs: nil)
   }
 
   /// What an upstream that went away leaves its client with.
   func upstreamBroke(_ tick: Tick, _ detail: String? = nil) -> Step {
-    switch answerStep {
-    case .idle:
+    switch state {
+    case .reading, .waiting:
       // Whoever asks next hears why, in place of an end without a word.
       if let problem = upstream?.problem, requests.ordinal == 0, input.isEmpty { return .end(.upstreamFailed(problem)) }
       // Nothing was asked of it: the client may ask again on a new connection.
-      mode = .closing
+      state = .closing
       return .worked
-    case .head where !hasAnswerBegun, .body where down.holdsHead:
+    case .exchanging(_, .head),
+      .exchanging(_, .body) where down.holdsHead:
       return refuse(requests.noAnswer(tick, detail: upstream?.problem ?? detail))
-    case .head, .body, .done:
+    case .exchanging, .relaying, .closing, .handingBack:
       _ = requests.noAnswer(tick, detail: detail)
       return .end(.upstreamReset)
     }
-  }
-
-  func mayTakeInterim() -> Bool {
-    interimCount += 1
-    return interimCount <= Self.interimMax
   }
 }
 
