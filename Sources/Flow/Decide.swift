@@ -35,19 +35,23 @@ extension Flow {
     guard let target else { return .wait }
     if target.host.isGate { return askGate(conditions) }
     if via == .http { buffers?.keepRequestLine() }
-    let judgement = judge(target, .due, .policy(client.network), conditions.moment, conditions.policy.placeholders)
+    let judgement = judge(
+      target, .due, .policy(client.network), conditions.moment, conditions.policy.placeholders,
+      approval: approvalStanding(of: target, conditions))
     heldConcurrency = judgement.slot
     if let finding = judgement.note { note(finding) }
     switch judgement.verdict {
     case .allow(let rule, let path):
       self.rule = rule
       buffers?.judgedPath = path
+      buffers?.approvedBy = judgement.approvedBy
       return dial(conditions)
     case .pace(let rule, let untilMs):
       self.rule = rule
       state = .pacing(sinceMs: pacedSinceMs ?? conditions.nowMs)
       deadlineMs = untilMs
       return .wait
+    case .ask(let subject, let finding): return ask(subject, finding, conditions)
     case .refuse(let finding): return refuse(finding, conditions)
     }
   }
@@ -55,12 +59,13 @@ extension Flow {
   /// What this flow asks for, put to the judge.
   func judge(
     _ target: Target, _ payment: JudgedRequest.Payment, _ rules: JudgedRequest.Rules, _ moment: Moment,
-    _ placeholders: Placeholders? = nil
+    _ placeholders: Placeholders? = nil, approval: ApprovalStanding = .off
   ) -> Judgement {
     var request = JudgedRequest(
       via == .http ? .plain : .tunnel, target: target, rules: rules, isReportOnly: isReportOnly)
     request.payment = payment
     request.pacedSinceMs = pacedSinceMs
+    request.approval = approval
     request.offersECH = via == .tls && buffers?.offersECH == true
     guard via == .http else { return Judge.judge(request, RequestLine(), moment) }
     request.carriesPlaceholder = placeholders.map { buffers?.carries($0) == true } ?? false
@@ -121,6 +126,7 @@ extension Flow {
       refusal.retryAfterSeconds = finding.retryAfterSeconds
       refusal.isClientSlow = isClientSlow
       refusal.isHeadTooLarge = finding.isHeadTooLarge
+      refusal.requestID = finding.approvalID
       refusal.closes = !mayGoOn
       refusal.isToAPI = finding.isOfInspectedRule && via == .http
       refusal.isToHEAD = via == .http && target != nil && buffers.request.isHEAD

@@ -52,6 +52,12 @@ package enum Event: Sendable {
   case operatorCloses
   /// The time to drain is over.
   case drainEnded
+  /// The registry's answer to the question that `Action.askApproval` asked.
+  case approval(ApprovalAnswer)
+  /// There may be another answer now.
+  case approvalAnswered
+  /// A client that waits for an approval sends no more: it is taken for one that has gone.
+  case clientLeft
 }
 
 package enum Family: UInt8, Sendable { case v4, v6 }
@@ -84,6 +90,8 @@ package enum Action: Sendable {
   /// Nothing to do before the next event or the flow's deadline.
   case wait
   case authenticate
+  /// Put the question to the registry: `approval` follows. The question stands until the flow does something else.
+  case askApproval(ApprovalQuestion)
   case resolve(HostName)
   /// Say which name this address was made up for, if any: `destinationNamed` follows.
   case nameDestination(IPAddress)

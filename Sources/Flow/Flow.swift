@@ -17,6 +17,8 @@ package import Wire
 ///     |         (verdict, token) <---------------------------+
 ///     |           |    \  no token, on_limit: pace
 ///     |           |     +-----> pacing -----+
+///     |           |    \  no rule, approvals |
+///     |           |     +-----> awaiting ---+      a person, a reload
 ///     |           v                         |
 ///     |        dialling <-------------------+      resolve, screen, connect
 ///     |           |
@@ -177,6 +179,7 @@ package struct Flow: ~Copyable {
     case (.explaining, _): return onExplaining(event, conditions)
     case (.authenticating, .authenticated(let isRight)): return authenticated(isRight, conditions)
     case (.pacing, .deadlinePassed): return decide(conditions)
+    case (.awaiting, _): return onAwaiting(event, conditions)
     case (.dialling(let dial), _): return onDialling(dial, event, conditions)
     case (.readingHello, _), (.peeking, _): return onHello(event, conditions)
     case (.exchanging(let exchange), _): return onExchange(exchange, event, conditions)
@@ -202,7 +205,7 @@ package struct Flow: ~Copyable {
   // MARK: - Ends
 
   mutating func end(_ outcome: consuming Outcome) {
-    if outcome.line == nil { outcome.line = rule?.line }
+    if outcome.line == nil { outcome.line = buffers?.approvedBy ?? rule?.line }
     if outcome.address == nil { outcome.address = address }
     outcome.ordinal = ordinal
     outcome.isInspected = isInspected

@@ -10,6 +10,8 @@ extension Flow {
     case authenticating
     /// `sinceMs`: when the request first found no token.
     case pacing(sinceMs: UInt64)
+    /// No rule settles the request, and a person is asked.
+    case awaiting
     case dialling(Dial)
     /// The upstream stands, and gets nothing before the ClientHello is checked. `isAnswered`: the CONNECT has its 200.
     case readingHello(isAnswered: Bool)
@@ -72,7 +74,7 @@ extension Flow.State {
   /// The flow waits for something, and its client is not read meanwhile.
   package var isUndecided: Bool {
     switch self {
-    case .authenticating, .pacing, .dialling: true
+    case .authenticating, .pacing, .awaiting, .dialling: true
     default: false
     }
   }
@@ -82,6 +84,7 @@ extension Flow.State {
   package var isReadingRedirected: Bool { if case .readingRedirected = self { true } else { false } }
   package var isReadingProxyHeader: Bool { if case .readingProxyHeader = self { true } else { false } }
   package var isDialling: Bool { if case .dialling = self { true } else { false } }
+  package var isAwaiting: Bool { if case .awaiting = self { true } else { false } }
   package var isPacing: Bool { if case .pacing = self { true } else { false } }
   package var isRelaying: Bool { if case .relaying = self { true } else { false } }
   package var isExchanging: Bool { if case .exchanging = self { true } else { false } }
@@ -126,7 +129,7 @@ extension Flow {
     if !state.isLetOut && heldConcurrency != nil && !state.isPacing { return "a slot is held for nothing" }
     switch state {
     case .readingHead, .readingRedirected, .readingProxyHeader, .readingSOCKS, .readingQuestion, .authenticating,
-      .pacing, .dialling, .refusing:
+      .pacing, .awaiting, .dialling, .refusing:
       return buffers == nil ? "bytes are read without a buffer" : nil
     case .readingHello, .peeking:
       if buffers == nil || address == nil { return "a hello is awaited without an upstream" }

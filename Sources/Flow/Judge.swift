@@ -65,10 +65,19 @@ package struct JudgedRequest {
   package var carriesPlaceholder = false
   /// When the request first found no token.
   package var pacedSinceMs: UInt64?
+  /// Where the request stands with the people who may be asked.
+  package var approval = ApprovalStanding.off
 
   package init(_ kind: Kind, target: Target, rules: Rules, isReportOnly: Bool) {
     (self.kind, self.target, self.rules, self.isReportOnly) = (kind, target, rules, isReportOnly)
   }
+}
+
+package enum ApprovalStanding: Sendable {
+  /// Nobody is asked.
+  case off
+  case open
+  case answered(ApprovalAnswer)
 }
 
 /// A refusal, or in report mode what enforce would have refused.
@@ -83,6 +92,8 @@ package struct Finding: Sendable {
   package var isOfInspectedRule = false
   /// The head exceeds its limit, which has a status of its own (RFC 6585 section 5).
   package var isHeadTooLarge = false
+  /// The entry that a person was, or could be, asked by.
+  package var approvalID: String?
 
   package init(_ reason: Reason, line: SourceLine? = nil, detail: String? = nil, retryAfterSeconds: UInt64? = nil) {
     (self.reason, self.line, self.detail) = (reason, line, detail)
@@ -97,6 +108,8 @@ package struct Judgement {
     case allow(AllowRule, path: [UInt8]?)
     /// Judge again then: no token is left, and the rule says to wait.
     case pace(AllowRule, untilMs: UInt64)
+    /// No rule settles it: ask for an approval, and judge again when there is an answer.
+    case ask(ApprovalSubject, Finding)
     case refuse(Finding)
   }
 
@@ -105,6 +118,8 @@ package struct Judgement {
   package fileprivate(set) var slot: ConcurrencyLimit?
   /// The first thing that enforce mode would have refused.
   package fileprivate(set) var note: Finding?
+  /// The approval that lets out what the rule itself would refuse.
+  package fileprivate(set) var approvedBy: SourceLine?
 }
 
 /// The order of the checks: authority against target, drain, log, rule and its end, what the connection opened with,
@@ -116,6 +131,12 @@ package enum Judge {
 
   /// `line` is empty for a tunnel.
   package static func judge(_ request: JudgedRequest, _ line: RequestLine, _ moment: Moment) -> Judgement {
+    var judgement = decide(request, line, moment)
+    if case .refuse(let finding) = judgement.verdict { judgement.verdict = askOrRefuse(finding, request, line) }
+    return judgement
+  }
+
+  private static func decide(_ request: JudgedRequest, _ line: RequestLine, _ moment: Moment) -> Judgement {
     // A request for another authority is not let out in report mode either: it would go to the wrong upstream.
     if request.kind == .inspected, request.named != request.target {
       return refusal(Finding(.authorityMismatch))
@@ -134,15 +155,55 @@ package enum Judge {
       rule = substitute
     }
     var spelling: [UInt8]?
+    var approved: ApprovedRequest?
     if let finding = look(into: request, rule, line, &spelling) {
-      guard request.isReportOnly else { return refusal(finding, of: rule) }
-      note = note ?? finding
+      approved = approval(of: finding, request, rule, line, moment, &spelling)
+      guard approved != nil || request.isReportOnly else { return refusal(finding, of: rule) }
+      if approved == nil { note = note ?? finding }
     }
     // Also in report mode: the placeholder stands for a credential, and a credential leaves over verified TLS only.
     if request.kind == .plain, request.carriesPlaceholder {
       return refusal(Finding(.secretRefused, line: rule.line, detail: placeholderDetail), of: rule)
     }
-    return pay(request, rule, spelling, note, moment)
+    return pay(request, rule, spelling, note, approved, moment)
+  }
+
+  /// A request that no rule settles may wait for a person.
+  private static func askOrRefuse(
+    _ finding: Finding, _ request: JudgedRequest, _ line: RequestLine
+  ) -> Judgement.Verdict {
+    if case .off = request.approval { return .refuse(finding) }
+    guard !request.isReportOnly, request.payment == .due, let subject = ApprovalSubject(of: finding, request, line)
+    else { return .refuse(finding) }
+    var refused = finding
+    switch request.approval {
+    case .off: break
+    case .open, .answered(.waiting): return .ask(subject, finding)
+    case .answered(.recorded(let id)): refused.approvalID = id
+    case .answered(.notApproved(let id)):
+      refused = Finding(.notApproved, line: finding.line)
+      refused.approvalID = id
+    case .answered(.full):
+      refused.detail = finding.detail ?? "No approval was asked for: too many requests wait for one"
+    }
+    return .refuse(refused)
+  }
+
+  /// The approval beside the rule that lets the request out.
+  private static func approval(
+    of finding: Finding, _ request: JudgedRequest, _ rule: AllowRule, _ line: RequestLine, _ moment: Moment,
+    _ spelling: inout [UInt8]?
+  ) -> ApprovedRequest? {
+    guard finding.reason == .methodRefused || finding.reason == .pathRefused else { return nil }
+    return line.read { method, path in
+      guard
+        let (approved, judged) = rule.approval(
+          method: method, target: path, overrides: line.overrides, of: request.target, nowUnix: moment.unixSeconds,
+          isPaid: request.payment == .paid)
+      else { return nil }
+      if let judged { spelling = judged.bytes + path.array(from: judged.queryStart) }
+      return approved
+    }
   }
 
   private static func refusal(_ finding: Finding, of rule: AllowRule? = nil) -> Judgement {
@@ -181,10 +242,26 @@ package enum Judge {
 
   /// The slot of `concurrent` is taken first, so that a refusal for its sake costs no token.
   private static func pay(
-    _ request: JudgedRequest, _ rule: AllowRule, _ path: [UInt8]?, _ note: Finding?, _ moment: Moment
+    _ request: JudgedRequest, _ rule: AllowRule, _ path: [UInt8]?, _ note: Finding?, _ approved: ApprovedRequest?,
+    _ moment: Moment
   ) -> Judgement {
-    var judgement = Judgement(verdict: .allow(rule, path: path), note: note)
+    var judgement = Judgement(verdict: .allow(rule, path: path), note: note, approvedBy: approved?.line)
     guard request.payment == .due else { return judgement }
+    // An approval for one request is for one tunnel where the requests are not seen.
+    let uses = approved?.approval.uses ?? (request.kind == .inspected ? nil : rule.approval?.uses)
+    if let uses, !uses.take() { return refusal(Finding(.notAllowed)) }
+    judgement = payLimits(request, rule, judgement, moment)
+    if let uses {
+      if case .allow = judgement.verdict { return judgement }
+      uses.give()
+    }
+    return judgement
+  }
+
+  private static func payLimits(
+    _ request: JudgedRequest, _ rule: AllowRule, _ allowed: Judgement, _ moment: Moment
+  ) -> Judgement {
+    var judgement = allowed
     if request.kind != .inspected, let concurrent = rule.concurrent {
       if concurrent.enter() {
         judgement.slot = concurrent

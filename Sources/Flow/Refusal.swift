@@ -21,6 +21,8 @@ package struct Refusal: Sendable {
   var isClientSlow = false
   /// The request's head is longer, or has more fields, than the gate takes: 431 (RFC 6585 section 5).
   package var isHeadTooLarge = false
+  /// By which the client, and a person, may ask about this request.
+  package var requestID: String?
 
   package init(_ reason: Reason, target: Target?, client: String) {
     self.reason = reason
@@ -100,6 +102,11 @@ package struct Refusal: Sendable {
     if mentionsGate {
       body.append(#","help":""#)
       body.append(GateHost.url)
+      body.append("\"")
+    }
+    if let requestID {
+      body.append(#","request_id":""#)
+      body += requestID.utf8
       body.append("\"")
     }
     body.append("}\n")

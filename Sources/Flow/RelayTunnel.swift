@@ -79,6 +79,10 @@ extension Flow {
       return .wait
     case .authenticating: return identityReplaced(conditions)
     case .refusing, .explaining: return .wait
+    case .awaiting:
+      guard let client = successor(conditions) else { return refuse(.notAllowed, conditions) }
+      self.client = client
+      return decide(conditions)
     default: break
     }
     guard let target, let client = successor(conditions) else {
@@ -88,12 +92,14 @@ extension Flow {
     // A full disk or a drain refuses what is new, not what stands.
     var moment = conditions.moment
     (moment.isDraining, moment.isLogUnwritable) = (false, false)
-    switch judge(target, .paid, .policy(client.network), moment).verdict {
+    let judgement = judge(target, .paid, .policy(client.network), moment)
+    switch judgement.verdict {
     case .allow(let rule, let path):
       self.rule = rule
       buffers?.judgedPath = path
+      buffers?.approvedBy = judgement.approvedBy
     case .refuse(let finding): return replaced(finding, conditions)
-    case .pace: preconditionFailure("nothing is to be paid on a reload")
+    case .pace, .ask: preconditionFailure("nothing is to be paid, or asked, on a reload")
     }
     // What stands opaque cannot be judged by a rule that looks inside.
     if isOpaque, rule?.isInspected == true { return replaced(.notAllowed, rule?.line, conditions) }

@@ -34,6 +34,10 @@ final class RequestBuffers {
   @safe @exclusivity(unchecked) var judgedPath: [UInt8]?
   /// Method and path of a plain request, which a reload is held to when the head is gone.
   @safe @exclusivity(unchecked) private(set) var requestLine = RequestLine()
+  /// The registry's answer about this request, where no rule allows it.
+  @safe @exclusivity(unchecked) var approvalAnswer: ApprovalAnswer?
+  /// The approval that lets out what the rule itself would refuse.
+  @safe @exclusivity(unchecked) var approvedBy: SourceLine?
   /// The upstream that stands from the last request, and may serve the next one to the same target.
   @safe @exclusivity(unchecked) var standing: (target: Target, address: IPAddress)?
   @safe @exclusivity(unchecked) var helloNeeded = 0
@@ -256,6 +260,8 @@ final class RequestBuffers {
   func beginNextRequest() {
     answer.removeAll(keepingCapacity: true)
     answerOffset = 0
+    approvalAnswer = nil
+    approvedBy = nil
     judgedPath = nil
     helloNeeded = 0
     headLength = 0

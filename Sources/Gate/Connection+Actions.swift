@@ -11,7 +11,10 @@ extension Connection {
   }
 
   mutating func perform(_ first: Action) {
-    defer { if lookup != nil && !flow.state.isDialling { forgetLookup() } }
+    defer {
+      if lookup != nil && !flow.state.isDialling { forgetLookup() }
+      if asksApproval && !flow.state.isAwaiting && inspected == nil { withdrawApproval() }
+    }
     var next: Action? = first
     while let action = next {
       next = nil
@@ -19,6 +22,7 @@ extension Connection {
       switch action {
       case .wait: break
       case .authenticate: next = authenticate()
+      case .askApproval(let question): next = ask(question)
       case .resolve(let name): next = resolve(name)
       case .nameDestination(let address):
         lease = worker.shared.syntheticNames.lease(address)

@@ -61,6 +61,7 @@ extension Connection {
     phase = .closed
     forgetLookup()
     dropInspected()
+    withdrawApproval()
     if cut { Socket.abort(client.fd) }
     closeUpstream(cut: cut)
     up.abandon(worker.tools.pipes)
@@ -75,6 +76,7 @@ extension Connection {
   mutating func awaitNext() {
     // A reset may come in the same event as the request: nothing is read of a client that waits, and no edge follows.
     if client.isBroken && phase == .open && flow.state.isUndecided { tell(.clientReset) }
+    if client.hasPeerEnded && phase == .open && flow.state.isAwaiting { tell(.clientLeft) }
     if !client.isWritable && !hearsClientWritable && phase != .closed {
       hearsClientWritable = true
       // Without this edge the client would be waited for in vain: it is taken for one that has gone.

@@ -65,6 +65,8 @@ extension Connection {
     (upstream.isReadable, upstream.isWritable) = (false, false)
     (client.hasPeerEnded, upstream.hasPeerEnded) = (false, false)
     filters = worker.filters(for: slot, shareOwner, keeping: filters)
+    var tick = tick
+    tick.approvals = approvalsOfTunnel()
     let progress = inspected.advance(tick)
     if !inspected.isStuck { flow.touched(atMs: worker.conditions.nowMs) }
     (up.moved, down.moved) = (inspected.bytesUp, inspected.bytesDown)

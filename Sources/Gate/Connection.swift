@@ -51,6 +51,8 @@ struct Connection: ~Copyable {
   /// What it waits for in `dialling`.
   var lookup: NameLookup?
   var lingering = Lingering()
+  /// A request of it may stand in the registry of approvals.
+  var asksApproval = false
 
   enum Phase: UInt8 {
     case open
@@ -152,7 +154,7 @@ struct Connection: ~Copyable {
 
   /// A drain waits for what is under way, not for a client that may ask no more.
   mutating func closeIfQuiet() {
-    if flow.isQuiet { tellFromOutside(.drainEnded) }
+    if flow.isQuiet || flow.state.isAwaiting { tellFromOutside(.drainEnded) }
   }
 
   /// The last moment: whatever is left is not waited for.

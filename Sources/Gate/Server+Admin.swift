@@ -77,6 +77,9 @@ extension Server {
     ])
   }
 
+  /// The policy file as other processes find it.
+  var policyPath: String? { source.file.map(absolute) }
+
   private func absolute(_ path: String) -> String {
     path.hasPrefix("/") ? path : "\(startFolder ?? "")/\(path)"
   }

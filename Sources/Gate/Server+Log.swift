@@ -17,7 +17,7 @@ extension Server {
   }
 
   /// A line of the main thread's own.
-  private func record(_ line: (AuditLog, Policy) -> Void) {
+  func record(_ line: (AuditLog, Policy) -> Void) {
     let log = AuditLog(file: shared.log, sequence: shared.sequence, gate: shared.gate)
     line(log, policy)
     log.flush()

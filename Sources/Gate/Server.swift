@@ -1,6 +1,7 @@
 // The gate as a process: it binds the listeners, starts a worker a core, and on the main thread waits for signals; or
 // as a part of one that hands it its sockets and looks after it.
 // It relies on a PolicySource for the file; a policy that does not load never replaces one that does.
+package import Flow
 import Intercept
 package import Kernel
 package import Policy
@@ -12,46 +13,22 @@ package protocol PolicySource {
   /// The file's path, where there is one.
   var file: String? { get }
   func load(replacing old: Policy?, _ say: (String) -> Void) -> Policy?
+  /// One allow rule, as it would stand in the file.
+  func rule(_ text: String) -> Result<AllowSpec, RuleProblem>
+}
+
+/// Why a text is no rule.
+package struct RuleProblem: Error {
+  package let text: String
+  package init(_ text: String) { self.text = text }
 }
 
 extension PolicySource {
   package var file: String? { nil }
-  package func load(replacing old: Policy?) -> Policy? { load(replacing: old, Messages.say) }
-}
-
-package struct ServeOptions: Sendable {
-  package var workers: Int?
-  /// In place of what the file says; a door that is not here is the file's to open.
-  package var listen: [ListenerKind: [ListenAddress]]
-  /// In place of `log.file`.
-  package var logFile: String?
-  /// In place of `listen.admin`.
-  package var adminPath: String?
-  /// In place of `listen.metrics`.
-  package var metrics: ListenAddress?
-  /// Where the policy does not say: whether clients trust the gate's CA, and so can be told inside TLS why they are
-  /// refused.
-  package var explainsDenials: Bool
-  /// What a service manager has bound.
-  package var handed: [HandedSocket]
-  /// As each line of the log has it.
-  package var gateName: GateName
-
-  package init(
-    workers: Int? = nil, listen: [ListenerKind: [ListenAddress]] = [:], logFile: String? = nil,
-    adminPath: String? = nil,
-    metrics: ListenAddress? = nil, explainsDenials: Bool = false, handed: [HandedSocket] = [],
-    gateName: GateName = .ofHost
-  ) {
-    self.workers = workers
-    self.listen = listen
-    self.logFile = logFile
-    self.adminPath = adminPath
-    self.metrics = metrics
-    self.explainsDenials = explainsDenials
-    self.handed = handed
-    self.gateName = gateName
+  package func rule(_ text: String) -> Result<AllowSpec, RuleProblem> {
+    .failure(RuleProblem("rules cannot be given here"))
   }
+  package func load(replacing old: Policy?) -> Policy? { load(replacing: old, Messages.say) }
 }
 
 package enum ServerError: Error, CustomStringConvertible {
@@ -124,6 +101,12 @@ package final class Server {
   private var hosts = HostsTable.empty
   var saidOfLog = SharedAppendFile.Condition.fine
   private var notices: ServiceNotices?
+  /// Of a gate that is a part of `sluice run`.
+  private var ownSandboxes: Set<String> = []
+  /// Those that are served now.
+  var sandboxes: Set<String> { ownSandboxes.union(admin?.sandboxNames ?? []) }
+  /// Who else is told of requests that wait for a person.
+  package var onApproval: ((ApprovalEvent) -> Void)?
 
   package init(_ source: any PolicySource, _ options: ServeOptions) throws(ServerError) {
     guard let policy = source.load(replacing: nil) else { throw .noPolicy }
@@ -135,21 +118,25 @@ package final class Server {
     let logFile = options.logFile ?? policy.settings.log.file
     do {
       let sequence = AuditSequence()
+      let reports = try Mailbox<WorkerReport>()
       let log = try AuditLog.open(
         logFile, bytesMax: policy.settings.log.bufferBytes, sequence: sequence, gate: options.gateName)
       var mailboxes: [Mailbox<WorkerMessage>] = []
       for _ in 0..<workers { mailboxes.append(try Mailbox()) }
       shared = Shared(
-        log: log, sequence: sequence, gate: options.gateName, mailboxes: mailboxes, reports: try Mailbox(),
+        log: log, sequence: sequence, gate: options.gateName, mailboxes: mailboxes, reports: reports,
         passwords: try PasswordVerifier(),
-        syntheticNames: SyntheticNames(policy.settings, listen: options.listen), credentials: GateCredentials(policy))
+        syntheticNames: SyntheticNames(policy.settings, listen: options.listen), credentials: GateCredentials(policy),
+        approvals: Approvals(
+          Self.registrySettings(policy.settings, adminPath: options.adminPath(policy)),
+          reports: reports))
     } catch {
       throw .cannotOpenLog(logFile ?? "standard output", error)
     }
   }
 
   /// Of the options, or of the policy; nil where nobody may ask.
-  package var adminPath: String? { options.adminPath ?? policy.settings.listen.admin }
+  package var adminPath: String? { options.adminPath(policy) }
 
   /// Where lines go to: of the options, or of the policy; nil is standard output.
   package var logFile: String? { options.logFile ?? policy.settings.log.file }
@@ -160,6 +147,7 @@ package final class Server {
     let main: MainLoop
     do throws(SystemError) { main = try MainLoop(shared) } catch { throw .cannotStart(error) }
     self.main = main
+    main.onApproval = { [unowned self] in noteApproval($0) }
     ResourceLimits.raiseOpenFiles()
     openNotices()
     let handed = try HandedListeners(
@@ -181,6 +169,12 @@ package final class Server {
     serve(main)
     drain(main)
     return finishLog() ? 0 : 1
+  }
+
+  /// Of a gate that another process looks after.
+  func serveDesk(_ main: MainLoop, at path: String?) throws(ServerError) {
+    self.main = main
+    if let path { admin = try AdminListener(self, at: path, handed: nil, main) }
   }
 
   private func serve(_ main: MainLoop) {
@@ -207,6 +201,7 @@ package final class Server {
   /// calls `lookAround`, and at the end `finish`.
   package func start(adopting sockets: [BoundSocket]) throws(ServerError) {
     precondition(workers == 1, "adopted sockets are served by one worker")
+    ownSandboxes = Set(sockets.compactMap(\.sandbox))
     try start([sockets])
   }
 
@@ -222,13 +217,18 @@ package final class Server {
   package func finish(graceMs: UInt64) -> Bool {
     let dueMs = Clock.monotonicMs() + graceMs
     tellAll(.drain)
-    while running.count > 0 && Clock.monotonicMs() < dueMs { Clock.pause(ms: 2) }
+    while running.count > 0 && Clock.monotonicMs() < dueMs {
+      turnDesk()
+      Clock.pause(ms: 2)
+    }
     tellAll(.stop)
     var rounds = 0
     while running.count > 0 && rounds < 500 {
       Clock.pause(ms: 2)
       rounds += 1
     }
+    turnDesk()
+    admin?.close()
     return finishLog()
   }
 
@@ -282,6 +282,7 @@ package final class Server {
     readHosts()
     shared.credentials.take(policy, hosts: hosts, gate: gateAddresses())
     recordPolicy()
+    sayOfApprovals()
     do { try startThreads(sockets) } catch { throw .cannotStart(error) }
   }
 
@@ -339,7 +340,8 @@ package final class Server {
     guard let read = source.load(replacing: policy, say) else {
       return finish(keptPolicy(messages))
     }
-    let new = read.serving(sandboxes: admin?.sandboxNames ?? [], inheriting: policy)
+    let served = read.serving(sandboxes: admin?.sandboxNames ?? [], inheriting: policy)
+    let new = served.approving(approvedRules(under: served), inheriting: policy)
     guard let newInForce = prepare(new, say) else {
       return finish(keptPolicy(messages))
     }
@@ -368,6 +370,18 @@ package final class Server {
     } asking: { [hosts] token in
       .policy(newInForce, gateAddresses(), hosts, token: token)
     }
+  }
+
+  /// The same policy with other approved rules. False where it cannot be put in force, which `say` explains.
+  /// `finish` is called when each loop has it.
+  func replacePolicy(
+    _ new: Policy, say: (String) -> Void, _ finish: @escaping (Survey.Answers) -> Void
+  ) -> Bool {
+    guard let newInForce = prepare(new, say) else { return false }
+    policy = new
+    inForce = newInForce
+    survey(finish) { [hosts] token in .policy(newInForce, gateAddresses(), hosts, token: token) }
+    return true
   }
 
   private func keptPolicy(_ messages: [String]) -> Reloaded {
@@ -404,6 +418,7 @@ package final class Server {
 
   package func lookAround() {
     lookAfterLog()
+    lookAfterApprovals()
     readHosts()
     let gate = gateAddresses()
     shared.credentials.lookAround(hosts: hosts, gate: gate)

@@ -50,6 +50,7 @@ final class Session: Source {
   // MARK: - Events that are not of its sockets
 
   func resolved(_ answer: NameAnswer, token: UInt64) { enter { $0.resolved(answer, token: token) } }
+  func approvalAnswered() { enter { $0.approvalAnswered() } }
   func verified(_ verified: VerifiedPassword) { enter { $0.verified(verified) } }
   func tellFromOutside(_ event: Event) { enter { $0.tellFromOutside(event) } }
   func closeIfQuiet() { enter { $0.closeIfQuiet() } }
@@ -59,6 +60,7 @@ final class Session: Source {
 
   /// nil where nothing was let out, or all is over.
   func facts() -> TunnelFacts? { enter { $0.tunnelFacts() } }
+  var clientName: String { enter { $0.flow.client.name } }
   func addTo(_ counts: inout WorkerCounts) { enter { $0.addTo(&counts) } }
   /// False where there is no such request (any more).
   func closeForOperator(ordinal: UInt32?) -> Bool { enter { $0.closeForOperator(ordinal: ordinal) } }

@@ -14,6 +14,7 @@ extension Worker {
         if let facts = session.facts() { tunnels.append(facts) }
       }
       report(token, .tunnels(tunnels))
+    case .clients: report(token, .clients(Set(liveSessions.map(\.clientName))))
     case .close(let id, let ordinal):
       let session = liveSessions.first { $0.id == id }
       report(token, .closed(session?.closeForOperator(ordinal: ordinal) ?? false))

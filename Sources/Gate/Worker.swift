@@ -21,6 +21,8 @@ package enum WorkerMessage: Sendable {
   case probing(sandbox: String, isOver: Bool, token: UInt64)
   /// What a session waited for is there, or cannot be had.
   case wake(Slot)
+  /// A person has answered a request of this connection.
+  case answered(connection: UInt64)
   case drain
   case stop
 }
@@ -49,6 +51,7 @@ package final class Shared: Sendable {
   let credentials: GateCredentials
   let pages = PagePool()
   let refusals = RefusalMemory()
+  let approvals: Approvals
   private let places = Mutex(FairShare())
   private let nextId = Atomic<UInt64>(1)
   /// Messages of `probing` that a worker has taken.
@@ -57,8 +60,9 @@ package final class Shared: Sendable {
   init(
     log: SharedAppendFile, sequence: AuditSequence, gate: GateName, mailboxes: [Mailbox<WorkerMessage>],
     reports: Mailbox<WorkerReport>,
-    passwords: PasswordVerifier, syntheticNames: SyntheticNames, credentials: GateCredentials
+    passwords: PasswordVerifier, syntheticNames: SyntheticNames, credentials: GateCredentials, approvals: Approvals
   ) {
+    self.approvals = approvals
     self.log = log
     self.sequence = sequence
     self.gate = gate
@@ -332,6 +336,7 @@ final class Worker: LoopDelegate {
         resolver.replaceHosts(hosts)
       case .verified(let verified): deliver(verified)
       case .wake(let slot): session(at: slot)?.resume()
+      case .answered(let id): liveSessions.first { $0.id == id }?.approvalAnswered()
       case .drain: drain()
       case .stop: stop()
       }

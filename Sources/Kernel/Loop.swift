@@ -53,6 +53,8 @@ package protocol LoopDelegate: AnyObject {
   package let startedNs: UInt64
   /// When the wait of this turn began; 0 where it does not wait.
   private var waitBeganNs: UInt64 = 0
+  /// Readable while there is something to do: for whoever waits for several loops.
+  package var fd: CInt { epoll.raw }
   package var nowMs: UInt64 { nowNs / 1_000_000 }
 
   package init() throws(SystemError) {

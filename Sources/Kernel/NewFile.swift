@@ -27,15 +27,25 @@ package enum NewFile {
     return false
   }
 
-  /// In place of what is there.
-  package static func replace(_ path: String, _ bytes: [UInt8], mode: UInt32) throws(SystemError) {
+  /// In place of what is there. `owner`: who could read the old one can read the new one.
+  package static func replace(
+    _ path: String, _ bytes: [UInt8], mode: UInt32, owner: (uid: UInt32, gid: UInt32)? = nil
+  ) throws(SystemError) {
     let draft = draft(of: path)
     try write(draft, bytes, mode: mode)
+    if let owner, unsafe chown(draft, owner.uid, owner.gid) != 0, geteuid() == 0 {
+      let code = errno
+      _ = unsafe unlink(draft)
+      throw SystemError("chown \(path)", code: code)
+    }
     guard unsafe rename(draft, path) != 0 else { return }
     let code = errno
     _ = unsafe unlink(draft)
     throw SystemError("rename \(path)", code: code)
   }
+
+  /// A file that may not be there.
+  package static func remove(_ path: String) { _ = unsafe unlink(path) }
 
   private static func write(_ path: String, _ bytes: [UInt8], mode: UInt32) throws(SystemError) {
     let fd = unsafe open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)

@@ -198,7 +198,7 @@ package struct LogLine: Sendable {
 
 /// The log's `event`; a line of a later version may have another.
 package enum LogEventKind: String, CaseIterable, Sendable {
-  case denied, limited, closed, failed, revoked, policy, credential, flagged, other
+  case denied, limited, closed, failed, revoked, policy, credential, flagged, approval, other
 
   /// Place among all cases.
   var place: Int {
@@ -211,7 +211,8 @@ package enum LogEventKind: String, CaseIterable, Sendable {
     case .policy: 5
     case .credential: 6
     case .flagged: 7
-    case .other: 8
+    case .approval: 8
+    case .other: 9
     }
   }
 
@@ -225,6 +226,7 @@ package enum LogEventKind: String, CaseIterable, Sendable {
       case 7 where text.elementsEqual("limited".utf8): .limited
       case 7 where text.elementsEqual("revoked".utf8): .revoked
       case 7 where text.elementsEqual("flagged".utf8): .flagged
+      case 8 where text.elementsEqual("approval".utf8): .approval
       case 10 where text.elementsEqual("credential".utf8): .credential
       default: .other
       }

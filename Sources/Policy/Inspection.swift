@@ -75,6 +75,16 @@ package struct Inspection: Sendable {
     "servers read this path in more than one way (%2F, //, \\, ;), and the rule does not allow every one of them"
 }
 
+/// A request that a person approved beside those that the rule of its target allows.
+package struct ApprovedRequest: Sendable {
+  package let line: SourceLine
+  package let target: Target
+  package let pattern: Inspection.RequestPattern
+  /// Unix seconds.
+  package let expiresAt: Int64?
+  package let approval: Approval
+}
+
 /// How the upstream of an inspected rule is spoken to.
 package struct UpstreamTLS: Hashable, Sendable {
   /// A file of the policy's with what stood in it when the policy was read.

@@ -18,6 +18,7 @@ extension NetworkPolicy {
     var closed = denied?.ports.ranges ?? []
     visitAllowing(host) { rule in
       if denied?.ports.covers(rule.ports) == true { return }
+      if let approval = rule.approval, rule.isExpired(nowUnix: nowUnix) || approval.uses?.isSpent == true { return }
       if rule.isExpired(nowUnix: nowUnix) {
         expired = rule
         closed += rule.ports.ranges

@@ -31,8 +31,9 @@ package final class NetworkPolicy: Sendable {
   private let denyIndex: HostIndex
   private let allowIndex: HostIndex
 
-  /// Tokens that were used up under `old` stay used up.
-  package init(_ spec: NetworkSpec, inheriting old: NetworkPolicy? = nil) {
+  /// What was used up under `old` counts on.
+  package init(_ spec: NetworkSpec, approved: [ApprovedRule] = [], inheriting old: NetworkPolicy? = nil) {
+    let spec = spec.joined(by: approved)
     isReportOnly = spec.isReportOnly
     defaultAllows = spec.defaultAllows
     deny = spec.deny
@@ -84,7 +85,8 @@ package final class NetworkPolicy: Sendable {
     allowIndex.visit(target.host, includingAny: isName) { index in
       let rule = allow[index]
       guard rule.ports.contains(target.port), rule.pattern.matches(target.host) else { return }
-      if rule.isExpired(nowUnix: nowUnix) { expired = index } else { best = index }
+      // An approval that has ended is as if it had never been.
+      if !rule.isExpired(nowUnix: nowUnix) { best = index } else if rule.approval == nil { expired = index }
     }
     if let best { return .allow(allow[best]) }
     if let expired { return .refuse(.expired, allow[expired].line) }

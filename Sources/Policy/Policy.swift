@@ -25,14 +25,20 @@ package final class Client: Sendable {
   /// As crypt(5) writes it.
   package let passwordHash: [UInt8]?
   package let network: NetworkPolicy
+  /// As it was written: without what was approved since.
+  package let spec: ClientSpec
+  /// Rules that a person approved while the gate runs.
+  package let approved: [ApprovedRule]
 
-  init(_ spec: ClientSpec, inheriting old: Client?) {
+  init(_ spec: ClientSpec, approved: [ApprovedRule] = [], inheriting old: Client?) {
+    self.spec = spec
+    self.approved = approved
     name = spec.name
     logField = JSONText.field("client", spec.name)
     sources = spec.sources
     proxyUser = spec.proxyUser
     passwordHash = spec.passwordHash
-    network = NetworkPolicy(spec.network, inheriting: old?.network)
+    network = NetworkPolicy(spec.network, approved: approved, inheriting: old?.network)
   }
 
   /// True for a name that a client, and so a sandbox, may have.
@@ -97,9 +103,10 @@ package final class Policy: Sendable {
     (bySource, byUser, byName) = Self.index(self.clients)
   }
 
-  /// The same policy with other sandboxes.
-  init(_ policy: Policy, clients: [Client]) {
-    (hash, logField, settings, fallback) = (policy.hash, policy.logField, policy.settings, policy.fallback)
+  /// The same policy with other clients.
+  init(_ policy: Policy, fallback: Client? = nil, clients: [Client]) {
+    (hash, logField, settings) = (policy.hash, policy.logField, policy.settings)
+    self.fallback = fallback ?? policy.fallback
     (fallbackSpec, fileClientCount) = (policy.fallbackSpec, policy.fileClientCount)
     (credentials, placeholders) = (policy.credentials, policy.placeholders)
     self.clients = clients

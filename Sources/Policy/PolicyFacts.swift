@@ -142,7 +142,7 @@ extension Credential {
 }
 
 extension Timestamp {
-  static func text(_ unixSeconds: Int64) -> String {
+  package static func text(_ unixSeconds: Int64) -> String {
     var text: [UInt8] = []
     append(unixMilliseconds: unixSeconds.multipliedReportingOverflow(by: 1000).partialValue, to: &text)
     return String(decoding: text, as: UTF8.self)

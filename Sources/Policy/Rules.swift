@@ -53,6 +53,9 @@ package struct AllowSpec: Sendable {
   package var dnsTypes: Set<DNSRecordType> = []
   /// Set on a rule that says something of requests: its TLS is terminated.
   package var inspection: Inspection?
+  /// Set on a rule that a person approved.
+  package var approval: Approval?
+  var approvedRequests: [ApprovedRequest] = []
 
   package init(line: SourceLine, pattern: HostPattern, ports: PortSet) {
     self.line = line
@@ -119,6 +122,10 @@ package final class AllowRule: Sendable {
   /// The entry of `rate_limits` that holds for it.
   package let limitLine: SourceLine?
   package let usage: RuleUsage
+  /// Set on a rule that a person approved.
+  package let approval: Approval?
+  /// Requests that a person approved beside those that `inspection` allows.
+  let approvedRequests: [ApprovedRequest]
   /// Addresses that the same policy denies: a name that the rule allows may resolve to one of them.
   let denied: DeniedAddresses
   let statedProtocol: WireProtocol?
@@ -134,6 +141,8 @@ package final class AllowRule: Sendable {
     dnsTypes = spec.dnsTypes
     inspection = spec.inspection
     statedProtocol = spec.wireProtocol
+    approval = spec.approval
+    approvedRequests = spec.approvedRequests
     self.usage = usage
     limitLine = limit?.line
     requests = limit?.requestsPerMinute.map {

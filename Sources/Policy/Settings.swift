@@ -177,6 +177,25 @@ package struct Settings: Sendable {
     package var attempts = 3
   }
 
+  /// How requests wait for a person.
+  package struct Approvals: Equatable, Sendable {
+    /// One way to tell people that a request waits.
+    package enum Notifier: Equatable, Sendable {
+      /// A POST of JSON, signed with the secret in that file.
+      case webhook(url: String, secretFile: String?)
+      /// A program with its arguments, which gets the JSON on its standard input.
+      case command([String])
+    }
+
+    /// 0: the request is listed, and refused at once.
+    package var waitMs: UInt64 = 120_000
+    /// Entries that may wait for one client.
+    package var perClient = 20
+    package var notify: [Notifier] = []
+
+    package init() {}
+  }
+
   package var listen = Listen()
   package var log = Log()
   package var limits = Limits()
@@ -190,6 +209,8 @@ package struct Settings: Sendable {
   package var caFolder: String?
   /// True if a refused TLS target is answered inside TLS; nil: as the command has it.
   package var explainsDenials: Bool?
+  /// Nil: what no rule allows is refused at once, and nobody is asked.
+  package var approvals: Approvals?
 
   package init() {}
 }

@@ -13,7 +13,27 @@ extension Settings {
       + limits.facts + timeouts.facts + process.facts + files.facts + environment.facts + [
         PolicyFact("tls.ca", caFolder ?? "the user's own"),
         PolicyFact("explain_denials", explainsDenials.map { "\($0)" } ?? "by command"),
-      ]
+      ] + (approvals?.facts ?? [PolicyFact("approvals", "off")])
+  }
+}
+
+extension Settings.Approvals {
+  fileprivate var facts: [PolicyFact] {
+    [
+      PolicyFact("approvals", "on"), PolicyFact("approvals.wait_seconds", seconds(waitMs)),
+      PolicyFact("approvals.per_client", "\(perClient)"),
+      PolicyFact("approvals.notify", list(notify.map(\.word)), comparing: ComparedValue(notify)),
+    ]
+  }
+}
+
+extension Settings.Approvals.Notifier {
+  /// Never the URL or the arguments: both may hold a secret.
+  fileprivate var word: String {
+    switch self {
+    case .webhook: "webhook"
+    case .command(let words): "command \(words.first ?? "")"
+    }
   }
 }
 

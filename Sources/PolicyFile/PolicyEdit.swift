@@ -1,216 +1,161 @@
-// Changes to the text of a policy file that leave the rest as it is, comments and all: entries of `allow` and of
-// `rate_limits` are added, and numbers of a limit are set. It relies on the caller to parse the result: a text that was
-// laid out in a way that this file does not foresee shows there, and the file on disk stays as it was.
+// A change of a policy file's text that keeps its comments and its layout: an item is added to a list, and no other
+// byte moves. It relies on the marks of the YAML reader for where a list stands. Whoever writes the result reads it as
+// a policy first.
+import Policy
 import YAML
 
 package struct PolicyEdit {
-  package enum List: String, Sendable { case allow, rateLimits = "rate_limits" }
+  /// A list of `network_policy`.
+  package enum List: String, Sendable { case allow, deny, rateLimits = "rate_limits" }
 
-  /// An entry in one line, as it may stand in a flow sequence too, and comments for the lines above it.
-  package struct Entry: Sendable {
-    package var text: String
-    package var comments: [String]
-
-    package init(_ text: String, comments: [String] = []) { (self.text, self.comments) = (text, comments) }
+  package struct Problem: Error, CustomStringConvertible {
+    package let description: String
+    package init(description: String) { self.description = description }
   }
 
-  package struct Problem: Error, CustomStringConvertible { package let description: String }
+  package var bytes: [UInt8] { text.bytes }
+  private var text: EditedText
 
-  private let name: String
-  private var source: YAMLSource
-  private var root: YAMLNode
-  private var changes: [(at: Int, length: Int, text: String)] = []
+  package init(_ bytes: [UInt8]) { text = EditedText(bytes) }
 
-  package init(_ bytes: [UInt8], name: String) throws(Problem) {
-    self.name = name
-    source = YAMLSource(bytes)
-    root = try Self.parse(bytes, name)
+  /// A rule `HOST:PORT` as an item of a list; quoted where YAML would take it for something else.
+  package static func item(_ rule: String) -> String {
+    let isPlain =
+      rule.utf8.first?.isLetterOrDigit == true
+      && rule.utf8.allSatisfy { $0.isLetterOrDigit || "-_.:".utf8.contains($0) }
+    if isPlain { return rule }
+    return "\"" + rule.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
   }
 
-  private static func parse(_ bytes: [UInt8], _ name: String) throws(Problem) -> YAMLNode {
-    let findings = Findings(file: name)
-    guard let root = YAMLDocument.parse(bytes, findings), case .mapping = root.content else {
-      throw Problem(description: findings.problems.first.map { "\($0)" } ?? "\(name) holds no mapping")
+  /// Adds one item, which is YAML on one line, behind the others. The list is that of the client's own `network_policy`
+  /// where it has one, else the file's. A list or section that is not there yet is made. A comment stands behind the
+  /// item where the list has a line for each.
+  package mutating func add(
+    _ item: String, to list: List = .allow, of client: String? = nil, comment: String? = nil
+  ) throws(Problem) {
+    guard !item.utf8.contains(where: { $0 < 0x20 }), comment?.utf8.contains(where: { $0 < 0x20 }) != true else {
+      throw Problem(description: "an item is one line")
     }
+    let root = try read()
+    let line = "- \(item)" + (comment.map { "  # \($0)" } ?? "")
+    guard let section = Self.own(client, in: root) ?? root["network_policy"] else {
+      guard !text.isFlow(root.mark) else { throw Self.flow("the file") }
+      return text.append(["network_policy:", "  \(list.rawValue):", "    \(line)"])
+    }
+    try add(item, line, to: list, of: section)
+  }
+
+  /// Adds one entry to `requests` of the allow rule at this place of the file. False where it has no such list.
+  package mutating func add(request item: String, toRuleAt line: Int, column: Int, comment: String? = nil)
+    throws(Problem) -> Bool
+  {
+    let rule = try read().all.first { $0.mark.line == line && $0.mark.column == column && $0["requests"] != nil }
+    guard let requests = rule?["requests"], case .sequence(let items) = requests.content else { return false }
+    if text.isFlow(requests.mark) { return text.insert(item, inFlowAt: requests.mark) }
+    try addLine("- \(item)" + (comment.map { "  # \($0)" } ?? ""), behind: items)
+    return true
+  }
+
+  private func read() throws(Problem) -> YAMLNode {
+    let findings = Findings(file: "")
+    guard let root = YAMLDocument.parse(text.bytes, findings), findings.problems.isEmpty else {
+      throw Problem(description: "the file is no YAML: \(findings.problems.first?.text ?? "it is empty")")
+    }
+    guard case .mapping = root.content else { throw Problem(description: "the file is no mapping") }
     return root
   }
 
-  package var bytes: [UInt8] { source.bytes }
-
-  /// Makes the changes, and reads the text anew: places of later changes are those of the new text.
-  private mutating func finish() throws(Problem) {
-    var out = source.bytes
-    // From the end on, so that places stay true.
-    for change in changes.sorted(by: { $0.at > $1.at }) {
-      out.replaceSubrange(change.at..<(change.at + change.length), with: Array(change.text.utf8))
-    }
-    changes = []
-    root = try Self.parse(out, name)
-    source = YAMLSource(out)
+  /// Nil for a client that has the file's rules.
+  private static func own(_ client: String?, in root: YAMLNode) -> YAMLNode? {
+    guard let client, case .sequence(let clients)? = root["clients"]?.content else { return nil }
+    return clients.first { $0["name"]?.word == client }?["network_policy"]
   }
 
-  /// `client`: the one whose own `network_policy` is meant; nil: the file's.
-  package mutating func add(_ entries: [Entry], to list: List, of client: String? = nil) throws(Problem) {
-    guard !entries.isEmpty else { return }
-    try place(entries, list, client)
-    try finish()
+  private static func flow(_ what: String) -> Problem {
+    Problem(description: "\(what) is written in braces in a way that an item cannot be added to; write it in lines")
   }
 
-  private mutating func place(_ entries: [Entry], _ list: List, _ client: String?) throws(Problem) {
-    guard let network = try network(of: client) else {
-      // A file without rules: they begin at its end.
-      insert(source.lines(["network_policy:"] + block(entries, of: list, indent: 2)), at: source.bytes.count)
+  private mutating func add(_ item: String, _ line: String, to list: List, of section: YAMLNode) throws(Problem) {
+    if let found = section[list.rawValue] {
+      switch found.content {
+      case .sequence(let items):
+        if text.isFlow(found.mark) {
+          guard text.insert(item, inFlowAt: found.mark) else { throw Self.flow("`\(list.rawValue)`") }
+        } else {
+          try addLine(line, behind: items)
+        }
+      case .scalar where found.isNull: try fill(list.rawValue, of: section, [line])
+      case .scalar, .mapping: throw Problem(description: "`\(list.rawValue)` is no list")
+      }
       return
     }
-    switch network[list.rawValue] {
-    case nil: try addKey(entries, list, to: network)
-    case let value? where value.isNull:
-      try addBelow(entries, list, key: network, value)
-    case let value?:
-      guard case .sequence(let items) = value.content else {
-        throw Problem(description: "line \(value.mark.line): `\(list.rawValue)` is \(value.kindName), and no list")
+    guard case .mapping(let pairs) = section.content, let first = pairs.first else {
+      return try fill(section, item, line, list)
+    }
+    if text.isFlow(section.mark) {
+      guard text.insert("\(list.rawValue): [\(item)]", inFlowAt: section.mark) else {
+        throw Self.flow("`network_policy`")
       }
-      if source.isFlow(value) {
-        try addToFlow(entries.map(\.text), value, isEmpty: items.isEmpty)
-      } else {
-        let column = source.indent(of: value.mark.line)
-        insert(
-          source.lines(entries.flatMap { lines($0, indent: column) }),
-          at: source.end(ofBlock: items.last?.mark.line ?? value.mark.line, deeperThan: column))
+      return
+    }
+    text.insert(["\(list.rawValue):", "  \(line)"], indent: first.key.mark.column - 1, before: first.key.mark.line)
+  }
+
+  /// Lines below a key that has no value yet.
+  private mutating func fill(_ key: String, of section: YAMLNode, _ lines: [String]) throws(Problem) {
+    guard case .mapping(let pairs) = section.content, let pair = pairs.first(where: { $0.key.word == key }),
+      !text.isFlow(section.mark)
+    else { throw Self.flow("`\(key)`") }
+    try fill(pair.key.mark, lines)
+  }
+
+  /// A section without any key: nothing behind its colon, or a pair of braces.
+  private mutating func fill(_ section: YAMLNode, _ item: String, _ line: String, _ list: List) throws(Problem) {
+    if case .mapping = section.content {
+      guard text.insert("\(list.rawValue): [\(item)]", inFlowAt: section.mark) else {
+        throw Self.flow("`network_policy`")
       }
+      return
     }
-  }
-
-  /// Sets numbers of the limit that begins at this place of the text as it is now; other keys and comments stay.
-  package mutating func setLimit(line: Int, column: Int, perMinute: Int, burst: Int?) throws(Problem) {
-    try set(line: line, column: column, perMinute: perMinute, burst: burst)
-    try finish()
-  }
-
-  private mutating func set(line: Int, column: Int, perMinute: Int, burst: Int?) throws(Problem) {
-    guard let entry = Self.find(root, line, column), case .mapping(let pairs) = entry.content,
-      let rate = Self.value(pairs, "requests_per_minute"), case .scalar(let old, isPlain: true) = rate.content
-    else { throw Problem(description: "line \(line): there is no limit with `requests_per_minute`") }
-    replace(rate, old, with: "\(perMinute)")
-    if let known = Self.value(pairs, "burst"), case .scalar(let old, isPlain: true) = known.content {
-      return replace(known, old, with: "\(burst ?? perMinute)")
+    // An empty value stands where its key ends.
+    let pairs = try read().all.flatMap(\.pairs)
+    guard let pair = pairs.first(where: { $0.value.mark == section.mark && $0.key.word == "network_policy" }) else {
+      throw Self.flow("`network_policy`")
     }
-    // Without the key the burst is the rate.
-    guard let burst else { return }
-    let end = source.offset(rate.mark) + old.utf8.count
-    if source.isFlow(entry) { return insert(", burst: \(burst)", at: end) }
-    let indent = String(repeating: " ", count: max(0, (pairs.first?.key.mark.column ?? 1) - 1))
-    insert("\(indent)burst: \(burst)\(source.newline)", at: source.lineEnd(rate.mark.line))
+    try fill(pair.key.mark, ["\(list.rawValue):", "  \(line)"])
   }
 
-  // MARK: - Finding a place
-
-  private struct Network {
-    let node: YAMLNode
-    let pairs: [(key: YAMLNode, value: YAMLNode)]
-
-    subscript(_ key: String) -> YAMLNode? { PolicyEdit.value(pairs, key) }
+  private mutating func fill(_ key: Mark, _ lines: [String]) throws(Problem) {
+    guard text.endsWithColon(key.line) else { throw Problem(description: "line \(key.line) gives a list no place") }
+    text.insert(lines, indent: key.column + 1, before: key.line + 1)
   }
 
-  private func network(of client: String?) throws(Problem) -> Network? {
-    guard case .mapping(let top) = root.content else { return nil }
-    var pairs = top
-    if let client {
-      guard case .sequence(let clients)? = Self.value(top, "clients")?.content else {
-        throw Problem(description: "`clients` has no list of clients")
-      }
-      let found = clients.lazy.compactMap { node -> [(key: YAMLNode, value: YAMLNode)]? in
-        guard case .mapping(let pairs) = node.content, Self.value(pairs, "name")?.text == client else { return nil }
-        return pairs
-      }.first
-      guard let found else { throw Problem(description: "this file has no client \(client)") }
-      pairs = found
+  private mutating func addLine(_ line: String, behind items: [YAMLNode]) throws(Problem) {
+    guard let last = items.last, let dash = text.dash(before: last.mark) else {
+      throw Problem(description: "the list's items have no dashes of their own; write them in lines")
     }
-    guard let node = Self.value(pairs, "network_policy") else {
-      if client != nil { throw Problem(description: "client \(client ?? "") has no network_policy of its own") }
-      return nil
-    }
-    guard case .mapping(let inside) = node.content else {
-      throw Problem(description: "line \(node.mark.line): `network_policy` is \(node.kindName)")
-    }
-    return Network(node: node, pairs: inside)
-  }
-
-  private static func value(_ pairs: [(key: YAMLNode, value: YAMLNode)], _ key: String) -> YAMLNode? {
-    pairs.first { $0.key.text == key }?.value
-  }
-
-  private static func find(_ node: YAMLNode, _ line: Int, _ column: Int) -> YAMLNode? {
-    if case .mapping = node.content, node.mark.line == line, node.mark.column == column { return node }
-    let inside: [YAMLNode] =
-      switch node.content {
-      case .scalar: []
-      case .sequence(let items): items
-      case .mapping(let pairs): pairs.map(\.value)
-      }
-    return inside.lazy.compactMap { find($0, line, column) }.first
-  }
-
-  // MARK: - Writing
-
-  private mutating func insert(_ text: String, at offset: Int) {
-    let isUnended = offset == source.bytes.count && !source.endsWithNewline
-    changes.append((offset, 0, isUnended && text.hasSuffix(source.newline) ? source.newline + text : text))
-  }
-
-  private mutating func replace(_ node: YAMLNode, _ old: String, with new: String) {
-    changes.append((source.offset(node.mark), old.utf8.count, new))
-  }
-
-  private func lines(_ entry: Entry, indent: Int) -> [String] {
-    let front = String(repeating: " ", count: indent)
-    return entry.comments.map { "\(front)# \($0)" } + ["\(front)- \(entry.text)"]
-  }
-
-  private func block(_ entries: [Entry], of list: List, indent: Int) -> [String] {
-    let front = String(repeating: " ", count: indent)
-    return ["\(front)\(list.rawValue):"] + entries.flatMap { lines($0, indent: indent + 2) }
-  }
-
-  private mutating func addKey(_ entries: [Entry], _ list: List, to network: Network) throws(Problem) {
-    if source.isFlow(network.node) {
-      let text = "\(list.rawValue): [\(entries.map(\.text).joined(separator: ", "))]"
-      return try addToFlow([text], network.node, isEmpty: network.pairs.isEmpty)
-    }
-    guard let last = network.pairs.last?.key.mark.line, let first = network.pairs.first?.key.mark else {
-      throw Problem(description: "line \(network.node.mark.line): `network_policy` is empty")
-    }
-    insert(
-      source.lines(block(entries, of: list, indent: first.column - 1)),
-      at: source.end(ofBlock: last, deeperThan: first.column - 1))
-  }
-
-  /// `allow:` with nothing behind it.
-  private mutating func addBelow(
-    _ entries: [Entry], _ list: List, key network: Network, _ value: YAMLNode
-  ) throws(Problem) {
-    guard let key = network.pairs.first(where: { $0.key.text == list.rawValue })?.key.mark,
-      !source.isFlow(network.node)
-    else { throw Problem(description: "line \(value.mark.line): `\(list.rawValue)` is empty; write [] there") }
-    guard case .scalar(let text, _) = value.content, text.isEmpty else {
-      throw Problem(description: "line \(value.mark.line): `\(list.rawValue)` is null; write [] there")
-    }
-    insert(
-      source.lines(entries.flatMap { lines($0, indent: key.column + 1) }), at: source.lineEnd(key.line))
-  }
-
-  private mutating func addToFlow(_ texts: [String], _ node: YAMLNode, isEmpty: Bool) throws(Problem) {
-    guard let end = source.closing(node) else {
-      throw Problem(description: "line \(node.mark.line): the end of this list cannot be found")
-    }
-    // Right after the last entry: blanks and comments before the bracket stay where they are.
-    insert((isEmpty ? "" : end.hasComma ? " " : ", ") + texts.joined(separator: ", "), at: end.lastContent)
+    text.insert([line], indent: dash.column - 1, before: text.end(ofItemAt: dash.line, indent: dash.column - 1))
   }
 }
 
 extension YAMLNode {
-  fileprivate var text: String? {
-    guard case .scalar(let text, _) = content else { return nil }
-    return text
+  fileprivate var pairs: [(key: YAMLNode, value: YAMLNode)] {
+    if case .mapping(let pairs) = content { pairs } else { [] }
   }
+  fileprivate var word: String? { if case .scalar(let text, _) = content { text } else { nil } }
+
+  fileprivate subscript(_ key: String) -> YAMLNode? { pairs.first { $0.key.word == key }?.value }
+
+  /// This one and all below it.
+  fileprivate var all: [YAMLNode] {
+    switch content {
+    case .scalar: [self]
+    case .sequence(let items): [self] + items.flatMap(\.all)
+    case .mapping(let pairs): [self] + pairs.flatMap(\.value.all)
+    }
+  }
+}
+
+extension UInt8 {
+  fileprivate var isLetterOrDigit: Bool { self &- 0x30 < 10 || (self | 0x20) &- 0x61 < 26 }
 }

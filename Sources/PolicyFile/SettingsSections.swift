@@ -23,6 +23,9 @@ struct SettingsSections {
     if let node = root.node("environment") { settings.environment = EnvironmentSection(findings: findings).read(node) }
     if let node = root.node("tls") { readTLS(node, &settings) }
     settings.explainsDenials = root.flag("explain_denials")
+    if let node = root.node("approvals") {
+      settings.approvals = ApprovalsSection(findings: findings, files: files).read(node)
+    }
     return settings
   }
 

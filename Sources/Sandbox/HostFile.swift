@@ -34,6 +34,8 @@ package enum HostFile {
     return DirectoryEntries(bytes ?? []).all
   }
 
+  package static func names(in folder: String) -> [String] { list(folder).map(\.name) }
+
   private static let listBytesMax = 4 << 20
 
   /// The whole of a small file; nil where there is none, or a larger one.

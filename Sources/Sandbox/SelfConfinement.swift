@@ -25,6 +25,8 @@ package struct SelfConfinement: Equatable, Sendable {
     "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/svc.conf", "/run/systemd/resolve",
     "/run/resolvconf", "/dev/urandom",
   ]
+  /// Who asks by the admin socket: which process, and whose name it has.
+  private static let peerFiles = ["/proc", "/etc/passwd"]
   /// Below these stands far more than a policy or a log.
   private static let broadFolders = ["/", "/etc", "/root", "/home", "/usr", "/var", "/run", "/tmp"]
 
@@ -55,20 +57,25 @@ package struct SelfConfinement: Equatable, Sendable {
       places += folder(log).map { Place($0, .append) }
     }
     if let adminSocket {
-      places.append(Place("/proc", .read))
+      places += Self.peerFiles.map { Place($0, .read) }
       places += folder(adminSocket).map { Place($0, .remove) }
     }
     return SelfConfinement(places, supervises: false)
   }
 
   /// Policy and log are open, and stay so; `read` are the files of credentials, each with its folder.
+  /// `records`: the folder of the sandbox's record and its admin socket, which go with it.
   package static func supervising(
-    cgroup: CgroupSpec?, read: [String] = [], replaced: [String] = []
+    cgroup: CgroupSpec?, read: [String] = [], replaced: [String] = [], adminSocket: String? = nil,
+    records: String? = nil
   ) -> SelfConfinement {
     let paths = read.flatMap { [$0] + folders(of: $0) }
     let written = replaced.flatMap { folders(of: $0) }.flatMap { [Place($0, .append), Place($0, .remove)] }
+    let cleared = records.map { [Place($0, .read), Place($0, .remove)] } ?? []
+    let asked = adminSocket == nil ? [] : Self.peerFiles.map { Place($0, .read) }
     return SelfConfinement(
-      (cgroup.map { [Place($0.base, .cgroup)] } ?? []) + paths.map { Place($0, .read) } + written, supervises: true)
+      (cgroup.map { [Place($0.base, .cgroup)] } ?? []) + paths.map { Place($0, .read) } + written + cleared + asked,
+      supervises: true)
   }
 
   /// The folder that a path names, and the one that it leads to by links. What stands below /proc and /dev is a

@@ -21,10 +21,12 @@ package struct Supervisor: ~Copyable {
     terminal = !isThere ? nil : csandbox_terminal_is_shared() != 0 ? .background : .foreground
   }
 
-  /// The command's exit status. `tend` is called at least every `periodMs`. `lifeline` is readable when there is
-  /// nothing left to run for: then `lost` is called, and the command is asked to end, and killed where it does not.
+  /// The command's exit status. `tend` is called at least every `periodMs`. When `lifeline` is readable, `isLost` is
+  /// called: true where there is nothing left to run for, so that the command is asked to end, and killed where it does
+  /// not.
   package mutating func run(
-    _ sandbox: borrowing Launched, periodMs: Int, lifeline: CInt = -1, lost: () -> Void = {}, tend: () -> Void
+    _ sandbox: borrowing Launched, periodMs: Int, lifeline: CInt = -1, isLost: () -> Bool = { true },
+    tend: () -> Void
   ) throws(LaunchFailure) -> Int32 {
     var dueMs = Clock.monotonicMs() + UInt64(periodMs)
     var lifeline = lifeline
@@ -50,7 +52,7 @@ package struct Supervisor: ~Copyable {
         case .ready, .probed: break
         }
       case 3:
-        lost()
+        guard isLost() else { continue }
         lifeline = -1
         killMs = nowMs + Self.graceMs
         sandbox.signal(SIGTERM)

@@ -32,6 +32,11 @@ struct Check: ParsableCommand {
   var client: String?
   @Option(help: ArgumentHelp("The method of the requests that URLs stand for.", valueName: "method"))
   var method = "GET"
+  @Option(
+    help: ArgumentHelp(
+      "The admin socket of a running gate: what people approved there counts too.", valueName: "socket"),
+    completion: .file())
+  var gate: String?
   @Flag(help: "One JSON object a line.") var json = false
   @Argument(
     help: ArgumentHelp(
@@ -49,7 +54,8 @@ struct Check: ParsableCommand {
     if file == nil && asked.isEmpty {
       try fail("nothing to check; write `sluice check FILE`, with HOST:PORT or a URL behind")
     }
-    let policy = try load(file)
+    var policy = try load(file)
+    if let gate { policy = policy.approving(try ApprovalItem.rules(at: gate)) }
     let network = try network(of: policy)
     for note in passwordNotes(policy) { Messages.say("note: \(note)") }
     if asked.isEmpty {
@@ -119,11 +125,14 @@ struct Explanation {
     let target = checked.target
     switch network.judge(target, nowUnix: nowUnix) {
     case .allow(let rule):
-      let refusal = checked.request.flatMap { rule.refusal(method: $0.method, path: $0.path) }
+      let approval = checked.request.flatMap { rule.approval($0.method, $0.path, of: target, nowUnix: nowUnix) }
+      let refusal = checked.request.flatMap { rule.refusal(method: $0.method, path: $0.path) }.flatMap {
+        approval == nil ? $0 : nil
+      }
       isAllowed = refusal == nil || network.isReportOnly
       if let refusal { facts.append((network.isReportOnly ? "would_deny" : "reason", refusal.reason.rawValue)) }
       if let detail = refusal?.detail { facts.append(("detail", detail)) }
-      facts.append(("rule", "\(rule.line)"))
+      facts.append(("rule", "\(approval ?? rule.line)"))
       if checked.request != nil, !rule.isInspected { facts.append(("inspected", "false")) }
       for fact in rule.facts(port: target.port) where fact.name != "addresses" {
         facts.append((fact.name, fact.value))

@@ -43,6 +43,17 @@ enum PolicyOnDisk {
   }
 }
 
+extension PolicyOnDisk {
+  /// One allow rule as a person gives it.
+  static func rule(_ text: String) -> Result<AllowSpec, RuleProblem> {
+    do throws(PolicyFile.RuleTextProblem) {
+      return .success(try PolicyFile.rule(text, nowUnix: Clock.wallMs() / 1000))
+    } catch {
+      return .failure(RuleProblem("\(error)"))
+    }
+  }
+}
+
 /// The policy file of a running gate. Of the main thread alone.
 final class FilePolicySource: PolicySource {
   private let path: String?
@@ -70,6 +81,10 @@ final class FilePolicySource: PolicySource {
   }
 
   var file: String? { path }
+  /// All that was read for the policy, which a reload reads again.
+  var filesRead: [String] { files.sorted() }
+
+  func rule(_ text: String) -> Result<AllowSpec, RuleProblem> { PolicyOnDisk.rule(text) }
 
   func load(replacing old: Policy?, _ say: (String) -> Void) -> Policy? {
     guard let path else {

@@ -165,6 +165,8 @@ struct Run: ParsableCommand {
     let logFile = link == nil ? try LogFile.path(log, policy: loaded, name: name) : nil
     if let logFile { try wish.checkLog(logFile, plan) }
     try wish.checkGuarded(plan, log: logFile)
+    let desk = RunDesk(name: name, command: command, gate: gate, loaded, plan)
+    defer { desk.close() }
     ResourceLimits.raiseOpenFiles()
     if plan.user.isOther { try SandboxUser.dropGroups() }
     aftermath = try Leftovers(paths, self, log: logFile).follow(plan)
@@ -182,17 +184,11 @@ struct Run: ParsableCommand {
       server = try Server(
         LoadedPolicySource(first: loaded, source: source),
         ServeOptions(
-          workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile,
-          explainsDenials: trust.bundle != nil, gateName: gateName))
+          workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile, adminPath: desk.socket,
+          servesAdmin: desk.socket != nil, explainsDenials: trust.bundle != nil, gateName: gateName))
     }
-    if noSelfSandbox {
-      SelfConfinement.sayOff()
-    } else {
-      try server?.keepPrograms()
-      try SelfConfinement.supervising(
-        cgroup: plan.cgroup, read: loaded.filesReadLater, replaced: loaded.credentials.flatMap(\.writtenFiles)
-      ).enterOrFail()
-    }
+    try desk.open(server)
+    try confine(plan, loaded, source, desk, server)
     try server?.start(adopting: sockets)
     try awaitReady(sandbox, checks: plan.hasProbes, server, attached)
     if let reached = canaries?.reached().first {
@@ -206,13 +202,8 @@ struct Run: ParsableCommand {
   private func serve(
     _ sandbox: consuming Launched, _ supervisor: inout Supervisor, _ server: Server?, _ attached: AttachedGate?
   ) throws -> Int32 {
-    var isGateLost = false
-    let status = try supervisor.run(
-      sandbox, periodMs: Server.roundMs, lifeline: attached?.lifeline ?? -1,
-      lost: {
-        isGateLost = true
-        Messages.warn("the gate at \(gate ?? "") is gone, and with it the only way out: the command is ended")
-      }, tend: { server?.lookAround() })
+    let (status, isGateLost) = try supervise(
+      &supervisor, sandbox, server, lifeline: attached?.lifeline ?? server?.deskFD ?? -1)
     let reachedLimits = sandbox.end()
     supervisor.takeTerminalBack()
     for reached in reachedLimits {
@@ -227,6 +218,42 @@ struct Run: ParsableCommand {
   /// With --quiet no warning, and each error.
   private func told(_ text: String) {
     if !quiet || !text.hasPrefix("warning:") { Messages.say(text) }
+  }
+
+  private func confine(
+    _ plan: SandboxPlan, _ loaded: Policy, _ source: FilePolicySource, _ desk: RunDesk, _ server: Server?
+  ) throws {
+    guard !noSelfSandbox else { return SelfConfinement.sayOff() }
+    try server?.keepPrograms()
+    // A rule that is approved for good is read with the rest of the policy.
+    let reread = desk.socket == nil ? [] : source.filesRead
+    try SelfConfinement.supervising(
+      cgroup: plan.cgroup, read: loaded.filesReadLater + reread,
+      replaced: loaded.credentials.flatMap(\.writtenFiles), adminSocket: desk.socket, records: desk.recordFolder
+    ).enterOrFail()
+  }
+
+  /// Until the command has ended. `lifeline` is that of a running gate, or what this process's own gate has to do.
+  private func supervise(
+    _ supervisor: inout Supervisor, _ sandbox: borrowing Launched, _ server: Server?, lifeline: CInt
+  ) throws -> (status: Int32, isGateLost: Bool) {
+    var isGateLost = false
+    let status = try supervisor.run(
+      sandbox, periodMs: Server.roundMs, lifeline: lifeline,
+      isLost: {
+        if let server {
+          server.turnDesk()
+          return false
+        }
+        isGateLost = true
+        Messages.warn("the gate at \(gate ?? "") is gone, and with it the only way out: the command is ended")
+        return true
+      },
+      tend: {
+        server?.lookAround()
+        server?.turnDesk()
+      })
+    return (status, isGateLost)
   }
 
   /// The gate knows the sandbox's own check from the command's traffic: its log marks the former.
@@ -276,6 +303,7 @@ private struct LoadedPolicySource: PolicySource {
   let source: FilePolicySource
 
   var file: String? { source.file }
+  func rule(_ text: String) -> Result<AllowSpec, RuleProblem> { source.rule(text) }
 
   func load(replacing old: Policy?, _ say: (String) -> Void) -> Policy? {
     old == nil ? first : source.load(replacing: old, say)
@@ -291,25 +319,5 @@ extension BoundSocket {
       case .dns: .dns
       }
     self.init(door: door, transport: spec.isDatagram ? .datagram : .stream, raw: raw, sandbox: sandbox)
-  }
-}
-
-enum LogFile {
-  /// Where `sluice run` writes when nobody says otherwise, and where the views look.
-  static var folder: String? {
-    Environment.baseFolder("XDG_STATE_HOME", belowHome: ".local/state").map { "\($0)/sluice" }
-  }
-
-  /// A file of the caller's own: standard output is the command's.
-  static func path(_ option: String?, policy: Policy, name: String) throws(LaunchFailure) -> String {
-    if let option { return option == "-" ? "/dev/stderr" : option }
-    if let file = policy.settings.log.file { return file }
-    guard let folder else {
-      throw LaunchFailure("no place for the log: HOME is not set; give --log FILE, or `log: {file: …}` in the policy")
-    }
-    do throws(SystemError) { try NewFile.makeFolders(folder) } catch {
-      throw LaunchFailure("cannot make \(folder) for the log: \(error); give --log FILE")
-    }
-    return "\(folder)/\(name).jsonl"
   }
 }

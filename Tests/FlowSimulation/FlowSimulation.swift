@@ -82,7 +82,7 @@ package struct FlowSimulation: ~Copyable {
     default:
       let rare: [Event] = [
         .upstreamEnded, .requestBodyEnded, .responseBodyEnded, .relayEnded, .upstreamReset, .clientReset,
-        .policyReplaced, .gateFailed,
+        .policyReplaced, .gateFailed, .approvalAnswered, .clientLeft,
         .bodyMalformed, .uploadLimited, .downloadLimited, .drainEnded, .operatorCloses, .upstreamUntrusted("expired"),
         .upstreamFailed("no TLS"),
       ]
@@ -151,6 +151,16 @@ package struct FlowSimulation: ~Copyable {
   private mutating func perform(_ action: Action) throws(Violation) -> Event? {
     switch action {
     case .wait, .authenticate: return nil
+    case .askApproval(let question):
+      guard flow.state.isAwaiting, !conditions.isDraining, question.key.subject.target == flow.target else {
+        throw violation("a person is asked about something else")
+      }
+      if flow.isReportOnly { throw violation("report mode asks") }
+      let answers: [ApprovalAnswer] = [
+        .waiting(id: "abcde", untilMs: conditions.nowMs + 1_000), .recorded(id: "abcde"), .notApproved(id: "abcde"),
+        .full,
+      ]
+      return .approval(answers[Int(conditions.nowMs % 4)])
     case .nameDestination(let address):
       guard case .v4(let value) = address, value & 1 == 0 else { return .destinationNamed(nil) }
       return .destinationNamed(try? HostName(parsing: Array("auto.example".utf8).span))

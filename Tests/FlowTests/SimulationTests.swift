@@ -40,6 +40,18 @@ import Testing
     }
   }
 
+  @Test func approvalsKeepTheInvariantsToo() throws {
+    let policy = try Self.policy(Script.policy + "\napprovals: {wait_seconds: 1}\n")
+    for seed in UInt64(0)..<2000 {
+      var choices = SeededChoices(seed: seed)
+      var simulation = FlowSimulation(policy: policy, way: Int(seed % 12))
+      do { _ = try simulation.run(&choices, stepsMax: 80) } catch {
+        Issue.record("seed \(seed): \(error)")
+        return
+      }
+    }
+  }
+
   @Test func noPlaceUnderConcurrentIsLost() throws {
     let policy = try Self.policy(
       """

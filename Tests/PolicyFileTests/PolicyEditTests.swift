@@ -1,99 +1,167 @@
-// Entries that are added to a policy's text, in every layout that people write, with all that stands around them.
+// An edit of a policy file adds one item, and moves no other byte.
+
 import Policy
 import PolicyFile
 import Testing
+import Wire
+import YAML
 
 @Suite struct PolicyEditTests {
-  private func edited(_ text: String, _ change: (inout PolicyEdit) throws -> Void) throws -> String {
-    var edit = try PolicyEdit(Array(text.utf8), name: "p.yaml")
-    try change(&edit)
-    return String(decoding: edit.bytes, as: UTF8.self)
+  private struct Case: Sendable, CustomTestStringConvertible {
+    let name: String
+    let before: String
+    let after: String
+    var testDescription: String { name }
+
+    init(_ name: String, _ before: String, _ after: String) {
+      (self.name, self.before, self.after) = (name, before, after)
+    }
   }
 
-  private func policy(_ text: String) throws -> Policy {
-    let loaded = PolicyFile.parse(bytes: Array(text.utf8), name: "p.yaml")
-    return try #require(loaded.policy, "\(loaded.problems)\n\(text)")
-  }
-
-  private func hosts(_ policy: Policy) -> [String] { policy.fallback.network.allow.map { "\($0.pattern):\($0.ports)" } }
-
-  private static let layouts = [
-    "network_policy:\n  allow:\n    - a.example:443\n",
-    "# first\nnetwork_policy:\n  default: deny # why\n  allow:\n  - a.example:443 # kept\n  # the end\n\nlog: {on_failure: refuse}\n",
-    "network_policy:\n  allow: [a.example:443]\n",
-    "network_policy:\n  allow: []\n",
-    "network_policy:\n  allow: [\n    a.example:443, # kept\n    # also kept\n  ]\n",
-    "network_policy: {default: deny, allow: [a.example:443]} # kept\n",
-    "network_policy: {default: deny}\n",
-    "network_policy:\n  default: deny\n\n# kept\nlog: {on_failure: refuse}\n",
-    "network_policy:\n  allow:\n    - host: a.example:443\n      methods: [GET]\n      # about paths\n      paths:\n        - /x\n  rate_limits:\n    - {host: \"*\", requests_per_minute: 5}\n",
-    "network_policy:\n  allow:\n    - {host: \"a.example:443\", addresses: [10.0.0.0/8],\n       expires: 2030-01-01T00:00:00Z}\n",
-    "log: {on_failure: refuse}",
-    "network_policy:\r\n  allow:\r\n    - a.example:443 # kept\r\n",
-    "network_policy:\n  # ünïcödé\n  allow: [ 'a.example:443' ] # kept\n",
-    "network_policy:\n  allow:\n  rate_limits: []\n",
+  private static let cases = [
+    Case(
+      "a list in lines",
+      "# ours\nnetwork_policy:\n  allow:  # these\n    - a.test:443  # one\n    # a note\n\nlog: {}\n",
+      "# ours\nnetwork_policy:\n  allow:  # these\n    - a.test:443  # one\n    - new.test:443  # why\n    # a note\n\nlog: {}\n"
+    ),
+    Case(
+      "dashes below the key", "network_policy:\n  allow:\n  - a.test:443\n  deny: []\n",
+      "network_policy:\n  allow:\n  - a.test:443\n  - new.test:443  # why\n  deny: []\n"),
+    Case(
+      "a rule of several lines",
+      "network_policy:\n  allow:\n    - host: a.test:443\n      methods: [GET]\n      # its note\n  rate_limits: []\n",
+      "network_policy:\n  allow:\n    - host: a.test:443\n      methods: [GET]\n    - new.test:443  # why\n      # its note\n  rate_limits: []\n"
+    ),
+    Case(
+      "brackets", "network_policy: {allow: [a.test:443]}\n", "network_policy: {allow: [a.test:443, new.test:443]}\n"),
+    Case("empty brackets", "network_policy: {allow: []}\n", "network_policy: {allow: [new.test:443]}\n"),
+    Case(
+      "brackets over lines", "network_policy:\n  allow: [\n    a.test:443,  # ] one\n    \"b.test:443\",\n  ]\n",
+      "network_policy:\n  allow: [\n    a.test:443,  # ] one\n    \"b.test:443\", new.test:443\n  ]\n"),
+    Case(
+      "no list", "network_policy:\n  # strict\n  default: deny\nlog: {}\n",
+      "network_policy:\n  # strict\n  allow:\n    - new.test:443  # why\n  default: deny\nlog: {}\n"),
+    Case(
+      "no list in braces", "network_policy: {default: deny}\n",
+      "network_policy: {default: deny, allow: [new.test:443]}\n"),
+    Case("nothing in braces", "network_policy: {}\n", "network_policy: {allow: [new.test:443]}\n"),
+    Case("an empty list", "network_policy:\n  allow:\n", "network_policy:\n  allow:\n    - new.test:443  # why\n"),
+    Case(
+      "no section", "include: [./team.yaml]\n",
+      "include: [./team.yaml]\nnetwork_policy:\n  allow:\n    - new.test:443  # why\n"),
+    Case(
+      "no newline at the end", "network_policy:\n  allow:\n    - a.test:443",
+      "network_policy:\n  allow:\n    - a.test:443\n    - new.test:443  # why"),
+    Case(
+      "returns", "network_policy:\r\n  allow:\r\n    - a.test:443\r\n",
+      "network_policy:\r\n  allow:\r\n    - a.test:443\r\n    - new.test:443  # why\r\n"),
   ]
 
-  @Test(arguments: layouts) func entriesAreAddedInEveryLayout(_ text: String) throws {
-    let before = PolicyFile.parse(bytes: Array(text.utf8), name: "p.yaml").policy.map(hosts) ?? []
-    let after = try edited(text) { edit in
-      try edit.add(
-        [.init("b.example:443", comments: ["seen"]), .init("{host: c.example:443, methods: [GET]}")], to: .allow)
-      try edit.add([.init("{host: b.example:443, requests_per_minute: 7}")], to: .rateLimits)
+  @Test(arguments: cases)
+  private func addsOneItem(_ one: Case) throws {
+    var edit = PolicyEdit(Array(one.before.utf8))
+    try edit.add("new.test:443", comment: "why")
+    #expect(String(decoding: edit.bytes, as: UTF8.self) == one.after)
+    let read = PolicyFile.parse(bytes: edit.bytes, name: "p") {
+      $0 == "team.yaml" ? Array("network_policy: {}\n".utf8) : nil
     }
-    let policy = try policy(after)
-    #expect(hosts(policy) == before + ["b.example:443", "c.example:443"], "\(after)")
-    #expect(
-      policy.fallback.network.allow.first { "\($0.pattern)" == "b.example" }?.requests?.perMinute == 7, "\(after)")
-    // Every line and every comment that was there is there, in its order.
-    for comment in text.split(separator: "#").dropFirst() {
-      let kept = comment.split(whereSeparator: \.isNewline).first ?? ""
-      #expect(after.contains("#\(kept)"), "\(after)")
+    if !one.before.contains("include") {
+      #expect(read.problems.filter { !$0.text.contains("log") }.isEmpty, "\(read.problems)")
     }
-    #expect(after.contains("\r\n") == text.contains("\r\n"))
   }
 
-  @Test func aClientsOwnRulesGetTheEntry() throws {
+  @Test func aClientsOwnRulesAreItsOwn() throws {
     let text = """
-      network_policy: {allow: [a.example:443]}
+      network_policy: {allow: [a.test:443]}
       clients:
         - name: one
-          source: [10.0.0.0/8]
-          network_policy:
-            allow: [x.example:443]
-        - name: two
           source: [10.1.0.0/16]
+          network_policy:
+            allow:
+              - b.test:443
+        - name: two
+          source: [10.2.0.0/16]
+
       """
-    let policy = try policy(try edited(text) { try $0.add([.init("b.example:443")], to: .allow, of: "one") })
-    #expect(policy.clients[0].network.allow.map { "\($0.pattern)" } == ["x.example", "b.example"])
-    #expect(hosts(policy) == ["a.example:443"])
-    #expect(throws: PolicyEdit.Problem.self) {
-      _ = try edited(text) { try $0.add([.init("b.example:443")], to: .allow, of: "two") }
+    var own = PolicyEdit(Array(text.utf8))
+    try own.add("new.test:443", of: "one")
+    #expect(
+      String(decoding: own.bytes, as: UTF8.self).contains("        - b.test:443\n        - new.test:443\n  - name: two")
+    )
+    var shared = PolicyEdit(Array(text.utf8))
+    try shared.add("new.test:443", of: "two")
+    #expect(
+      String(decoding: shared.bytes, as: UTF8.self).hasPrefix("network_policy: {allow: [a.test:443, new.test:443]}\n"))
+  }
+
+  @Test func aRequestJoinsThePairsOfItsRule() throws {
+    let text = "network_policy:\n  allow:\n    - host: a.test:443\n      requests:\n        - {methods: [GET]}\n"
+    var edit = PolicyEdit(Array(text.utf8))
+    let isAdded = try edit.add(request: "{methods: [POST], paths: [\"/x\"]}", toRuleAt: 3, column: 7)
+    #expect(isAdded)
+    #expect(String(decoding: edit.bytes, as: UTF8.self) == text + "        - {methods: [POST], paths: [\"/x\"]}\n")
+    var other = PolicyEdit(Array("network_policy:\n  allow:\n    - host: a.test:443\n      methods: [GET]\n".utf8))
+    let isOther = try other.add(request: "{methods: [POST]}", toRuleAt: 3, column: 7)
+    #expect(!isOther)
+  }
+
+  @Test(arguments: ["*.x.test:443", "[2001:db8::1]:443", "x.test:[80, 443]", "x.test:*"])
+  func anItemIsQuotedWhereItMustBe(_ rule: String) throws {
+    for text in ["network_policy: {allow: []}\n", "network_policy:\n  allow:\n    - a.test:1\n"] {
+      var edit = PolicyEdit(Array(text.utf8))
+      try edit.add(PolicyEdit.item(rule))
+      let read = PolicyFile.parse(bytes: edit.bytes, name: "p")
+      #expect(read.problems.isEmpty, "\(read.problems)")
     }
   }
 
-  @Test(arguments: [
-    #"{host: "*", requests_per_minute: 5, concurrent: 2} # kept"#,
-    #"{host: "*", requests_per_minute: 5, burst: 3} # kept"#,
-    "host: \"*\" # kept\n      requests_per_minute: 5 # why\n      concurrent: 2",
-    "host: \"*\"\n      burst: 3 # kept\n      requests_per_minute: 5",
-  ])
-  func aLimitIsSetInPlace(_ entry: String) throws {
-    let text = "network_policy:\n  allow: [a.example:443]\n  rate_limits:\n    - \(entry)\n"
-    let after = try edited(text) { try $0.setLimit(line: 4, column: 7, perMinute: 300, burst: 50) }
-    let bucket = try #require(try policy(after).fallback.network.allow[0].requests)
-    #expect(bucket.perMinute == 300 && bucket.burst == 50, "\(after)")
-    #expect(after.contains("# kept"), "\(after)")
-    let rateOnly = try edited(text) { try $0.setLimit(line: 4, column: 7, perMinute: 300, burst: nil) }
-    #expect(try policy(rateOnly).fallback.network.allow[0].requests?.burst == 300, "\(rateOnly)")
+  @Test func aDifferenceShowsWhatChanged() {
+    let old = Array("1\n2\n3\n4\n5\n6\n7\n8\n".utf8)
+    let new = Array("1\n2\n3\n4\nx\n5\n6\n7\n8\n".utf8)
+    #expect(
+      TextDifference.unified(old, new, name: "p") == "--- p\n+++ p\n@@ -2,6 +2,7 @@\n 2\n 3\n 4\n+x\n 5\n 6\n 7\n")
+    #expect(TextDifference.unified(old, old, name: "p").isEmpty)
+  }
+
+  @Test func oneRuleIsReadAsTheFileWould() throws {
+    #expect(try PolicyFile.rule("*.x.test:443", nowUnix: 0).pattern.description == "*.x.test")
+    #expect(try PolicyFile.rule("{host: x.test:443, methods: [GET]}", nowUnix: 0).inspection != nil)
+    for text in ["x.test", "x.test:443\n  deny: []", "{host: x.test:443, credential: c}", "a.test:443, b.test:443"] {
+      #expect(throws: PolicyFile.RuleTextProblem.self) { try PolicyFile.rule(text, nowUnix: 0) }
+    }
+  }
+}
+
+@Suite struct ApprovalsSectionTests {
+  private static func read(_ approvals: String) -> LoadedPolicy {
+    PolicyFile.parse(bytes: Array("network_policy: {}\napprovals: \(approvals)\n".utf8), name: "p") { path in
+      path == "/s" ? Array("secret\n".utf8) : path == "/empty" ? [0x0a] : nil
+    }
+  }
+
+  @Test func itsDefaultsAndItsValues() throws {
+    let defaults = try #require(Self.read("{}").policy?.settings.approvals)
+    #expect(defaults.waitMs == 120_000 && defaults.perClient == 20 && defaults.notify.isEmpty)
+    let text =
+      "{wait_seconds: 0, per_client: 3, notify: [{webhook: https://a.test/h, secret_file: /s}, {command: [/x, y]}]}"
+    let values = try #require(Self.read(text).policy?.settings.approvals)
+    #expect(values.waitMs == 0 && values.perClient == 3)
+    #expect(values.notify == [.webhook(url: "https://a.test/h", secretFile: "/s"), .command(["/x", "y"])])
+    #expect(PolicyFile.parse(bytes: Array("network_policy: {}\n".utf8), name: "p").policy?.settings.approvals == nil)
   }
 
   @Test(arguments: [
-    "network_policy:\n  allow: null\n", "network_policy: 5\n", "network_policy:\n  allow: text\n", "[1]\n", "a: [\n",
+    ("{wait: 3}", "unknown key"), ("{wait_seconds: 3601}", "3600"), ("{wait_seconds: 5m}", "seconds"),
+    ("{per_client: 0}", "from 1"), ("{notify: [{}]}", "either webhook"), ("{notify: [{webhook: ops}]}", "an address"),
+    ("{notify: [{webhook: https://a.test/, command: [/x]}]}", "either webhook"),
+    ("{notify: [{command: []}]}", "no program"),
+    ("{notify: [{webhook: https://a.test/, secret_file: /gone}]}", "cannot read"),
+    ("{notify: [{webhook: https://a.test/, secret_file: /empty}]}", "is empty"),
+    ("{notify: [{command: [/x], secret_file: /s}]}", "no use"), ("[1]", "a mapping"),
   ])
-  func anotherShapeIsAProblem(_ text: String) {
-    #expect(throws: PolicyEdit.Problem.self) {
-      _ = try edited(text) { try $0.add([.init("b.example:443")], to: .allow) }
-    }
+  func whatIsWrongIsSaidWithItsPlace(_ text: String, _ said: String) {
+    let loaded = Self.read(text)
+    #expect(loaded.policy == nil)
+    #expect(loaded.problems.contains { $0.text.contains(said) && $0.mark.line == 2 }, "\(loaded.problems)")
   }
 }

@@ -161,6 +161,16 @@ private let sectionChanges: [Change] =
     top("the policy file.content_policy", "content_policy", "{secrets: log}", "{secrets: block}"),
     top("the policy file.tls", "tls", "{ca: /a}", "{ca: /b}"), top("tls.ca", "tls", "{ca: /a}", "{ca: /b}"),
     top("the policy file.explain_denials", "explain_denials", "true", "false"),
+    Change(
+      "the policy file.approvals", "network_policy: {default: deny}\n",
+      "network_policy: {default: deny}\napprovals: {wait_seconds: 120}\n"),
+    top(
+      "a notifier.webhook", "approvals", "{notify: [{webhook: https://a.test/h}]}",
+      "{notify: [{webhook: https://b.test/h}]}"),
+    top(
+      "a notifier.secret_file", "approvals", "{notify: [{webhook: https://a.test/h}]}",
+      "{notify: [{webhook: https://a.test/h, secret_file: patterns.yaml}]}"),
+    top("a notifier.command", "approvals", "{notify: [{command: [/a]}]}", "{notify: [{command: [/a, b]}]}"),
     client("a client.name", "source: [10.0.0.0/8]", "source: [10.0.0.0/8]").renamed,
     client("a client.source", "source: [10.0.0.0/8]", "source: [10.1.0.0/16]"),
     client("a client.proxy_user", "proxy_user: u, password_file: passwords", "proxy_user: v, password_file: passwords"),
@@ -258,6 +268,12 @@ private let sectionChanges: [Change] =
       ("workspace", "/a", "/b"), ("read_only", "[/a]", "[/b]"), ("read_write", "[/a]", "[/b]"),
       ("hidden", "[a]", "[b]"),
       ("protected", "[a]", "[b]"), ("tmp", "1MiB", "2MiB"), ("home", "{size: 1MiB}", "{folder: /a}"),
+    ])
+  + section(
+    "approvals",
+    [
+      ("wait_seconds", "0", "2.5"), ("per_client", "1", "2"),
+      ("notify", "[{command: [/a]}]", "[{webhook: https://a.test/h}]"),
     ])
   + section("environment", [("pass", "[A]", "[B]"), ("set", "{A: one}", "{A: two}")])
   + section("content_policy", content)

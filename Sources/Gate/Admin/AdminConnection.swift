@@ -10,6 +10,8 @@ final class AdminConnection: Source {
   private unowned let desk: AdminListener
   private let loop: Loop
   private let socket: Descriptor
+  /// Who asks: uid and name, as the kernel saw the other end.
+  let peerName: String
   private var slot = Slot.none
   private var input: [UInt8] = []
   private var descriptors: [CInt] = []
@@ -24,7 +26,8 @@ final class AdminConnection: Source {
   /// Listeners of a sandbox that is not whole yet.
   var gathered: [BoundSocket] = []
 
-  init(_ socket: consuming Descriptor, desk: AdminListener, loop: Loop) {
+  init(_ socket: consuming Descriptor, peer: LocalPeer?, desk: AdminListener, loop: Loop) {
+    peerName = peer.map { AccountNames.text(uid: $0.uid) } ?? "nobody"
     self.socket = socket
     self.desk = desk
     self.loop = loop

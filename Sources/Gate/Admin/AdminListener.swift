@@ -1,5 +1,6 @@
 // The admin socket: who may connect, how many at once, and what each request does.
 // It relies on the main thread's loop, where reading a file may take its time without a tunnel waiting for it.
+import Flow
 import HTTPService
 import Kernel
 import Policy
@@ -58,8 +59,9 @@ final class AdminListener: Source {
   }
 
   private func accepted(_ socket: consuming Descriptor) {
-    let stranger = Self.stranger(LocalSocket.peer(of: socket.raw))
-    let connection = AdminConnection(socket, desk: self, loop: loop)
+    let peer = LocalSocket.peer(of: socket.raw)
+    let stranger = Self.stranger(peer)
+    let connection = AdminConnection(socket, peer: peer, desk: self, loop: loop)
     guard let slot = connection.begin() else { return }
     connections[slot.index] = connection
     if let stranger {
@@ -111,6 +113,11 @@ final class AdminListener: Source {
       server.beginDrain()
       connection.answer(.success([JSONMember("connections", .number(server.openConnections))]))
     case .client(let name, let probe): connection.answer(server.describe(client: name, probe: probe, sandboxes.names))
+    case .approvals(let max): approvals(connection, max)
+    case .approve(let id, let grant, let rule):
+      server.approve(id, grant, rule: rule, by: connection.peerName) { connection.answer($0) }
+    case .refuse(let id, let isAlways):
+      server.refuse(id, isAlways: isAlways, by: connection.peerName) { connection.answer($0) }
     case .probed: sandboxes.endProbing(connection)
     case .attach, .detach: sandboxes.detach(connection)
     }
@@ -142,6 +149,27 @@ final class AdminListener: Source {
     } asking: {
       .question(.tunnels(max: max), token: $0)
     }
+  }
+
+  private func approvals(_ connection: AdminConnection, _ max: Int) {
+    let (entries, lines, settings) = server.shared.approvals.change { registry in
+      let entries = registry.list()
+      let lines = entries.prefix(max).map {
+        JSONValue.object([
+          JSONMember("approval", $0.json(.now, hasRule: registry.hasRule($0.id), end: registry.end(of: $0.id)))
+        ])
+      }
+      return (entries, lines, registry.settings)
+    }
+    for line in lines { connection.say(line) }
+    connection.answer(
+      .success([
+        JSONMember("waiting", .number(entries.count { $0.state == .waiting })),
+        JSONMember("shown", .number(lines.count)), JSONMember("more", .bool(entries.count > max)),
+        JSONMember("enabled", .bool(server.policy.settings.approvals != nil)),
+        JSONMember("wait_ms", .number(Int(clamping: settings.waitMs))),
+        JSONMember("policy_file", server.policyPath.map { .text($0) } ?? .null),
+      ]))
   }
 
   private func close(_ connection: AdminConnection, _ id: UInt64, _ ordinal: UInt32?) {

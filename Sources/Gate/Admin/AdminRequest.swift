@@ -1,5 +1,6 @@
 // What can be asked of a running gate: one line of JSON becomes one request, or a text that says what is wrong with it.
 // It relies on Wire.JSONValue, and knows every member of every command: what it does not know is an error.
+package import Flow
 package import Policy
 package import Wire
 
@@ -10,6 +11,10 @@ package enum AdminRequest: Equatable, Sendable {
   case tunnels(max: Int)
   case close(id: UInt64, ordinal: UInt32?)
   case drain
+  /// Entries of the approvals.
+  case approvals(max: Int)
+  case approve(id: String, ApprovalGrant, rule: String?)
+  case refuse(id: String, isAlways: Bool)
   /// What a sandbox of this name has to know before it is made.
   case client(name: String, probe: HostName)
   /// Listeners of a sandbox, in the order of the descriptors that come with the line.
@@ -52,7 +57,8 @@ package struct AdminProblem: Error, Equatable {
 
 extension AdminRequest {
   private static let commands = [
-    "status", "metrics", "reload", "tunnels", "close", "drain", "client", "attach", "probed", "detach",
+    "status", "metrics", "reload", "tunnels", "close", "drain", "approvals", "approve", "refuse", "client", "attach",
+    "probed", "detach",
   ]
 
   package static func parse(_ line: [UInt8]) throws(AdminProblem) -> AdminRequest {
@@ -66,7 +72,9 @@ extension AdminRequest {
     let fields = AdminFields(value: value)
     switch command {
     case "status", "metrics", "reload", "drain", "probed", "detach": try fields.check(members, [])
-    case "tunnels": try fields.check(members, ["limit"])
+    case "tunnels", "approvals": try fields.check(members, ["limit"])
+    case "approve": try fields.check(members, ["id", "for", "rule"])
+    case "refuse": try fields.check(members, ["id", "always"])
     case "close": try fields.check(members, ["id"])
     case "client": try fields.check(members, ["name", "probe"])
     case "attach": try fields.check(members, ["name", "listeners", "more", "probing"])
@@ -78,6 +86,10 @@ extension AdminRequest {
     case "drain": return .drain
     case "probed": return .probed
     case "detach": return .detach
+    case "approvals": return .approvals(max: try fields.limit())
+    case "approve":
+      return .approve(id: try fields.approvalID(), try fields.grant(), rule: try fields.rule())
+    case "refuse": return .refuse(id: try fields.approvalID(), isAlways: try fields.flag("always"))
     case "tunnels": return .tunnels(max: try fields.limit())
     case "close": return try fields.close()
     case "client": return .client(name: try fields.name(), probe: try fields.probe())
@@ -87,6 +99,11 @@ extension AdminRequest {
         isProbing: try fields.flag("probing"))
     default: return .status
     }
+  }
+
+  /// True for a text that `approve` takes as a time.
+  package static func isTime(_ text: String) -> Bool {
+    if case .seconds? = ApprovalGrant(text) { true } else { false }
   }
 
   /// As the log writes it: the connection's number in hexadecimal, and with `-N` its Nth further request.
@@ -124,6 +141,27 @@ private struct AdminFields {
       throw AdminProblem("`id` is a text such as \"1f\" or \"1f-2\", as `sluice tunnels` and the log show it")
     }
     return .close(id: id, ordinal: ordinal)
+  }
+
+  func approvalID() throws(AdminProblem) -> String {
+    guard let text = value["id"]?.asText, ApprovalEntry.mayBeID(text) else {
+      throw AdminProblem("`id` is a text of five letters and digits, as `sluice approvals` shows it")
+    }
+    return text
+  }
+
+  func grant() throws(AdminProblem) -> ApprovalGrant {
+    let text = value["for"].map { $0.asText ?? "" } ?? ApprovalGrant.once.text
+    guard let grant = ApprovalGrant(text) else { throw AdminProblem("`for` is \(ApprovalGrant.form)") }
+    return grant
+  }
+
+  func rule() throws(AdminProblem) -> String? {
+    guard let rule = value["rule"] else { return nil }
+    guard let text = rule.asText, !text.isEmpty else {
+      throw AdminProblem("`rule` is a text such as api.example.com:443")
+    }
+    return text
   }
 
   func name() throws(AdminProblem) -> String {

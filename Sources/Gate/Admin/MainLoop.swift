@@ -1,22 +1,26 @@
 // What the main thread waits for: signals, the admin socket, and what workers report.
 // It relies on being made before any other thread starts, since those inherit the mask of signals.
+import Flow
 import Kernel
 
 final class MainLoop: Source, LoopDelegate {
   let loop: Loop
   let survey: Survey
-  private let signals: Signals
+  /// Set before the first turn.
+  var onApproval: (ApprovalEvent) -> Void = { _ in }
+  /// nil where somebody else takes signals.
+  private let signals: Signals?
   private let reports: Mailbox<WorkerReport>
   private var slot = Slot.none
 
-  init(_ shared: Shared) throws(SystemError) {
-    signals = try Signals()
+  init(_ shared: Shared, takesSignals: Bool = true) throws(SystemError) {
+    signals = takesSignals ? try Signals() : nil
     loop = try Loop()
     reports = shared.reports
     survey = Survey(shared.mailboxes)
     slot = loop.register(self)
     try loop.watchMailbox(reports.fd)
-    try loop.watchLevels(signals.fd, slot, tag: 0, readable: true, writable: false, isNew: true)
+    if let signals { try loop.watchLevels(signals.fd, slot, tag: 0, readable: true, writable: false, isNew: true) }
   }
 
   /// One turn of at most that long, and the signal that came in it.
@@ -24,10 +28,14 @@ final class MainLoop: Source, LoopDelegate {
     let nowMs = Clock.monotonicMs()
     let dueMs = survey.dueMs ?? .max
     loop.turn(self, waitMsMax: min(msMax, dueMs - min(nowMs, dueMs)))
-    return signals.take()
+    return signals?.take()
   }
 
-  func mailArrived() { for report in reports.drain() { survey.take(report) } }
+  func mailArrived() {
+    for report in reports.drain() {
+      if case .approval(let event) = report.body { onApproval(event) } else { survey.take(report) }
+    }
+  }
   func turnEnded() { survey.runDue() }
   func turnBegan() {}
 

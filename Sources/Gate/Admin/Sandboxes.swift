@@ -136,6 +136,7 @@ final class Sandboxes {
       guard table[name]?.number == sandbox.number else { return finish() }
       table[name] = nil
       server.replaceSandboxes { $0.withoutSandbox(name) }
+      server.endSession(of: name)
       Messages.say("the sandbox \(name) is gone")
       finish()
     }

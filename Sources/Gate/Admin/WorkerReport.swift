@@ -1,6 +1,6 @@
 // What the main thread asks of workers, and what they answer: values that cross threads by mail.
 // It relies on numbers and shared immutable things alone; texts are made of them on the main thread.
-import Flow
+package import Flow
 import Policy
 import Wire
 
@@ -9,12 +9,17 @@ package enum WorkerQuestion: Sendable {
   case tunnels(max: Int)
   /// The connection of this number; with an ordinal only if that request is under way.
   case close(id: UInt64, ordinal: UInt32?)
+  /// Names of the clients that have a connection.
+  case clients
 }
 
 package struct WorkerReport: Sendable {
   package enum Body: Sendable {
     case counts(WorkerCounts)
     case tunnels([TunnelFacts])
+    case clients(Set<String>)
+    /// A step of a request that needs a person. Nobody asked for this.
+    case approval(ApprovalEvent)
     /// True if it was there.
     case closed(Bool)
     /// How many connections the new policy ended.

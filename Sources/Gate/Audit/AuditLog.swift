@@ -156,6 +156,29 @@ package final class AuditLog {
     }
   }
 
+  /// A request that needs a person: asked, or answered.
+  func record(_ event: ApprovalEvent, policy: Policy, wallMs: Int64) {
+    let (entry, key) = (event.entry, event.entry.key)
+    counters.count(.approval, nil)
+    write(.approval, policy, wallMs) { line in
+      line.word(#","id":""#, entry.id)
+      line.text(#","client":"#, key.client)
+      line.word(#","via":""#, entry.via)
+      line.text(#","host":"#, "\(key.subject.target.host)")
+      line.number(#","port":"#, UInt64(key.subject.target.port))
+      if event.verdict == .approved { line.word(#","rule":""#, "approval:\(entry.id)") }
+      line.field(policy.logField)
+      line.word(#","verdict":""#, event.verdict.rawValue)
+      line.word(#","reason":""#, entry.reason.rawValue)
+      if let request = key.subject.request { line.text(#","method":"#, request.method) }
+      guard event.verdict == .approved || event.verdict == .refused, let decision = entry.decision else { return }
+      line.text(#","by":"#, decision.by)
+      if let grant = decision.grant { line.word(#","for":""#, grant.text) }
+      if decision.isAlways { line.word(#","for":""#, "always") }
+      if let text = decision.text, key.subject.request == nil { line.text(#","detail":"#, text) }
+    }
+  }
+
   /// A DNS query: one line each, and no port in it.
   func record(_ outcome: DNSOutcome, client: String, policy: Policy, wallMs: Int64) {
     counters.count(outcome.event, outcome.reason, via: .dns, wouldDeny: outcome.wouldDeny)

@@ -122,6 +122,7 @@ extension LogEvent {
     case .policy: 5
     case .flagged: 6
     case .credential: 7
+    case .approval: 8
     }
   }
 }

@@ -143,6 +143,7 @@ extension LogEvent {
     case .policy: #","event":"policy""#
     case .credential: #","event":"credential""#
     case .flagged: #","event":"flagged""#
+    case .approval: #","event":"approval""#
     }
   }
 }

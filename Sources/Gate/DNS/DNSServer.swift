@@ -172,6 +172,7 @@ final class DNSServer: Source, DNSQueryHandler {
       question.query, client: question.client, owner: question.owner,
       isInSandbox: question.peer.sandbox != nil, conditions, synthetic, note: &note)
     if let note { worker.record(note, client: question.client, from: question.peer.source) }
+    if case .refuse(.notAllowed, _) = verdict { recordForApproval(question, conditions) }
     switch verdict {
     case .resolve(let name, let rules): return look(up: name, rules, question, into: &out, asker: asker())
     case .records(let name): return look(up: name, [], isForRecords: true, question, into: &out, asker: asker())
@@ -207,6 +208,18 @@ final class DNSServer: Source, DNSQueryHandler {
   private static func full(_ namesMax: Int) -> String {
     "all \(namesMax) synthetic addresses, or one client's share of them, are in use; new names are not answered until one is free. Allow more with "
       + "`limits: {synthetic_names: …}` and `dns: {networks: …}`"
+  }
+
+  /// A look-up does not wait: the client would ask again, or elsewhere. What it asked for is listed under the port that
+  /// most names are asked for; the connection itself waits when it comes.
+  private func recordForApproval(_ question: Question, _ conditions: borrowing Conditions) {
+    guard conditions.policy.settings.approvals != nil, question.query.type.family != nil, let name = question.query.name
+    else { return }
+    let subject = ApprovalSubject(Target(host: .name(name), port: 443))
+    let asked = ApprovalQuestion(
+      ApprovalKey(client: question.client.name, subject: subject), reason: .notAllowed, via: "dns")
+    let now = ApprovalRegistry.Time(ms: conditions.nowMs, unixMs: worker.loop.wallMs)
+    _ = worker.shared.approvals.change { $0.ask(asked, by: nil, now) }
   }
 
   // MARK: - Look-ups

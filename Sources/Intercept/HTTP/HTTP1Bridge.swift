@@ -5,7 +5,7 @@ import Policy
 import Wire
 
 /// ```
-///   reading ---> waiting (token | filter | body) ---> exchanging (request: body, done)
+///   reading ---> waiting (token | approval | filter | body) ---> exchanging (request: body, done)
 ///      ^ |          |                                    |       (answer:  head, body, done)
 ///      | +----------+---- refused, and no next one       |
 ///      |            +--------------------> closing <-----+------------ relaying <--- 101
@@ -28,6 +28,8 @@ final class HTTP1Bridge: Bridge {
 
   enum Wait {
     case token(untilMs: UInt64, sinceMs: UInt64)
+    /// A person is asked.
+    case approval
     /// It asked for time.
     case filter
     /// A filter wants it whole first: see `collected`.
@@ -132,6 +134,7 @@ final class HTTP1Bridge: Bridge {
       case .reading(let sinceMs): readRequestHead(sinceMs, tick)
       case .waiting(.token(let untilMs, _)):
         tick.nowMs >= untilMs || tick.rule !== judgedBy ? judgeRequest(tick) : wait(untilMs: untilMs)
+      case .waiting(.approval): client.hasPeerEnded ? .end(.clientReset) : judgeRequest(tick)
       case .waiting(.filter): offerAgain(tick)
       case .waiting(.body): collect(tick)
       case .exchanging(.body, _): moveRequestBody(tick)
@@ -224,6 +227,7 @@ final class HTTP1Bridge: Bridge {
     let verdict = requests.judge(
       line, named: request.originHost, pacedSinceMs: pacedSinceMs, ordinal: requests.ordinal,
       tick, isOneRequest ? .paid : payment)
+    if case .waiting(.approval) = state { tick.approvals?.settle(verdict, ordinal: requests.ordinal) }
     switch verdict {
     case .allow(let path):
       judgedPath = path
@@ -238,6 +242,9 @@ final class HTTP1Bridge: Bridge {
       judgedBy = tick.rule
       state = .waiting(.token(untilMs: untilMs, sinceMs: pacedSinceMs ?? tick.nowMs))
       return wait(untilMs: untilMs)
+    case .await(let untilMs):
+      state = .waiting(.approval)
+      return client.hasPeerEnded ? .end(.clientReset) : wait(untilMs: untilMs)
     }
   }
 

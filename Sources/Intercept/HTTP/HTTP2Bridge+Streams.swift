@@ -46,8 +46,13 @@ extension HTTP2Bridge: HTTP2Events {
     block.withValue(.path) { stream.line.keep(method: method.span, path: $0, overrides: overrides) }
     let verdict = requests.judge(
       stream.line, named: named(block), pacedSinceMs: stream.pacedSinceMs, ordinal: stream.ordinal, tick, payment)
+    if stream.isAwaiting { tick.approvals?.settle(verdict, ordinal: stream.ordinal) }
+    stream.isAwaiting = false
     switch verdict {
     case .refuse: refuse(stream, verdict)
+    case .await(let untilMs):
+      stream.isAwaiting = true
+      wait(stream, block, endsStream: endsStream, untilMs: untilMs)
     case .pace(let untilMs):
       stream.pacedSinceMs = stream.pacedSinceMs ?? tick.nowMs
       stream.judgedBy = tick.rule
@@ -307,6 +312,7 @@ extension HTTP2Bridge: HTTP2Events {
 
   private func closedByClient(_ id: Int32, _ code: UInt32) {
     guard let stream = byClient.removeValue(forKey: id) else { return }
+    if stream.isAwaiting { tick.approvals?.withdraw(ordinal: stream.ordinal) }
     server.giveBack(stream.up.discard(), id)
     upstream?.giveBack(stream.down.discard(), stream.upstreamID)
     guard stream.upstreamID != 0, byUpstream.removeValue(forKey: stream.upstreamID) != nil else { return }

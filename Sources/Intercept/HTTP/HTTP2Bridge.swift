@@ -184,7 +184,7 @@ final class HTTP2Bridge: Bridge {
     waiting = []
     for stream in due {
       guard let (block, endsStream, untilMs) = stream.waiting, byClient[stream.clientID] === stream else { continue }
-      if tick.nowMs < untilMs && (stream.filter != nil || stream.judgedBy === tick.rule) {
+      if tick.nowMs < untilMs && !stream.isAwaiting && (stream.filter != nil || stream.judgedBy === tick.rule) {
         waiting.append(stream)
         deadlineMs = min(deadlineMs, untilMs)
         continue

@@ -25,6 +25,8 @@ final class HTTP2Stream {
   /// The head of a request that waits, for a token or for a filter, and until when.
   var waiting: (block: FieldBlock, endsStream: Bool, untilMs: UInt64)?
   var pacedSinceMs: UInt64?
+  /// A person is asked about the request.
+  var isAwaiting = false
   /// The request has its token.
   var isPaid = false
   /// Method and path, which a reload is held to when the head is gone.

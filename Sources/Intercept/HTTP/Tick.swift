@@ -14,6 +14,8 @@ package struct Tick {
   package var headMs: UInt64
   /// Where a new filter for the rule's requests comes from.
   package var filters: (any FilterSource)?
+  /// By which requests ask for an approval; nil where nobody is asked.
+  package var approvals: (any ApprovalDesk)?
 
   package init(_ moment: Moment, rule: AllowRule?, headBytesMax: Int, headMs: UInt64) {
     self.moment = moment

@@ -16,6 +16,8 @@ enum RequestVerdict {
   case refuse(RefusedRequest)
   /// Ask again then.
   case pace(untilMs: UInt64)
+  /// A person is asked: judge again then, and in each turn before.
+  case await(untilMs: UInt64)
 }
 
 struct TunnelRequests {
@@ -60,7 +62,14 @@ struct TunnelRequests {
     request.named = named
     request.pacedSinceMs = pacedSinceMs
     request.payment = payment
-    let judgement = Judge.judge(request, line, tick.moment)
+    request.approval = tick.approvals == nil ? .off : .open
+    var judgement = Judge.judge(request, line, tick.moment)
+    if case .ask(let subject, let finding) = judgement.verdict, let desk = tick.approvals {
+      let answer = desk.ask(subject, finding.reason, ordinal: ordinal)
+      if case .waiting(_, let untilMs) = answer { return .await(untilMs: untilMs) }
+      request.approval = .answered(answer)
+      judgement = Judge.judge(request, line, tick.moment)
+    }
     // A request that was let out before has its line already.
     if payment == .due {
       wouldRefuse = judgement.note != nil
@@ -69,6 +78,7 @@ struct TunnelRequests {
     switch judgement.verdict {
     case .allow(_, let path): return .allow(path: path)
     case .pace(_, let untilMs): return .pace(untilMs: untilMs)
+    case .ask(_, let finding): return .refuse(record(finding, tick))
     case .refuse(let finding): return .refuse(record(finding, tick))
     }
   }
@@ -112,6 +122,7 @@ struct TunnelRequests {
     refusal.isToAPI = true
     refusal.retryAfterSeconds = finding.retryAfterSeconds
     refusal.isHeadTooLarge = finding.isHeadTooLarge
+    refusal.requestID = finding.approvalID
     var outcome = Outcome(finding.reason.logEvent, finding.reason, line: finding.line ?? tick.rule?.line)
     outcome.bucket = finding.bucket
     outcome.explain(finding.detail)
@@ -123,6 +134,14 @@ struct TunnelRequests {
     var outcome = outcome
     outcome.ordinal = judged
     outcomes.append(outcome)
+  }
+}
+
+extension ApprovalDesk {
+  /// A request that waited has its verdict, and leaves the list.
+  func settle(_ verdict: RequestVerdict, ordinal: UInt32) {
+    if case .await = verdict { return }
+    withdraw(ordinal: ordinal)
   }
 }
 

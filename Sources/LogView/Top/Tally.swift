@@ -81,7 +81,7 @@ package struct Tally: Sendable {
       noteRefusal(line, index, timeMs, isNote)
     case .failed: rows[index].failed += line.count
     case .closed, .revoked: rows[index].ended += 1
-    case .policy, .credential, .other: return nil
+    case .policy, .credential, .approval, .other: return nil
     }
     // A request that report mode lets out has another line at its end.
     if !isNote { rows[index].recent.add(line.startMs ?? timeMs, line.count) }
@@ -93,7 +93,7 @@ package struct Tally: Sendable {
     case .denied, .limited: true
     case .flagged: line.isRefusal
     case .closed, .failed, .revoked: line.has(.host)
-    case .policy, .credential, .other: false
+    case .policy, .credential, .approval, .other: false
     }
   }
 

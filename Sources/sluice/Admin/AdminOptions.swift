@@ -21,9 +21,28 @@ struct AdminOptions: ParsableArguments {
   /// Where the units of the Debian package put it.
   private static let servicePath = "/run/sluice/admin.sock"
 
+  /// Every gate that is meant: the one that is named, or those of this user's sandboxes and of the service.
+  func gates() throws -> [String] {
+    if socket != nil || policy != nil || Environment.value("SLUICE_ADMIN")?.isEmpty == false { return [try one()] }
+    let service = FileStamp(path: Self.servicePath) == nil ? [] : [Self.servicePath]
+    let found = service + SandboxRecords.running().compactMap(\.admin)
+    return found.isEmpty ? [try one()] : found
+  }
+
+  private func one() throws -> String {
+    do throws(AdminFailure) { return try path() } catch {
+      Messages.say("\(error)")
+      throw ExitCode(2)
+    }
+  }
+
   func ask(_ request: JSONValue, each: (JSONValue) -> Void = { _ in }) throws -> JSONValue {
+    try ask(request, at: one(), each: each)
+  }
+
+  func ask(_ request: JSONValue, at path: String, each: (JSONValue) -> Void = { _ in }) throws -> JSONValue {
     do throws(AdminFailure) {
-      var client = try AdminClient(try path())
+      var client = try AdminClient(path)
       let answer = try client.ask(request) { line in
         if json { print(Text(line)) } else { each(line) }
       }
@@ -60,6 +79,8 @@ struct AdminOptions: ParsableArguments {
     }
     if let path = Environment.value("SLUICE_ADMIN"), !path.isEmpty { return path }
     guard FileStamp(path: Self.servicePath) != nil else {
+      let sandboxes = SandboxRecords.running().compactMap(\.admin)
+      if sandboxes.count == 1 { return sandboxes[0] }
       throw AdminFailure("which gate? give --socket PATH, or --policy FILE, or set SLUICE_ADMIN")
     }
     return Self.servicePath

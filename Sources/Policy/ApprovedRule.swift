@@ -1,0 +1,33 @@
+// A rule that a person approved for one client while the gate runs, as it joins that client's rules.
+// It relies on Approval for its end; docs/approvals.md has the commands.
+package import Wire
+
+package struct ApprovedRule: Sendable {
+  package enum Scope: Sendable {
+    /// A whole rule.
+    case rule(AllowSpec)
+    /// One method and path more of a target that a rule inspects.
+    case request(Target, Inspection.RequestPattern)
+  }
+
+  package let id: String
+  package let scope: Scope
+  /// Unix seconds.
+  package let expiresAt: Int64?
+  package let uses: RemainingUses?
+
+  package init(id: String, scope: Scope, expiresAt: Int64? = nil, uses: RemainingUses? = nil) {
+    (self.id, self.scope, self.expiresAt, self.uses) = (id, scope, expiresAt, uses)
+  }
+
+  /// As `rule` of the log has it.
+  package var line: SourceLine { SourceLine(approval: id) }
+
+  /// In the words of the policy file.
+  package var text: String {
+    switch scope {
+    case .rule(let spec): "\(spec.pattern):\(spec.ports)"
+    case .request(let target, let pattern): "\(pattern) of \(target)"
+    }
+  }
+}

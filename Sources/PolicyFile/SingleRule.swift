@@ -1,0 +1,22 @@
+// One allow rule without a file around it, as a person gives it with an approval.
+// It relies on the readers of the policy file: the text is an item of `allow`, and means there what it means here.
+package import Policy
+import YAML
+
+extension PolicyFile {
+  package struct RuleTextProblem: Error, CustomStringConvertible { package let description: String }
+
+  /// `HOST:PORT`, or a mapping in braces. Without `credentials`: those have names that only a file gives them.
+  package static func rule(_ text: String, nowUnix: Int64) throws(RuleTextProblem) -> AllowSpec {
+    guard !text.utf8.contains(where: { $0 < 0x20 }), !text.isEmpty else {
+      throw RuleTextProblem(description: "a rule is one line, such as api.example.com:443")
+    }
+    let item = text.hasPrefix("{") || text.hasPrefix("\"") ? text : PolicyEdit.item(text)
+    let loaded = parse(bytes: Array("network_policy:\n  allow:\n    - \(item)\n".utf8), name: "rule", nowUnix: nowUnix)
+    if let problem = loaded.problems.first { throw RuleTextProblem(description: problem.text) }
+    guard let rules = loaded.policy?.fallback.spec.network.allow, rules.count == 1, let rule = rules.first else {
+      throw RuleTextProblem(description: "this is not one rule; write HOST:PORT, or {host: HOST:PORT, methods: [GET]}")
+    }
+    return rule
+  }
+}
