@@ -14,13 +14,16 @@ final class MainLoop: Source, LoopDelegate {
   private var slot = Slot.none
 
   init(_ shared: Shared, takesSignals: Bool = true) throws(SystemError) {
-    signals = takesSignals ? try Signals() : nil
+    var signals: Signals?
+    if takesSignals { signals = try Signals() }
+    let signalsFD = signals?.fd
+    self.signals = signals
     loop = try Loop()
     reports = shared.reports
     survey = Survey(shared.mailboxes)
     slot = loop.register(self)
     try loop.watchMailbox(reports.fd)
-    if let signals { try loop.watchLevels(signals.fd, slot, tag: 0, readable: true, writable: false, isNew: true) }
+    if let signalsFD { try loop.watchLevels(signalsFD, slot, tag: 0, readable: true, writable: false, isNew: true) }
   }
 
   /// One turn of at most that long, and the signal that came in it.
@@ -28,7 +31,10 @@ final class MainLoop: Source, LoopDelegate {
     let nowMs = Clock.monotonicMs()
     let dueMs = survey.dueMs ?? .max
     loop.turn(self, waitMsMax: min(msMax, dueMs - min(nowMs, dueMs)))
-    return signals?.take()
+    switch signals {
+    case .none: return nil
+    case .some(let signals): return signals.take()
+    }
   }
 
   func mailArrived() {
