@@ -50,7 +50,7 @@ function create(entry) {
   return one;
 }
 
-/** It stays focusable while it does nothing: a button that vanishes under a finger would hand the focus to another. */
+/** A button stays focusable while it does nothing: one that vanishes under a finger would hand the focus to another. */
 function button(one, words, kind, path) {
   const node = make('button', { type: 'button', class: kind, 'aria-disabled': 'true' }, words);
   node.addEventListener('click', (event) => {
@@ -62,7 +62,7 @@ function button(one, words, kind, path) {
   return node;
 }
 
-/** Its buttons work a second from now. */
+/** The buttons of an entry work a second from now. */
 function rearm(one) {
   one.shownAt = performance.now();
   setTimeout(() => update(one), ARM_AFTER_MS + 20);
@@ -137,7 +137,7 @@ function draw(got) {
     seen.add(entry.id);
     let one = known.get(entry.id);
     if (!one) {
-      // What was decided before this page was opened is not news.
+      // Entries that were decided before this page was opened are not news.
       if (!['waiting', 'recorded', 'expired'].includes(entry.state)) continue;
       known.set(entry.id, (one = create(entry)));
       $('entries').append(one.article);
@@ -174,7 +174,7 @@ function forget() {
     one.article.remove();
     known.delete(one.entry.id);
   }
-  // What stands below has moved: its second begins anew.
+  // The entries below have moved: their second begins anew.
   if (old.length > 0) for (const one of known.values()) rearm(one);
 }
 

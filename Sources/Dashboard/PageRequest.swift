@@ -36,7 +36,7 @@ package struct PageRules: Sendable {
     return "http://\(address):\(port)/"
   }
 
-  /// What is wrong with the address that is asked for, whatever else is.
+  /// The problem with the address that is asked for, whatever else is wrong.
   func misdirection(_ head: RequestHead) -> PageAnswer? {
     guard case .origin = head.form, let host = head.originHost?.host else {
       return .problem(status: 400, "this is no proxy: ask for a path")

@@ -112,7 +112,7 @@ package struct Refusal: Sendable {
     body.append("}\n")
   }
 
-  /// Who is asked for a password is nobody yet: the gate tells nothing to clients that it does not know.
+  /// A client that is asked for a password is nobody yet, and is told nothing.
   private var mentionsGate: Bool { target != nil && reason != .notAuthenticated }
 
   /// The shape of OpenAI (`error.message`, `error.code`) and of Anthropic (`type`, `error.type`, `error.message`) at

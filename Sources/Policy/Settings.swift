@@ -88,7 +88,7 @@ package struct Settings: Sendable {
       case real
     }
 
-    /// What a refused name of a sandbox resolves to.
+    /// The answer to a DNS question for a refused name, in a sandbox.
     package enum Refused: String, CaseIterable, Sendable {
       /// An address at which the gate tells of the refusal: programs say "could not resolve" of anything else.
       case address

@@ -126,7 +126,7 @@ network_policy: {{allow: ["other.test:443"]}}""", flags=DNS, workers=2)
         line = one.logged(event="denied", host=host)
         assert body["refusals"][0]["id"] == line["id"]
     assert ask(one, "/policy", "127.0.0.2")[1]["allow"][0]["host"] == "left.test"
-    # Who must say a password is told nothing without it.
+    # A client that must say a password is told nothing without it.
     assert ask(one, "/policy", "127.0.0.4")[0] == 407
     assert ask(one, "/policy", "127.0.0.4", fields=basic("agent", "secret"))[1]["allow"][0]["host"] == "agent.test"
     sock, _ = one.connect(f"{HOST}:80", "127.0.0.4", more=basic("agent", "secret"))

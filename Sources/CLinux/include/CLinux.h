@@ -144,7 +144,7 @@ int clinux_wait(int pid);
 #define CLINUX_COMMAND_INPUT_MAX 16384
 int clinux_command_helper(const char *arguments, const char *hidden, int timeout_ms);
 // Runs a program to its end with the caller's environment but for the variables in `hidden`; both lists are packed texts.
-// It reads from `input`, or nothing where that is -1.
+// The program reads from `input`, or nothing where that is -1.
 // What it writes to its standard output goes to `output`, the rest nowhere. The exit status, 128 and the signal,
 // -ETIMEDOUT when it was killed for the time it took, or -errno.
 int clinux_run(const char *arguments, const char *hidden, int input, int output, int timeout_ms);

@@ -74,7 +74,7 @@ package final class ApprovalDesk {
       return PageReply.problem(
         403, "this address has opened its session; the terminal shows the next one", isHEAD: false)
     }
-    // Whoever reads the address in a history or over a shoulder cannot use it again.
+    // An address that is read in a history or over a shoulder cannot be used again.
     say(
       "a browser may decide now, for \(ApprovalSessions.sessionMs / 3_600_000) hours; for another one: "
         + "\(url)approvals?token=\(sessions.token)")

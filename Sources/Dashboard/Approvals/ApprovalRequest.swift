@@ -1,4 +1,4 @@
-// What a browser asks of the page of approvals, judged: who asks, from which page, for what.
+// A request of a browser to the page of approvals, judged: who asks, from which page, for what.
 // It relies on PageRules for the address; it is pure. Nothing is changed by GET but that a token opens its session.
 import Wire
 

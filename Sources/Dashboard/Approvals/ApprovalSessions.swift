@@ -1,4 +1,4 @@
-// Sessions of those who may decide in a browser: a token that opens one session, and sessions that end.
+// Sessions of browsers that may decide: a token opens one, and each ends.
 // It relies on its caller for the clock and for random bytes; texts are compared in constant time.
 
 struct ApprovalSessions {
@@ -39,7 +39,7 @@ struct ApprovalSessions {
   }
 
   func isOpen(_ offered: String, nowMs: UInt64) -> Bool {
-    // All are compared, so that the time says nothing of them.
+    // Each session is compared, so that the time says nothing of them.
     sessions.reduce(false) { found, session in
       let isThis = Self.areEqual(offered, session.secret)
       return found || (isThis && nowMs < session.endsMs)

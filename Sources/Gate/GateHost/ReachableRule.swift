@@ -9,7 +9,7 @@ struct ReachableRule {
   private static let denyRulesMax = 1000
 
   private let rule: AllowRule
-  /// What deny rules take away from it.
+  /// Hosts that deny rules take away from the rule.
   private let exceptions: [String]
 
   /// nil: a deny rule covers it.

@@ -9,7 +9,7 @@ extension Worker {
   func remember(_ outcome: borrowing Outcome, of flow: borrowing Flow, _ id: UInt64) {
     guard !outcome.wouldDeny, outcome.event.isForMemory, let reason = outcome.reason else { return }
     let client = flow.client
-    // Whoever gave no password is nobody yet, and hears nothing of what others at its address were refused.
+    // A client without a password is nobody yet, and hears nothing of what others at its address were refused.
     guard reason != .notAuthenticated, !audit.isProbe(client.name, id) else { return }
     var note = RefusalMemory.Note(wallMs: loop.wallMs, via: flow.via.word, reason: reason)
     (note.flow, note.ordinal) = (id, outcome.ordinal)

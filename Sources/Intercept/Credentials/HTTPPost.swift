@@ -19,7 +19,7 @@ package struct HTTPPost: Sendable {
     isTLS = scheme.1
     let rest = url.dropFirst(scheme.0.count).prefix { $0 != "#" }
     let authority = rest.prefix { $0 != "/" && $0 != "?" }
-    // Whoever writes the policy is told by the policy's own reader what is wrong.
+    // The reader of the policy says what is wrong with the address.
     guard let target = try? Authority.parse(Array(authority.utf8).span, defaultPort: isTLS ? 443 : 80) else {
       return nil
     }

@@ -68,7 +68,7 @@ struct DashboardCommand: ParsableCommand {
     if once { try report(feed, path) } else { try serve(feed, path, loaded) }
   }
 
-  /// Where nobody says which log, that of the gate which is asked.
+  /// The log of the gate that is asked, where no option names one.
   private func logPath(_ policy: Policy?) throws -> String {
     guard let admin, choice.log == nil, policy?.settings.log.file == nil else { return try choice.path(policy) }
     let answer = Self.ask(admin, .command("status"))
