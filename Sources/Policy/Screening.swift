@@ -57,6 +57,7 @@ package enum Screening {
   /// A rule lists an address in `addresses`, or by being about that address.
   private static func isListed(_ address: IPAddress, _ rule: AllowRule) -> Bool {
     if case .exact(.address(address)) = rule.pattern, rule.addresses.isEmpty { return true }
+    if rule.isHostMachine, HostMachine.addresses.contains(address) { return true }
     return rule.addresses.contains { $0.contains(address) }
   }
 
@@ -75,6 +76,21 @@ package enum Screening {
       return embedded.kind == .global && !gate.isInterface(embedded)
     default: return false
     }
+  }
+}
+
+/// The gate's own machine, by the name under which rules let its clients reach services on its loopback.
+package enum HostMachine {
+  package static let addresses: [IPAddress] = [.v4(0x7f00_0001), .v6(high: 0, low: 1)]
+
+  package static func isNamed(by name: HostName) -> Bool { name.bytes.elementsEqual("host.internal".utf8) }
+}
+
+extension AllowRule {
+  /// About that name alone, and no list of addresses says that the operator's own machine of that name is meant.
+  package var isHostMachine: Bool {
+    guard case .exact(.name(let name)) = pattern, addresses.isEmpty else { return false }
+    return HostMachine.isNamed(by: name)
   }
 }
 

@@ -17,8 +17,9 @@ enum RuleDoubts {
 
   private static func exact(_ name: String) -> String? {
     if name == "localhost" || name.hasSuffix(".localhost") {
-      return "localhost is the gate's own machine, not the client's; loopback is refused unless the rule lists it:"
-        + " addresses: [127.0.0.1]"
+      return
+        "localhost is the gate's own machine, not the client's, and in a sandbox of `sluice run` the sandbox itself, "
+        + "which does not ask the gate for it; for a service on the gate's machine write host.internal:PORT"
     }
     return MetadataServices.names.contains(name) ? metadata(name) : nil
   }
@@ -26,7 +27,8 @@ enum RuleDoubts {
   private static func address(_ address: IPAddress) -> String? {
     if MetadataServices.all.contains(address) { return metadata("\(address)") }
     if address.kind == .loopback {
-      return "\(address) is the gate's own machine, not the client's; name the address that the service has elsewhere"
+      return "\(address) is the gate's own machine, not the client's, and in a sandbox of `sluice run` the sandbox "
+        + "itself; for a service on the gate's machine write host.internal:PORT"
     }
     return address.kind == .linkLocal
       ? "link-local addresses are those of clouds' metadata services; is this one meant?" : nil

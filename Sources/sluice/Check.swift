@@ -154,6 +154,7 @@ struct Explanation {
   private static func addresses(_ rule: AllowRule, _ target: Target) -> String {
     if !rule.addresses.isEmpty { return "only " + rule.addresses.map { "\($0)" }.joined(separator: " ") }
     guard case .name = target.host else { return "only \(target.host)" }
+    if rule.isHostMachine { return "only the loopback of the gate's machine" }
     return target.host.isPrivateUse ? "global and private" : "global only"
   }
 

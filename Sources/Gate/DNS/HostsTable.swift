@@ -1,6 +1,7 @@
 // /etc/hosts as a value: names to addresses, read on the main thread and handed to the loops.
 // It relies on hosts(5); a line that cannot be read is passed over, as every resolver does.
 import Flow
+import Policy
 import Wire
 
 package struct HostsTable: Sendable {
@@ -15,7 +16,14 @@ package struct HostsTable: Sendable {
 
   private init(entries: [HostName: Entry]) { self.entries = entries }
 
-  func find(_ name: HostName) -> Entry? { entries.isEmpty ? nil : entries[name] }
+  func find(_ name: HostName) -> Entry? {
+    if !entries.isEmpty, let entry = entries[name] { return entry }
+    return HostMachine.isNamed(by: name) ? Self.hostMachine : nil
+  }
+
+  private static let hostMachine = Entry(
+    v4: NameAnswer(family: .v4, addresses: HostMachine.addresses.filter { $0.width == 32 }),
+    v6: NameAnswer(family: .v6, addresses: HostMachine.addresses.filter { $0.width == 128 }))
 
   package static func parse(_ bytes: [UInt8]) -> HostsTable {
     var table = HostsTable.empty
