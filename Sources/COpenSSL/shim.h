@@ -174,6 +174,14 @@ static inline unsigned char *copenssl_next_certificate(BIO *memory, long *count)
   return NULL;
 }
 
+// By which OpenSSL finds a certificate in a folder; 0 where the bytes are none.
+static inline unsigned long copenssl_subject_hash(const unsigned char *bytes, long count) {
+  X509 *certificate = d2i_X509(NULL, &bytes, count);
+  unsigned long hash = certificate ? X509_subject_name_hash(certificate) : 0;
+  X509_free(certificate);
+  return hash;
+}
+
 static inline void copenssl_free(void *bytes) { OPENSSL_free(bytes); }
 
 static inline EVP_PKEY *copenssl_new_key(void) { return EVP_EC_gen("P-256"); }

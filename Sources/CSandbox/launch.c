@@ -359,6 +359,8 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_FOLDER: return mounts_folder(first, (uint32_t)step->number);
     case CSANDBOX_LINK: return mounts_link(first, second);
     case CSANDBOX_FILE: return mounts_file(first, second, step->number);
+    case CSANDBOX_SEED: return mounts_seed(first, second, step->number, (uint32_t)step->more);
+    case CSANDBOX_LAYER: return mounts_layer(first, second, step->number);
     case CSANDBOX_BIND: return mounts_bind(first, second, step->number);
     case CSANDBOX_PIN: return mounts_pin(first, step->number);
     case CSANDBOX_TEMPORARY: return mounts_temporary(first, second, step->number, step->more);

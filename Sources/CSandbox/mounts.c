@@ -117,11 +117,8 @@ int mounts_link(const char *path, const char *to) {
   return 0;
 }
 
-int mounts_file(const char *path, const char *bytes, uint64_t count) {
-  char last[NAME_MAX + 1];
-  int parent = open_parent(path, 0755, last);
-  FAIL_IF(parent < 0, "open");
-  int fd = openat(parent, last, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+static int write_all(int parent, const char *last, const char *bytes, uint64_t count, uint32_t mode) {
+  int fd = openat(parent, last, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
   FAIL_IF(fd < 0, "open");
   while (count > 0) {
     ssize_t written = write(fd, bytes, count);
@@ -132,6 +129,23 @@ int mounts_file(const char *path, const char *bytes, uint64_t count) {
   close(fd);
   close(parent);
   return 0;
+}
+
+int mounts_file(const char *path, const char *bytes, uint64_t count) {
+  char last[NAME_MAX + 1];
+  int parent = open_parent(path, 0755, last);
+  FAIL_IF(parent < 0, "open");
+  return write_all(parent, last, bytes, count, 0644);
+}
+
+// In a home that an earlier run left, there may be another file, or a link, in its place or above it: it stays.
+int mounts_seed(const char *path, const char *bytes, uint64_t count, uint32_t mode) {
+  char last[NAME_MAX + 1];
+  int parent = open_parent(path, 0755, last);
+  if (parent < 0 && (errno == ENOTDIR || errno == ELOOP || errno == EACCES)) return 0;
+  FAIL_IF(parent < 0, "open");
+  int result = write_all(parent, last, bytes, count, mode);
+  return result == -EEXIST ? 0 : result;
 }
 
 // A place to mount on: a folder, or an empty file for what is none.
@@ -294,6 +308,53 @@ int mounts_cover(const char *path, const char *bytes, uint64_t count, int is_fol
   close(fd);
   close(target);
   return result;
+}
+
+// Files over those of a folder of the system, which stays as it is. Where the kernel cannot lay one folder over another, those
+// that the folder has already are covered one by one.
+int mounts_layer(const char *path, const char *files, uint64_t count) {
+  static unsigned number;
+  char own[32], lower[80];
+  snprintf(own, sizeof own, "/layer%u", number++);
+  FAIL_IF(mkdir(own, 0755) < 0, "mkdir(/layer)");
+  int layer = open(own, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  int source = open_below(old_root, path, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+  FAIL_IF(layer < 0 || source < 0, "open");
+  const char *name = files;
+  for (uint64_t left = count; left > 0; left--) {
+    const char *text = sandbox_next(name);
+    int result = write_all(dup(layer), name, text, strlen(text), 0644);
+    if (result < 0) return result;
+    name = sandbox_next(text);
+  }
+  close(layer);
+  // The folder by its descriptor: no path is looked up a second time.
+  snprintf(lower, sizeof lower, "%s:/old/proc/self/fd/%d", own, source);
+  const char *const options[][2] = {{"lowerdir", lower}, {NULL, NULL}};
+  int tree, target = open_inside(path);
+  FAIL_IF(target < 0, "open");
+  int result = make_file_system("overlay", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY, &tree);
+  if (result == 0) {
+    FAIL_IF(move_to(tree, target) < 0, "move_mount");
+    close(tree);
+  }
+  close(source);
+  close(target);
+  if (result == 0) return 0;
+  char whole[PATH_MAX];
+  name = files;
+  for (uint64_t left = count; left > 0; left--) {
+    const char *text = sandbox_next(name);
+    snprintf(whole, sizeof whole, "%s/%s", path, name);
+    int there = open_inside(whole);
+    if (there >= 0) {
+      close(there);
+      result = mounts_cover(whole, text, strlen(text), 0);
+      if (result < 0) return result;
+    }
+    name = sandbox_next(text);
+  }
+  return 0;
 }
 
 int mounts_enter(void) {

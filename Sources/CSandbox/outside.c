@@ -76,6 +76,17 @@ int csandbox_may_write(const char *path, uint32_t uid, uint32_t gid) {
   return result;
 }
 
+int csandbox_may_read_as(const char *path, uint32_t uid, uint32_t gid) {
+  setfsgid(gid);
+  setfsuid(uid);
+  struct stat status;
+  int may = stat(path, &status) == 0 &&
+            faccessat(AT_FDCWD, path, R_OK | (S_ISDIR(status.st_mode) ? X_OK : 0), AT_EACCESS) == 0;
+  setfsuid(geteuid());
+  setfsgid(getegid());
+  return may;
+}
+
 int csandbox_may_read(const char *path) { return access(path, R_OK) == 0; }
 
 int csandbox_drop_groups(void) { return setgroups(0, NULL) < 0 ? -errno : 0; }

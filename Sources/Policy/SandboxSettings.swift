@@ -12,19 +12,12 @@ extension Settings {
       package init(_ path: String, line: SourceLine) { (self.path, self.line) = (path, line) }
     }
 
-    package enum Home: Equatable, Sendable {
-      /// Empty, and gone at the end.
-      case temporary(bytes: Int)
-      /// A folder of the host, which stays.
-      case folder(Entry)
-    }
-
     package var workspace: Entry?
     package var readOnly: [Entry] = []
     package var readWrite: [Entry] = []
     package var hidden: [Entry] = []
     package var temporaryBytes = 512 << 20
-    package var home = Home.temporary(bytes: 256 << 20)
+    package var home = HomeSettings()
     /// nil: what git would obey.
     package var protected: [Entry]?
 

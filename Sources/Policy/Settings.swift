@@ -205,8 +205,12 @@ package struct Settings: Sendable {
   package var process = Process()
   package var files = Files()
   package var environment = Environment()
+  /// Of `network_policy.registries`; their hosts are rules already.
+  package var registries: [RegistryAnswer] = []
   /// The folder of the CA that signs for inspected targets; nil: the user's own.
   package var caFolder: String?
+  /// Certificates that a sandbox trusts beside the gate's CA and the system's.
+  package var trustedFiles: [String] = []
   /// True if a refused TLS target is answered inside TLS; nil: as the command has it.
   package var explainsDenials: Bool?
   /// Nil: what no rule allows is refused at once, and nobody is asked.

@@ -11,7 +11,7 @@ extension Settings {
   var facts: [PolicyFact] {
     listen.facts + resolver.facts + dns.facts + log.facts
       + limits.facts + timeouts.facts + process.facts + files.facts + environment.facts + [
-        PolicyFact("tls.ca", caFolder ?? "the user's own"),
+        PolicyFact("tls.ca", caFolder ?? "the user's own"), PolicyFact("tls.trust", list(trustedFiles)),
         PolicyFact("explain_denials", explainsDenials.map { "\($0)" } ?? "by command"),
       ] + (approvals?.facts ?? [PolicyFact("approvals", "off")])
   }
@@ -125,19 +125,37 @@ extension Settings.Process {
 
 extension Settings.Files {
   fileprivate var facts: [PolicyFact] {
-    let home =
-      switch home {
-      case .temporary(let bytes): "temporary, \(bytes) bytes"
-      case .folder(let entry): entry.path
-      }
     let name = "filesystem_policy"
-    return [
+    return home.facts + [
       PolicyFact("\(name).workspace", workspace?.path ?? "where it is started"),
       PolicyFact("\(name).read_only", list(readOnly.map(\.path))),
       PolicyFact("\(name).read_write", list(readWrite.map(\.path))),
       PolicyFact("\(name).hidden", list(hidden.map(\.path))),
       PolicyFact("\(name).protected", protected.map { list($0.map(\.path)) } ?? "what git obeys"),
-      PolicyFact("\(name).tmp", "\(temporaryBytes)"), PolicyFact("\(name).home", home),
+      PolicyFact("\(name).tmp", "\(temporaryBytes)"),
+    ]
+  }
+}
+
+extension HomeSettings {
+  fileprivate var facts: [PolicyFact] {
+    let store =
+      switch store {
+      case .temporary(let bytes): "temporary, \(bytes) bytes"
+      case .folder(let entry): entry.path
+      case .persistent(let name): "persistent, \(name)"
+      }
+    let place =
+      switch place {
+      case .own: "the sandbox's own"
+      case .caller: "caller"
+      case .path(let path): path
+      }
+    let name = "filesystem_policy"
+    return [
+      PolicyFact("\(name).home", store), PolicyFact("\(name).home.at", place),
+      PolicyFact("\(name).home.read_only", list(readOnly.map(\.path))),
+      PolicyFact("\(name).home.copy", list(copied.map(\.path))), PolicyFact("\(name).caches", list(caches.map(\.name))),
     ]
   }
 }

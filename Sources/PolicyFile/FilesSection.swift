@@ -10,7 +10,9 @@ struct FilesSection {
 
   func read(_ node: YAMLNode) -> Settings.Files {
     var files = Settings.Files()
-    let known = ["workspace", "read_only", "read_write", "hidden", "protected", "tmp", "home"]
+    let known = [
+      "workspace", "read_only", "read_write", "hidden", "protected", "tmp", "home", "caches",
+    ]
     guard let fields = Fields(node, of: "filesystem_policy", known: known, findings) else { return files }
     files.workspace = absolute(
       "workspace", fields, orElse: "leave it out for the folder that the command is started in")
@@ -24,21 +26,79 @@ struct FilesSection {
     }
     files.temporaryBytes = fields.bytes("tmp", Self.sizes) ?? files.temporaryBytes
     if let node = fields.node("home"), let home = readHome(node) { files.home = home }
+    files.home.caches = fields.list("caches", orSingle: true, example: "[pip, npm]").compactMap(cache)
     return files
   }
 
-  private func readHome(_ node: YAMLNode) -> Settings.Files.Home? {
+  static let homeStores = ["size", "folder", "persistent"]
+
+  private func readHome(_ node: YAMLNode) -> HomeSettings? {
     if case .scalar(let text, _) = node.content, !node.isNull {
       findings.problem(
         node.mark, "`home` is a mapping; write home: {size: 256MiB}, or home: {folder: \(text.quotable)}")
       return nil
     }
-    guard let fields = Fields(node, of: "home", known: ["size", "folder"], findings) else { return nil }
-    if fields.has("size"), fields.has("folder") {
-      findings.problem(fields.mark(of: "size"), "a home with a `folder` is as large as that; keep one of the two")
+    let known = Self.homeStores + ["at", "read_only", "copy"]
+    guard let fields = Fields(node, of: "home", known: known, findings) else { return nil }
+    var home = HomeSettings()
+    let stores = Self.homeStores.filter(fields.has)
+    if stores.count > 1 {
+      let names = stores.map { "`\($0)`" }.joined(separator: " and ")
+      findings.problem(fields.mark(of: stores[0]), "\(names) are different homes; keep one of them")
     }
-    if let folder = absolute("folder", fields, orElse: "a home is no part of the workspace") { return .folder(folder) }
-    return fields.bytes("size", Self.sizes).map { .temporary(bytes: $0) }
+    if let folder = absolute("folder", fields, orElse: "a home is no part of the workspace") {
+      home.store = .folder(folder)
+    }
+    if let bytes = fields.bytes("size", Self.sizes) { home.store = .temporary(bytes: bytes) }
+    if let name = persistentName(fields) { home.store = .persistent(name) }
+    if let place = homePlace(fields) { home.place = place }
+    var seen: Seen = [:]
+    home.readOnly = list("read_only", fields, &seen, example: "[.config/tool]", ofHome: true)
+    home.copied = list("copy", fields, &seen, example: "[.tool.toml]", ofHome: true)
+    return home
+  }
+
+  private func persistentName(_ fields: Fields) -> String? {
+    guard let name = fields.text("persistent", example: "claude-code") else { return nil }
+    if Client.mayBeCalled(name), !name.hasPrefix(".") { return name }
+    findings.problem(
+      fields.mark(of: "persistent"),
+      "the name of a home is made of letters, digits, '-', '_' and '.', at most 64, not `\(name.quotable)`")
+    return nil
+  }
+
+  private func homePlace(_ fields: Fields) -> HomeSettings.Place? {
+    guard let node = fields.node("at") else { return nil }
+    if case .scalar("caller", _) = node.content { return .caller }
+    guard let entry = absolute("at", fields, orElse: "or `caller`, which is where your own home is") else { return nil }
+    if let problem = HomePlace.problem(entry.path) {
+      findings.problem(node.mark, problem)
+      return nil
+    }
+    return .path(entry.path)
+  }
+
+  /// One of a tool, or a folder of the home.
+  private func cache(_ node: YAMLNode) -> HomeCache? {
+    guard case .scalar(let text, _) = node.content, let known = HomeCache.named(text) else {
+      if case .scalar(let text, _) = node.content, !text.contains("/"), !text.hasPrefix(".") {
+        let names = HomeCache.known.map(\.name)
+        findings.problem(
+          node.mark,
+          "there is no cache `\(text.quotable)`; \(Suggestion.advice(for: text, among: names)); "
+            + "or write a folder of the home, such as .cache/ccache")
+        return nil
+      }
+      guard let entry = path(node, "caches"), isOfHome(entry, node, "caches") else { return nil }
+      return HomeCache(folder: entry.path)
+    }
+    return known
+  }
+
+  private func isOfHome(_ entry: Settings.Files.Entry, _ node: YAMLNode, _ key: String) -> Bool {
+    guard entry.path.hasPrefix("/") else { return true }
+    findings.problem(node.mark, "`\(key)` takes paths in your home, such as .config/tool, not `\(entry.path.quotable)`")
+    return false
   }
 
   // MARK: - Paths
@@ -47,11 +107,12 @@ struct FilesSection {
   private typealias Seen = [String: (key: String, mark: Mark)]
 
   private func list(
-    _ key: String, _ fields: Fields, _ seen: inout Seen, example: String, inWorkspace: Bool = false
+    _ key: String, _ fields: Fields, _ seen: inout Seen, example: String, inWorkspace: Bool = false,
+    ofHome: Bool = false
   ) -> [Settings.Files.Entry] {
     var entries: [Settings.Files.Entry] = []
     for node in fields.list(key, orSingle: true, example: example) {
-      guard let entry = path(node, key) else { continue }
+      guard let entry = path(node, key), !ofHome || isOfHome(entry, node, key) else { continue }
       if inWorkspace, entry.path.hasPrefix("/") {
         findings.problem(
           node.mark, "`\(key)` takes paths in the workspace, such as .git/hooks; other paths stand in `read_only`")

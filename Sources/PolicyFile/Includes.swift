@@ -2,14 +2,6 @@
 // Relies on marks that carry their file, so that rules and problems name the place where they were written.
 import YAML
 
-/// Fragments that come with Sluice, asked for as `profile:NAME`.
-package enum Profiles {
-  /// In the order in which they are listed.
-  package static let names: [String] = []
-
-  package static func text(of name: String) -> [UInt8]? { nil }
-}
-
 /// Later fragments add to earlier ones, and the file itself comes last: lists grow, and of single values the last one
 /// counts. Deny rules of all of them are in force, and deny wins.
 struct Includes {
@@ -29,8 +21,17 @@ struct Includes {
     (self.bytes, self.findings, self.readFile) = (bytes, findings, readFile)
   }
 
-  /// The file's own root with all that it includes.
-  mutating func expand(_ root: YAMLNode) -> YAMLNode { expand(root, chain: [findings.files[root.mark.file]]) }
+  /// The file's own root with all that it includes, behind the profiles that a command names.
+  mutating func expand(_ root: YAMLNode, profiles: [String]) -> YAMLNode {
+    let chain = [findings.files[root.mark.file]]
+    var whole = YAMLNode(content: .mapping([]), mark: root.mark)
+    for name in profiles {
+      let item = YAMLNode(content: .scalar("profile:\(name)", isPlain: false), mark: Mark(line: 1, column: 1))
+      if let fragment = fragment(item, chain: chain) { whole = Self.merged(whole, fragment) }
+    }
+    let own = expand(root, chain: chain)
+    return profiles.isEmpty ? own : Self.merged(whole, own)
+  }
 
   private mutating func expand(_ node: YAMLNode, chain: [String]) -> YAMLNode {
     guard case .mapping(let pairs) = node.content else { return node }
@@ -148,8 +149,21 @@ extension Includes {
     case (.sequence(let first), .sequence(let second)): YAMLNode(content: .sequence(first + second), mark: other.mark)
     // Variables, each with a name of its own; keys of two credentials would make a third one.
     case (.mapping, .mapping) where name == "environment.set": mapping(one, other) { $2 }
+    case (.mapping(let pairs), .mapping(let later)) where name == "filesystem_policy.home":
+      mapping(YAMLNode(content: .mapping(replacingStore(pairs, later)), mark: one.mark), other) {
+        value("\(name).\($0)", $1, $2)
+      }
     default: other
     }
+  }
+
+  /// A home has one place where it is kept: that of the later file.
+  private static func replacingStore(
+    _ pairs: [(key: YAMLNode, value: YAMLNode)], _ later: [(key: YAMLNode, value: YAMLNode)]
+  ) -> [(key: YAMLNode, value: YAMLNode)] {
+    let stores = FilesSection.homeStores
+    guard later.contains(where: { stores.contains($0.key.word ?? "") }) else { return pairs }
+    return pairs.filter { !stores.contains($0.key.word ?? "") }
   }
 
   /// A key that stands twice in one file stays so, and is a problem there.

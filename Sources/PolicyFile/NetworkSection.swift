@@ -8,7 +8,7 @@ struct NetworkSection {
   private enum Default: String, CaseIterable { case deny, allow }
   private enum Mode: String, CaseIterable { case enforce, report }
 
-  static let keys = ["default", "mode", "deny", "allow", "rate_limits"]
+  static let keys = ["default", "mode", "deny", "allow", "registries", "rate_limits"]
   private static let ruleKeys =
     ["host", "ports", "expires", "addresses", "protocol", "ech", "dns"] + InspectionKeys.keys
   private static let notDenied = InspectionKeys.keys.reduce(into: [String: String]()) {
@@ -23,6 +23,7 @@ struct NetworkSection {
   let findings: Findings
   let nowUnix: Int64
   let inspection: InspectionKeys
+  let registries: RegistryAnswers
 
   func read(_ node: YAMLNode) -> NetworkSpec {
     var spec = NetworkSpec(line: line(node.mark))
@@ -38,8 +39,9 @@ struct NetworkSection {
     let example = "[api.example.com:443]"
     let deny = latest(placed(fields, "deny", example, denyRule)) { ($0.pattern, $0.ports) }
     let written = placed(fields, "allow", example, allowRule)
-    let allow = latest(written) { ($0.pattern, $0.ports) }
+    var allow = latest(written) { ($0.pattern, $0.ports) }
     warnOfReplaced(written, by: allow)
+    allow += fetched(fields, beside: allow)
     let limits = latest(placed(fields, "rate_limits", "[{host: \"*\", requests_per_minute: 60}]", rateLimit)) {
       ($0.pattern, $0.ports)
     }
@@ -54,6 +56,17 @@ struct NetworkSection {
     _ fields: Fields, _ key: String, _ example: String, _ read: (YAMLNode) -> Rule?
   ) -> [Located<Rule>] {
     fields.list(key, example: example).compactMap { node in read(node).map { Located(rule: $0, mark: node.mark) } }
+  }
+
+  /// Rules for the registries of tools. A rule that is written for the same host says more.
+  private func fetched(_ fields: Fields, beside written: [Located<AllowSpec>]) -> [Located<AllowSpec>] {
+    let entries = RegistryRules(findings: findings, answers: registries).entries(fields)
+    return entries.compactMap { node in
+      guard let rule = allowRule(node),
+        !written.contains(where: { $0.rule.pattern == rule.pattern && $0.rule.ports == rule.ports })
+      else { return nil }
+      return Located(rule: rule, mark: node.mark)
+    }
   }
 
   /// Two fragments may have the same rule; of those in different files the later one counts.

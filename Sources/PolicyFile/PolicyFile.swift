@@ -26,23 +26,26 @@ package enum PolicyFile {
   }
 
   /// `name` is what messages and log lines call the file; `nowUnix` decides which rules have expired already; `sandbox`
-  /// is a client that there is in any case, with the file's own rules where `clients` says nothing else.
+  /// is a client that there is in any case, with the file's own rules where `clients` says nothing else. `profiles` are
+  /// included in front; `registries` answers for `network_policy.registries`.
   package static func parse(
-    bytes: [UInt8], name: String, inheriting old: Policy? = nil, sandbox: String? = nil, nowUnix: Int64 = 0,
+    bytes: [UInt8], name: String, profiles: [String] = [], inheriting old: Policy? = nil, sandbox: String? = nil,
+    nowUnix: Int64 = 0, registries: RegistryAnswers = RegistryAnswers(),
     readFile: @escaping (String) -> [UInt8]? = { _ in nil }
   ) -> LoadedPolicy {
     let findings = Findings(file: name)
-    let policy = read(bytes, findings, old, sandbox, nowUnix, readFile)
+    let root = expanded(bytes, profiles, findings, readFile)
+    let policy = root.flatMap { read($0.root, $0.bytes, findings, old, sandbox, nowUnix, registries, readFile) }
     let (problems, warnings) = findings.sorted()
     return LoadedPolicy(
       policy: problems.isEmpty ? policy : nil, problems: problems, warnings: warnings,
       schema: findings.schema)
   }
 
-  private static func read(
-    _ bytes: [UInt8], _ findings: Findings, _ old: Policy?, _ sandbox: String?, _ nowUnix: Int64,
-    _ readFile: @escaping (String) -> [UInt8]?
-  ) -> Policy? {
+  /// With all that it includes, and the bytes of that.
+  private static func expanded(
+    _ bytes: [UInt8], _ profiles: [String], _ findings: Findings, _ readFile: @escaping (String) -> [UInt8]?
+  ) -> (root: YAMLNode, bytes: [UInt8])? {
     let parsed = YAMLDocument.parse(bytes, findings)
     guard findings.problems.isEmpty else { return nil }
     guard let parsed, !parsed.isNull else {
@@ -59,7 +62,14 @@ package enum PolicyFile {
     Typography.check(parsed, findings)
     guard findings.problems.isEmpty else { return nil }
     var includes = Includes(bytes, findings: findings, readFile: readFile)
-    let root = includes.expand(parsed)
+    let root = includes.expand(parsed, profiles: profiles)
+    return (root, includes.bytes)
+  }
+
+  private static func read(
+    _ root: YAMLNode, _ bytes: [UInt8], _ findings: Findings, _ old: Policy?, _ sandbox: String?, _ nowUnix: Int64,
+    _ registries: RegistryAnswers, _ readFile: @escaping (String) -> [UInt8]?
+  ) -> Policy? {
     guard let fields = Fields(root, of: "the policy file", known: keys, misplaced: misplaced, findings) else {
       return nil
     }
@@ -72,7 +82,7 @@ package enum PolicyFile {
       defaults.content = ContentKeys(findings: findings, files: files).read(node, of: "content_policy")
     }
     let keys = InspectionKeys(findings: findings, files: files, defaults: defaults)
-    let section = NetworkSection(findings: findings, nowUnix: nowUnix, inspection: keys)
+    let section = NetworkSection(findings: findings, nowUnix: nowUnix, inspection: keys, registries: registries)
     guard let networkNode = fields.node("network_policy") else {
       // A key that is misspelled, or rules without their section, were told of.
       guard findings.problems.isEmpty else { return nil }
@@ -90,10 +100,11 @@ package enum PolicyFile {
       clients.append(ClientSpec(name: sandbox, network: network))
     }
     CredentialsSection.warn(defaults.credentials, of: [network] + clients.map(\.network), findings)
-    let settings = SettingsSections(findings: findings, files: files).read(fields)
+    var settings = SettingsSections(findings: findings, files: files).read(fields)
+    settings.registries = registries.all
     guard findings.problems.isEmpty else { return nil }
     return Policy(
-      hash: Policy.hash(of: includes.bytes), settings: settings, network: network, clients: clients,
+      hash: Policy.hash(of: bytes), settings: settings, network: network, clients: clients,
       credentials: Array(defaults.credentials.values), inheriting: old)
   }
 }

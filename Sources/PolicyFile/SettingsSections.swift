@@ -73,9 +73,18 @@ struct SettingsSections {
     let elsewhere = "it is for the upstream of one rule; write it in an allow rule's own `tls`"
     guard
       let fields = Fields(
-        node, of: "tls", known: ["ca"], misplaced: ["roots": elsewhere, "client_certificate": elsewhere], findings)
+        node, of: "tls", known: ["ca", "trust"], misplaced: ["roots": elsewhere, "client_certificate": elsewhere],
+        findings)
     else { return }
     settings.caFolder = fields.text("ca", example: "/var/lib/sluice/ca")
+    for node in fields.list("trust", orSingle: true, example: "[/etc/company/ca.pem]") {
+      guard case .scalar(let path, _) = node.content, path.hasPrefix("/") else {
+        findings.problem(
+          node.mark, "`trust` takes whole paths of PEM files, such as /etc/company/ca.pem, not \(node.shown)")
+        continue
+      }
+      settings.trustedFiles.append(path)
+    }
     if fields.isEmpty { findings.problem(node.mark, "`tls` says nothing; write tls: {ca: /var/lib/sluice/ca}") }
   }
 

@@ -103,6 +103,14 @@ struct CompiledSandboxPlan {
       let start = UInt32(texts.count)
       texts += bytes.map { CChar(bitPattern: $0) } + [0]
       return entry(CSANDBOX_FILE, place(path), start, number: UInt64(bytes.count))
+    case .layer(let path, let files):
+      let (place, texts) = (place(path), place(files.flatMap { [$0.name, $0.text] }))
+      return entry(CSANDBOX_LAYER, place, texts, number: UInt64(files.count))
+    case .seed(let one):
+      let start = UInt32(texts.count)
+      texts += one.bytes.map { CChar(bitPattern: $0) } + [0]
+      let (place, mode) = (place(one.path), one.isProgram ? 0o755 : 0o644 as UInt64)
+      return entry(CSANDBOX_SEED, place, start, number: UInt64(one.bytes.count), more: mode)
     case .bind(let source, let path, let access):
       return entry(CSANDBOX_BIND, place(source), place(path), number: access.flags)
     case .pin(let path, let access): return entry(CSANDBOX_PIN, place(path), number: access.flags)

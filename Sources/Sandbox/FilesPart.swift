@@ -10,15 +10,17 @@ struct FilesPart {
 
   private let options: SandboxOptions
   private let facts: HostFacts
-  private let home = SandboxPlan.home
   /// What is shown of the user's so far, the folders above before those below.
-  private var shown: [(path: String, access: MountAccess)] = []
+  private var shown: [SharedMount] = []
+  private(set) var placeholders: [ProtectedPath] = []
+  private var home: String { options.homePath }
 
   init(_ options: SandboxOptions, _ facts: HostFacts) {
     self.options = options
     self.facts = facts
     writable =
-      ["/tmp", "/var/tmp", "/run", SandboxPlan.home, "/dev/shm", "/proc"] + options.readWrite + [options.workspace]
+      ["/tmp", "/var/tmp", "/run", options.homePath, "/dev/shm", "/proc"]
+      + options.shared.filter { $0.access == .writable }.map(\.path)
     steps = [.newRoot(bytes: 4 << 20, inodes: 4096)]
     addSystem()
     addSettings()
@@ -26,6 +28,7 @@ struct FilesPart {
     addDevices()
     addProcesses()
     addShared()
+    for one in options.seeds { steps.append(.seed(one)) }
     for path in Self.outermost(options.protected, \.path) { protect(path) }
     for path in Self.outermost(options.hidden, \.self) { hide(path) }
     steps.append(.enterRoot)
@@ -57,7 +60,7 @@ struct FilesPart {
     ]
     if let guide = options.guide { steps.append(.file("\(SandboxTrust.folder)/README.md", guide)) }
     if let text = options.gitConfiguration { steps.append(.file("/etc/gitconfig", text)) }
-    steps += options.trust?.steps(systemBundles: facts.trustBundles) ?? []
+    steps += options.trust?.steps(systemBundles: facts.trustBundles, folder: facts.trustFolder) ?? []
   }
 
   private mutating func addTemporary() {
@@ -100,34 +103,46 @@ struct FilesPart {
 
   /// Under their own paths, so that absolute paths hold inside as outside. What lies in another is mounted after it.
   private mutating func addShared() {
-    let all =
-      options.readOnly.map { (path: $0, access: MountAccess.readOnly) }
-      + (options.readWrite + [options.workspace]).map { (path: $0, access: .writable) }
-    for one in all.sorted(by: { ($0.path.pathParts.count, $0.path) < ($1.path.pathParts.count, $1.path) }) {
-      switch (above(one.path)?.access, one.access) {
-      case (.writable?, .readOnly): pin(one.path)
-      case (.readOnly?, .readOnly): break
-      default: steps.append(.bind(one.path, at: one.path, one.access))
+    for one in options.shared.sorted(by: { ($0.path.pathParts.count, $0.path) < ($1.path.pathParts.count, $1.path) }) {
+      let container = above(one.path)
+      let isIn = container?.inside(one.source) == one.path
+      switch (container?.access, one.access) {
+      case (.writable?, .readOnly) where isIn: pin(one.path)
+      case (.readOnly?, .readOnly) where isIn: break
+      default: steps.append(.bind(one.source, at: one.path, one.access))
       }
       shown.append(one)
     }
   }
 
-  private func above(_ path: String) -> (path: String, access: MountAccess)? {
-    shown.last { path.isBelow($0.path) }
+  private func above(_ path: String) -> SharedMount? { shown.last { path.isBelow($0.path) } }
+
+  /// Each place where a path of the host is seen.
+  private func places(of host: String) -> [String] {
+    var places: [String] = []
+    for place in shown.compactMap({ $0.inside(host) }) where !places.contains(place) { places.append(place) }
+    return places
   }
 
   private mutating func protect(_ one: ProtectedPath) {
-    guard above(one.path)?.access == .writable else { return }
-    if let placeholder = one.placeholder {
-      pinAbove(one.path)
-      steps.append(.cover(one.path, placeholder))
-    } else {
-      pin(one.path)
+    var isCovered = false
+    for path in places(of: one.path) where above(path)?.access == .writable {
+      if let placeholder = one.placeholder {
+        pinAbove(path)
+        steps.append(.cover(path, placeholder))
+        isCovered = true
+      } else {
+        pin(path)
+      }
     }
+    if isCovered { placeholders.append(one) }
   }
 
-  private mutating func hide(_ path: String) {
+  private mutating func hide(_ host: String) {
+    for path in Set(places(of: host) + [host]).sorted() { hide(inside: path) }
+  }
+
+  private mutating func hide(inside path: String) {
     if above(path)?.access == .writable { pinAbove(path) }
     let isShown =
       above(path) != nil || facts.settings.contains { path.isAtOrBelow($0.path) }

@@ -34,6 +34,15 @@ package struct HostFacts: Equatable, Sendable {
   package var hasIPv6 = true
   /// Files with the system's roots, where they really are, among the settings.
   package var trustBundles: [String] = []
+  package var trustFolder: TrustFolder?
+
+  /// A folder of certificates by their numbers, with the names that are in it.
+  package struct TrustFolder: Equatable, Sendable {
+    package let path: String
+    package let names: Set<String>
+
+    package init(_ path: String, names: Set<String>) { (self.path, self.names) = (path, names) }
+  }
 
   package init() {}
 
@@ -72,6 +81,12 @@ package struct HostFacts: Equatable, Sendable {
     facts.processReadOnly = readOnlyNames.map { "/proc/\($0)" }.filter { HostFile.kind($0) != .missing }
     facts.trustBundles = Set(bundleNames.compactMap { HostFile.realPath($0) }).sorted().filter { path in
       facts.settings.contains { path.isBelow($0.path) && $0.path == $0.source }
+    }
+    let folder = "/etc/ssl/certs"
+    if HostFile.kind(folder) == .folder,
+      facts.settings.contains(where: { $0.path == "/etc/ssl" && $0.path == $0.source })
+    {
+      facts.trustFolder = TrustFolder(folder, names: Set(HostFile.list(folder).map(\.name)))
     }
     facts.hasIPv6 = HostFile.kind("/proc/sys/net/ipv6") == .folder
     return facts

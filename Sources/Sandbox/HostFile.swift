@@ -29,7 +29,7 @@ package enum HostFile {
   package static func isPlaceholder(_ path: String) -> Bool { unsafe csandbox_is_placeholder(path) != 0 }
 
   /// The entries of a folder, but for itself and the one above; none where it cannot be read.
-  static func list(_ path: String) -> [(name: String, kind: Kind)] {
+  package static func list(_ path: String) -> [(name: String, kind: Kind)] {
     let bytes = unsafe bytes(room: listBytesMax) { unsafe csandbox_list(path, $0, $1) }
     return DirectoryEntries(bytes ?? []).all
   }
@@ -42,6 +42,11 @@ package enum HostFile {
   static func read(_ path: String, bytesMax: Int) -> [UInt8]? {
     let bytes = unsafe bytes(room: bytesMax + 1) { unsafe csandbox_read_regular(path, $0, $1) }
     return bytes.flatMap { $0.count > bytesMax ? nil : $0 }
+  }
+
+  /// The first bytes of a file, if it is one.
+  static func start(of path: String, bytes count: Int) -> [UInt8]? {
+    unsafe bytes(room: count) { unsafe csandbox_read_regular(path, $0, $1) }
   }
 
   static func readText(_ path: String, bytesMax: Int) -> String? {
@@ -85,6 +90,11 @@ package enum HostFile {
 
   /// True if this user may, whatever the process has confined itself to.
   package static func mayRead(_ path: String) -> Bool { unsafe csandbox_may_read(path) != 0 }
+
+  /// Whether that user may; a folder is to be entered, too.
+  package static func mayRead(_ path: String, as user: SandboxUser) -> Bool {
+    unsafe csandbox_may_read_as(path, user.uid, user.gid) != 0
+  }
 
   package static func makeFolder(_ path: String, mode: UInt32 = 0o700) -> Bool {
     unsafe csandbox_make_folder(path, mode) == 0 || kind(path) == .folder

@@ -185,6 +185,6 @@ package struct Launched: ~Copyable {
     var text = message.text
     // SAFETY: a local tuple of that many characters; the C side ends it with NUL.
     let call = unsafe withUnsafeBytes(of: &text) { unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-    return LaunchFailure(step, number: number, SystemError(call, code: message.code))
+    return LaunchFailure(step, number: number, SystemError(call, code: message.code), hint: plan.commandHint)
   }
 }

@@ -10,9 +10,14 @@ package struct LaunchFailure: Error, CustomStringConvertible {
 
   package init(_ text: String, status: Int32 = 125) { (description, self.status) = (text, status) }
 
-  init(_ step: Step?, number: Int, _ error: SystemError) {
+  init(_ step: Step?, number: Int, _ error: SystemError, hint: String? = nil) {
     if case .execute(let command, _)? = step {
-      self.init(Self.text(command.first ?? "", error), status: error.code == ENOENT ? 127 : 126)
+      let name = command.first ?? ""
+      if let hint, error.code == ENOENT {
+        self.init("\(name): no such command in the sandbox: \(hint)", status: 127)
+        return
+      }
+      self.init(Self.text(name, error), status: error.code == ENOENT ? 127 : 126)
       return
     }
     let place = step.map { "step \(number + 1), \($0)" } ?? "step \(number + 1)"

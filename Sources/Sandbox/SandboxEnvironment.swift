@@ -8,15 +8,22 @@ package struct SandboxEnvironment {
     "LC_NUMERIC", "TZ",
   ]
 
+  package static let systemPrograms = [
+    "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin",
+  ]
+
   private var settings: [String: String]
 
-  /// `trustsGate`: where the gate looks into its TLS, or explains refusals in it.
-  package init(trustsGate: Bool = false) {
+  /// `trustsGate`: where the gate looks into its TLS, or explains refusals in it. `path`: the folders
+  /// of programs, in their order.
+  package init(
+    trustsGate: Bool = false, home: String = SandboxPlan.home, path: [String] = SandboxEnvironment.systemPrograms
+  ) {
     let proxy = "http://127.0.0.1:\(SandboxPlan.proxyPort)"
     // What listens on the sandbox's own loopback is reached without the gate.
     let direct = "localhost,127.0.0.1,::1"
     settings = [
-      "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": SandboxPlan.home, "USER": "agent",
+      "PATH": path.joined(separator: ":"), "HOME": home, "USER": "agent",
       "LOGNAME": "agent", "SHELL": "/bin/sh", "TMPDIR": "/tmp", "HTTPS_PROXY": proxy, "https_proxy": proxy,
       "HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": direct, "no_proxy": direct, "NODE_USE_ENV_PROXY": "1",
       "SLUICE": "1",

@@ -20,6 +20,14 @@ package struct SandboxOptions: Equatable, Sendable {
   package var protected: [ProtectedPath] = []
   package var temporaryBytes = 512 << 20
   package var home = Home.temporary(bytes: 256 << 20)
+  /// Where the home stands inside.
+  package var homePath = SandboxPlan.home
+  package var seeds: [HomeSeed] = []
+  /// Beside those under their own paths.
+  package var mounts: [SharedMount] = []
+  /// Why the command is not seen inside, though it is there outside.
+  package var commandHint: String?
+  package var workspaceAccess = MountAccess.writable
   package var limits = ProcessLimits()
   package var cgroup: CgroupSpec?
   /// The system's configuration of git inside.
@@ -31,6 +39,12 @@ package struct SandboxOptions: Equatable, Sendable {
   /// nil where the caller has no terminal.
   package var terminal: TerminalUse?
   package var probes: [Probe] = []
+
+  /// All that is shown of the host's, the workspace among it.
+  var shared: [SharedMount] {
+    [SharedMount(workspace, workspaceAccess)] + readOnly.map { SharedMount($0, .readOnly) }
+      + readWrite.map { SharedMount($0, .writable) } + mounts
+  }
 
   package init(command: [String], environment: [String], workspace: String, user: SandboxUser) {
     self.command = command
@@ -86,15 +100,18 @@ package struct SandboxPlan: Equatable, Sendable {
   package let user: SandboxUser
   /// Folders and files of the host that the command may write.
   package let writable: [String]
+  /// What stands in the user's folders for the time of the run, so that the command cannot make it.
+  package let placeholders: [ProtectedPath]
   private let options: SandboxOptions
   private let facts: HostFacts
 
   package init(_ options: SandboxOptions, _ facts: HostFacts) {
     (self.options, self.facts) = (options, facts)
     user = options.user
-    writable = [options.workspace] + options.readWrite + options.home.folders
+    writable = options.shared.filter { $0.access == .writable }.map(\.source) + options.home.folders
     let network = NetworkPart(ports: options.redirectsAll ? nil : options.ports, hasIPv6: facts.hasIPv6)
     let files = FilesPart(options, facts)
+    placeholders = files.placeholders
     var steps: [Step] = options.cgroup.map { [.cgroup($0)] } ?? []
     steps += [
       .namespaces(Namespace.allCases), .mapIDs(uid: options.user.uid, gid: options.user.gid),
@@ -130,6 +147,8 @@ package struct SandboxPlan: Equatable, Sendable {
     return SandboxPlan(options, facts)
   }
 
+  var commandHint: String? { options.commandHint }
+
   /// In the order in which they are handed out.
   package var listeners: [ListenerSpec] {
     steps.compactMap { if case .listen(let one) = $0 { one } else { nil } }
@@ -138,14 +157,6 @@ package struct SandboxPlan: Equatable, Sendable {
   package var cgroup: CgroupSpec? {
     for case .cgroup(let spec) in steps { return spec }
     return nil
-  }
-
-  /// What stands in the user's folders for the time of the run, so that the command cannot make it.
-  package var placeholders: [ProtectedPath] {
-    steps.compactMap { step in
-      guard case .cover(let path, let kind) = step, writable.contains(where: { path.isBelow($0) }) else { return nil }
-      return ProtectedPath(path, placeholder: kind)
-    }
   }
 
   package var hasTerminal: Bool { steps.contains(.openTerminal) }

@@ -12,15 +12,40 @@ package struct SandboxTrust: Equatable, Sendable {
   private let certificate: [UInt8]
   private let bundle: [UInt8]
   private let javaStore: [UInt8]
+  /// Each certificate that the system has not, as a folder of certificates has it.
+  private let hashed: [LayerFile]
 
-  package init(certificate: [UInt8], bundle: [UInt8], javaStore: [UInt8]) {
+  /// `hashed`: certificates with OpenSSL's number of their subject.
+  package init(
+    certificate: [UInt8], bundle: [UInt8], javaStore: [UInt8], hashed: [(hash: UInt, pem: [UInt8])] = []
+  ) {
     (self.certificate, self.bundle, self.javaStore) = (certificate, bundle, javaStore)
+    self.hashed = hashed.map { one in
+      let digits = String(one.hash & 0xffff_ffff, radix: 16)
+      return LayerFile(
+        String(repeating: "0", count: 8 - digits.count) + digits, String(decoding: one.pem, as: UTF8.self))
+    }
   }
 
   /// `systemBundles` are files that exist inside, whose place the whole bundle takes: programs that know no variable
   /// read them.
-  func steps(systemBundles: [String]) -> [Step] {
-    systemBundles.map { .cover($0, .file(String(decoding: bundle, as: UTF8.self))) } + [
+  /// So do programs that look for a certificate in the system's folder, by its number.
+  func steps(systemBundles: [String], folder: HostFacts.TrustFolder?) -> [Step] {
+    let text = String(decoding: bundle, as: UTF8.self)
+    var steps: [Step] = []
+    if let folder {
+      let bundles = systemBundles.filter { $0.parentFolder == folder.path }.map { LayerFile($0.lastPart, text) }
+      var taken = folder.names
+      var files = bundles
+      for one in hashed {
+        var index = 0
+        while !taken.insert("\(one.name).\(index)").inserted { index += 1 }
+        files.append(LayerFile("\(one.name).\(index)", one.text))
+      }
+      steps.append(.layer(folder.path, files))
+    }
+    let others = systemBundles.filter { $0.parentFolder != folder?.path }
+    return steps + others.map { .cover($0, .file(text)) } + [
       .data(Self.certificatePath, certificate), .data(Self.bundlePath, bundle), .data(Self.javaPath, javaStore),
       .file(Self.wgetPath, "ca_certificate = \(Self.bundlePath)\n"),
     ]

@@ -40,9 +40,6 @@ package struct ListenerSpec: Hashable, Sendable {
   }
 }
 
-/// What a mount lets in.
-package enum MountAccess: String, Sendable { case readOnly = "read-only", writable, device }
-
 package enum Resource: String, Sendable {
   case coreBytes = "core", openFiles = "open files", processes, dataBytes = "data bytes of one process"
 }
@@ -87,6 +84,10 @@ package enum Step: Equatable, Sendable {
   case file(String, String)
   /// A file of any bytes.
   case data(String, [UInt8])
+  /// Files over those of a folder of the system.
+  case layer(String, [LayerFile])
+  /// A file of the home, unless there is one.
+  case seed(HomeSeed)
   case bind(String, at: String, MountAccess)
   /// A mount of its own, so that it can be neither renamed nor replaced, and has its own access.
   case pin(String, MountAccess)
@@ -149,6 +150,8 @@ extension Step: CustomStringConvertible {
     case .link(let path, let to): "link \(path) -> \(to)"
     case .file(let path, let text): "file \(path), \(text.utf8.count) bytes"
     case .data(let path, let bytes): "file \(path), \(bytes.count) bytes"
+    case .layer(let path, let files): "layer on \(path): \(files.map(\.name).joined(separator: " "))"
+    case .seed(let one): "file \(one.path), \(one.bytes.count) bytes, unless there is one"
     case .bind(let source, let path, let access):
       "bind \(source == path ? path : "\(source) at \(path)"), \(access.rawValue)"
     case .pin(let path, let access): "pin \(path), \(access.rawValue)"

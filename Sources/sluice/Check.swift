@@ -28,6 +28,10 @@ struct Check: ParsableCommand {
     help: ArgumentHelp("The policy file (YAML), also as the first argument.", valueName: "file"), completion: .policy)
   var policy: String?
   @Option(
+    help: ArgumentHelp("A profile to go in front of the policy: sluice profile list. May repeat.", valueName: "name"),
+    completion: .profiles)
+  var profile: [String] = []
+  @Option(
     help: ArgumentHelp("Judge as this client of `clients`. Default: the file's own network_policy.", valueName: "name"))
   var client: String?
   @Option(help: ArgumentHelp("The method of the requests that URLs stand for.", valueName: "method"))
@@ -51,7 +55,8 @@ struct Check: ParsableCommand {
       if let policy { try fail("two policy files, \(policy) and \(first); name one") }
       file = asked.removeFirst()
     }
-    if file == nil && asked.isEmpty {
+    if let problem = ProfileCommand.problem(profile) { try fail(problem) }
+    if file == nil && asked.isEmpty && profile.isEmpty {
       try fail("nothing to check; write `sluice check FILE`, with HOST:PORT or a URL behind")
     }
     var policy = try load(file)
@@ -84,8 +89,8 @@ struct Check: ParsableCommand {
   }
 
   private func load(_ file: String?) throws -> Policy {
-    guard let file else { return Policy.denyAll }
-    guard let policy = PolicyOnDisk.load(file) else { throw ExitCode(2) }
+    if file == nil && profile.isEmpty { return Policy.denyAll }
+    guard let policy = PolicyOnDisk.load(file, profiles: profile) else { throw ExitCode(2) }
     return policy
   }
 
@@ -110,7 +115,7 @@ struct Check: ParsableCommand {
   private func summary(_ policy: Policy, _ file: String?) -> String {
     let network = policy.fallback.network
     let counts = "\(network.allow.count) allow, \(network.deny.count) deny, \(policy.clients.count) clients"
-    return "\(file ?? "(no policy)"): valid, policy \(policy.hash): \(counts)"
+    return "\(file ?? "--profile \(profile.joined(separator: " "))"): valid, policy \(policy.hash): \(counts)"
   }
 }
 

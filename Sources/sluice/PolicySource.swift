@@ -13,20 +13,24 @@ enum PolicyOnDisk {
   private static let policyBytesMax = 16 << 20
   private static let passwordBytesMax = 1 << 20
 
+  /// Profiles without a file of the user's own.
+  private static let profilesAlone = "network_policy: {default: deny}"
+
   /// Says what is wrong with the file, or only doubtful; nil when it is no policy. `read` is told of each file that was
-  /// opened for it, and whether that went well.
+  /// opened for it, and whether that went well. Without a path the profiles are the policy.
   static func load(
-    _ path: String, inheriting old: Policy? = nil, sandbox: String? = nil, say: (String) -> Void = Messages.say,
-    read: @escaping (String, Bool) -> Void = { _, _ in }
+    _ path: String?, profiles: [String] = [], registries: RegistryAnswers = .ofCaller, inheriting old: Policy? = nil,
+    sandbox: String? = nil, say: (String) -> Void = Messages.say, read: @escaping (String, Bool) -> Void = { _, _ in }
   ) -> Policy? {
-    let bytes = FileBytes.read(path, bytesMax: policyBytesMax)
-    read(path, bytes != nil)
+    let bytes = path.map { FileBytes.read($0, bytesMax: policyBytesMax) } ?? Array(profilesAlone.utf8)
+    if let path { read(path, bytes != nil) }
     guard let bytes else {
-      say("\(path): cannot be read (it must exist, be readable, and be at most 16 MiB)")
+      say("\(path ?? ""): cannot be read (it must exist, be readable, and be at most 16 MiB)")
       return nil
     }
     let loaded = PolicyFile.parse(
-      bytes: bytes, name: path, inheriting: old, sandbox: sandbox, nowUnix: Clock.wallMs() / 1000
+      bytes: bytes, name: path ?? "--profile", profiles: profiles, inheriting: old, sandbox: sandbox,
+      nowUnix: Clock.wallMs() / 1000, registries: registries
     ) { path in
       let bytes = FileBytes.read(path, bytesMax: passwordBytesMax)
       read(path, bytes != nil)
@@ -57,15 +61,17 @@ extension PolicyOnDisk {
 /// The policy file of a running gate. Of the main thread alone.
 final class FilePolicySource: PolicySource {
   private let path: String?
+  private let profiles: [String]
+  /// Asked once: a gate that has confined itself cannot read the settings of tools again.
+  private let registries = RegistryAnswers.ofCaller
   /// The one sandbox that the gate serves, where it is a part of `sluice run`.
   private let sandbox: String?
   private var files: Set<String> = []
   private var isConfined = false
   private var policy: Policy?
 
-  init(path: String?, sandbox: String? = nil) {
-    self.path = path
-    self.sandbox = sandbox
+  init(path: String?, profiles: [String] = [], sandbox: String? = nil) {
+    (self.path, self.profiles, self.sandbox) = (path, profiles, sandbox)
   }
 
   /// Gives up all that the gate does not need, and says what the kernel cannot hold. What was read up to now can be
@@ -87,12 +93,14 @@ final class FilePolicySource: PolicySource {
   func rule(_ text: String) -> Result<AllowSpec, RuleProblem> { PolicyOnDisk.rule(text) }
 
   func load(replacing old: Policy?, _ say: (String) -> Void) -> Policy? {
-    guard let path else {
+    guard path != nil || !profiles.isEmpty else {
       if old == nil { say("warning: no --policy: everything is denied. Write one and start with --policy FILE") }
       return Policy.denyAll(clients: sandbox.map { [$0] } ?? [])
     }
     var refused: [String] = []
-    let loaded = PolicyOnDisk.load(path, inheriting: old, sandbox: sandbox, say: say) { file, wasRead in
+    let loaded = PolicyOnDisk.load(
+      path, profiles: profiles, registries: registries, inheriting: old, sandbox: sandbox, say: say
+    ) { file, wasRead in
       if wasRead {
         self.files.insert(file)
       } else if self.isConfined, HostFile.mayRead(file) {
@@ -107,6 +115,16 @@ final class FilePolicySource: PolicySource {
     }
     policy = loaded ?? policy
     return loaded
+  }
+}
+
+extension RegistryAnswers {
+  /// Out of the settings of the caller's own tools.
+  static var ofCaller: RegistryAnswers {
+    let settings = ToolSettings(
+      variable: Environment.value, variables: Environment.names(),
+      read: { FileBytes.read($0, bytesMax: 1 << 20) }, list: { HostFile.list($0).map(\.name) })
+    return RegistryAnswers(settings.answer)
   }
 }
 

@@ -25,6 +25,11 @@ struct Run: ParsableCommand {
   @Option(help: ArgumentHelp("The policy file (YAML).", valueName: "file"), completion: .policy) var policy: String?
   @Option(
     help: ArgumentHelp(
+      "A profile, which is a policy fragment for one tool: sluice profile list. It goes in front of --policy. May repeat.",
+      valueName: "name"), completion: .profiles)
+  var profile: [String] = []
+  @Option(
+    help: ArgumentHelp(
       "The folder that the command may write to, under the same path inside. Default: the policy's, or the current one.",
       valueName: "dir"), completion: .directory)
   var workspace: String?
@@ -45,6 +50,16 @@ struct Run: ParsableCommand {
     help: ArgumentHelp("A further folder or file that it may write. May repeat.", valueName: "path"),
     completion: .file())
   var readWrite: [String] = []
+  @Option(
+    help: ArgumentHelp(
+      "A further folder or file at another place inside; with :ro it can only be read. May repeat.",
+      valueName: "src:dst[:ro]"), completion: .file())
+  var bind: [BindOption] = []
+  @Option(
+    help: ArgumentHelp(
+      "Where the home stands inside: a path, or `caller` for where yours is. Default: the policy's, or /home/agent.",
+      valueName: "path"), completion: .directory)
+  var home: String?
   @Option(
     help: ArgumentHelp(
       "A variable of yours that it may see, or one with a value. May repeat.", valueName: "name[=value]"),
@@ -102,6 +117,10 @@ struct Run: ParsableCommand {
       throw ValidationError("--fail-on-refusal reads the log of this gate; leave --gate and --log - away.")
     }
     if gate != nil && log != nil { throw ValidationError("With --gate the log is the gate's; leave --log away.") }
+    if let home, home != "caller", let problem = HomePlace.problem(home) {
+      throw ValidationError("--home \(home): \(problem)")
+    }
+    if let problem = ProfileCommand.problem(profile) { throw ValidationError(problem) }
     if command.isEmpty { throw ValidationError("No command. Write it behind --: sluice run -- bash") }
     if !Client.mayBeCalled(name) {
       throw ValidationError("--name is made of letters, digits, '-', '_' and '.', at most 64, and not `default`.")
@@ -143,9 +162,9 @@ struct Run: ParsableCommand {
   }
 
   private func start(_ aftermath: inout Aftermath?) throws -> Int32 {
-    let source = FilePolicySource(path: policy, sandbox: name)
+    let source = FilePolicySource(path: policy, profiles: profile, sandbox: name)
     let link = try gate.map { path throws(LaunchFailure) in try GateLink(path, sandbox: name) }
-    let isWithout = link != nil && policy == nil
+    let isWithout = link != nil && policy == nil && profile.isEmpty
     guard let loaded = isWithout ? Policy.denyAll : source.load(replacing: nil, told) else {
       throw ServerError.noPolicy
     }
@@ -185,7 +204,7 @@ struct Run: ParsableCommand {
         LoadedPolicySource(first: loaded, source: source),
         ServeOptions(
           workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile, adminPath: desk.socket,
-          servesAdmin: desk.socket != nil, explainsDenials: trust.bundle != nil, gateName: gateName))
+          servesAdmin: desk.socket != nil, explainsDenials: trust.explainsDenials, gateName: gateName))
     }
     try desk.open(server)
     try confine(plan, loaded, source, desk, server)
@@ -270,31 +289,6 @@ struct Run: ParsableCommand {
 
   /// Time for bytes of the command that are still on their way.
   private static let graceMs: UInt64 = 1_000
-}
-
-/// The gate's CA, as the sandbox trusts it: where a rule is inspected, and by default for the refusals of all others.
-private struct GateTrust {
-  let bundle: TrustBundle?
-
-  /// The CA of a gate that runs already is its own, and not known here.
-  init(_ policy: Policy, isOwn: Bool) throws(ServerError) {
-    guard isOwn else {
-      bundle = nil
-      return
-    }
-    let isNeeded = !policy.inspectedTLS.isEmpty || policy.settings.explainsDenials == true
-    guard isNeeded || InspectionSetup.explainsDenials(policy, byDefault: true) else {
-      bundle = nil
-      return
-    }
-    do throws(TLSProblem) {
-      bundle = TrustBundle(try InspectionSetup.folder(policy).loadOrMake())
-    } catch {
-      guard !isNeeded else { throw .cannotInspect("\(error)") }
-      Messages.warn("refused TLS targets are not told why: \(error)")
-      bundle = nil
-    }
-  }
 }
 
 /// The policy was read already, for its ports: the gate begins with that very one.

@@ -54,7 +54,7 @@ struct SandboxPaths {
     readWrite.removeAll { $0 == workspace }
     home = .temporary(bytes: 0)
     look = WorkspaceLook([workspace] + readWrite, caller: caller)
-    home = try home(files.home, places)
+    home = try home(files.home.store, places)
     for wish in wishes(files.hidden, "hidden") { try hide(wish, places) }
     try protect(files.protected.map { wishes($0, "protected") })
     try release(options.unprotect.map { Wish(path: $0, from: "--unprotect", folder: workspace) })
@@ -123,10 +123,12 @@ struct SandboxPaths {
     return path
   }
 
-  private func home(_ wanted: Settings.Files.Home, _ places: [String]) throws(LaunchFailure) -> Home {
+  /// One that Sluice keeps is made later, for the user that the command runs as.
+  private func home(_ wanted: HomeSettings.Store, _ places: [String]) throws(LaunchFailure) -> Home {
     let entry: Settings.Files.Entry
     switch wanted {
     case .temporary(let bytes): return .temporary(bytes: bytes)
+    case .persistent: return .temporary(bytes: 0)
     case .folder(let folder): entry = folder
     }
     let wish = Wish(path: entry.path, from: "\(entry.line): home", folder: workspace)

@@ -24,16 +24,25 @@ struct SandboxRequest {
     let workspace = paths.workspace
     let user = try user(workspace: workspace)
     let secrets = SandboxSecrets(credentials: policy.credentials)
+    let files = policy.settings.registries.flatMap(\.files)
+    let home = try HomePaths(
+      policy.settings.files.home, at: options.home, folder: paths.home,
+      around: .init(writable: paths.writable, readOnly: paths.readOnly, callersHome: paths.caller.home), user: user,
+      files: files)
+    let tools = ToolFolders(
+      ToolFolders.Caller(
+        path: Environment.value("PATH") ?? "", home: paths.caller.home, variable: Environment.value,
+        mayRead: { HostFile.mayRead($0, as: user) }),
+      visible: paths.writable + paths.readOnly, writable: paths.writable + home.store.folders)
     var wanted = SandboxOptions(
-      command: options.command, environment: try environment(secrets), workspace: workspace, user: user)
+      command: options.command, environment: try environment(secrets, home: home, tools), workspace: workspace,
+      user: user)
+    try share(paths, home, tools, in: &wanted)
     wanted.hostName = options.name
     wanted.ports = ports().ports
-    wanted.readOnly = paths.readOnly
-    wanted.readWrite = paths.readWrite
     wanted.hidden = paths.hidden
     // Where the command could make nothing, nothing needs to be in its way.
     wanted.protected = paths.protected.filter { $0.placeholder == nil || user.mayWrite($0.folder) }
-    wanted.home = paths.home
     wanted.gitConfiguration = WorkspaceLook.identity(of: paths.caller)
     // Beside what the user wants to show: settings of programs often share a folder with it.
     wanted.hidden += Self.keys(of: policy).compactMap { HostFile.realPath($0) }.filter { key in
@@ -41,31 +50,42 @@ struct SandboxRequest {
     }
     wanted.temporaryBytes = policy.settings.files.temporaryBytes
     wanted.guide = AgentGuide.text
-    let own = Self.callersAuthorities()
     wanted.trust = trust.map {
-      SandboxTrust(certificate: $0.certificate + own, bundle: $0.bundle + own, javaStore: $0.javaStore)
+      SandboxTrust(certificate: $0.certificate, bundle: $0.bundle, javaStore: $0.javaStore, hashed: $0.hashed)
     }
-    try secrets.checkFiles(shown: [workspace] + wanted.readOnly + wanted.readWrite)
+    try secrets.checkFiles(
+      shown: [workspace] + wanted.readOnly + wanted.readWrite + wanted.mounts.map(\.source) + home.copied)
     try hold(policy.settings.process, in: &wanted)
     wanted.terminal = terminal
     if !options.noProbe { wanted.probes = probes(paths) + canaries }
     return SandboxPlan(wanted, HostFacts.gather())
   }
 
-  private static let authorityBytesMax = 4 << 20
-
-  /// Authorities that the caller's own programs trust beside the system's: inside, the variables that name them are the
-  /// gate's.
-  private static func callersAuthorities() -> [UInt8] {
-    Set(["NODE_EXTRA_CA_CERTS", "DENO_CERT"].compactMap { Environment.value($0) }).sorted().flatMap { path in
-      (FileBytes.read(path, bytesMax: authorityBytesMax) ?? []) + [UInt8(ascii: "\n")]
+  /// What is shown beside the workspace.
+  private func share(
+    _ paths: SandboxPaths, _ home: HomePaths, _ tools: ToolFolders, in wanted: inout SandboxOptions
+  ) throws(LaunchFailure) {
+    wanted.readOnly = paths.readOnly + tools.shown
+    wanted.readWrite = paths.readWrite
+    (wanted.home, wanted.homePath, wanted.seeds, wanted.mounts) = (home.store, home.path, home.seeds, home.mounts)
+    wanted.commandHint = options.command.first.flatMap { tools.hint(on: $0) }
+    for bind in options.bind {
+      let shown =
+        (paths.readOnly + tools.shown).map { SharedMount($0, .readOnly) }
+        + paths.writable.map { SharedMount($0, .writable) }
+        + wanted.mounts
+      wanted.mounts.append(try bind.mount(shown, home: home.path, writable: paths.writable))
     }
   }
 
   /// The policy's, and then the options'.
-  private func environment(_ secrets: SandboxSecrets) throws(LaunchFailure) -> [String] {
-    var environment = SandboxEnvironment(trustsGate: trust != nil)
+  private func environment(
+    _ secrets: SandboxSecrets, home: HomePaths, _ tools: ToolFolders
+  ) throws(LaunchFailure) -> [String] {
+    var environment = SandboxEnvironment(trustsGate: trust != nil, home: home.path, path: tools.path)
+    for variable in tools.variables { environment.set(variable.name, variable.value) }
     let wanted = policy.settings.environment
+    for one in policy.settings.registries.flatMap(\.variables) { environment.set(one.name, one.value) }
     let passed = try secrets.withoutThem(Environment.names(), passing: wanted.pass)
     environment.pass(SandboxEnvironment.passed + passed, Environment.value)
     for variable in wanted.set { environment.set(variable.name, variable.value) }

@@ -31,7 +31,18 @@ let sandboxMistakes: [Mistake] = [
   Mistake(files("tmp: 1KiB"), "2:26", "64KiB to 1024GiB"),
   Mistake(files("home: 1GiB"), "2:27", "write home: {size: 256MiB}"),
   Mistake(files("home: {folder: x}"), "2:36", "from /, not `x`"),
-  Mistake(files("home: {folder: /x, size: 1GiB}"), "2:40", "keep one of the two"),
+  Mistake(files("home: {folder: /x, size: 1GiB}"), "2:40", "are different homes"),
+  Mistake(files("home: {persistent: a/b}"), "2:28", "made of letters"),
+  Mistake(files("home: {persistent: ..}"), "2:28", "made of letters"),
+  Mistake(files("home: {at: work}"), "2:32", "from /, not `work`"),
+  Mistake(files("home: {at: /etc/x}"), "2:32", "its own /etc"),
+  Mistake(files("home: {at: /x/../etc}"), "2:32", "without `..`"),
+  Mistake(files("home: {copy: [/etc/shadow]}"), "2:35", "paths in your home"),
+  Mistake(files("home: {read_only: [../x]}"), "2:40", "without `..`"),
+  Mistake(files("home: {read_only: [.a], copy: [.a]}"), "2:52", "stands in `read_only` already"),
+  Mistake(files("caches: [pipp]"), "2:30", "did you mean `pip`?"),
+  Mistake(files("caches: [/var/cache]"), "2:30", "paths in your home"),
+  Mistake(head + "tls: {trust: ca.pem}\n", "2:14", "whole paths"),
   Mistake(head + "environment: [A]\n", "2:14", "is a mapping"),
   Mistake(environment("pas: [A]"), "2:15", "did you mean `pass`?"),
   Mistake(environment("pass: [\"*\"]"), "2:22", "name them, or their beginning"),
@@ -90,12 +101,12 @@ let sandboxMistakes: [Mistake] = [
     #expect(files.readWrite == [.init("/var/cache/agent", line: line(5, 15))])
     #expect(files.hidden == [.init(".env", line: line(7, 7))])
     #expect(files.protected == [] && files.temporaryBytes == 1 << 30)
-    #expect(files.home == .folder(.init("/srv/home", line: line(10, 18))))
+    #expect(files.home.store == .folder(.init("/srv/home", line: line(10, 18))))
     let plain = try settings("").files
     #expect(plain == Settings.Files() && plain.protected == nil)
-    #expect(plain.temporaryBytes == 512 << 20 && plain.home == .temporary(bytes: 256 << 20))
+    #expect(plain.temporaryBytes == 512 << 20 && plain.home.store == .temporary(bytes: 256 << 20))
     let sized = try settings("filesystem_policy: {home: {size: 1MiB}, protected: [Makefile]}\n").files
-    #expect(sized.home == .temporary(bytes: 1 << 20) && sized.protected?.map(\.path) == ["Makefile"])
+    #expect(sized.home.store == .temporary(bytes: 1 << 20) && sized.protected?.map(\.path) == ["Makefile"])
   }
 
   @Test func variablesArePassedByNameOrBeginningAndSetToAnyText() throws {

@@ -76,6 +76,7 @@ private let ruleChanges: [Change] = [
   Change("network_policy.default", "network_policy: {default: deny}\n", "network_policy: {default: allow}\n"),
   Change("network_policy.mode", "network_policy: {mode: enforce}\n", "network_policy: {mode: report}\n"),
   Change("network_policy.allow", "network_policy: {}\n", "network_policy: {allow: [a.test:443]}\n"),
+  Change("network_policy.registries", "network_policy: {}\n", "network_policy: {registries: [pip]}\n"),
   Change("network_policy.deny", "network_policy: {}\n", "network_policy: {deny: [\"10.0.0.0/8:*\"]}\n"),
   Change(
     "network_policy.rate_limits", "network_policy: {allow: [a.test:443]}\n",
@@ -160,6 +161,7 @@ private let sectionChanges: [Change] =
     credential("the policy file.credentials", "env: A, \(header)", "env: B, \(header)"),
     top("the policy file.content_policy", "content_policy", "{secrets: log}", "{secrets: block}"),
     top("the policy file.tls", "tls", "{ca: /a}", "{ca: /b}"), top("tls.ca", "tls", "{ca: /a}", "{ca: /b}"),
+    top("tls.trust", "tls", "{trust: /a}", "{trust: [/a, /b]}"),
     top("the policy file.explain_denials", "explain_denials", "true", "false"),
     Change(
       "the policy file.approvals", "network_policy: {default: deny}\n",
@@ -190,6 +192,10 @@ private let sectionChanges: [Change] =
       "{connect: {address: 127.0.0.1:1, tls: {certificate: roots.pem, key: key2.pem}}}"),
     top("home.size", "filesystem_policy", "{home: {size: 1MiB}}", "{home: {size: 2MiB}}"),
     top("home.folder", "filesystem_policy", "{home: {folder: /a}}", "{home: {folder: /b}}"),
+    top("home.persistent", "filesystem_policy", "{home: {persistent: a}}", "{home: {persistent: b}}"),
+    top("home.at", "filesystem_policy", "{home: {at: caller}}", "{home: {at: /home/x}}"),
+    top("home.read_only", "filesystem_policy", "{home: {read_only: [.a]}}", "{home: {read_only: [.b]}}"),
+    top("home.copy", "filesystem_policy", "{home: {copy: [.a]}}", "{home: {copy: [.b]}}"),
     credential("a credential.file", "file: /a, \(header)", "file: /b, \(header)"),
     credential("a credential.env", "env: A, \(header)", "env: B, \(header)"),
     credential("a credential.command", "command: [/a], \(header)", "command: [/b], \(header)"),
@@ -265,7 +271,8 @@ private let sectionChanges: [Change] =
   + section(
     "filesystem_policy",
     [
-      ("workspace", "/a", "/b"), ("read_only", "[/a]", "[/b]"), ("read_write", "[/a]", "[/b]"),
+      ("workspace", "/a", "/b"), ("caches", "[pip]", "[.cache/x]"),
+      ("read_only", "[/a]", "[/b]"), ("read_write", "[/a]", "[/b]"),
       ("hidden", "[a]", "[b]"),
       ("protected", "[a]", "[b]"), ("tmp", "1MiB", "2MiB"), ("home", "{size: 1MiB}", "{folder: /a}"),
     ])
@@ -300,7 +307,10 @@ extension Change {
 }
 
 private func load(_ text: String) -> LoadedPolicy {
-  PolicyFile.parse(bytes: Array(text.utf8), name: "p.yaml", nowUnix: 1_800_000_000) { files[$0].map { Array($0.utf8) } }
+  let tools = ToolSettings(variable: { $0 == "PIP_INDEX_URL" ? "https://index.test/" : nil }, read: { _ in nil })
+  return PolicyFile.parse(
+    bytes: Array(text.utf8), name: "p.yaml", nowUnix: 1_800_000_000, registries: RegistryAnswers(tools.answer)
+  ) { files[$0].map { Array($0.utf8) } }
 }
 
 @Suite struct SchemaDiffTests {

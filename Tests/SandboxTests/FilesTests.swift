@@ -106,6 +106,78 @@ import Testing
     #expect(SandboxPlan(options, HostFacts()).writable == [Self.work, "/srv/home"])
   }
 
+  /// What stays as it is stays so at each place where it is seen.
+  @Test func aBindAtAnotherPlaceIsHeldAsTheFolderItself() throws {
+    let plan = steps {
+      $0.mounts = [
+        SharedMount("/srv/data", at: "/mnt/data", .writable), SharedMount("/srv/tool", at: "/opt/tool", .readOnly),
+      ]
+      $0.protected = [ProtectedPath("/srv/data/.git/config"), ProtectedPath("/srv/data/.envrc", placeholder: .folder)]
+      $0.hidden = ["/srv/data/.env"]
+    }
+    for step: Step in [
+      .bind("/srv/data", at: "/mnt/data", .writable), .bind("/srv/tool", at: "/opt/tool", .readOnly),
+      .pin("/mnt/data/.git", .writable), .pin("/mnt/data/.git/config", .readOnly), .cover("/mnt/data/.envrc", .folder),
+      .hide("/mnt/data/.env"),
+    ] { #expect(plan.contains(step), "\(step)") }
+    var options = SandboxOptions(
+      command: ["true"], environment: [], workspace: Self.work, user: SandboxUser(uid: 1, gid: 1, isOther: false))
+    options.mounts = [SharedMount("/srv/data", at: "/mnt/data", .writable)]
+    options.protected = [ProtectedPath("/srv/data/.envrc", placeholder: .folder)]
+    let whole = SandboxPlan(options, HostFacts())
+    // The log must not stand there, and what keeps a name from being made stands on the host.
+    #expect(whole.writable == [Self.work, "/srv/data"] && whole.placeholders.map(\.path) == ["/srv/data/.envrc"])
+    let landlock = try #require(
+      whole.steps.compactMap { if case .landlock(let paths, _) = $0 { paths } else { nil } }.first)
+    #expect(landlock.contains("/mnt/data") && !landlock.contains("/srv/data"))
+  }
+
+  @Test func aHomeStandsWhereItIsWantedWithWhatIsPutIntoIt() {
+    let plan = steps {
+      $0.homePath = "/home/u"
+      $0.seeds = [HomeSeed("/home/u/.tool.toml", Array("x".utf8))]
+      $0.mounts = [
+        SharedMount("/data/cache", at: "/home/u/.cache/pip", .writable), SharedMount("/home/u/.cfg", .readOnly),
+      ]
+    }
+    let order: [Step] = [
+      .temporary("/home/u", mode: "0755", bytes: 256 << 20, inodes: 65_536), bound,
+      .bind("/home/u/.cfg", at: "/home/u/.cfg", .readOnly),
+      .bind("/data/cache", at: "/home/u/.cache/pip", .writable), .seed(HomeSeed("/home/u/.tool.toml", Array("x".utf8))),
+    ]
+    let places = order.compactMap { plan.firstIndex(of: $0) }
+    #expect(places.count == order.count && places.first == places.min() && places.last == places.max())
+    #expect(
+      plan.contains(
+        .file(
+          "/etc/passwd",
+          "agent:x:1:1:agent:/home/u:/bin/sh\n" + "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n")))
+  }
+
+  @Test func theAuthoritiesStandInTheSystemsFolderByTheirNumbers() {
+    var facts = HostFacts()
+    facts.trustBundles = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"]
+    facts.trustFolder = HostFacts.TrustFolder("/etc/ssl/certs", names: ["0000abcd.0", "x.pem"])
+    var options = SandboxOptions(
+      command: ["true"], environment: [], workspace: Self.work, user: SandboxUser(uid: 1, gid: 1, isOther: false))
+    let pem = Array("one".utf8)
+    options.trust = SandboxTrust(
+      certificate: pem, bundle: Array("all".utf8), javaStore: [],
+      hashed: [(0xabcd, pem), (0x1_0000_0001, Array("two".utf8)), (1, Array("three".utf8))])
+    let steps = SandboxPlan(options, facts).steps
+    // One that the system has already is another certificate: the next number is free.
+    #expect(
+      steps.contains(
+        .layer(
+          "/etc/ssl/certs",
+          [
+            LayerFile("ca-certificates.crt", "all"), LayerFile("0000abcd.1", "one"), LayerFile("00000001.0", "two"),
+            LayerFile("00000001.1", "three"),
+          ])))
+    #expect(steps.contains(.cover("/etc/pki/tls/certs/ca-bundle.crt", .file("all"))))
+    #expect(!steps.contains(.cover("/etc/ssl/certs/ca-certificates.crt", .file("all"))))
+  }
+
   @Test func pathsAreComparedByBytesAndByWholeNames() {
     #expect("/a/b".isBelow("/a") && !"/ab".isBelow("/a") && !"/a".isBelow("/a") && "/a".isBelow("/"))
     #expect("/a".isAtOrBelow("/a") && !"/".isBelow("/"))

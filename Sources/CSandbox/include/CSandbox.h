@@ -21,6 +21,8 @@ enum csandbox_op {
   CSANDBOX_FOLDER,            // first, number mode
   CSANDBOX_LINK,              // first the link, second where it leads
   CSANDBOX_FILE,              // first the path, second its bytes, number how many
+  CSANDBOX_SEED,              // the same, where there is nothing of that name; more: its mode
+  CSANDBOX_LAYER,             // first a folder of the system, second: a sequence of names and texts, number how many files
   CSANDBOX_BIND,              // first outside, second inside, number CSANDBOX_BIND_*
   CSANDBOX_PIN,               // first: a mount point of its own, number CSANDBOX_BIND_*
   CSANDBOX_TEMPORARY,         // first, second the mode, number bytes, more inodes
@@ -215,6 +217,7 @@ int csandbox_confine_gate(const struct csandbox_reach *reach, struct csandbox_la
 const char *csandbox_stage(void);
 // True if this user may read the file, Landlock not asked.
 int csandbox_may_read(const char *path);
+int csandbox_may_read_as(const char *path, uint32_t uid, uint32_t gid);
 
 // What this machine offers, tried in a child or on a socket that is closed again. The caller has one thread.
 enum csandbox_offer { CSANDBOX_OFFER_CLONE = 1, CSANDBOX_OFFER_CAPABILITIES, CSANDBOX_OFFER_PROC };

@@ -3,20 +3,50 @@
 import COpenSSL
 
 package struct TrustBundle: Sendable {
-  /// The gate's CA alone, in PEM form.
+  /// The gate's CA and the caller's own, in PEM form.
   package let certificate: [UInt8]
   /// With the system's roots.
   package let bundle: [UInt8]
   /// The same as a Java key store (JKS), which the JDK reads without a password.
   package let javaStore: [UInt8]
+  /// The certificates of `certificate` with the numbers by which OpenSSL finds each in a folder.
+  package let hashed: [(hash: UInt, pem: [UInt8])]
 
-  package init(_ authority: CertificateAuthority) {
-    certificate = authority.certificatePEM
-    var all = SystemRoots.read()?.pem ?? []
+  /// `own` are certificates that the caller trusts beside the system's, in PEM form. Without an authority they are all
+  /// there is beside those.
+  package init(_ authority: CertificateAuthority?, own: [UInt8] = []) {
+    certificate = (authority?.certificatePEM ?? []) + own
+    hashed = CertificateBlocks.of(certificate).compactMap { pem in
+      guard let bytes = DER.certificates(pem: pem).first else { return nil }
+      // SAFETY: the array lives through the call.
+      let hash = unsafe copenssl_subject_hash(bytes, bytes.count)
+      return hash == 0 ? nil : (hash, pem)
+    }
+    var all = (SystemRoots.readSystem() ?? SystemRoots.read())?.pem ?? []
     if let last = all.last, last != UInt8(ascii: "\n") { all.append(UInt8(ascii: "\n")) }
     all += certificate
     bundle = all
     javaStore = JavaStore.write(DER.certificates(pem: all))
+  }
+}
+
+/// The certificates of a PEM text, each as it stands there.
+package enum CertificateBlocks {
+  private static let begin = Array("-----BEGIN CERTIFICATE-----".utf8)
+  private static let end = Array("-----END CERTIFICATE-----".utf8)
+
+  /// Each with its first and last line; keys and other text are left out.
+  package static func of(_ bytes: [UInt8]) -> [[UInt8]] {
+    var found: [[UInt8]] = []
+    var start: Int?
+    for line in bytes.split(separator: UInt8(ascii: "\n")) {
+      let line = line.last == UInt8(ascii: "\r") ? line.dropLast() : line
+      if line.elementsEqual(begin) { start = line.startIndex }
+      guard line.elementsEqual(end), let first = start else { continue }
+      found.append(bytes[first..<line.endIndex].filter { $0 != UInt8(ascii: "\r") } + [UInt8(ascii: "\n")])
+      start = nil
+    }
+    return found
   }
 }
 

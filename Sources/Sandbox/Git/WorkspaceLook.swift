@@ -6,7 +6,7 @@ package struct WorkspaceLook: Sendable {
   /// What the user's own git obeys everywhere, and what it means by `~`.
   package struct Caller: Sendable {
     let configurations: [String]
-    let home: String?
+    package let home: String?
 
     package init(home: String?, configFolder: String?, global: String?) {
       self.home = home

@@ -1,0 +1,68 @@
+// The home that a sandbox has: how large, which one, where it stands, and what of the caller's own home is in it.
+// Relies on whoever starts the sandbox for places on the disk.
+
+package struct HomeSettings: Equatable, Sendable {
+  package enum Store: Equatable, Sendable {
+    /// Empty, and gone at the end.
+    case temporary(bytes: Int)
+    /// A folder of the host, which stays.
+    case folder(Settings.Files.Entry)
+    /// One that Sluice keeps under this name for the next run.
+    case persistent(String)
+  }
+
+  /// Where the home stands inside.
+  package enum Place: Equatable, Sendable {
+    case own
+    /// Where the caller's own home is, so that paths in settings of programs hold.
+    case caller
+    case path(String)
+  }
+
+  package var store = Store.temporary(bytes: 256 << 20)
+  package var place = Place.own
+  /// Of the caller's home, relative to it, and at the same place inside.
+  package var readOnly: [Settings.Files.Entry] = []
+  package var copied: [Settings.Files.Entry] = []
+  package var caches: [HomeCache] = []
+
+  package init() {}
+}
+
+/// Folders of the home that runs share though the rest of the home is new.
+package struct HomeCache: Hashable, Sendable {
+  package let name: String
+  /// Relative to the home.
+  package let folders: [String]
+
+  private init(_ name: String, _ folders: [String]) { (self.name, self.folders) = (name, folders) }
+
+  /// Any folder of the home, under its own name.
+  package init(folder: String) { self.init(folder, [folder]) }
+
+  package static func named(_ name: String) -> HomeCache? { known.first { $0.name == name } }
+
+  package static let known = [
+    HomeCache("pip", [".cache/pip"]), HomeCache("uv", [".cache/uv"]), HomeCache("npm", [".npm"]),
+    HomeCache("yarn", [".cache/yarn", ".yarn/berry"]), HomeCache("pnpm", [".local/share/pnpm/store"]),
+    HomeCache("cargo", [".cargo/registry", ".cargo/git"]), HomeCache("maven", [".m2/repository"]),
+    HomeCache("gradle", [".gradle/caches"]), HomeCache("go", ["go/pkg/mod", ".cache/go-build"]),
+  ]
+}
+
+/// Where a home may stand inside.
+package enum HomePlace {
+  private static let taken: Set<Substring> = [
+    "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "proc", "sys", "dev", "tmp", "run",
+  ]
+
+  /// What is wrong with this whole path.
+  package static func problem(_ path: String) -> String? {
+    let parts = path.split(separator: "/")
+    guard path.hasPrefix("/"), let first = parts.first, !parts.contains("..") else {
+      return "write a whole path, from / and without `..`, or `caller`"
+    }
+    guard taken.contains(first) || parts.starts(with: ["var", "tmp"]) else { return nil }
+    return "the sandbox has its own /\(first); put the home elsewhere, such as /home/agent"
+  }
+}
