@@ -145,6 +145,9 @@ package protocol LoopDelegate: AnyObject {
 
   // MARK: - The turns
 
+  /// A source asked for another turn.
+  package var hasQueued: Bool { slots.hasQueued }
+
   package func stop() { isRunning = false }
 
   package func run(_ delegate: any LoopDelegate) {

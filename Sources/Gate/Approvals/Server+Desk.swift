@@ -14,6 +14,15 @@ extension Server {
   /// Readable when `turnDesk` has something to do; -1 without a desk.
   package var deskFD: CInt { main?.loop.fd ?? -1 }
 
-  /// Does what has come, and waits for nothing.
-  package func turnDesk() { _ = main?.wait(msMax: 0) }
+  private static let turnsMax = 64
+
+  /// Does what has come, and waits for nothing. A connection writes its answer in a turn of its own, of which `deskFD`
+  /// does not tell.
+  package func turnDesk() {
+    guard let main else { return }
+    for _ in 0..<Self.turnsMax {
+      _ = main.wait(msMax: 0)
+      if !main.loop.hasQueued { return }
+    }
+  }
 }
