@@ -6,6 +6,8 @@ import Policy
 
 extension Connection {
   mutating func ask(_ question: ApprovalQuestion) -> Action? {
+    // A sandbox that checks itself wants to be refused, and nobody is asked about that.
+    if worker.audit.isProbe(question.key.client, id) { return flow.handle(.approval(.full), worker.conditions) }
     // A question that this connection still has out is about an earlier request, or the same one.
     asksApproval = true
     let waiter = ApprovalWaiter(seat, ordinal: flow.ordinal)

@@ -263,6 +263,7 @@ package final class AuditLog {
 
   func forgetProbing(_ client: String) { probing[client] = nil }
 
+  /// `id`: of a connection; nil for a DNS query.
   func isProbe(_ client: String, _ id: UInt64?) -> Bool {
     if probing.isEmpty { return false }
     guard let end = probing[client] else { return false }

@@ -213,7 +213,8 @@ final class DNSServer: Source, DNSQueryHandler {
   /// A look-up does not wait: the client would ask again, or elsewhere. What it asked for is listed under the port that
   /// most names are asked for; the connection itself waits when it comes.
   private func recordForApproval(_ question: Question, _ conditions: borrowing Conditions) {
-    guard conditions.policy.settings.approvals != nil, question.query.type.family != nil, let name = question.query.name
+    guard conditions.policy.settings.approvals != nil, question.query.type.family != nil,
+      let name = question.query.name, !worker.audit.isProbe(question.client.name, nil)
     else { return }
     let subject = ApprovalSubject(Target(host: .name(name), port: 443))
     let asked = ApprovalQuestion(
