@@ -159,7 +159,6 @@ package final class AuditLog {
   /// A request that needs a person: asked, or answered.
   func record(_ event: ApprovalEvent, policy: Policy, wallMs: Int64) {
     let (entry, key) = (event.entry, event.entry.key)
-    counters.count(.approval, nil)
     write(.approval, policy, wallMs) { line in
       line.word(#","id":""#, entry.id)
       line.text(#","client":"#, key.client)

@@ -79,7 +79,7 @@ package struct GateMetrics {
   /// What has not happened yet stands there as zero where it is to be expected: else its first time would be no
   /// increase.
   private func outcomes(_ out: inout Exposition) {
-    let events = LogEvent.allCases.filter { $0 != .policy }
+    let events = LogEvent.allCases.filter { $0 != .policy && $0 != .approval }
     out.begin(Self.outcomes)
     for event in events {
       for reason in Reason.allCases.map({ Reason?.some($0) }) + [nil] {
