@@ -7,7 +7,7 @@ package struct HomeSettings: Equatable, Sendable {
     case temporary(bytes: Int)
     /// A folder of the host, which stays.
     case folder(Settings.Files.Entry)
-    /// One that Sluice keeps under this name for the next run.
+    /// A folder that Sluice keeps under this name for the next run.
     case persistent(String)
   }
 
@@ -56,7 +56,7 @@ package enum HomePlace {
     "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "proc", "sys", "dev", "tmp", "run",
   ]
 
-  /// What is wrong with this whole path.
+  /// The problem with this whole path; nil where there is none.
   package static func problem(_ path: String) -> String? {
     let parts = path.split(separator: "/")
     guard path.hasPrefix("/"), let first = parts.first, !parts.contains("..") else {

@@ -91,7 +91,7 @@ package enum HostFile {
   /// True if this user may, whatever the process has confined itself to.
   package static func mayRead(_ path: String) -> Bool { unsafe csandbox_may_read(path) != 0 }
 
-  /// Whether that user may; a folder is to be entered, too.
+  /// True if that user may; a folder is to be entered, too.
   package static func mayRead(_ path: String, as user: SandboxUser) -> Bool {
     unsafe csandbox_may_read_as(path, user.uid, user.gid) != 0
   }

@@ -100,7 +100,7 @@ package struct SandboxPlan: Equatable, Sendable {
   package let user: SandboxUser
   /// Folders and files of the host that the command may write.
   package let writable: [String]
-  /// What stands in the user's folders for the time of the run, so that the command cannot make it.
+  /// Stand-ins in the user's folders for the time of the run, so that the command cannot make those names.
   package let placeholders: [ProtectedPath]
   private let options: SandboxOptions
   private let facts: HostFacts

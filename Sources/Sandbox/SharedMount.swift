@@ -1,9 +1,9 @@
-// What of the host a sandbox is shown, and where: the workspace, further paths, binds, caches, a home.
+// Folders and files of the host that a sandbox is shown, and where: workspace, further paths, binds, caches, a home.
 // Relies on sources being real paths, and on places inside that hold no file of the host's, but for a home of its own.
 
 import Kernel
 
-/// What a mount lets in.
+/// The rights that a mount gives.
 package enum MountAccess: String, Sendable { case readOnly = "read-only", writable, device }
 
 package struct SharedMount: Equatable, Sendable {

@@ -31,7 +31,7 @@ package struct ToolFolders {
   package static let ownFolders = ["/run", "/proc", "/sys", "/dev", "/etc"]
   /// A folder in one of these may be shown, and not the whole.
   private static let shared: Set<String> = ["/tmp", "/var/tmp", "/home", "/root", "/opt", "/srv", "/mnt", "/var", "/"]
-  /// What stands beside a folder of programs, and belongs to it.
+  /// Folders that stand beside one of programs, and belong to it.
   private static let siblings = [
     "bin", "sbin", "lib", "lib64", "libexec", "include", "share", "shims", "versions", "version", "plugins", "installs",
     "candidates", "tools", "toolchains",
@@ -129,7 +129,7 @@ package struct ToolFolders {
     HostFile.kind("\(prefix)/pyvenv.cfg") == .file || HostFile.kind("\(prefix)/conda-meta") == .folder
   }
 
-  /// What a link in a folder of programs leads to.
+  /// The target of a link in a folder of programs.
   private mutating func add(target: String) {
     guard !isSeen(target) else { return }
     let parent = target.parentFolder

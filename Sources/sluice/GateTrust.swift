@@ -8,7 +8,7 @@ import Policy
 struct GateTrust {
   /// nil where the system's own are all there is to trust.
   let bundle: TrustBundle?
-  /// Whether the gate itself answers in TLS.
+  /// True if the gate itself answers in TLS.
   let explainsDenials: Bool
 
   /// The CA of a gate that runs already is its own, and not known here.

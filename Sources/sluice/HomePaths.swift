@@ -44,7 +44,7 @@ struct HomePaths {
     }
   }
 
-  /// What else the sandbox sees.
+  /// Other paths that the sandbox sees.
   struct Around {
     let writable: [String]
     let readOnly: [String]

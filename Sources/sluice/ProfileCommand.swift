@@ -53,7 +53,7 @@ struct ProfileCommand: ParsableCommand {
     static func advice(on name: String) -> String { Suggestion.advice(for: name, among: Profiles.names) }
   }
 
-  /// What is wrong with names on a command line; nil where all are known.
+  /// The problem with names on a command line; nil where all are known.
   static func problem(_ names: [String]) -> String? {
     guard let unknown = names.first(where: { Profiles.text(of: $0) == nil }) else { return nil }
     return "--profile \(unknown.quotable): there is no such profile; \(Show.advice(on: unknown))"

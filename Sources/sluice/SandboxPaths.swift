@@ -123,7 +123,7 @@ struct SandboxPaths {
     return path
   }
 
-  /// One that Sluice keeps is made later, for the user that the command runs as.
+  /// A home that Sluice keeps is made later, for the user that the command runs as.
   private func home(_ wanted: HomeSettings.Store, _ places: [String]) throws(LaunchFailure) -> Home {
     let entry: Settings.Files.Entry
     switch wanted {

@@ -61,7 +61,7 @@ struct SandboxRequest {
     return SandboxPlan(wanted, HostFacts.gather())
   }
 
-  /// What is shown beside the workspace.
+  /// Adds the paths that are shown beside the workspace.
   private func share(
     _ paths: SandboxPaths, _ home: HomePaths, _ tools: ToolFolders, in wanted: inout SandboxOptions
   ) throws(LaunchFailure) {

@@ -106,7 +106,7 @@ import Testing
     #expect(SandboxPlan(options, HostFacts()).writable == [Self.work, "/srv/home"])
   }
 
-  /// What stays as it is stays so at each place where it is seen.
+  /// A protected path is protected at each place where it is seen.
   @Test func aBindAtAnotherPlaceIsHeldAsTheFolderItself() throws {
     let plan = steps {
       $0.mounts = [
@@ -165,7 +165,7 @@ import Testing
       certificate: pem, bundle: Array("all".utf8), javaStore: [],
       hashed: [(0xabcd, pem), (0x1_0000_0001, Array("two".utf8)), (1, Array("three".utf8))])
     let steps = SandboxPlan(options, facts).steps
-    // One that the system has already is another certificate: the next number is free.
+    // A number that the system has already is another certificate's: the next one is free.
     #expect(
       steps.contains(
         .layer(
