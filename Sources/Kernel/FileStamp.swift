@@ -2,10 +2,17 @@
 // It relies on stat(2): device, inode, size and time of change.
 import CLinux
 
+/// A file, whatever its path: the number is free for another file once this one is deleted.
+package struct FileIdentity: Hashable, Sendable {
+  package let device: UInt64
+  package let inode: UInt64
+
+  package init(device: UInt64, inode: UInt64) { (self.device, self.inode) = (device, inode) }
+}
+
 /// True if a file is still the one that was read.
 package struct FileStamp: Equatable, Sendable {
-  private let device: UInt64
-  private let inode: UInt64
+  package let identity: FileIdentity
   package let size: UInt64
   private let modifiedNs: UInt64
 
@@ -24,9 +31,10 @@ package struct FileStamp: Equatable, Sendable {
     // SAFETY: four words, as the call wants.
     let result = unsafe stamp.withUnsafeMutableBufferPointer { unsafe read($0.baseAddress) }
     guard result == 0 else { return nil }
-    (device, inode, size, modifiedNs) = (stamp[0], stamp[1], stamp[2], stamp[3])
+    identity = FileIdentity(device: stamp[0], inode: stamp[1])
+    (size, modifiedNs) = (stamp[2], stamp[3])
   }
 
   /// The same file, whatever it holds by now.
-  package func isSameFile(as other: FileStamp) -> Bool { device == other.device && inode == other.inode }
+  package func isSameFile(as other: FileStamp) -> Bool { identity == other.identity }
 }

@@ -9,13 +9,6 @@ package enum NFTables {
     return "table inet \(plan.table)\ndelete table inet \(plan.table)\ntable inet \(plan.table) {\n\(chains)}\n"
   }
 
-  package static func removal(table: String) -> String { "delete table inet \(table)\n" }
-
-  /// As `nft list tables` prints it.
-  package static func isListed(_ table: String, in tables: String) -> Bool {
-    tables.split(separator: "\n").contains { $0 == "table inet \(table)" }
-  }
-
   private static func chain(_ chain: Chain) -> String {
     let place = place(chain.hook)
     let head = "    type \(place.type) hook \(place.hook) priority \(place.priority); policy accept;\n"
@@ -41,7 +34,7 @@ package enum NFTables {
     }
   }
 
-  private static func place(_ hook: Hook) -> (name: String, type: String, hook: String, priority: Int) {
+  static func place(_ hook: Hook) -> (name: String, type: String, hook: String, priority: Int) {
     switch hook {
     case .manglePrerouting: ("mangle_prerouting", "filter", "prerouting", -160)
     case .mangleOutput: ("mangle_output", "route", "output", -160)

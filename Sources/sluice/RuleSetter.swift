@@ -1,4 +1,5 @@
-// Setting and removing what a plan says: the programs that are run, in which order, and what their failures mean.
+// Setting and removing what a plan says: nf_tables by netlink, routes and iptables by their programs, and what failures
+// mean.
 // It relies on each set of rules being one transaction of its program; routes come before the rules that need them.
 import Gate
 import Glibc
@@ -37,7 +38,9 @@ struct RuleSetter {
       try script(IPTables.script(plan))
     } else {
       for arguments in plan.routing?.add ?? [] { try route(arguments, unless: ["File exists"]) }
-      try must(["nft", "-f", "-"], input: NFTables.text(plan))
+      do throws(SystemError) { try send(NFTables.messages(plan, cgroupID: cgroupID)) } catch {
+        throw refused(error)
+      }
     }
     Messages.say("set: \(plan.table)")
     warn()
@@ -51,8 +54,11 @@ struct RuleSetter {
   }
 
   private func removeTable() throws -> Bool {
-    let isThere = NFTables.isListed(plan.table, in: try must(["nft", "list", "tables"]).output)
-    if isThere { try must(["nft", "-f", "-"], input: NFTables.removal(table: plan.table)) }
+    var isThere = true
+    do throws(SystemError) { try send(NFTables.removalMessages(table: plan.table)) } catch {
+      guard error.code == ENOENT else { throw refused(error) }
+      isThere = false
+    }
     return try removeRoutes() || isThere
   }
 
@@ -68,6 +74,34 @@ struct RuleSetter {
     return wasThere
   }
 
+  // MARK: netlink
+
+  private func send(_ batch: [UInt8]) throws(SystemError) {
+    try Netfilter.send(batch, inNamespace: namespacePath)
+  }
+
+  private var namespacePath: String? {
+    if case .namespace(let namespace) = plan.selector { namespace.path } else { nil }
+  }
+
+  /// The kernel's id of the plan's cgroup: the inode of its folder.
+  private var cgroupID: UInt64 {
+    guard case .cgroup(let cgroup) = plan.selector else { return 0 }
+    return FileStamp(path: "/sys/fs/cgroup/\(cgroup.text)")?.identity.inode ?? 0
+  }
+
+  private func refused(_ error: SystemError) -> RedirectFailure {
+    var advice = ""
+    switch error.code {
+    case EPERM: advice = "; it takes the capability CAP_NET_ADMIN here"
+    case EINVAL: advice = namespacePath.map { "; \($0) must be a network namespace" } ?? ""
+    case ENOENT, EOPNOTSUPP, EPROTONOSUPPORT, EAFNOSUPPORT:
+      advice = "; this kernel lacks a part of nf_tables that the rules need (modprobe nf_tables), or use --iptables"
+    default: break
+    }
+    return RedirectFailure("nothing was changed: \(error)\(advice)")
+  }
+
   // MARK: programs
 
   private var inside: [String] {
@@ -79,16 +113,6 @@ struct RuleSetter {
     do throws(SystemError) { return try ChildProcess.run(inside + arguments, input: input) } catch {
       throw RedirectFailure(ChildProcess.isMissing(error) ? Programs.missing(inside.first ?? arguments[0]) : "\(error)")
     }
-  }
-
-  @discardableResult
-  private func must(_ arguments: [String], input: String = "") throws -> ChildProcess {
-    let child = try run(arguments, input: input)
-    guard child.status != 0 else { return child }
-    // nsenter says so when it finds no program to run.
-    if child.status == 127 { throw RedirectFailure(Programs.missing(arguments[0])) }
-    let advice = child.errors.contains("Operation not permitted") ? " (it takes the capability CAP_NET_ADMIN here)" : ""
-    throw RedirectFailure("\(arguments[0]) failed, nothing was changed by it\(advice):\n\(child.errors)")
   }
 
   /// False when it failed in one of the ways that are as good as done.
@@ -173,7 +197,6 @@ enum Programs {
 
   static func missing(_ program: String) -> String {
     switch program {
-    case "nft": "nft is not there: apt install nftables, or use --iptables"
     case "ip": "ip is not there: apt install iproute2, or leave --tproxy out"
     case "iptables", "ip6tables": "\(program) is not there: apt install iptables, or leave --iptables out"
     case "nsenter": "nsenter is not there: apt install util-linux"

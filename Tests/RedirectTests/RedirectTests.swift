@@ -148,10 +148,25 @@ private func problem(_ body: () throws -> Void) -> String {
     #expect(Selector.namespace(try NamespacePath("a")) == .namespace(try NamespacePath("/run/netns/a")))
   }
 
-  @Test func aTableIsFoundByItsWholeName() {
-    let tables = "table inet sluice_uid_10\ntable ip sluice_uid_1\n"
-    #expect(NFTables.isListed("sluice_uid_10", in: tables))
-    #expect(!NFTables.isListed("sluice_uid_1", in: tables))
+  /// Length, type, flags, sequence, port; family, version, resource: as linux/netlink.h and nfnetlink.h have it.
+  @Test func messagesAreABatch() throws {
+    let plan = try RedirectPlan(
+      RedirectOptions(
+        selector: .user(try UserID(4242)), transparent: try GateAddresses(["3129"], option: "t"),
+        dns: try GateAddresses(["3153"], option: "d")))
+    let bytes = NFTables.messages(plan, cgroupID: 0)
+    var kinds: [Int] = []
+    var index = 0
+    while index < bytes.count {
+      let length = Int(bytes[index]) | Int(bytes[index + 1]) << 8
+      try #require(length >= 20 && length % 4 == 0 && index + length <= bytes.count)
+      kinds.append(Int(bytes[index + 4]) | Int(bytes[index + 5]) << 8)
+      index += length
+    }
+    #expect(index == bytes.count)
+    #expect(kinds.prefix(4) == [0x10, 0xa00, 0xa02, 0xa00] && kinds.last == 0x11)
+    #expect(Set(kinds.dropFirst(4).dropLast()) == [0xa03, 0xa06])
+    #expect(NFTables.removalMessages(table: "sluice_uid_1").count == 20 + 20 + 20 + 4 + 16)
   }
 
   // MARK: addresses

@@ -415,15 +415,19 @@ def test_errors_say_what_to_do(world):
     without = [*inside, "unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /usr/sbin && exec "$@"', "sh"]
     cases = [
         ([*inside, *nobody, binary, "redirect", "--uid", AGENT, "--apply"], "run it as root"),
-        ([*without, binary, "redirect", "--uid", AGENT, "--apply"], "apt install nftables"),
         ([*without, binary, "redirect", "--uid", AGENT, "--apply", "--iptables"], "apt install iptables"),
         ([*inside, binary, "redirect", "--namespace", "sluice-no-such", "--apply"], "ip netns add"),
-        ([*inside, binary, "redirect", "--namespace", "/proc/version", "--apply"], "nsenter"),
+        ([*inside, binary, "redirect", "--namespace", "/proc/version", "--apply"], "/proc/version must be a network namespace"),
         ([*inside, binary, "redirect", "--cgroup", "no/such", "--apply"], "cgroup"),
     ]
     for command, words in cases:
         done = run(*command)
         assert done.returncode == 1 and words in done.stderr, (command, done.returncode, done.stderr)
+    # The rules themselves take no program.
+    done = run(*without, binary, "redirect", "--uid", AGENT, "--apply")
+    assert done.returncode == 0 and "sluice_uid_4242" in world.state(), done.stderr
+    assert run(*without, binary, "redirect", "--uid", AGENT, "--remove").stderr == "sluice: removed: sluice_uid_4242\n"
+    assert "nothing was there" in run(*without, binary, "redirect", "--uid", AGENT, "--remove").stderr and "sluice" not in world.state()
     # Printing takes no rights.
     assert "table inet sluice_uid_4242" in must(*nobody, binary, "redirect", "--uid", AGENT)
     assert "no interface br9" in world.sluice("--interface", "br9", "--apply").stderr

@@ -84,6 +84,9 @@ long clinux_splice(int from, int to, size_t count, int more);
 int clinux_open_append(const char *path);
 int clinux_reopen_append(int fd);
 int clinux_open_read(const char *path);
+// Sends one batch of nf_tables messages, in the network namespace of that path or, with NULL, in the process's own.
+// 0, or -errno: of the first message that the kernel refused, or of what went wrong on the way.
+int clinux_netfilter_batch(const char *namespace_path, const void *bytes, size_t count);
 long clinux_read(int fd, void *bytes, size_t count);
 long clinux_write(int fd, const void *bytes, size_t count);
 int clinux_eventfd(int is_blocking);

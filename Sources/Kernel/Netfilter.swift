@@ -1,0 +1,17 @@
+// Sends a batch of netfilter messages to the kernel.
+// It relies on the kernel to take a batch as a whole or not at all.
+import CLinux
+
+package enum Netfilter {
+  /// nil: the namespace of this process. Fails with the code of the first message that was refused.
+  package static func send(_ batch: [UInt8], inNamespace path: String?) throws(SystemError) {
+    // SAFETY: the array's and the text's bytes for the time of the call.
+    let result =
+      if let path {
+        unsafe clinux_netfilter_batch(path, batch, batch.count)
+      } else {
+        unsafe clinux_netfilter_batch(nil, batch, batch.count)
+      }
+    if result != 0 { throw SystemError("nf_tables", code: -result) }
+  }
+}
