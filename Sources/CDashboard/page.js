@@ -26,7 +26,7 @@ const narrow = matchMedia('(max-width: 44rem)');
 const count = (number) => number.toLocaleString('en-US');
 
 // What a page is: whose figures, over which time, live or not.
-const view = { client: '', span: '10m', isPaused: false, isChosen: false, figures: null, at: null, source: null, heardMs: 0 };
+const view = { gate: '', client: '', span: '10m', isPaused: false, isChosen: false, figures: null, at: null, source: null, heardMs: 0 };
 
 // MARK: elements
 
@@ -174,102 +174,8 @@ function duration(ms) {
 const times = (number) => (number === 1 ? '1 time' : `${count(number)} times`);
 const reasonText = (name) => (REASONS[name] ? `${name}: ${REASONS[name]}` : name);
 
-// MARK: attention
-
-const VISIT = 'sluice-visit';
-/** When this page was last left, by the clock of the log; 0 on a first visit, and in a report. */
-const lastVisitMs = (() => {
-  try {
-    return Number(localStorage.getItem(VISIT)) || 0;
-  } catch {
-    return 0;
-  }
-})();
-
-addEventListener('pagehide', () => {
-  try {
-    if (view.figures) localStorage.setItem(VISIT, String(view.figures.now_ms));
-  } catch {
-    // No storage here: each visit is a first one.
-  }
-});
-
-/** Up to three names, and how many more. */
-function firstThree(all) {
-  const names = [...new Set(all)];
-  return names.slice(0, 3).join(', ') + (names.length > 3 ? ` and ${count(names.length - 3)} more` : '');
-}
-
-/** What somebody should look at, the gravest first: {tone, text, at}, `at` being the section that says more. */
-function attention(figures) {
-  const totals = figures.totals;
-  const list = [];
-  const of = (reason) => ['denied', 'failed', 'limited', 'revoked', 'flagged'].reduce((sum, event) => sum + (totals[event][reason] || 0), 0);
-  const unwritten = of('log_unwritable');
-  if (unwritten) list.push({ tone: 'failed', text: `The log could not be written: ${times(unwritten)}. Requests were refused meanwhile.`, at: 'reasons-title' });
-  const lost = of('credential_failed');
-  if (lost) list.push({ tone: 'failed', text: `A credential could not be had: ${times(lost)}.`, at: 'reasons-title' });
-  const secrets = of('secret_refused');
-  if (secrets) list.push({ tone: 'flagged', text: `A request carried a secret, and was refused: ${times(secrets)}.`, at: 'flagged-title' });
-  if (totals.flagged.all) list.push({ tone: 'flagged', text: `Content was flagged: ${times(totals.flagged.all)}, ${firstThree(figures.flagged.shown.map((one) => one.target))}.`, at: 'flagged-title' });
-  const wrong = figures.passwords.shown.reduce((sum, one) => sum + one.count, 0);
-  if (wrong) list.push({ tone: 'refused', text: `A password was wrong or missing: ${times(wrong)}.`, at: 'passwords-title' });
-  const fresh = figures.refused.shown.filter((one) => one.last_ms > lastVisitMs);
-  if (fresh.length) {
-    const when = lastVisitMs ? ' since your last visit' : '';
-    list.push({ tone: 'refused', text: `${fresh.length === 1 ? 'One target was' : `${count(fresh.length)} targets were`} refused${when}: ${firstThree(fresh.map((one) => one.target))}.`, at: 'refused-title' });
-  }
-  if (totals.limited.all) {
-    const out = figures.buckets.shown.filter((one) => one.tokens === 0).flatMap((one) => one.hosts);
-    list.push({ tone: 'limited', text: `Limits refused ${count(totals.limited.all)} ${totals.limited.all === 1 ? 'request' : 'requests'}${out.length ? `; no token is left for ${firstThree(out)}` : ''}.`, at: 'buckets-title' });
-  }
-  if (figures.limits.shown.length) list.push({ tone: 'limited', text: `A sandbox reached a limit: ${firstThree(figures.limits.shown.map((one) => `${one.client} ${one.limit}`))}.`, at: 'limits-title' });
-  return list;
-}
-
-function drawAttention(figures) {
-  const parent = $('attention');
-  say($('attention-unit'), lastVisitMs ? `last visit ${day(lastVisitMs)} ${clock(lastVisitMs)} UTC` : '');
-  const all = attention(figures);
-  if (empty(parent, all.length === 0, 'Nothing was refused, flagged or limited, and nothing failed.')) return;
-  const list = parent.querySelector(':scope > ul') || parent.appendChild(make('ul', { class: 'attention' }));
-  keep(list, all, (one) => one.at + one.tone, makeAttention, (node, one) => {
-    set(node, 'data-tone', one.tone);
-    node.at = one.at;
-    say(node.firstChild, one.text);
-  });
-}
-
-/** A button, since the page has no addresses: its own holds client and time. */
-function makeAttention() {
-  const button = make('button', { type: 'button' });
-  const node = make('li', {}, button);
-  button.addEventListener('click', () => $(node.at).scrollIntoView());
-  return node;
-}
-
-function drawGates(figures) {
-  const gates = figures.gates.shown;
-  $('gates-section').hidden = gates.length < 2;
-  if (gates.length < 2) return;
-  table($('gates'), 'Gates', [
-    { title: 'Gate', kind: 'who', text: (one) => one.gate },
-    { title: 'Lines', kind: 'number', text: (one) => count(one.lines) },
-    { title: 'Refused', kind: 'number', text: (one) => count(one.refused) },
-    { title: 'Last', kind: 'number time', text: (one) => moment(one.last_ms) },
-  ], gates, (one) => one.gate, 12);
-  more($('gates'), figures.gates.beyond ? `and ${count(figures.gates.beyond)} lines of more gates` : '');
-}
-
-function drawPasswords(figures) {
-  const { shown, beyond } = figures.passwords;
-  $('passwords-section').hidden = shown.length === 0 && beyond === 0;
-  if ($('passwords-section').hidden) return;
-  drawSeen('passwords', 'Wrong passwords', figures.passwords, [
-    { title: 'Client', kind: 'who', text: (one) => one.client },
-    { title: 'Target', kind: 'host', text: (one) => one.target },
-  ], '');
-}
+/** Whose it is, where there are several. */
+const gateOf = (one) => (view.figures.gates.length > 1 ? one.gate : '');
 
 // MARK: totals
 
@@ -380,12 +286,12 @@ function drawBuckets(figures) {
     ? 'No rule with a limit has been used yet.'
     : 'No limit was reached yet, so the log tells of none. Start sluice dashboard with --policy FILE to see all of them from the start.')) return;
   table(parent, 'Limits', [
-    { title: 'Client', kind: 'who', text: (one) => one.client },
+    { title: 'Client', kind: 'who', text: (one) => one.client, under: gateOf },
     { title: 'Hosts', kind: 'host', text: (one) => hosts(one), under: (one) => one.rule },
     { title: 'Tokens left', create: makeBar, update: drawBar },
     { title: 'Last minute', kind: 'number', text: (one) => `${count(one.last_minute)} of ${count(one.per_minute)}` },
     { title: `Rate and limit, a minute`, kind: 'course', create: makeSpark, update: drawSpark },
-  ], list, (one) => JSON.stringify([one.client, one.rule]));
+  ], list, (one) => JSON.stringify([one.gate, one.client, one.rule]));
   more(parent, figures.buckets.more ? `and ${count(figures.buckets.more)} more, with more of their tokens left` : '');
 }
 
@@ -492,7 +398,7 @@ function drawRows(figures) {
   const parent = $('rows');
   if (empty(parent, figures.rows.shown.length === 0, 'No client has asked for anything yet. Point one at the gate, or start one with sluice run.')) return;
   table(parent, 'Clients and hosts', [
-    { title: 'Client', kind: 'who', text: (one) => one.client },
+    { title: 'Client', kind: 'who', text: (one) => one.client, under: gateOf },
     { title: 'Host', kind: 'host', text: (one) => one.host },
     { title: 'Last minute', kind: 'number', text: (one) => count(one.last_minute) },
     { title: 'Let out', kind: 'number', text: (one) => count(one.ended) },
@@ -501,7 +407,7 @@ function drawRows(figures) {
     { title: 'Failed', kind: 'number', text: (one) => count(one.failed) },
     { title: 'Up', kind: 'number', text: (one) => bytes(one.bytes_up) },
     { title: 'Down', kind: 'number', text: (one) => bytes(one.bytes_down) },
-  ], figures.rows.shown, (one) => JSON.stringify([one.client, one.host]));
+  ], figures.rows.shown, (one) => JSON.stringify([one.gate, one.client, one.host]));
   more(parent, figures.rows.more ? `and ${count(figures.rows.more)} more` : '');
 }
 
@@ -541,7 +447,7 @@ function drawEvents(figures) {
   table(parent, 'Latest', [
     { title: 'Time', kind: 'time', text: (one) => moment(one.time_ms) },
     { title: 'Event', kind: 'word', tone: (one) => (one.would_deny ? 'would_deny' : one.event), text: (one) => (one.would_deny ? 'would deny' : one.event) },
-    { title: 'Client', kind: 'who', text: (one) => (one.event === 'policy' ? '' : one.client) },
+    { title: 'Client', kind: 'who', text: (one) => (one.event === 'policy' ? '' : one.client), under: gateOf },
     { title: 'Target', kind: 'host', text: (one) => one.target },
     { title: 'Reason', text: (one) => one.reason },
     { title: 'Rule', text: (one) => one.rule },
@@ -580,12 +486,19 @@ function draw(figures) {
 }
 
 function drawClients(figures) {
-  const names = figures.clients.slice();
+  drawChoice('client', figures.clients);
+  drawChoice('gate', figures.gates);
+  // One gate alone is no choice.
+  $('gate-choice').hidden = !view.gate && figures.gates.length < 2;
+}
+
+function drawChoice(which, known) {
+  const names = known.slice();
   // One that is asked for and has not been seen yet.
-  if (view.client && !names.includes(view.client)) names.unshift(view.client);
-  const select = $('client');
+  if (view[which] && !names.includes(view[which])) names.unshift(view[which]);
+  const select = $(which);
   keep(select, [''].concat(names), (name) => name, (name) => make('option', { value: name }), (node, name) => say(node, name || 'all'));
-  if (select.value !== view.client) select.value = view.client;
+  if (select.value !== view[which]) select.value = view[which];
 }
 
 function drawSource(figures) {
@@ -617,10 +530,12 @@ function state(kind, text) {
 
 // MARK: live
 
+const chosen = (which) => (view[which] ? `&${which}=${encodeURIComponent(view[which])}` : '');
+
 function listen() {
   if (view.source) view.source.close();
   const query = new URLSearchParams({ span: view.span });
-  const source = new EventSource(`events?${query}${view.client ? `&client=${encodeURIComponent(view.client)}` : ''}`);
+  const source = new EventSource(`events?${query}${chosen('client')}${chosen('gate')}`);
   view.source = source;
   view.heardMs = Date.now();
   source.addEventListener('figures', (event) => hear(source, JSON.parse(event.data)));
@@ -668,6 +583,7 @@ function lost() {
 function choose(change) {
   Object.assign(view, change);
   const hash = new URLSearchParams();
+  if (view.gate) hash.set('gate', view.gate);
   if (view.client) hash.set('client', view.client);
   if (view.span !== '10m') hash.set('span', view.span);
   history.replaceState(null, '', `#${hash}`);
@@ -677,11 +593,12 @@ function choose(change) {
 
 function show() {
   for (const radio of document.getElementsByName('span')) radio.checked = radio.value === view.span;
-  drawClients(view.figures || { clients: [] });
+  drawClients(view.figures || { clients: [], gates: [] });
 }
 
 function readAddress() {
   const hash = new URLSearchParams(location.hash.slice(1));
+  view.gate = hash.get('gate') || '';
   view.client = hash.get('client') || '';
   const span = hash.get('span');
   view.isChosen = span !== null;
@@ -732,11 +649,12 @@ function begin() {
   if (report) {
     $('controls').hidden = true;
     const figures = JSON.parse(report.textContent);
-    state('report', figures.client === null ? 'Report' : `Report of ${figures.client}`);
+    const whose = [figures.client, figures.gate].filter((name) => name !== null).join(' at ');
+    state('report', whose ? `Report of ${whose}` : 'Report');
     return draw(figures);
   }
   state('busy', '\u25cc Connecting');
-  $('client').addEventListener('change', (event) => choose({ client: event.target.value }));
+  for (const which of ['gate', 'client']) $(which).addEventListener('change', (event) => choose({ [which]: event.target.value }));
   $('spans').addEventListener('change', (event) => choose({ span: event.target.value, isChosen: true }));
   $('pause').addEventListener('click', pause);
   narrow.addEventListener('change', () => { if (view.figures) draw(view.figures); });

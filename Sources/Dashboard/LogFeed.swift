@@ -1,5 +1,5 @@
-// The log on its way into figures, a chunk a turn; and what is to be said of the file meanwhile.
-// It relies on LogView.LogTail to follow the file; one that is not there yet is looked for again.
+// The log on its way into figures, a chunk a turn; and what is to be said of its files meanwhile.
+// It relies on LogView.LogFiles to follow files and folders; one that is not there yet is looked for again.
 package import Kernel
 package import LogView
 package import Policy
@@ -18,74 +18,92 @@ package struct LogFeed {
     case failed
   }
 
-  private let path: String
-  package private(set) var figures: Figures
-  private var tail: LogTail?
+  private let paths: [String]
+  package private(set) var figures: GateFigures
+  private var files: LogFiles?
   private var line = LogLine()
   private var unread = 0
   private var state = State.waiting
   private var problem: SystemError?
   private var isLoaded = false
 
-  package init(path: String, policy: Policy?) {
-    self.path = path
-    figures = Figures(policy: policy)
+  package init(paths: [String], policy: Policy?) {
+    self.paths = paths
+    figures = GateFigures(policy: policy)
   }
 
-  /// For a log that must be there: why it cannot be opened.
-  package mutating func open() throws(SystemError) {
-    tail = try LogTail(path: path)
+  /// For logs that must be there: why one cannot be opened.
+  package mutating func open() throws(SystemError) { try open(waits: false) }
+
+  private mutating func open(waits: Bool) throws(SystemError) {
+    files = try LogFiles(paths, waits: waits)
     state = .reading
   }
 
-  /// True if more may come behind the end of the file; a pipe has one end.
-  package var canGrow: Bool { tail?.canGrow ?? true }
+  /// True if more may come behind the end; a pipe has one end.
+  package var canGrow: Bool { files?.canGrow ?? true }
+
+  /// Folders without a log, and nothing else.
+  package var isEmpty: Bool { files?.isEmpty ?? true }
 
   /// Lines that could not be read.
-  package var broken: Int { unread + (tail?.torn ?? 0) }
+  package var broken: Int { unread + (files?.torn ?? 0) }
 
   /// Why it cannot be read at this moment.
-  package var problemText: String? { state == .waiting || state == .failed ? problem.map { "\($0)" } : nil }
+  package var problemText: String? {
+    if state == .waiting || state == .failed, let problem { return "\(problem)" }
+    return files?.problem.map { paths.count > 1 ? "\($0.path): \($0.error)" : "\($0.error)" }
+  }
 
-  /// Reads a chunk, 256 KiB at most. False: there is nothing more by now.
+  /// Reads what is there, a chunk of each file at most. False: there is nothing more by now.
   package mutating func advance() -> Bool {
     do throws(SystemError) {
-      if tail == nil { try open() }
-      guard try readChunk() else {
+      if files == nil { try open(waits: true) }
+      let hasMore = try readChunk()
+      if files?.isEmpty == true {
+        (state, problem) = (.waiting, files?.problem?.error)
+      } else if hasMore {
+        state = isLoaded ? .following : .reading
+      } else {
         isLoaded = true
-        state = FileStamp(path: path) == nil && canGrow ? .gone : .following
-        return false
+        state = isGone ? .gone : .following
       }
-      state = isLoaded ? .following : .reading
-      return true
+      return hasMore
     } catch {
       problem = error
-      state = tail == nil ? .waiting : .failed
+      state = files == nil ? .waiting : .failed
       return false
     }
   }
 
+  private var isGone: Bool { canGrow && paths.contains { FileStamp(path: $0) == nil } }
+
   /// The rest behind the last line's end is no line.
-  package mutating func finish() { tail?.finish() }
+  package mutating func finish() { files?.finish() }
 
   private mutating func readChunk() throws(SystemError) -> Bool {
-    try tail?.read { bytes in
+    try files?.read { bytes in
       if line.read(bytes) { figures.add(line) } else { unread += 1 }
       return true
     } ?? false
   }
 
+  /// The logs that are read, in a few words.
+  package static func name(_ paths: [String]) -> String {
+    paths.count == 1 ? paths[0] : "\(paths.first ?? "-") and \(paths.count - 1) more"
+  }
+
   var json: JSONValue {
     var members = [
-      JSONMember("path", .text(TerminalText.safe(path.utf8))), JSONMember("state", .text(state.rawValue)),
-      JSONMember("lines", .number(figures.lines)), JSONMember("broken", .number(broken)),
+      JSONMember("path", .text(TerminalText.safe(Self.name(paths).utf8))), JSONMember("state", .text(state.rawValue)),
+      JSONMember("lines", .number(figures.all.lines)), JSONMember("broken", .number(broken)),
     ]
     if let problemText { members.append(JSONMember("problem", .text(problemText))) }
     return .object(members)
   }
 
   /// All that is said at one moment, but for the moment itself.
-  package func members(client: String?, span: TimeSpan, nowMs: Int64) -> [JSONMember] {
-    [JSONMember("log", json)] + Snapshot(figures, client: client, span: span, nowMs: nowMs).members
+  package func members(gate: String?, client: String?, span: TimeSpan, nowMs: Int64) -> [JSONMember] {
+    [JSONMember("log", json)] + Snapshot(figures, gate: gate, client: client, span: span, nowMs: nowMs).members
   }
 }

@@ -7,6 +7,7 @@ package import Wire
 
 /// Client of the figures, and their time.
 struct FiguresChoice: Hashable {
+  var gate: String?
   var client: String?
   var span = TimeSpan.tenMinutes
 }
@@ -62,7 +63,7 @@ package struct PageRules: Sendable {
     guard path == "/figures" || path == "/events" else { return .problem(status: 404, "there is no \(path) here") }
     let query = Self.array(target.extracting(min(mark + 1, target.count)..<target.count))
     guard let choice = Self.choice(query) else {
-      return .problem(status: 400, "the query is client=NAME and span=10m, 2h or all")
+      return .problem(status: 400, "the query is gate=NAME, client=NAME and span=10m, 2h or all")
     }
     return path == "/figures" ? .figures(choice) : .events(choice)
   }
@@ -91,10 +92,12 @@ package struct PageRules: Sendable {
     for part in query.split(separator: UInt8(ascii: "&")) {
       let pair = part.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
       guard pair.count == 2, let value = Percent.decode(Array(pair[1]).span) else { return nil }
-      if pair[0].elementsEqual("client".utf8) {
+      let isGate = pair[0].elementsEqual("gate".utf8)
+      if isGate || pair[0].elementsEqual("client".utf8) {
         // As the figures name it: printable ASCII.
         guard value.allSatisfy({ (0x20..<0x7f).contains($0) }) else { return nil }
-        choice.client = value.isEmpty ? nil : String(decoding: value, as: UTF8.self)
+        let name = value.isEmpty ? nil : String(decoding: value, as: UTF8.self)
+        if isGate { choice.gate = name } else { choice.client = name }
       } else if pair[0].elementsEqual("span".utf8) {
         guard let span = TimeSpan(rawValue: String(decoding: value, as: UTF8.self)) else { return nil }
         choice.span = span

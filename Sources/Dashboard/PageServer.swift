@@ -96,7 +96,8 @@ package final class PageServer: Source, LoopDelegate, HTTPHandler {
   /// Without the moment: what is the same is not sent again.
   private func figures(_ choice: FiguresChoice) -> [UInt8] {
     var out: [UInt8] = []
-    JSONValue.object(feed.members(client: choice.client, span: choice.span, nowMs: Clock.wallMs())).append(to: &out)
+    JSONValue.object(feed.members(gate: choice.gate, client: choice.client, span: choice.span, nowMs: Clock.wallMs()))
+      .append(to: &out)
     return out
   }
 

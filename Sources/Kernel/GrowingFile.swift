@@ -14,24 +14,40 @@ package final class GrowingFile {
 
   private let descriptor: Descriptor
   private let isPipe: Bool
-  private var offset: UInt64 = 0
+  /// Where the next read begins. Of a pipe always 0.
+  package private(set) var offset: UInt64 = 0
   /// One a file, used again: a read appends what came and no more.
-  private var chunk = [UInt8](repeating: 0, count: 256 << 10)
+  private var chunk: [UInt8]
+  package static let chunkBytesMax = 256 << 10
 
-  package init(path: String) throws(SystemError) {
+  /// `chunkBytes` bounds what one read appends: who reads many files at once asks for less.
+  package init(
+    path: String, from offset: UInt64 = 0, chunkBytes: Int = GrowingFile.chunkBytesMax
+  ) throws(SystemError) {
+    chunk = [UInt8](repeating: 0, count: chunkBytes)
     let fd = unsafe clinux_open_read(path)
     guard fd >= 0 else { throw SystemError("open", code: -fd) }
     descriptor = Descriptor(owning: fd)
     var byte: UInt8 = 0
     // SAFETY: a read of no bytes into a local.
     isPipe = unsafe clinux_read_at(fd, &byte, 0, 0) == -Int(ESPIPE)
+    if !isPipe { self.offset = offset }
+  }
+
+  /// The file's first bytes, fewer where it has fewer; nothing of a pipe. What is read next stays the same.
+  package func beginning(_ count: Int) -> [UInt8] {
+    guard !isPipe else { return [] }
+    var bytes = [UInt8](repeating: 0, count: count)
+    // SAFETY: the array's own room for the time of the call.
+    let got = unsafe bytes.withUnsafeMutableBytes { unsafe clinux_read_at(descriptor.raw, $0.baseAddress, count, 0) }
+    return Array(bytes.prefix(max(0, got)))
   }
 
   package var stamp: FileStamp? { FileStamp(of: descriptor) }
   /// True if more may come behind its end.
   package var canGrow: Bool { !isPipe }
 
-  /// Appends the next bytes, 256 KiB at most.
+  /// Appends the next bytes, one chunk at most.
   package func read(into bytes: inout [UInt8]) throws(SystemError) -> Read {
     while true {
       let count = readChunk()

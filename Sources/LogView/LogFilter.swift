@@ -4,6 +4,7 @@ package import Policy
 import Wire
 
 package struct LogFilter: Sendable {
+  package var gates: Set<String> = []
   package var clients: Set<String> = []
   package var reasons: Set<String> = []
   package var events: Set<String> = []
@@ -15,8 +16,8 @@ package struct LogFilter: Sendable {
 
   package func matches(_ line: borrowing LogLine) -> Bool {
     if let sinceMs { guard let timeMs = line.timeMs, timeMs >= sinceMs else { return false } }
-    return allows(events, .event, line) && allows(clients, .client, line) && allows(reasons, .reason, line)
-      && allowsID(line) && allowsHost(line)
+    return allows(events, .event, line) && allows(gates, .gate, line) && allows(clients, .client, line)
+      && allows(reasons, .reason, line) && allowsID(line) && allowsHost(line)
   }
 
   private func allows(_ wanted: Set<String>, _ field: LogField, _ line: borrowing LogLine) -> Bool {

@@ -4,7 +4,8 @@ package import Wire
 
 /// The fields of docs/log.md, in the order in which the gate writes them.
 package enum LogField: Int, CaseIterable, Sendable {
-  case version, time, seq, event, id, client, via, host, port, sni, rule, policy, reason, detail, address, wouldDeny
+  case version, time, seq, gate, event, id, client, via, host, port, sni, rule, policy, reason, detail, address,
+    wouldDeny
   case bytesUp, bytesDown, durationMs, inspected, tokens, capacity, perMinute, repeated, probe
 
   package var name: String {
@@ -12,6 +13,7 @@ package enum LogField: Int, CaseIterable, Sendable {
     case .version: "v"
     case .time: "time"
     case .seq: "seq"
+    case .gate: "gate"
     case .event: "event"
     case .id: "id"
     case .client: "client"

@@ -28,6 +28,12 @@ package struct ResponseHead: HeadGrammar, Sendable {
     !summary.saysClose && !summary.isFramedTwice && (minorVersion == 1 || summary.saysKeepAlive)
   }
 
+  /// The value of the first field of this name, which is given in lower case.
+  package func field(_ name: StaticString, in bytes: Span<UInt8>) -> Range<Int>? {
+    for index in 0..<lines.count where bytes.matches(name, at: lines[index].name) { return lines[index].value }
+    return nil
+  }
+
   /// An interim response: the final one follows (RFC 9110 section 15.2). 101 is final.
   package var isInterim: Bool { status < 200 && status != 101 }
 

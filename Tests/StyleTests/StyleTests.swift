@@ -52,6 +52,8 @@ import Testing
     "Kernel/Environment.swift": "C strings for the time of a call",
     "Kernel/InterfaceAddresses.swift": "an array for the time of a call",
     "Kernel/FileStamp.swift": "a local for the time of a call",
+    "Kernel/Netfilter.swift": "an array's bytes and a C string for the time of a call",
+    "Kernel/FolderNames.swift": "a folder's stream and its entry's name, until the next entry",
     "Kernel/FileBytes.swift": "an array's own room for the time of a call",
     "Kernel/StandardError.swift": "a slice's bytes for the time of a call",
     "Kernel/StandardPipes.swift": "an array's bytes for the time of a call",

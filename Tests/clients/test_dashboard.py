@@ -17,7 +17,7 @@ import pytest
 import sample_log
 from browser import Browser
 from gate import DEADLINE, echo, local, plain_environment, until
-from test_views import HOSTILE, line, now, sluice, some, write
+from test_views import HOSTILE, gates, line, now, sluice, some, write
 
 PAGE_SIZES = [(360, 740), (820, 1100), (1440, 900)]
 
@@ -124,6 +124,19 @@ def test_figures_of_a_log(tmp_path, dashboard):
     assert {one["target"]: one["yaml"] for one in got["refused"]["shown"]}["evil.example:443"].startswith("allow:\n  - evil.example:443\n")
     assert one.figures("?client=other")["totals"]["lines"] == 1
     assert one.figures("?span=all")["timeline"]["step_ms"] == 1000
+
+
+def test_gates_have_figures_of_their_own(tmp_path, dashboard, page):
+    folder = gates(tmp_path)
+    one = dashboard("--log", folder)
+    until("all is read", lambda: one.figures()["log"]["lines"] == 15)
+    assert one.figures("?gate=gate-2")["totals"]["bytes_up"] == 12 and one.figures("?gate=nobody")["totals"]["lines"] == 0
+    shown = page(one.url)
+    until("the gates are a choice", lambda: shown.ask("[...document.querySelector('#gate').options].map((one) => one.value).join()") == ",gate-0,gate-1,gate-2")
+    assert shown.ask("document.getElementById('gate-choice').hidden") is False
+    shown.ask("(() => { const it = document.getElementById('gate'); it.value = 'gate-2'; it.dispatchEvent(new Event('change')); return 1 })()")
+    until("one gate's row is left", lambda: shown.ask("[...document.querySelectorAll('#rows tbody .who .under')].map((one) => one.textContent).join()") == "gate-2")
+    assert "gate=gate-2" in shown.ask("location.hash")
 
 
 def test_every_answer_holds_the_browser(tmp_path, dashboard):

@@ -491,3 +491,64 @@ def test_memory_of_a_large_log(command, tmp_path):
     script = 'import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)'
     got = subprocess.run(["python3", "-c", script, os.environ["SLUICE"], *command, "--log", log], capture_output=True, text=True, check=True)
     assert int(got.stdout) < 200 * 1024
+
+
+# Many logs
+
+
+def gates(tmp_path, count=3):
+    """A log of each gate, whose lines alternate in time; gate-1 has gone on under another rule."""
+    folder = tmp_path / "gates"
+    folder.mkdir()
+    for gate in range(count):
+        write(folder / f"gate-{gate}.jsonl", [
+            line("closed", number * count + gate, gate=f"gate-{gate}", via="connect", host="api.example.com", port=443, bytes_up=gate + 1, bytes_down=0,
+                 rule=f"p.yaml:{3 + gate}:9") for number in range(4)] + [
+            line("limited", 90 + gate, gate=f"gate-{gate}", via="connect", host="api.example.com", port=443, rule=f"p.yaml:{3 + gate}:9", reason="rate_limited",
+                 tokens=10 * gate, capacity=60, per_minute=1)])
+    return folder
+
+
+def test_views_take_many_logs_and_tell_gates_apart(tmp_path):
+    folder = gates(tmp_path)
+    files = sorted(folder.iterdir())
+    for logs in (["--log", folder], ["--log", *files], [option for file in files for option in ("--log", file)]):
+        got = [json.loads(one)["seq"] for one in sluice("log", *logs, status=0).stdout.splitlines()]
+        assert got == [*range(12), 90, 91, 92], logs
+        assert len(sluice("log", *logs, "--gate", "gate-1", "--event", "closed", status=0).stdout.splitlines()) == 4
+        columns = sluice("log", *logs, "--human", status=0).stdout.splitlines()
+        assert re.match(r"\S+ \S+  closed    gate-1        agent ", columns[1]), columns[1]
+        table = sluice("top", "--once", *logs, status=0).stdout
+        assert re.search(r"^GATE +CLIENT +HOST", table, re.M)
+        rows = re.findall(r"^(gate-\d) +agent +api.example.com .*~(\d+)/60", table, re.M)
+        assert sorted(rows) == [("gate-0", "0"), ("gate-1", "10"), ("gate-2", "20")], table
+        assert "api.example.com:443" in sluice("learn", *logs, status=0).stdout
+        got = json.loads(sluice("dashboard", "--once", "--json", *logs, status=0).stdout)
+        assert got["gates"] == ["gate-0", "gate-1", "gate-2"] and got["totals"]["lines"] == 15
+        assert sorted(row["gate"] for row in got["rows"]["shown"]) == got["gates"]
+        assert {one["gate"]: one["tokens"] for one in got["buckets"]["shown"]} == {"gate-0": 0, "gate-1": 10, "gate-2": 20}
+        for number, gate in enumerate(got["gates"]):
+            alone = json.loads(sluice("dashboard", "--once", "--json", "--gate", gate, *logs, status=0).stdout)
+            assert (alone["totals"]["lines"], alone["totals"]["bytes_up"]) == (5, 4 * (number + 1)), alone["totals"]
+            assert alone["gate"] == gate and alone["gates"] == got["gates"]
+    alone = sluice("top", "--once", "--log", files[0], status=0).stdout
+    assert re.search(r"^CLIENT +HOST", alone, re.M) and "GATE" not in alone
+
+
+def test_top_and_log_follow_a_folder(tmp_path):
+    folder = gates(tmp_path)
+    top = OnTerminal("top", "--log", folder)
+    top.shows("gate-2")
+    write(folder / "gate-3.jsonl", [line("denied", 95, gate="gate-3", via="connect", host="new.example", port=443, reason="not_allowed")])
+    top.shows("new.example")
+    top.type("/gate-3\r")
+    until("only that gate", lambda: [one for one in top.screen() if "new.example" in one] and not [one for one in top.screen() if one.startswith("gate-1 ")])
+    top.type("q")
+    top.end()
+
+
+def test_views_say_what_a_folder_lacks(tmp_path):
+    (tmp_path / "log.gz").write_text("")
+    for command in (["log"], ["top", "--once"], ["learn"], ["dashboard", "--once"]):
+        assert f"{tmp_path} holds no log: names there end in .jsonl or .log" in sluice(*command, "--log", tmp_path, status=2).stderr, command
+        assert "nowhere: open" in sluice(*command, "--log", tmp_path, "/nowhere", status=2).stderr

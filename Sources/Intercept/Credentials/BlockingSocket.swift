@@ -39,9 +39,10 @@ enum BlockingSocket {
     }
   }
 
-  /// Without TLS: one request, and all that comes back until the end.
+  /// Without TLS: one request, and all that comes back until the end, or until `isWhole` says that it is all.
   static func exchange(
-    _ request: [UInt8], with name: String, at addresses: [SocketAddress], bytesMax: Int
+    _ request: [UInt8], with name: String, at addresses: [SocketAddress], bytesMax: Int,
+    isWhole: ([UInt8]) -> Bool = { _ in false }
   ) throws(CredentialProblem) -> [UInt8] {
     let dueMs = Clock.monotonicMs() + timeoutMs
     let socket = try connect(name, addresses, dueMs)
@@ -58,7 +59,9 @@ enum BlockingSocket {
     var answer: [UInt8] = []
     while answer.count <= bytesMax {
       switch scratch.receive(from: socket.raw, upTo: Scratch.byteCount) {
-      case .bytes(let count): scratch.withBytes(count) { answer.append($0) }
+      case .bytes(let count):
+        scratch.withBytes(count) { answer.append($0) }
+        if isWhole(answer) { return answer }
       case .wouldBlock: guard wait(socket.raw, POLLIN, dueMs) else { throw late }
       case .end: return answer
       case .failed: throw CredentialProblem("\(name): the connection broke")

@@ -34,7 +34,10 @@ import Wire
 
   deinit { unsafe SSL_free(ssl) }
 
-  func exchange(_ request: [UInt8], bytesMax: Int) throws(CredentialProblem) -> [UInt8] {
+  /// `isWhole`: true if all of an answer is there, of a server that keeps the connection open.
+  func exchange(
+    _ request: [UInt8], bytesMax: Int, isWhole: ([UInt8]) -> Bool = { _ in false }
+  ) throws(CredentialProblem) -> [UInt8] {
     var sent = 0
     let result = try until(SSL_ERROR_NONE) {
       // SAFETY: the array's own bytes, for the time of the call.
@@ -58,6 +61,7 @@ import Wire
       // Where the answer says its length, an end without a close_notify cuts nothing off unseen.
       guard result == SSL_ERROR_NONE else { return answer }
       answer += chunk.prefix(count)
+      if isWhole(answer) { return answer }
     }
     throw CredentialProblem("\(name) answered more than 64 KiB")
   }

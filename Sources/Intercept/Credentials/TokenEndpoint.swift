@@ -88,11 +88,11 @@ struct TokenEndpoint {
   // MARK: - The answer
 
   func read(_ answer: inout [UInt8], _ placement: Credential.Placement) throws(CredentialProblem) -> FetchedCredential {
-    var head = ResponseHead()
-    guard case .complete(let length) = head.parse(answer.span, bytesMax: 32 * 1024) else {
+    guard var whole = WholeAnswer(answer) else {
       throw CredentialProblem("\(grant.endpoint) sent no HTTP answer")
     }
-    var body = try body(Array(answer[length...]), head)
+    let head = whole.head
+    guard var body = whole.takeBody() else { throw CredentialProblem("the answer of \(grant.endpoint) ended early") }
     defer { Secret.wipe(&body) }
     CredentialText.withoutMark(&body)
     let value = try? JSONOutline(of: body)  // What stands there is told to nobody.
@@ -121,28 +121,5 @@ struct TokenEndpoint {
       fetched.refreshToken = Secret(taking: &refresh)
     }
     return fetched
-  }
-
-  private func body(_ rest: [UInt8], _ head: ResponseHead) throws(CredentialProblem) -> [UInt8] {
-    let cut = CredentialProblem("the answer of \(grant.endpoint) ended early")
-    switch head.body(toHEAD: false) {
-    case .none: return []
-    case .untilClose: return rest
-    case .length(let length):
-      guard let length = Int(exactly: length), length <= rest.count else { throw cut }
-      return Array(rest.prefix(length))
-    case .chunked:
-      var scanner = ChunkedScanner()
-      var (index, body): (Int, [UInt8]) = (0, [])
-      while true {
-        switch scanner.next(rest.span, from: index) {
-        case .data(let range):
-          body += rest[range]
-          index = range.upperBound
-        case .done: return body
-        case .needsMore, .malformed: throw cut
-        }
-      }
-    }
   }
 }

@@ -65,6 +65,7 @@ package struct Figures: Sendable {
     let timeMs: Int64
     let kind: LogEventKind
     let isOnlyNoted: Bool
+    let gate: Int
     let client: String
     let target: String
     let reason: String
@@ -99,6 +100,8 @@ package struct Figures: Sendable {
 
   package var lastMs: Int64 { tally.lastMs }
   package var lines: Int { tally.lines }
+
+  mutating func gate(of line: borrowing LogLine) -> Int { tally.gate(of: line) }
 
   package mutating func add(_ line: borrowing LogLine) {
     if line.isProbe { return }
@@ -228,7 +231,7 @@ package struct Figures: Sendable {
     _ line: borrowing LogLine, _ kind: LogEventKind, _ key: Tally.Key, _ reason: String?, _ timeMs: Int64
   ) -> Event {
     Event(
-      timeMs: timeMs, kind: kind, isOnlyNoted: line.flag(.wouldDeny), client: key.client,
+      timeMs: timeMs, kind: kind, isOnlyNoted: line.flag(.wouldDeny), gate: key.gate, client: key.client,
       target: kind == .policy ? "" : target(line, key.host), reason: reason ?? Tally.limit(line) ?? "",
       rule: kind == .policy ? Tally.short(line, .policy) : line.has(.rule) ? Tally.short(line, .rule) : "")
   }

@@ -11,13 +11,23 @@ package struct Snapshot {
   private static let usesMax = 50
 
   private let figures: Figures
+  private var gateNames: [String]
+  /// nil: all.
+  private var gate: String?
   /// nil: all.
   private let client: String?
   private let nowMs: Int64
   private let frame: TimeFrame
 
-  package init(_ figures: Figures, client: String?, span: TimeSpan, nowMs: Int64) {
+  package init(_ gates: GateFigures, gate: String?, client: String?, span: TimeSpan, nowMs: Int64) {
+    self.init(gates.of(gate), client: client, span: span, nowMs: nowMs)
+    self.gate = gate
+    gateNames = gates.names
+  }
+
+  init(_ figures: Figures, client: String?, span: TimeSpan, nowMs: Int64) {
     self.figures = figures
+    gateNames = figures.tally.gates
     self.client = client
     self.nowMs = nowMs
     frame = TimeFrame(
@@ -27,7 +37,9 @@ package struct Snapshot {
   package var members: [JSONMember] {
     let share = client.map { figures.share(of: $0) } ?? figures.all
     return [
-      JSONMember("v", .number(1)), JSONMember("client", client.map { .text($0) } ?? .null),
+      JSONMember("v", .number(1)), JSONMember("gate", gate.map { .text($0) } ?? .null),
+      JSONMember("gates", .list(gateNames.sorted().map { .text($0) })),
+      JSONMember("client", client.map { .text($0) } ?? .null),
       JSONMember("span", .text(frame.span.rawValue)), JSONMember("first_ms", time(figures.firstMs)),
       JSONMember("last_ms", time(figures.firstMs.map { _ in figures.lastMs })),
       JSONMember("policy", .text(figures.policyHash)), JSONMember("has_policy", .bool(figures.policy != nil)),
@@ -35,8 +47,7 @@ package struct Snapshot {
       JSONMember("totals", totals(share.totals)), JSONMember("timeline", timeline(share)),
       JSONMember("buckets", buckets), JSONMember("refused", refused), JSONMember("rows", rows),
       JSONMember("credentials", credentials), JSONMember("flagged", flagged), JSONMember("limits", limits),
-      JSONMember("passwords", passwords), JSONMember("gates", gates),
-      JSONMember("events", .list(share.events.suffix(Figures.eventsMax).reversed().map(Self.event))),
+      JSONMember("events", .list(share.events.suffix(Figures.eventsMax).reversed().map(event))),
     ]
   }
 
@@ -116,6 +127,7 @@ package struct Snapshot {
     }
     let shown = sorted.prefix(Self.bucketsMax).map { index, use, level in
       JSONValue.object([
+        JSONMember("gate", .text(figures.tally.gates[figures.tally.buckets[index].key.gate])),
         JSONMember("client", .text(figures.tally.buckets[index].key.client)),
         JSONMember("rule", .text(figures.tally.buckets[index].key.rule)),
         JSONMember("hosts", .list(use.hosts.map { .text($0) })), JSONMember("host_count", .number(use.hostCount)),
@@ -165,11 +177,12 @@ package struct Snapshot {
     let all = figures.tally.rows.filter { isWanted($0.key.client) }.sorted { one, other in
       let (left, right) = (one.requests + one.wouldDeny, other.requests + other.wouldDeny)
       if left != right { return left > right }
-      return (one.key.client, one.key.host) < (other.key.client, other.key.host)
+      return (one.key.client, one.key.host, one.key.gate) < (other.key.client, other.key.host, other.key.gate)
     }
     let shown = all.prefix(Self.rowsMax).map { row in
       JSONValue.object([
-        JSONMember("client", .text(row.key.client)), JSONMember("host", .text(row.key.host)),
+        JSONMember("gate", .text(figures.tally.gates[row.key.gate])), JSONMember("client", .text(row.key.client)),
+        JSONMember("host", .text(row.key.host)),
         JSONMember("last_minute", .number(row.recent.count(nowMs: nowMs))), JSONMember("ended", .number(row.ended)),
         JSONMember("refused", .number(row.refused)), JSONMember("would_deny", .number(row.wouldDeny)),
         JSONMember("failed", .number(row.failed)), JSONMember("bytes_up", Self.bytes(row.bytesUp)),
@@ -212,23 +225,10 @@ package struct Snapshot {
 
   private var limits: JSONValue { uses(figures.limits, \.client) { [JSONMember("limit", .text($0.limit))] } }
 
-  private var passwords: JSONValue {
-    uses(figures.passwords, \.client) { [JSONMember("target", .text($0.target))] }
-  }
-
-  private var gates: JSONValue {
-    let shown = figures.gates.entries.sorted { $0.name < $1.name }.map { gate in
-      JSONValue.object([
-        JSONMember("gate", .text(gate.name)), JSONMember("lines", .number(gate.lines)),
-        JSONMember("refused", .number(gate.refused)), JSONMember("last_ms", .number(Int(clamping: gate.lastMs))),
-      ])
-    }
-    return .object([JSONMember("shown", .list(shown)), JSONMember("beyond", .number(figures.gates.beyond))])
-  }
-
-  private static func event(_ event: Figures.Event) -> JSONValue {
+  private func event(_ event: Figures.Event) -> JSONValue {
     .object([
       JSONMember("time_ms", .number(Int(event.timeMs))), JSONMember("event", .text(event.kind.rawValue)),
+      JSONMember("gate", .text(figures.tally.gates[event.gate])),
       JSONMember("would_deny", .bool(event.isOnlyNoted)), JSONMember("client", .text(event.client)),
       JSONMember("target", .text(event.target)), JSONMember("reason", .text(event.reason)),
       JSONMember("rule", .text(event.rule)),

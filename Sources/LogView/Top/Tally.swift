@@ -1,6 +1,6 @@
-// Counts of `sluice top` and `sluice dashboard`: per client and host, requests of the last minute, bytes, refusals;
-// and what buckets hold. It relies on bounds of its own; what the log does not say (which tunnels are open) is not
-// guessed.
+// The counts of `sluice top` and `sluice dashboard`: per gate, client and host, requests of the last minute, bytes,
+// refusals; and what buckets hold. It relies on bounds of its own; what the log does not say (which tunnels are open)
+// is not guessed.
 package import Policy
 import Wire
 
@@ -11,6 +11,8 @@ package struct Tally: Sendable {
   static let othersName = "(others)"
 
   package struct Key: Hashable, Sendable {
+    /// The gate's place among `gates`.
+    package var gate = 0
     package var client: String
     package var host: String
   }
@@ -33,18 +35,26 @@ package struct Tally: Sendable {
 
   package struct Refusal: Sendable {
     package var timeMs: Int64
+    package var gate = 0
     package var client: String
     package var target: String
     package var reason: String
     package var isOnlyNoted: Bool
   }
 
+  /// Each gate has buckets of its own.
   struct BucketKey: Hashable {
+    var gate = 0
     var client: String
     var rule: String
   }
 
   private let policy: Policy?
+  /// Names of gates, as lines tell them; one that has none is "-".
+  package private(set) var gates: [String] = []
+  private var gateIndexes: [ArraySlice<UInt8>: Int] = [:]
+  /// Of the line before: most lines have the same.
+  private var lastGate: (name: [UInt8], index: Int)?
   package private(set) var rows: [Row] = []
   private var indexes: [Key: Int] = [:]
   private(set) var buckets: [(key: BucketKey, estimate: BucketEstimate)] = []
@@ -57,6 +67,8 @@ package struct Tally: Sendable {
   package private(set) var lastMs: Int64 = 0
   static let reasonsMax = 100
   private static let bucketsMax = 10_000
+  /// More gates than this share one name.
+  package static let gatesMax = 1000
   static let textBytesMax = 300
 
   /// A policy gives limits that no line has told yet.
@@ -105,11 +117,30 @@ package struct Tally: Sendable {
   }
 
   private mutating func row(of line: borrowing LogLine) -> Int {
-    let key = Key(client: Self.short(line, .client), host: Self.short(line, .host))
+    let key = Key(gate: gate(of: line), client: Self.short(line, .client), host: Self.short(line, .host))
     if let index = indexes[key] { return index }
     if rows.count < Self.rowsMax - 1 { return addRow(key) }
-    let others = Key(client: Self.othersName, host: Self.othersName)
+    let others = Key(gate: 0, client: Self.othersName, host: Self.othersName)
     return indexes[others] ?? addRow(others)
+  }
+
+  /// The place of the line's gate among `gates`.
+  mutating func gate(of line: borrowing LogLine) -> Int {
+    let name = line.bytes(.gate)?.prefix(Self.textBytesMax) ?? []
+    if let lastGate, name.elementsEqual(lastGate.name) { return lastGate.index }
+    let index = gateIndexes[name] ?? addGate(name)
+    lastGate = (Array(name), index)
+    return index
+  }
+
+  private mutating func addGate(_ name: ArraySlice<UInt8>) -> Int {
+    guard gates.count < Self.gatesMax else {
+      if gates.count == Self.gatesMax { gates.append(Self.othersName) }
+      return Self.gatesMax
+    }
+    gates.append(name.isEmpty ? "-" : TerminalText.safe(name))
+    gateIndexes[ArraySlice(Array(name))] = gates.count - 1
+    return gates.count - 1
   }
 
   private mutating func addRow(_ key: Key) -> Int {
@@ -119,9 +150,9 @@ package struct Tally: Sendable {
   }
 
   /// Client and host of a line, as a terminal may show them: the row has them, but for the row that many share.
-  func ownKey(_ index: Int?, _ line: borrowing LogLine) -> Key {
+  mutating func ownKey(_ index: Int?, _ line: borrowing LogLine) -> Key {
     if let index, index < Self.rowsMax - 1 { return rows[index].key }
-    return Key(client: Self.short(line, .client), host: Self.short(line, .host))
+    return Key(gate: gate(of: line), client: Self.short(line, .client), host: Self.short(line, .host))
   }
 
   /// As a terminal may show it, and no longer than a name can be.
@@ -144,7 +175,7 @@ package struct Tally: Sendable {
     if latest.count == Self.latestMax { latest.removeFirst() }
     latest.append(
       Refusal(
-        timeMs: timeMs, client: key.client, target: line.port.map { "\(key.host):\($0)" } ?? key.host,
+        timeMs: timeMs, gate: key.gate, client: key.client, target: line.port.map { "\(key.host):\($0)" } ?? key.host,
         reason: reason, isOnlyNoted: isNote))
   }
 
@@ -153,7 +184,7 @@ package struct Tally: Sendable {
   /// One bucket a (client, rule): a limited line tells its level, every other request takes one token.
   private mutating func noteBucket(_ line: borrowing LogLine, _ row: Int, _ timeMs: Int64) {
     guard line.has(.rule) else { return }
-    let key = BucketKey(client: rows[row].key.client, rule: Self.short(line, .rule))
+    let key = BucketKey(gate: rows[row].key.gate, client: rows[row].key.client, rule: Self.short(line, .rule))
     if let tokens = line.number(.tokens), let capacity = line.number(.capacity), let perMinute = line.number(.perMinute)
     {
       let estimate = BucketEstimate(

@@ -89,14 +89,14 @@ package struct TopScreen {
     let found = sorted()
     let below = 4 + Self.latestShown
     let room = max(1, rows - 4 - below)
-    let layout = Layout(columns: columns)
+    let layout = Layout(columns: columns, hasGates: hasGates)
     let first = min(state.scroll, max(0, found.count - room))
     var out = [status(source), Self.hint, "", layout.heading]
     out += found[first...].prefix(room).map { layout.line(of: $0, tally, nowMs) }
     while out.count < 4 + room { out.append("") }
     out += ["", reasons()]
     out.append("Latest refusals:")
-    out += tally.latest.suffix(Self.latestShown).reversed().map(Self.line(of:))
+    out += tally.latest.suffix(Self.latestShown).reversed().map(line(of:))
     while out.count < rows - 1 { out.append("") }
     out = Array(out.prefix(max(0, rows - 1)))
     out.append(state.isTyping ? "filter: \(state.filter)_  (Enter keeps it, Esc clears it)" : Self.keys)
@@ -105,10 +105,10 @@ package struct TopScreen {
 
   /// All there is, for a file or a pipe.
   package func text(source: String) -> String {
-    let layout = Layout(columns: 160)
+    let layout = Layout(columns: 160, hasGates: hasGates)
     var out = [status(source), Self.hint, "", layout.heading]
     out += sorted().map { layout.line(of: $0, tally, nowMs) }
-    out += ["", reasons(), "Latest refusals:"] + tally.latest.reversed().map(Self.line(of:))
+    out += ["", reasons(), "Latest refusals:"] + tally.latest.reversed().map(line(of:))
     return out.map { line in
       var line = line[...]
       while line.last == " " { line = line.dropLast() }
@@ -129,11 +129,12 @@ package struct TopScreen {
   private func sorted() -> [Tally.Row] {
     let found = tally.rows.filter { row in
       state.filter.isEmpty || row.key.client.contains(state.filter) || row.key.host.contains(state.filter)
+        || tally.gates[row.key.gate].contains(state.filter)
     }
     return found.sorted { one, other in
       let (left, right) = (rank(one), rank(other))
       if left != right { return left > right }
-      return (one.key.client, one.key.host) < (other.key.client, other.key.host)
+      return (one.key.client, one.key.host, one.key.gate) < (other.key.client, other.key.host, other.key.gate)
     }
   }
 
@@ -153,9 +154,12 @@ package struct TopScreen {
       + (sorted.isEmpty ? "none" : sorted.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
   }
 
-  private static func line(of refusal: Tally.Refusal) -> String {
+  private var hasGates: Bool { tally.gates.count > 1 }
+
+  private func line(of refusal: Tally.Refusal) -> String {
     let reason = refusal.isOnlyNoted ? "would deny: \(refusal.reason)" : refusal.reason
-    return "  \(time(refusal.timeMs))  \(TerminalText.column(refusal.client, 12))  "
+    let gate = hasGates ? "\(TerminalText.column(tally.gates[refusal.gate], 12))  " : ""
+    return "  \(Self.time(refusal.timeMs))  \(gate)\(TerminalText.column(refusal.client, 12))  "
       + "\(TerminalText.column(refusal.target, 40, cutsFront: true))  \(reason)"
   }
 
@@ -207,9 +211,13 @@ private struct Layout {
 
   private let shown: [Column]
   private let hostWidth: Int
+  /// One gate alone needs no column.
+  private let hasGates: Bool
+  private static let gateWidth = 12
 
-  init(columns: Int) {
-    var left = columns - Self.clientWidth - 2 - Self.hostWidthMin
+  init(columns: Int, hasGates: Bool) {
+    self.hasGates = hasGates
+    var left = columns - (hasGates ? Self.gateWidth + 2 : 0) - Self.clientWidth - 2 - Self.hostWidthMin
     var fitting: Set<Column> = []
     for column in Self.byWorth {
       guard column.width + 2 <= left else { break }
@@ -221,12 +229,12 @@ private struct Layout {
   }
 
   var heading: String {
-    join("CLIENT", "HOST") { $0.title }
+    join("GATE", "CLIENT", "HOST") { $0.title }
   }
 
   func line(of row: Tally.Row, _ tally: Tally, _ nowMs: Int64) -> String {
     let bucket = tally.bucket(row, nowMs: nowMs)
-    return join(row.key.client, row.key.host) { column in
+    return join(tally.gates[row.key.gate], row.key.client, row.key.host) { column in
       switch column {
       case .tokens: bucket.map { Self.bar($0.tokens, $0.capacity) } ?? "-"
       case .rate: "\(tally.perMinute(row, nowMs: nowMs))" + (bucket.map { "/\($0.perMinute)" } ?? "")
@@ -241,8 +249,9 @@ private struct Layout {
     }
   }
 
-  private func join(_ client: String, _ host: String, _ text: (Column) -> String) -> String {
-    var parts = [
+  private func join(_ gate: String, _ client: String, _ host: String, _ text: (Column) -> String) -> String {
+    var parts = hasGates ? [TerminalText.column(gate, Self.gateWidth)] : []
+    parts += [
       TerminalText.column(client, Self.clientWidth), TerminalText.column(host, hostWidth, cutsFront: true),
     ]
     parts += shown.map { TerminalText.column(text($0), $0.width, alignsRight: !$0.isText) }

@@ -16,8 +16,9 @@ struct DashboardCommand: ParsableCommand {
     abstract: "Show the log as a page in a browser.",
     discussion: """
       Limits and their use, what was refused and what would let it out, credentials,
-      findings, over time; one client or all. Reads nothing but the log file, also
-      while it is rotated, and waits for one that is not there yet. Levels of buckets
+      findings, over time; one client or all. Reads nothing but the log files, also
+      while they are rotated, and waits for one that is not there yet. Several logs,
+      or a folder of them, are shown as one, and each gate alone. Levels of buckets
       are estimates between the lines that tell them; with --policy limits are known
       from the start. Whoever can connect may look: keep it on loopback, and reach it
       from elsewhere with ssh -L 9797:127.0.0.1:9797.
@@ -49,12 +50,13 @@ struct DashboardCommand: ParsableCommand {
     help: ArgumentHelp("Where the report goes. Default: standard output.", valueName: "file"), completion: .file())
   var output: String?
   @Flag(help: "With --once: the figures as JSON in place of a page.") var json = false
+  @Option(help: ArgumentHelp("With --once: only this gate's figures.", valueName: "name")) var gate: String?
   @Option(help: ArgumentHelp("With --once: only this client's figures.", valueName: "name")) var client: String?
 
   func validate() throws {
     if once, admin != nil { throw ValidationError("--admin goes with a live page, not with --once.") }
-    if !once, output != nil || json || client != nil {
-      throw ValidationError("--output, --json and --client go with --once; the live page has its own filter.")
+    if !once, output != nil || json || client != nil || gate != nil {
+      throw ValidationError("--output, --json, --gate and --client go with --once; the live page has its own filter.")
     }
   }
 
@@ -63,33 +65,38 @@ struct DashboardCommand: ParsableCommand {
       guard let policy = PolicyOnDisk.load(path) else { throw ExitCode(2) }
       return policy
     }
-    let path = try logPath(loaded)
-    let feed = LogFeed(path: path, policy: loaded)
+    let paths = try logPaths(loaded)
+    let path = LogFeed.name(paths)
+    let feed = LogFeed(paths: paths, policy: loaded)
     if once { try report(feed, path) } else { try serve(feed, path, loaded) }
   }
 
   /// The log of the gate that is asked, where no option names one.
-  private func logPath(_ policy: Policy?) throws -> String {
-    guard let admin, choice.log == nil, policy?.settings.log.file == nil else { return try choice.path(policy) }
+  private func logPaths(_ policy: Policy?) throws -> [String] {
+    guard let admin, choice.log.isEmpty, policy?.settings.log.file == nil else { return try choice.paths(policy) }
     let answer = Self.ask(admin, .command("status"))
     if let problem = answer.problem { try fail(problem) }
     guard let file = answer.members?["log"]?["file"]?.asText else {
       try fail("the gate writes its log to standard output; give --log FILE")
     }
-    return file
+    return [file]
   }
 
   // MARK: - A report
 
   private func report(_ unread: LogFeed, _ path: String) throws {
     var feed = unread
-    do { try feed.open() } catch { try fail("\(path): \(error); give --log FILE that can be read") }
+    do { try feed.open() } catch { try fail("\(error); give --log FILE that can be read") }
+    if feed.isEmpty {
+      try fail("\(path) holds no log: names there end in \(LogFiles.endings.joined(separator: " or "))")
+    }
     while feed.advance() {}
     feed.finish()
     if let problem = feed.problemText { try fail("\(path): \(problem)") }
     if feed.broken > 0 { Messages.warn("\(feed.broken) broken line\(feed.broken == 1 ? "" : "s") skipped") }
     let members = feed.members(
-      client: client.map { TerminalText.safe($0.utf8) }, span: .whole, nowMs: feed.figures.lastMs)
+      gate: gate.map { TerminalText.safe($0.utf8) }, client: client.map { TerminalText.safe($0.utf8) }, span: .whole,
+      nowMs: feed.figures.all.lastMs)
     var bytes =
       json
       ? JSONValue.object(members).line
@@ -111,7 +118,7 @@ struct DashboardCommand: ParsableCommand {
     }
     var feed = unread
     // A log that is not there yet is waited for; a pipe would keep the browsers waiting.
-    do { try feed.open() } catch { Messages.warn("\(path): \(error); the page waits for it") }
+    do { try feed.open() } catch { Messages.warn("\(error); the page waits for it") }
     guard feed.canGrow else { try fail("a pipe has one end: give --once, or --log with a file") }
     if address.address.kind != .loopback {
       guard isPublic else {

@@ -58,7 +58,7 @@ struct Learn: ParsableCommand {
     var filter = LogFilter()
     filter.clients = Set(client)
     if let since { filter.sinceMs = try LogCommand.sinceMs(since) }
-    let traffic = try read(filter, try choice.open(try choice.path(options.base)))
+    let traffic = try read(filter, try choice.open(try choice.paths(options.base)))
     let proposal = Proposal(traffic, options, nowUnix: Clock.wallMs() / 1000)
     var text = Array(proposal.text.utf8)
     do { try StandardOutput.write(&text) } catch { try fail("\(error)") }
@@ -72,7 +72,7 @@ struct Learn: ParsableCommand {
     if proposal.rules.isEmpty && proposal.raises.isEmpty { throw ExitCode(1) }
   }
 
-  private func read(_ filter: LogFilter, _ opened: consuming LogTail) throws -> Traffic {
+  private func read(_ filter: LogFilter, _ opened: consuming LogFiles) throws -> Traffic {
     var tail = opened
     var traffic = Traffic()
     var line = LogLine()

@@ -3,6 +3,7 @@
 import ArgumentParser
 import Flow
 import Gate
+import Intercept
 import Kernel
 import LogView
 import Policy
@@ -15,12 +16,14 @@ struct LogCommand: ParsableCommand {
     discussion: """
       On a terminal, columns; otherwise the JSON lines as they stand. Values of one
       option are alternatives, and a line must match every option. With --follow it
-      goes on with what is written, also after a rotation.
+      goes on with what is written, also after a rotation. --format and --otlp write
+      for log stores: docs/log-export.md.
 
       Exit status: 0 a line matched, 1 none did, 2 an error.
 
         sluice log --since 1h --event denied --event limited
         sluice log --follow --client sandbox --host '*.example.com'
+        sluice log --follow --otlp http://127.0.0.1:4318 --cursor sent.json
       """)
 
   @OptionGroup var choice: LogChoice
@@ -42,30 +45,77 @@ struct LogCommand: ParsableCommand {
     completion: .list(LogEvent.allCases.map(\.rawValue)))
   var event: [String] = []
   @Option(help: "Only lines of this connection (1f), or of one request on it (1f-2). May repeat.") var id: [String] = []
+  @Option(help: ArgumentHelp("Only lines of this gate. May repeat.", valueName: "name")) var gate: [String] = []
   @Flag(help: "JSON lines, also on a terminal.") var json = false
   @Flag(help: "Columns, also to a file or a pipe.") var human = false
+  @Option(help: ArgumentHelp("Each line as an object of ECS, OCSF or OTLP.", valueName: "form"))
+  var format: ExportFormat?
+  @Option(
+    help: ArgumentHelp(
+      "Send the lines to an OpenTelemetry collector in place of printing them (OTLP/HTTP, JSON).",
+      valueName: "http(s)://host:port"))
+  var otlp: String?
+  @Option(
+    help: ArgumentHelp(
+      "With --otlp: where it is noted how far the log is sent, so that the next run goes on there.", valueName: "file"),
+    completion: .file())
+  var cursor: String?
+  @Option(
+    name: .customLong("otlp-ca"),
+    help: ArgumentHelp("With --otlp: roots that vouch for the collector, in place of the system's.", valueName: "file"),
+    completion: .file())
+  var otlpCA: String?
+  @Option(
+    name: .customLong("otlp-headers"),
+    help: ArgumentHelp("With --otlp: a file of header lines, such as Authorization: Bearer TOKEN.", valueName: "file"),
+    completion: .file())
+  var otlpHeaders: String?
 
   func run() throws {
-    if json && human { try fail("--json and --human exclude each other; give one") }
+    if [json, human, format != nil, otlp != nil].filter({ $0 }).count > 1 {
+      try fail("--json, --human, --format and --otlp exclude each other; give one")
+    }
+    if otlp == nil, cursor != nil || otlpCA != nil || otlpHeaders != nil {
+      try fail("--cursor, --otlp-ca and --otlp-headers go with --otlp URL")
+    }
     let loaded = try policy.map { path in
       guard let policy = PolicyOnDisk.load(path) else { throw ExitCode(2) }
       return policy
     }
     let filter = try filter()
-    let tail = try choice.open(try choice.path(loaded))
+    if let otlp { return try send(otlp, filter, try choice.paths(loaded)) }
+    let tail = try choice.open(try choice.paths(loaded), waits: follow)
     let isTerminal = StandardOutput.isTerminal
     let isHuman = human || (!json && isTerminal)
     let colours = isTerminal && (Environment.value("NO_COLOR") ?? "").isEmpty
     var printer = LogPrinter(
-      filter: filter,
-      text: isHuman ? LineText(isColoured: colours, columns: isTerminal ? Terminal.window?.columns : nil) : nil,
+      filter: filter, export: format.map { LineExport($0) },
+      text: isHuman ? LineText(isColoured: colours, hasGate: tail.areMany) : nil,
       isTerminal: isTerminal, tail: tail)
     do { try printer.run(follows: follow) } catch { try fail("\(error)") }
     if printer.matched == 0 { throw ExitCode(1) }
   }
 
+  private func send(_ otlp: String, _ filter: LogFilter, _ paths: [String]) throws {
+    let url: PostURL
+    do { url = try PostURL(otlp, port: 4318, path: "/v1/logs") } catch { try fail("--otlp \(otlp): \(error)") }
+    if let otlpCA, !url.isTLS { try fail("--otlp-ca \(otlpCA) is of use with https alone; write --otlp https://…") }
+    var roots: UpstreamTLS.PEM?
+    if let otlpCA {
+      guard let bytes = FileBytes.read(otlpCA, bytesMax: 8 << 20) else {
+        try fail("\(otlpCA) cannot be read (it must exist, be readable, and be at most 8 MiB)")
+      }
+      roots = UpstreamTLS.PEM(path: otlpCA, bytes: bytes)
+    }
+    let fields = try otlpHeaders.map(OTLPSender.headers) ?? []
+    let post = CollectorPost(url, type: "application/json", roots: roots, fields: fields)
+    var sender = try OTLPSender(post: post, filter: filter, cursorPath: cursor)
+    try sender.run(paths, follows: follow)
+  }
+
   private func filter() throws -> LogFilter {
     var filter = LogFilter()
+    filter.gates = Set(gate)
     filter.clients = Set(client)
     filter.reasons = Set(reason)
     filter.events = Set(event)
@@ -118,17 +168,19 @@ private struct LogPrinter {
   private static let bufferBytes = 64 << 10
 
   let filter: LogFilter
+  /// nil: no other form of the line.
+  let export: LineExport?
   /// nil: JSON.
   let text: LineText?
   let isTerminal: Bool
-  var tail: LogTail
+  var tail: LogFiles
   private(set) var matched = 0
   private var line = LogLine()
   private var broken = BrokenLines()
   private var out: [UInt8] = []
 
-  init(filter: LogFilter, text: LineText?, isTerminal: Bool, tail: LogTail) {
-    (self.filter, self.text, self.isTerminal, self.tail) = (filter, text, isTerminal, tail)
+  init(filter: LogFilter, export: LineExport?, text: LineText?, isTerminal: Bool, tail: LogFiles) {
+    (self.filter, self.export, self.text, self.isTerminal, self.tail) = (filter, export, text, isTerminal, tail)
   }
 
   mutating func run(follows: Bool) throws(SystemError) {
@@ -154,6 +206,7 @@ private struct LogPrinter {
     }
     guard filter.matches(line) else { return }
     matched += 1
+    if let export { return write(export) }
     if let text {
       text.append(line, to: &out)
       return
@@ -161,4 +214,14 @@ private struct LogPrinter {
     if isTerminal { TerminalText.appendJSON(bytes, to: &out) } else { out.append(bytes) }
     out.append(UInt8(ascii: "\n"))
   }
+
+  private mutating func write(_ export: LineExport) {
+    guard isTerminal else { return export.append(line, to: &out) }
+    var bytes: [UInt8] = []
+    export.append(line, to: &bytes)
+    TerminalText.appendJSON(bytes.span.extracting(0..<(bytes.count - 1)), to: &out)
+    out.append(UInt8(ascii: "\n"))
+  }
 }
+
+extension ExportFormat: ExpressibleByArgument {}

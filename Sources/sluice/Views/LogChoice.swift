@@ -1,6 +1,7 @@
-// Choice of the log file that a view reads, and its messages where none can be read.
+// The log files that a view reads, and its messages where it cannot.
 // It relies on the places that `sluice serve` and `sluice run` write to when nobody says otherwise.
 import ArgumentParser
+import Dashboard
 import Gate
 import Kernel
 import LogView
@@ -8,27 +9,36 @@ import Policy
 
 struct LogChoice: ParsableArguments {
   @Option(
+    parsing: .upToNextOption,
     help: ArgumentHelp(
-      "The log file; - is standard input. Default: `log.file` of --policy, else ~/.local/state/sluice/sandbox.jsonl.",
-      valueName: "file"), completion: .file())
-  var log: String?
+      "Log files, or folders of *.jsonl and *.log; - is standard input. Default: `log.file` of --policy, else "
+        + "~/.local/state/sluice/sandbox.jsonl.", valueName: "file"), completion: .file())
+  var log: [String] = []
 
-  /// The option, else the policy's own file, else the file of `sluice run`: a policy that is only used by `run` names
+  /// The option, else the policy's own file, else the file of `sluice run`: a policy that is only run with `run` names
   /// no log.
-  func path(_ policy: Policy?) throws -> String {
-    if let log { return log == "-" ? "/dev/stdin" : log }
-    if let file = policy?.settings.log.file { return file }
+  func paths(_ policy: Policy?) throws -> [String] {
+    if !log.isEmpty { return log.map { $0 == "-" ? "/dev/stdin" : $0 } }
+    if let file = policy?.settings.log.file { return [file] }
     guard let folder = LogFile.folder else { try fail("which log? HOME is not set; give --log FILE") }
     let path = "\(folder)/sandbox.jsonl"
     guard FileStamp(path: path) != nil else {
       try fail(
         "no log at \(path), where `sluice run` writes; give --log FILE, or --policy FILE with `log: {file: FILE}`")
     }
-    return path
+    return [path]
   }
 
-  func open(_ path: String) throws -> LogTail {
-    do { return try LogTail(path: path) } catch { try fail("\(path): \(error); give --log FILE that can be read") }
+  /// Each path must be there. `waits`: a folder may be empty at first.
+  func open(_ paths: [String], waits: Bool = false, cursor: LogCursor = LogCursor()) throws -> LogFiles {
+    let files: LogFiles
+    do { files = try LogFiles(paths, cursor: cursor) } catch {
+      try fail("\(error); give --log FILE that can be read")
+    }
+    if files.isEmpty, !waits {
+      try fail("\(LogFeed.name(paths)) holds no log: names there end in \(LogFiles.endings.joined(separator: " or "))")
+    }
+    return files
   }
 }
 
@@ -42,8 +52,8 @@ func fail(_ text: String) throws -> Never {
 struct BrokenLines {
   var count = 0
 
-  func say(_ tail: LogTail) {
-    let all = count + tail.torn
+  func say(_ files: LogFiles) {
+    let all = count + files.torn
     if all > 0 { Messages.warn("\(all) broken line\(all == 1 ? "" : "s") skipped") }
   }
 }

@@ -1,6 +1,7 @@
 // `sluice top`: the log as a live table on a terminal, or once as plain text.
 // It relies on LogView for what is shown and on Kernel.Terminal to give the terminal back on every way out.
 import ArgumentParser
+import Dashboard
 import Gate
 import Kernel
 import LogView
@@ -10,11 +11,12 @@ struct Top: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Watch the log: per client and host, rates, refusals, bytes.",
     discussion: """
-      Keys: q quits, s sorts by another column, / filters by client or host, p
-      pauses, j and k scroll. Reads nothing but the log file, also while it is
-      rotated. Levels of buckets are estimates between the lines that tell them;
-      with --policy limits are known from the start. Not on a terminal, or with
-      --once, it prints the table once and ends.
+      Keys: q quits, s sorts by another column, / filters by gate, client or host,
+      p pauses, j and k scroll. Reads nothing but the log files, also while they
+      are rotated; several gates have a column of their own. Levels of buckets are
+      estimates between the lines that tell them; with --policy limits are known
+      from the start. Not on a terminal, or with --once, it prints the table once
+      and ends.
       """)
 
   @OptionGroup var choice: LogChoice
@@ -23,26 +25,28 @@ struct Top: ParsableCommand {
   var policy: String?
   @Flag(help: "Print the table once, also on a terminal.") var once = false
   @Option(help: ArgumentHelp("The column to sort by.", valueName: "column")) var sort = TopSort.requests
-  @Option(help: ArgumentHelp("Only rows whose client or host holds this text.", valueName: "text")) var filter = ""
+  @Option(help: ArgumentHelp("Only rows whose gate, client or host holds this text.", valueName: "text")) var filter =
+    ""
 
   func run() throws {
     let loaded = try policy.map { path in
       guard let policy = PolicyOnDisk.load(path) else { throw ExitCode(2) }
       return policy
     }
-    let path = try choice.path(loaded)
+    let paths = try choice.paths(loaded)
+    let name = LogFeed.name(paths)
     var state = TopState()
     state.sort = sort
     state.filter = filter
-    var reader = TopReader(Tally(policy: loaded), try choice.open(path))
+    var reader = TopReader(Tally(policy: loaded), try choice.open(paths, waits: !once && Terminal.isThere))
     do {
       if once || !Terminal.isThere {
         while try reader.read() {}
         reader.finish()
-        var text = Array(TopScreen(reader.tally, state, nowMs: reader.tally.lastMs).text(source: path).utf8)
+        var text = Array(TopScreen(reader.tally, state, nowMs: reader.tally.lastMs).text(source: name).utf8)
         try StandardOutput.write(&text)
       } else {
-        try TopLoop(path: path, state: state).run(&reader)
+        try TopLoop(path: name, state: state).run(&reader)
       }
     } catch { try fail("\(error)") }
   }
@@ -52,11 +56,11 @@ extension TopSort: ExpressibleByArgument {}
 
 private struct TopReader {
   private(set) var tally: Tally
-  private var tail: LogTail
+  private var tail: LogFiles
   private var line = LogLine()
   private var broken = 0
 
-  init(_ tally: Tally, _ tail: LogTail) { (self.tally, self.tail) = (tally, tail) }
+  init(_ tally: Tally, _ tail: LogFiles) { (self.tally, self.tail) = (tally, tail) }
 
   /// One chunk; false when there is nothing more by now.
   mutating func read() throws(SystemError) -> Bool {
