@@ -20,7 +20,7 @@ package struct BoundSocket: Sendable {
   /// Of one that speaks TLS: the address by which the policy knows it.
   var identity: ListenAddress?
   /// The sandbox that it was made in: all that comes by it is that client's.
-  let sandbox: String?
+  var sandbox: String?
   /// Other workers have the same one, under numbers of their own.
   let isShared: Bool
 

@@ -23,6 +23,11 @@ package struct ServeOptions: Sendable {
   /// As each line of the log has it.
   package var gateName: GateName
 
+  /// The one client that all listeners serve, by its name in the policy, or a new one.
+  package var clientName: String?
+  /// A changed policy file is read again without a signal.
+  package var watchesPolicy = false
+
   package init(
     workers: Int? = nil, listen: [ListenerKind: [ListenAddress]] = [:], logFile: String? = nil,
     adminPath: String? = nil, servesAdmin: Bool = true,

@@ -53,7 +53,8 @@ extension Server {
 
   func status(_ counts: WorkerCounts, isWhole: Bool) -> GateStatus {
     GateStatus(
-      startedMs: startedMs, isDraining: isDraining, policy: policy, policyFile: source.file, listening: listening,
+      startedMs: startedMs, isDraining: isDraining, unready: unready, policy: policy, policyFile: source.file,
+      listening: listening,
       adminPath: admin?.path ?? "", metricsAddress: metricsDesk?.address, workers: workers,
       connections: openConnections,
       log: GateStatus.LogState(

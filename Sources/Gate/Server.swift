@@ -13,6 +13,8 @@ package protocol PolicySource {
   /// The file's path, where there is one.
   var file: String? { get }
   func load(replacing old: Policy?, _ say: (String) -> Void) -> Policy?
+  /// True if a file that the policy was read from is another one by now, or has another age or size.
+  func hasChanged() -> Bool
   /// One allow rule, as it would stand in the file.
   func rule(_ text: String) -> Result<AllowSpec, RuleProblem>
 }
@@ -25,6 +27,7 @@ package struct RuleProblem: Error {
 
 extension PolicySource {
   package var file: String? { nil }
+  package func hasChanged() -> Bool { false }
   package func rule(_ text: String) -> Result<AllowSpec, RuleProblem> {
     .failure(RuleProblem("rules cannot be given here"))
   }
@@ -246,6 +249,7 @@ package final class Server {
           for worker in 0..<workers {
             for var socket in mine[worker] {
               if speaksTLS { socket.identity = address }
+              socket.sandbox = options.clientName
               sockets[worker].append(socket)
             }
           }
@@ -420,6 +424,7 @@ package final class Server {
     lookAfterLog()
     lookAfterApprovals()
     readHosts()
+    if options.watchesPolicy, !isDraining, source.hasChanged() { reload { _ in } }
     let gate = gateAddresses()
     shared.credentials.lookAround(hosts: hosts, gate: gate)
     tellAll(.surroundings(gate, hosts))

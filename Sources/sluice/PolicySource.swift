@@ -69,6 +69,10 @@ final class FilePolicySource: PolicySource {
   private var files: Set<String> = []
   private var isConfined = false
   private var policy: Policy?
+  /// As the files were before they were read last, and when they were looked at last. By path, links followed: a
+  /// ConfigMap's files are swapped by one link that leads to another folder.
+  private var readStamps: [String: FileStamp?] = [:]
+  private var seenStamps: [String: FileStamp?] = [:]
 
   init(path: String?, profiles: [String] = [], sandbox: String? = nil) {
     (self.path, self.profiles, self.sandbox) = (path, profiles, sandbox)
@@ -98,6 +102,13 @@ final class FilePolicySource: PolicySource {
       return Policy.denyAll(clients: sandbox.map { [$0] } ?? [])
     }
     var refused: [String] = []
+    files.insert(path)
+    let before = stamps
+    defer {
+      // Files that this load was the first to read have no stamp of before.
+      readStamps = stamps.merging(before) { _, before in before }
+      seenStamps = readStamps
+    }
     let loaded = PolicyOnDisk.load(
       path, profiles: profiles, registries: registries, inheriting: old, sandbox: sandbox, say: say
     ) { file, wasRead in
@@ -115,6 +126,17 @@ final class FilePolicySource: PolicySource {
     }
     policy = loaded ?? policy
     return loaded
+  }
+
+  private var stamps: [String: FileStamp?] {
+    Dictionary(uniqueKeysWithValues: files.map { ($0, FileStamp(path: $0)) })
+  }
+
+  /// A change counts once it stays the same from one look to the next: a file may be half written.
+  func hasChanged() -> Bool {
+    let now = stamps
+    defer { seenStamps = now }
+    return now != readStamps && now == seenStamps
   }
 }
 

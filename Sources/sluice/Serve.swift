@@ -68,6 +68,14 @@ struct Serve: ParsableCommand {
   @Option(
     name: .customLong("gate-name"), help: "This gate's name on each line of its log.")
   var gateName: GateName = .ofHost
+  @Option(
+    name: .customLong("client-name"),
+    help: ArgumentHelp(
+      "All that comes is this client's: one of `clients`, or a name for the log. For a gate beside one agent.",
+      valueName: "name"))
+  var clientName: String?
+  @Flag(help: "Read the policy again when its file, or one that it names, has changed: no signal is needed.")
+  var watch = false
   @Flag(
     name: .customLong("no-self-sandbox"),
     help: "The gate keeps every right of its user: for debuggers, or where its own files must move about.")
@@ -76,6 +84,10 @@ struct Serve: ParsableCommand {
   func validate() throws {
     if let listenAdmin, !(1...LocalSocket.pathBytesMax).contains(listenAdmin.utf8.count) {
       throw ValidationError("--listen-admin takes a path of at most \(LocalSocket.pathBytesMax) bytes.")
+    }
+    if let clientName, !Client.mayBeCalled(clientName) {
+      throw ValidationError(
+        "--client-name takes 1 to 64 letters, digits and . _ -, and not default; got \(clientName).")
     }
     if let workers, !(1...1024).contains(workers) { throw ValidationError("--workers takes a number from 1 to 1024.") }
   }
@@ -86,14 +98,13 @@ struct Serve: ParsableCommand {
       for text in texts { listen[door, default: []].append(try Self.address(text, door.rawValue)) }
     }
     let metrics = try listenMetrics.map { try Self.address($0, "metrics") }
-    let source = FilePolicySource(path: policy)
+    let source = FilePolicySource(path: policy, sandbox: clientName)
     do {
       let handed = try Self.handedSockets()
-      let server = try Server(
-        source,
-        ServeOptions(
-          workers: workers, listen: listen, adminPath: listenAdmin, metrics: metrics, handed: handed,
-          gateName: gateName))
+      var options = ServeOptions(
+        workers: workers, listen: listen, adminPath: listenAdmin, metrics: metrics, handed: handed, gateName: gateName)
+      (options.clientName, options.watchesPolicy) = (clientName, watch)
+      let server = try Server(source, options)
       let status = try server.run { () throws(ServerError) in
         if noSelfSandbox { return SelfConfinement.sayOff() }
         try server.keepPrograms()

@@ -73,6 +73,8 @@ struct Reloaded {
 struct GateStatus {
   let startedMs: UInt64
   let isDraining: Bool
+  /// Why no new tunnel would be let out; nil where it would.
+  let unready: String?
   let policy: Policy
   let policyFile: String?
   let listening: [Listening]
@@ -98,7 +100,7 @@ struct GateStatus {
       [
         JSONMember("version", .text(Version.text)), JSONMember("pid", .number(Int(Machine.processID))),
         JSONMember("uptime_ms", .number(Int(clamping: Clock.monotonicMs() - startedMs))),
-        JSONMember("draining", .bool(isDraining)),
+        JSONMember("draining", .bool(isDraining)), JSONMember("unready", unready.map { .text($0) } ?? .null),
         JSONMember(
           "policy",
           .object([

@@ -9,13 +9,20 @@ struct Status: ParsableCommand {
     abstract: "Show the state of a running gate.",
     discussion: """
       Exit status: 0 it serves; 1 it drains, or its log cannot be written; 2 it
-      could not be asked.
+      could not be asked. With --ready: 0 new tunnels are let out, 1 none is, which
+      is what GET /ready of `listen.metrics` answers.
       """)
 
   @OptionGroup var options: AdminOptions
+  @Flag(help: "Say nothing but why the gate is not ready: for probes.") var ready = false
 
   func run() throws {
     let status = try options.demand(.command("status"))
+    if ready {
+      guard let why = status["unready"]?.asText else { return }
+      Messages.say(Text.plain(why))
+      throw ExitCode(1)
+    }
     if !options.json { print(Self.text(status)) }
     let isWritten = status["log"]?["writable"]?.asBool == true
     if status["draining"]?.asBool == true || !isWritten { throw ExitCode(1) }
