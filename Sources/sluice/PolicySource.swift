@@ -102,7 +102,7 @@ final class FilePolicySource: PolicySource {
       return Policy.denyAll(clients: sandbox.map { [$0] } ?? [])
     }
     var refused: [String] = []
-    files.insert(path)
+    if let path { files.insert(path) }
     let before = stamps
     defer {
       // Files that this load was the first to read have no stamp of before.
