@@ -5,8 +5,8 @@ STATIC = .build-static
 DEBIAN = .build-debian
 PACKAGE = .build-package
 
-help:
-	@echo 'build check test lint format clients volume soak demo demo-gate release release-check image kube at-scale man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run bench-views screenshots content-figures cgroups escapes fuzz sanitize clean deps'
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)$$/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 deps: ## Debian packages that building and the demo need (root or sudo)
 	@.ci/deps
@@ -77,25 +77,23 @@ $(DEBIAN):
 	debootstrap --variant=minbase bookworm $@.new
 	mv $@.new $@
 
-# The OCI image of the static binary, sluice-image.tar: no Docker, and the same bytes from the same commit.
-image: release
+image: release ## OCI image of the static binary by buildah, the same bytes from the same commit
 	@.ci/deps buildah ca-certificates
 	Packaging/image/build $(PACKAGE)
 	cp $(PACKAGE)/sluice-image.tar .
 	@ls -l sluice-image.tar
 
-# The manifests of Examples/kubernetes held to the newest schemas, that image, and the sidecar pod by podman: as root.
-kube: release
+# The manifests of Examples/kubernetes held to the newest schemas, that image, and the sidecar pod by podman.
+kube: release ## that image, the Kubernetes manifests, and the sidecar pod (root)
 	@.ci/deps buildah podman runc catatonit busybox-static ca-certificates iproute2 openssl
 	SLUICE=$$PWD/sluice Tests/clients/run-logs kube.py
 
-# 100,000 lines to a collector that is killed, the queries of docs/at-scale.md in DuckDB and ClickHouse, rsyslog.
-at-scale: build
+at-scale: build ## 100,000 lines to a collector that is killed; DuckDB, ClickHouse and rsyslog on the logs of a fleet
 	@.ci/deps rsyslog
 	Tests/clients/run-logs at_scale.py
 
-# Man pages in .build-package/man, out of what the commands say of themselves.
-man: build
+# Made out of what the commands say of themselves, and of docs/policy.md.
+man: build ## man pages in .build-package/man
 	@rm -rf $(PACKAGE)/man
 	python3 Packaging/man.py .build/debug/sluice $(PACKAGE)/man
 
@@ -182,8 +180,8 @@ sanitize: deps ## unit tests and clients under the address and the thread saniti
 	    Tests/clients/run -m 'not figures and not confined'; \
 	done
 
-clean:
-	rm -rf .build .build-* sluice sluice_*.deb sluice-image.tar results
+clean: ## all that was built
+	rm -rf .build .build-* sluice sluice-small sluice_*.deb dist sluice-image.tar results
 
-.PHONY: fuzz sanitize help deps build test clients volume soak lint format demo demo-gate release release-check image kube at-scale man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run \
+.PHONY: fuzz sanitize help deps build check test clients volume soak lint format demo demo-gate release release-small release-check image kube at-scale dist man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run \
   bench-views screenshots content-figures cgroups escapes clean

@@ -176,6 +176,102 @@ const reasonText = (name) => (REASONS[name] ? `${name}: ${REASONS[name]}` : name
 
 /** Whose it is, where there are several. */
 const gateOf = (one) => (view.figures.gates.length > 1 ? one.gate : '');
+// MARK: attention
+
+const VISIT = 'sluice-visit';
+/** When this page was last left, by the clock of the log; 0 on a first visit, and in a report. */
+const lastVisitMs = (() => {
+  try {
+    return Number(localStorage.getItem(VISIT)) || 0;
+  } catch {
+    return 0;
+  }
+})();
+
+addEventListener('pagehide', () => {
+  try {
+    if (view.figures) localStorage.setItem(VISIT, String(view.figures.now_ms));
+  } catch {
+    // No storage here: each visit is a first one.
+  }
+});
+
+/** Up to three names, and how many more. */
+function firstThree(all) {
+  const names = [...new Set(all)];
+  return names.slice(0, 3).join(', ') + (names.length > 3 ? ` and ${count(names.length - 3)} more` : '');
+}
+
+/** What somebody should look at, the gravest first: {tone, text, at}, `at` being the section that says more. */
+function attention(figures) {
+  const totals = figures.totals;
+  const list = [];
+  const of = (reason) => ['denied', 'failed', 'limited', 'revoked', 'flagged'].reduce((sum, event) => sum + (totals[event][reason] || 0), 0);
+  const unwritten = of('log_unwritable');
+  if (unwritten) list.push({ tone: 'failed', text: `The log could not be written: ${times(unwritten)}. Requests were refused meanwhile.`, at: 'reasons-title' });
+  const lost = of('credential_failed');
+  if (lost) list.push({ tone: 'failed', text: `A credential could not be had: ${times(lost)}.`, at: 'reasons-title' });
+  const secrets = of('secret_refused');
+  if (secrets) list.push({ tone: 'flagged', text: `A request carried a secret, and was refused: ${times(secrets)}.`, at: 'flagged-title' });
+  if (totals.flagged.all) list.push({ tone: 'flagged', text: `Content was flagged: ${times(totals.flagged.all)}, ${firstThree(figures.flagged.shown.map((one) => one.target))}.`, at: 'flagged-title' });
+  const wrong = figures.passwords.shown.reduce((sum, one) => sum + one.count, 0);
+  if (wrong) list.push({ tone: 'refused', text: `A password was wrong or missing: ${times(wrong)}.`, at: 'passwords-title' });
+  const fresh = figures.refused.shown.filter((one) => one.last_ms > lastVisitMs);
+  if (fresh.length) {
+    const when = lastVisitMs ? ' since your last visit' : '';
+    list.push({ tone: 'refused', text: `${fresh.length === 1 ? 'One target was' : `${count(fresh.length)} targets were`} refused${when}: ${firstThree(fresh.map((one) => one.target))}.`, at: 'refused-title' });
+  }
+  if (totals.limited.all) {
+    const out = figures.buckets.shown.filter((one) => one.tokens === 0).flatMap((one) => one.hosts);
+    list.push({ tone: 'limited', text: `Limits refused ${count(totals.limited.all)} ${totals.limited.all === 1 ? 'request' : 'requests'}${out.length ? `; no token is left for ${firstThree(out)}` : ''}.`, at: 'buckets-title' });
+  }
+  if (figures.limits.shown.length) list.push({ tone: 'limited', text: `A sandbox reached a limit: ${firstThree(figures.limits.shown.map((one) => `${one.client} ${one.limit}`))}.`, at: 'limits-title' });
+  return list;
+}
+
+function drawAttention(figures) {
+  const parent = $('attention');
+  say($('attention-unit'), lastVisitMs ? `last visit ${day(lastVisitMs)} ${clock(lastVisitMs)} UTC` : '');
+  const all = attention(figures);
+  if (empty(parent, all.length === 0, 'Nothing was refused, flagged or limited, and nothing failed.')) return;
+  const list = parent.querySelector(':scope > ul') || parent.appendChild(make('ul', { class: 'attention' }));
+  keep(list, all, (one) => one.at + one.tone, makeAttention, (node, one) => {
+    set(node, 'data-tone', one.tone);
+    node.at = one.at;
+    say(node.firstChild, one.text);
+  });
+}
+
+/** A button, since the page has no addresses: its own holds client and time. */
+function makeAttention() {
+  const button = make('button', { type: 'button' });
+  const node = make('li', {}, button);
+  button.addEventListener('click', () => $(node.at).scrollIntoView());
+  return node;
+}
+
+function drawGates(figures) {
+  const gates = figures.gate_lines.shown;
+  $('gates-section').hidden = gates.length < 2;
+  if (gates.length < 2) return;
+  table($('gates'), 'Gates', [
+    { title: 'Gate', kind: 'who', text: (one) => one.gate },
+    { title: 'Lines', kind: 'number', text: (one) => count(one.lines) },
+    { title: 'Refused', kind: 'number', text: (one) => count(one.refused) },
+    { title: 'Last', kind: 'number time', text: (one) => moment(one.last_ms) },
+  ], gates, (one) => one.gate, 12);
+  more($('gates'), figures.gate_lines.beyond ? `and ${count(figures.gate_lines.beyond)} lines of more gates` : '');
+}
+
+function drawPasswords(figures) {
+  const { shown, beyond } = figures.passwords;
+  $('passwords-section').hidden = shown.length === 0 && beyond === 0;
+  if ($('passwords-section').hidden) return;
+  drawSeen('passwords', 'Wrong passwords', figures.passwords, [
+    { title: 'Client', kind: 'who', text: (one) => one.client },
+    { title: 'Target', kind: 'host', text: (one) => one.target },
+  ], '');
+}
 
 // MARK: totals
 

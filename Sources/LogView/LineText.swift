@@ -4,10 +4,27 @@ import Wire
 
 package struct LineText: Sendable {
   private let isColoured: Bool
+  /// Width of the window; nil: a line is as long as its text.
+  private let columns: Int?
+  private let hasDate: Bool
   private let hasGate: Bool
+  private let hostWidth: Int
+
+  private static let hostWidthMax = 36
+  /// Time of day, event, client, via and reason, each with its two blanks.
+  private static let fixedWidth = 14 + 12 + 12 + 9 + 17
+  private static let dateWidth = 11
+  private static let gateWidth = 12
+  private static let columnsMin = 40
 
   /// `hasGate`: lines of several gates are told apart by a column.
-  package init(isColoured: Bool, hasGate: Bool = false) { (self.isColoured, self.hasGate) = (isColoured, hasGate) }
+  package init(isColoured: Bool, columns: Int? = nil, hasGate: Bool = false) {
+    (self.isColoured, self.hasGate) = (isColoured, hasGate)
+    self.columns = columns.map { max($0, Self.columnsMin) }
+    let room = columns.map { $0 - Self.fixedWidth - 2 - (hasGate ? Self.gateWidth + 2 : 0) } ?? Self.hostWidthMax
+    hasDate = columns == nil || room >= Self.hostWidthMax + Self.dateWidth
+    hostWidth = min(Self.hostWidthMax, max(16, room))
+  }
 
   /// Written straight into the buffer: a String for each column was half the cost of a line.
   package func append(_ line: borrowing LogLine, to out: inout [UInt8]) {
@@ -15,9 +32,16 @@ package struct LineText: Sendable {
     column(hasDate ? 23 : 12, &out) { appendTime(line, &$0) }
     let colours = out.count
     if isColoured { out += colour(line).utf8 }
-    column(8, &out) { append(.event, line, &$0) }
-    if isColoured { out += "\u{1b}[0m".utf8 }
-    if hasGate { column(12, &out) { append(.gate, line, &$0) } }
+    let event = out.count
+    column(10, &out) { bytes in
+      if line.flag(.wouldDeny) { bytes += "would deny".utf8 } else { append(.event, line, &bytes) }
+    }
+    var invisible = event - colours
+    if isColoured {
+      out += "\u{1b}[0m".utf8
+      invisible += 4
+    }
+    if hasGate { column(Self.gateWidth, &out) { append(.gate, line, &$0) } }
     column(10, &out) { append(.client, line, &$0) }
     column(7, &out) { append(.via, line, &$0) }
     column(hostWidth, cutsFront: true, &out) { bytes in

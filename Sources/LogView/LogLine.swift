@@ -55,7 +55,6 @@ struct NamedField: Sendable {
   static let method = NamedField("method")
   static let path = NamedField("path")
   static let credential = NamedField("credential")
-  static let gate = NamedField("gate")
 }
 
 package struct LogLine: Sendable {

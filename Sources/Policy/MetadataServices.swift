@@ -29,7 +29,13 @@ package enum MetadataServices {
       return address
     })
 
-  /// Whether a connection there would reach such a service, also by an IPv6 address that stands for its IPv4 address.
+  /// As Amazon, Google, Azure, Oracle, Alibaba and OpenStack name theirs in their own documents.
+  package static let names: Set<String> = [
+    "metadata.google.internal", "metadata", "instance-data", "instance-data.ec2.internal", "metadata.azure.internal",
+    "metadata.platformequinix.com", "metadata.packet.net",
+  ]
+
+  /// True where a connection there would reach such a service, also by an IPv6 address that embeds its IPv4 address.
   package static func contains(_ address: IPAddress) -> Bool {
     all.contains(address) || address.embeddedIPv4.map(all.contains) ?? false
   }

@@ -31,7 +31,7 @@ package final class NetworkPolicy: Sendable {
   private let denyIndex: HostIndex
   private let allowIndex: HostIndex
 
-  /// What was used up under `old` counts on.
+  /// Tokens that were used up under `old` stay used up.
   package init(_ spec: NetworkSpec, approved: [ApprovedRule] = [], inheriting old: NetworkPolicy? = nil) {
     let spec = spec.joined(by: approved)
     isReportOnly = spec.isReportOnly

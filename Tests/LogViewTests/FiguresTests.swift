@@ -121,7 +121,7 @@ extension JSONValue {
     let json = snapshot(figures)
     #expect(json.shown("refused").isEmpty && json.shown("passwords").first?["count"] == .number(3))
     #expect(
-      json.shown("gates").map { [$0["gate"], $0["lines"], $0["refused"]] } == [
+      json.shown("gate_lines").map { [$0["gate"], $0["lines"], $0["refused"]] } == [
         [.text("one"), .number(2), .number(2)], [.text("two"), .number(2), .number(1)],
       ])
   }

@@ -19,7 +19,7 @@ struct GateCounts: Sendable {
   private var last = 0
 
   mutating func add(_ line: borrowing LogLine) {
-    guard let name = line.bytes(NamedField.gate) else { return }
+    guard let name = line.bytes(.gate) else { return }
     if last >= known.count || !name.elementsEqual(known[last]) {
       guard let index = known.firstIndex(where: { name.elementsEqual($0) }) ?? addGate(name) else {
         beyond += line.count
@@ -35,12 +35,7 @@ struct GateCounts: Sendable {
   private mutating func addGate(_ name: ArraySlice<UInt8>) -> Int? {
     guard entries.count < Self.gatesMax else { return nil }
     known.append(Array(name))
-    var text = name
-    // A field that this version does not know is kept as JSON, with its quotes.
-    if text.first == UInt8(ascii: "\""), text.last == UInt8(ascii: "\""), text.count >= 2 {
-      text = text.dropFirst().dropLast()
-    }
-    entries.append(Entry(name: TerminalText.safe(text.prefix(64))))
+    entries.append(Entry(name: TerminalText.safe(name.prefix(64))))
     return entries.count - 1
   }
 }

@@ -47,6 +47,7 @@ package struct Snapshot {
       JSONMember("totals", totals(share.totals)), JSONMember("timeline", timeline(share)),
       JSONMember("buckets", buckets), JSONMember("refused", refused), JSONMember("rows", rows),
       JSONMember("credentials", credentials), JSONMember("flagged", flagged), JSONMember("limits", limits),
+      JSONMember("passwords", passwords), JSONMember("gate_lines", gateLines),
       JSONMember("events", .list(share.events.suffix(Figures.eventsMax).reversed().map(event))),
     ]
   }
@@ -224,6 +225,20 @@ package struct Snapshot {
   }
 
   private var limits: JSONValue { uses(figures.limits, \.client) { [JSONMember("limit", .text($0.limit))] } }
+
+  private var passwords: JSONValue {
+    uses(figures.passwords, \.client) { [JSONMember("target", .text($0.target))] }
+  }
+
+  private var gateLines: JSONValue {
+    let shown = figures.gates.entries.sorted { $0.name < $1.name }.map { gate in
+      JSONValue.object([
+        JSONMember("gate", .text(gate.name)), JSONMember("lines", .number(gate.lines)),
+        JSONMember("refused", .number(gate.refused)), JSONMember("last_ms", .number(Int(clamping: gate.lastMs))),
+      ])
+    }
+    return .object([JSONMember("shown", .list(shown)), JSONMember("beyond", .number(figures.gates.beyond))])
+  }
 
   private func event(_ event: Figures.Event) -> JSONValue {
     .object([

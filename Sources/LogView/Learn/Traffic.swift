@@ -127,28 +127,15 @@ extension Traffic.Facts {
         addresses.insert(address)
       }
     case .failed: failed += line.count
-    case .denied, .limited: if let reason { refused[reason, default: 0] += line.count }
-    case .policy, .credential, .flagged, .approval, .other: return
-    }
-    if let startMs = line.startMs { ended.add(startMs, line.count) }
-  }
-}
-
-/// The most that fell into one minute of the clock. Any sixty seconds hold at most twice that.
-private struct MinutePeak: Sendable {
-  /// Tunnels end in another order than they began; what began longer ago than so many minutes that had some is dropped.
-  private static let minutesMax = 64
-
-  private var recent: [(minute: Int64, count: Int)] = []
-  private(set) var peak = 0
-
-  mutating func add(_ timeMs: Int64, _ count: Int) {
-    let minute = timeMs / 60_000
-    if let index = recent.lastIndex(where: { $0.minute == minute }) {
-      recent[index].count += count
-      peak = max(peak, recent[index].count)
+    case .denied, .limited:
+      if let reason { refused[reason, default: 0] += line.count }
+      addLimit(line)
+    case .credential:
+      if credentials.count < Self.credentialsMax, let name = line.text(NamedField.credential) {
+        credentials.insert(name)
+      }
       return
-    case .policy, .flagged, .other: return
+    case .policy, .flagged, .approval, .other: return
     }
     guard let startMs = line.startMs else { return }
     endedByMinute.add(startMs, line.count)

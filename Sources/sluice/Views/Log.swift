@@ -90,7 +90,9 @@ struct LogCommand: ParsableCommand {
     let colours = isTerminal && (Environment.value("NO_COLOR") ?? "").isEmpty
     var printer = LogPrinter(
       filter: filter, export: format.map { LineExport($0) },
-      text: isHuman ? LineText(isColoured: colours, hasGate: tail.areMany) : nil,
+      text: isHuman
+        ? LineText(
+          isColoured: colours, columns: isTerminal ? Terminal.window?.columns : nil, hasGate: tail.areMany) : nil,
       isTerminal: isTerminal, tail: tail)
     do { try printer.run(follows: follow) } catch { try fail("\(error)") }
     if printer.matched == 0 { throw ExitCode(1) }

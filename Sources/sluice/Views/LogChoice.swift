@@ -1,4 +1,4 @@
-// The log files that a view reads, and its messages where it cannot.
+// Choice of the log files that a view reads, and its messages where none can be read.
 // It relies on the places that `sluice serve` and `sluice run` write to when nobody says otherwise.
 import ArgumentParser
 import Dashboard

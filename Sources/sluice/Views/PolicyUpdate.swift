@@ -1,5 +1,5 @@
 // `sluice learn --apply`: a proposal written into the policy file that it was made for.
-// It relies on PolicyFile.PolicyEdit for the text; the file is replaced only by a text that is a policy.
+// It relies on PolicyFile.PolicyEntries for the text; the file is replaced only by a text that is a policy.
 import ArgumentParser
 import Gate
 import Kernel
@@ -21,7 +21,7 @@ struct PolicyUpdate {
     }
     let new: [UInt8]
     var done: [String] = []
-    do throws(PolicyEdit.Problem) { (new, done) = try edit(old, proposal) } catch {
+    do throws(PolicyEntries.Problem) { (new, done) = try edit(old, proposal) } catch {
       try fail("\(path): nothing was written: \(error); add by hand what is printed above")
     }
     guard !done.isEmpty else {
@@ -41,8 +41,8 @@ struct PolicyUpdate {
 
   private func edit(
     _ old: [UInt8], _ proposal: Proposal
-  ) throws(PolicyEdit.Problem) -> (bytes: [UInt8], done: [String]) {
-    var edit = try PolicyEdit(old, name: path)
+  ) throws(PolicyEntries.Problem) -> (bytes: [UInt8], done: [String]) {
+    var edit = try PolicyEntries(old, name: path)
     var (rules, limits) = (0, 0)
     // Numbers in place first, from the end on: they stand at the lines that the policy was read with.
     let own = proposal.raises.filter { $0.isOwn && $0.limit.line.file == path }
@@ -52,7 +52,7 @@ struct PolicyUpdate {
         burst: raise.advice.burst)
     }
     for raise in proposal.raises where !raise.isOwn || raise.limit.line.file != path {
-      let entry = PolicyEdit.Entry(Proposal.entry(of: raise), comments: [raise.text])
+      let entry = PolicyEntries.Entry(Proposal.entry(of: raise), comments: [raise.text])
       try edit.add([entry], to: .rateLimits, of: raise.client)
     }
     for addition in proposal.additions {
