@@ -106,9 +106,9 @@ package final class Server {
   private var notices: ServiceNotices?
   /// Of a gate that is a part of `sluice run`.
   private var ownSandboxes: Set<String> = []
-  /// Those that are served now.
+  /// Names of the sandboxes that are served now.
   var sandboxes: Set<String> { ownSandboxes.union(admin?.sandboxNames ?? []) }
-  /// Who else is told of requests that wait for a person.
+  /// Called with each change of a request that waits for a person.
   package var onApproval: ((ApprovalEvent) -> Void)?
 
   package init(_ source: any PolicySource, _ options: ServeOptions) throws(ServerError) {

@@ -56,7 +56,8 @@ package struct LaunchFailure: Error, CustomStringConvertible {
   private static func text(_ name: String, _ error: SystemError) -> String {
     switch error.code {
     case ENOENT where error.stage == "interpreter":
-      "\(name): the program that its first line names, or its loader, is not in the sandbox; add its folder with --read-only"
+      "\(name): the program that its first line names, or its loader, is not in the sandbox; "
+        + "add its folder with --read-only"
     case ENOENT:
       "\(name): no such command in the sandbox, which sees /usr and the workspace; add its folder with --read-only"
     case EACCES: "\(name): not a program, or not to be run by this user: chmod +x"

@@ -25,7 +25,7 @@ package struct SelfConfinement: Equatable, Sendable {
     "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/svc.conf", "/run/systemd/resolve",
     "/run/resolvconf", "/dev/urandom",
   ]
-  /// Who asks by the admin socket: which process, and whose name it has.
+  /// Files that name an asker at the admin socket: its process, and the name of its user.
   private static let peerFiles = ["/proc", "/etc/passwd"]
   /// Below these stands far more than a policy or a log.
   private static let broadFolders = ["/", "/etc", "/root", "/home", "/usr", "/var", "/run", "/tmp"]

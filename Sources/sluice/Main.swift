@@ -29,7 +29,8 @@ struct Sluice: ParsableCommand {
       TestCommand.self, LogCommand.self, Learn.self, Top.self, DashboardCommand.self, Status.self, MetricsCommand.self,
       Tunnels.self,
       Close.self, Reload.self,
-      Drain.self, ApprovalsCommand.self, Approve.self, RefuseCommand.self, ProfileCommand.self, Completions.self, VersionCommand.self,
+      Drain.self, ApprovalsCommand.self, Approve.self, RefuseCommand.self, ProfileCommand.self, Completions.self,
+      VersionCommand.self,
     ])
 
   /// ArgumentParser suggests options, and not commands.

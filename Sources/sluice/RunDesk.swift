@@ -52,7 +52,8 @@ struct RunDesk {
     server.onApproval = { event in
       guard event.verdict == .asked, said.isFirst() else { return }
       Messages.say(
-        "\(event.entry.allows) is asked for, and no rule allows it: in a second terminal, `sluice approvals` lists what waits"
+        "\(event.entry.allows) is asked for, and no rule allows it: "
+          + "in a second terminal, `sluice approvals` lists what waits"
       )
     }
   }

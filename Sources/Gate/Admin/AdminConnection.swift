@@ -10,7 +10,7 @@ final class AdminConnection: Source {
   private unowned let desk: AdminListener
   private let loop: Loop
   private let socket: Descriptor
-  /// Who asks: uid and name, as the kernel saw the other end.
+  /// Uid and name of the asker, as the kernel saw the other end.
   let peerName: String
   private var slot = Slot.none
   private var input: [UInt8] = []

@@ -1,6 +1,6 @@
-// Who is told of requests that need a person: the receivers that the policy names.
-// It relies on NotificationQueue for retries and limits. A notification holds no path and no query, which may be secret,
-// and of the client's own words a harmless part.
+// Receivers of approvals: the webhooks and commands that the policy names are told of requests that need a person.
+// It relies on NotificationQueue for retries and limits. A notification holds no path and no query, which may be
+// secret, and of the client's own words a harmless part.
 import Flow
 import Intercept
 import Kernel

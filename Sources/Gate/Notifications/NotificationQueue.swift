@@ -79,7 +79,8 @@ final class NotificationQueue: Sendable {
     }
     if isFirstLeftOut {
       tell(
-        "\(name): \(Self.perHourMax) notifications an hour, or \(Self.waitingMax) that wait, are the limit; more are left out"
+        "\(name): \(Self.perHourMax) notifications an hour, or \(Self.waitingMax) that wait, "
+          + "are the limit; more are left out"
       )
     }
     guard begins, !start({ [self] in work() }) else { return }

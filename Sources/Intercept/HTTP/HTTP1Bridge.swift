@@ -30,7 +30,7 @@ final class HTTP1Bridge: Bridge {
     case token(untilMs: UInt64, sinceMs: UInt64)
     /// A person is asked.
     case approval
-    /// It asked for time.
+    /// A filter asked for time.
     case filter
     /// A filter wants it whole first: see `collected`.
     case body
