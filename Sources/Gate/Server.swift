@@ -110,6 +110,7 @@ package final class Server {
   var sandboxes: Set<String> { ownSandboxes.union(admin?.sandboxNames ?? []) }
   /// Called with each change of a request that waits for a person.
   package var onApproval: ((ApprovalEvent) -> Void)?
+  let notifiers: ApprovalNotifiers
 
   package init(_ source: any PolicySource, _ options: ServeOptions) throws(ServerError) {
     guard let policy = source.load(replacing: nil) else { throw .noPolicy }
@@ -136,6 +137,7 @@ package final class Server {
     } catch {
       throw .cannotOpenLog(logFile ?? "standard output", error)
     }
+    notifiers = ApprovalNotifiers(shared.credentials, gate: options.gateName.text)
   }
 
   /// Of the options, or of the policy; nil where nobody may ask.
@@ -285,6 +287,7 @@ package final class Server {
   private func start(_ sockets: [[BoundSocket]]) throws(ServerError) {
     readHosts()
     shared.credentials.take(policy, hosts: hosts, gate: gateAddresses())
+    notifiers.take(policy)
     recordPolicy()
     sayOfApprovals()
     do { try startThreads(sockets) } catch { throw .cannotStart(error) }
@@ -360,6 +363,7 @@ package final class Server {
     inForce = newInForce
     readHosts()
     shared.credentials.take(policy, hosts: hosts, gate: gateAddresses())
+    notifiers.take(policy)
     recordPolicy()
     var result = Reloaded(policy: new, change: change, messages: messages)
     // A caller may rely on these words: they are said when each loop has the policy.
@@ -417,7 +421,12 @@ package final class Server {
 
   /// Before this process gives up starting programs, and before it has threads.
   package func keepPrograms() throws(ServerError) {
-    do throws(SystemError) { try shared.credentials.keepPrograms(policy) } catch { throw .cannotStart(error) }
+    do throws(SystemError) {
+      try shared.credentials.keepPrograms(policy)
+      try notifiers.keepPrograms(policy)
+    } catch {
+      throw .cannotStart(error)
+    }
   }
 
   package func lookAround() {

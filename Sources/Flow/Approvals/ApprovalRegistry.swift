@@ -346,6 +346,8 @@ package struct ApprovalRegistry: Sendable {
   // MARK: - For those who look
 
   package func entry(_ id: String) -> ApprovalEntry? { entries[id] }
+  /// The entry that a request for this subject belongs to now.
+  package func entry(of key: ApprovalKey) -> ApprovalEntry? { open[key].flatMap { entries[$0] } }
 
   /// Waiting entries first, the oldest in front.
   package func list(of client: String? = nil) -> [ApprovalEntry] {

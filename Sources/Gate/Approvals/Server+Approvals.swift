@@ -25,6 +25,7 @@ extension Server {
   /// A loop, or a decision, has moved an entry.
   func noteApproval(_ event: ApprovalEvent) {
     record { log, policy in log.record(event, policy: policy, wallMs: Clock.wallMs()) }
+    notifiers.tell(event)
     onApproval?(event)
   }
 

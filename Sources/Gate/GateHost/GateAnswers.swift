@@ -74,6 +74,40 @@ enum GateAnswers {
   }
 }
 
+// MARK: - Requests
+
+extension GateAnswers {
+  /// A request for an approval, as its own client may know it: who decided is not told.
+  static func request(_ entry: ApprovalEntry, status: Int, wantsText: Bool) -> HTTPAnswer {
+    let target = "\(entry.key.subject.target)"
+    var members = [
+      JSONMember("id", .text(entry.id)), JSONMember("target", .text(target)),
+      JSONMember("state", .text(entry.state.rawValue)),
+      JSONMember("asked", .text(Timestamp.text(entry.askedUnixMs / 1000))),
+    ]
+    if let request = entry.key.subject.request {
+      members += [JSONMember("method", .text(request.method)), JSONMember("path", .text(request.path))]
+    }
+    if let grant = entry.decision?.grant { members.append(JSONMember("for", .text(grant.text))) }
+    return answer(
+      status, .object(members), text: "\(entry.id)  \(target)  \(entry.state.rawValue)", wantsText: wantsText)
+  }
+
+  /// A target that the policy settles: no person is asked.
+  static func settled(_ target: Target, isAllowed: Bool, _ reason: Reason?, wantsText: Bool) -> HTTPAnswer {
+    let state = isAllowed ? "allowed" : "refused"
+    var members = [JSONMember("target", .text("\(target)")), JSONMember("state", .text(state))]
+    var text = "\(target)  \(state)"
+    if let reason {
+      members += [
+        JSONMember("reason", .text(reason.rawValue)), JSONMember("message", .text("\(reason.explanation)")),
+      ]
+      text += "  \(reason.rawValue)  \(reason.explanation)"
+    }
+    return answer(200, .object(members), text: text, wantsText: wantsText)
+  }
+}
+
 extension RememberedRefusal {
   var json: JSONValue {
     var members = [JSONMember("id", .text(id)), JSONMember("time", .text(timeText)), JSONMember("state", .text(state))]

@@ -12,6 +12,7 @@ struct RememberedRefusal: Sendable {
   let host: String?
   let port: UInt16?
   let reason: Reason
+  var target: Target?
   /// Of the request for an approval, where there is one.
   var request: String?
   var state = "refused"
