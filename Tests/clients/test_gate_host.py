@@ -204,3 +204,30 @@ touch /etc/sluice/README.md 2> /dev/null || echo unwritable; head -1 /etc/sluice
         place.leaves_nothing()
     finally:
         place.close()
+
+
+def test_a_client_asks_a_person_and_hears_what_became_of_it(admin):
+    one = admin(rules(local("allowed.test", 80), more='  deny: ["stopped.test:80"]\n'), more="approvals: {wait_seconds: 0}\n")
+    gate = one.gate
+    post = dict(method="POST", body=b'{"target": "Wanted.test:443", "reason": "fetch the schema"}')
+    status, asked = ask(gate, "/requests", **post)
+    assert (status, asked["state"], asked["target"]) == (202, "recorded", "wanted.test:443"), asked
+    # Asked again, it is the same request.
+    assert ask(gate, "/requests", **post)[1]["id"] == asked["id"]
+    assert ask(gate, f"/requests/{asked['id']}")[1]["state"] == "recorded"
+    assert gate.names.asked == [] and ask(gate, "/policy")[1]["approvals"] == {"wait_seconds": 0, "ask": "POST /requests"}
+    entry = [line["approval"] for line in one.json("approvals") if "approval" in line][0]
+    assert (entry["note"], entry["via"], entry["host"]) == ("fetch the schema", "sluice.internal", "wanted.test")
+    # A refusal of the same target knows of it.
+    gate.ask(get("wanted.test:443"))
+    refusal = ask(gate, "/refusals")[1]["refusals"][0]
+    assert (refusal["request_id"], refusal["state"]) == (asked["id"], "recorded"), refusal
+    assert one.run("approve", asked["id"], "--for", "1h").returncode == 0
+    status, settled = ask(gate, f"/requests/{asked['id']}")
+    assert (status, settled["state"], settled["for"]) == (200, "approved", "3600s"), settled
+    assert "uid" not in json.dumps(settled) and "by" not in settled
+    for target, expected in (("allowed.test:80", "allowed"), ("stopped.test:80", "refused")):
+        assert ask(gate, "/requests", method="POST", body=json.dumps({"target": target}).encode())[1]["state"] == expected
+    assert ask(gate, "/requests/zzzzz")[0] == 404
+    status, text = ask(gate, f"/requests/{asked['id']}", fields="Accept: text/plain\r\n")
+    assert status == 200 and text.strip() == f"{asked['id']}  wanted.test:443  approved", text
