@@ -508,8 +508,9 @@ def test_a_script_decides_by_rules(admin, upstream):
     process = subprocess.Popen([sys.executable, script, str(one.path), "127.0.0.1"], stdout=subprocess.PIPE, text=True)
     try:
         assert b" 200 " in one.gate.connect(f"127.0.0.1:{server.port}")[1]
+        assert process.stdout.readline() == f"approved default 127.0.0.1:{server.port}\n"
         assert b" 403 Denied by egress policy: not_approved" in one.gate.connect("evil.test:443")[1]
+        assert process.stdout.readline() == "refused default evil.test:443\n"
     finally:
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=DEADLINE)
-    assert f"approved default 127.0.0.1:{server.port}" in out and "refused default evil.test:443" in out
+        process.communicate(timeout=DEADLINE)
