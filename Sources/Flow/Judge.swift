@@ -128,6 +128,8 @@ package enum Judge {
   /// A request that would be paced for longer than this in all is refused: no client waits for it, and a client that
   /// has gone would keep its place for as long as others take the tokens.
   package static let paceMsMax: UInt64 = 60_000
+  /// A shared bucket that is out of reach is given up before that.
+  private static let fetchMsMax: UInt64 = 1_000
 
   /// `line` is empty for a tunnel.
   package static func judge(_ request: JudgedRequest, _ line: RequestLine, _ moment: Moment) -> Judgement {
@@ -263,22 +265,44 @@ package enum Judge {
   ) -> Judgement {
     var judgement = allowed
     if request.kind != .inspected, let concurrent = rule.concurrent {
-      if concurrent.enter() {
-        judgement.slot = concurrent
-      } else if request.isReportOnly {
-        judgement.note = judgement.note ?? Finding(.tooMany, line: rule.line)
-      } else {
-        return refusal(Finding(.tooMany, line: rule.line, retryAfterSeconds: 1), of: rule)
+      switch concurrent.enter(nowNs: moment.nowNs) {
+      case .entered: judgement.slot = concurrent
+      case .full where request.isReportOnly: judgement.note = judgement.note ?? Finding(.tooMany, line: rule.line)
+      case .fetching where request.isReportOnly: break
+      case .full: return refusal(Finding(.tooMany, line: rule.line, retryAfterSeconds: 1), of: rule)
+      case .fetching: return fetch(request, rule, moment, judgement, or: .tooMany)
       }
     }
     // Inside an inspected tunnel each request takes a token, and so the tunnel itself takes none.
-    guard !(request.kind == .tunnel && rule.isInspected), let bucket = rule.requests,
-      case .empty(let retryAfterNs) = bucket.take(nowNs: moment.nowNs)
-    else { return judgement }
-    if request.isReportOnly {
-      judgement.note = judgement.note ?? Finding(.rateLimited, line: rule.line)
-      return judgement
+    guard !(request.kind == .tunnel && rule.isInspected), let bucket = rule.requests else { return judgement }
+    switch bucket.take(nowNs: moment.nowNs) {
+    case .taken: break
+    case .fetching where request.isReportOnly: break
+    case .empty where request.isReportOnly: judgement.note = judgement.note ?? Finding(.rateLimited, line: rule.line)
+    case .fetching: return fetch(request, rule, moment, judgement, or: .rateLimited)
+    case .empty(let retryAfterNs): return starve(request, rule, bucket, retryAfterNs, moment, judgement)
     }
+    return judgement
+  }
+
+  /// The gates of a group are being asked for a token or a slot: the request waits as a paced one does.
+  private static func fetch(
+    _ request: JudgedRequest, _ rule: AllowRule, _ moment: Moment, _ begun: Judgement, or reason: Reason
+  ) -> Judgement {
+    begun.slot?.leave()
+    let waitMsMax = rule.onLimit == .pace ? paceMsMax : fetchMsMax
+    guard moment.nowMs < (request.pacedSinceMs ?? moment.nowMs) + waitMsMax else {
+      return refusal(Finding(reason, line: rule.line, detail: fetchDetail, retryAfterSeconds: 1), of: rule)
+    }
+    return Judgement(verdict: .pace(rule, untilMs: moment.nowMs + 1), note: begun.note)
+  }
+
+  /// No token is left.
+  private static func starve(
+    _ request: JudgedRequest, _ rule: AllowRule, _ bucket: RequestBucket, _ retryAfterNs: UInt64, _ moment: Moment,
+    _ begun: Judgement
+  ) -> Judgement {
+    var judgement = begun
     judgement.slot?.leave()
     judgement.slot = nil
     let retryAfterMs = retryAfterNs / 1_000_000
@@ -293,6 +317,8 @@ package enum Judge {
     finding.bucket = BucketLevel(tokens: level.tokens, capacity: level.capacity, perMinute: level.perMinute)
     return refusal(finding, of: rule)
   }
+
+  private static let fetchDetail = "The gates of this group share the limit, and their store did not answer in time"
 
   private static let placeholderDetail =
     "It carries the placeholder of a credential, and credentials leave over verified TLS alone; ask by https"

@@ -20,7 +20,7 @@ extension Connection {
       next = nil
       report()
       switch action {
-      case .wait: break
+      case .wait: if flow.state.isPacing { worker.noteFetching(slot) }
       case .authenticate: next = authenticate()
       case .askApproval(let question): next = ask(question)
       case .resolve(let name): next = resolve(name)
@@ -154,7 +154,7 @@ extension Connection {
     if up.meter.hasEnded { up.isOpen = false }
     let end = up.flush(to: &upstream, bucket: uploadBucket())
     if case .sinkReset? = end { return flow.handle(.upstreamEnded, worker.conditions) }
-    if case .limited(let waitNs)? = end, !pace(waitNs) { return flow.handle(.uploadLimited, worker.conditions) }
+    if case .limited(let grant)? = end, !pace(grant) { return flow.handle(.uploadLimited, worker.conditions) }
     if case .none = body { return nil }
     return up.meter.hasEnded ? flow.handle(.requestBodyEnded, worker.conditions) : nil
   }
@@ -167,7 +167,7 @@ extension Connection {
     if case .malformed = progress { return flow.handle(.bodyMalformed, worker.conditions) }
     switch down.flush(to: &client, bucket: downloadBucket()) {
     case .sinkReset: return flow.handle(.clientReset, worker.conditions)
-    case .limited(let waitNs) where !pace(waitNs): return flow.handle(.downloadLimited, worker.conditions)
+    case .limited(let grant) where !pace(grant): return flow.handle(.downloadLimited, worker.conditions)
     default: break
     }
     guard down.meter.hasEnded else { return nil }

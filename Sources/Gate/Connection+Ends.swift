@@ -32,9 +32,9 @@ extension Connection {
       client.isReadable = true
       linger()
     case .sinkReset: close(cut: true)
-    case .limited(let retryAfterNs):
+    case .limited(let grant):
       // An answer under a pace ends as slowly as it went.
-      guard pace(retryAfterNs) else { return close(cut: true) }
+      guard pace(grant) else { return close(cut: true) }
       arm(atMs: pacedUntilMs)
     default: break
     }

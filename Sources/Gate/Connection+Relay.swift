@@ -31,7 +31,7 @@ extension Connection {
     case .malformed: tell(.bodyMalformed)
     case .sourceReset: tell(.clientReset)
     case .sinkReset: tell(.upstreamReset)
-    case .limited(let retryAfterNs): limited(.uploadLimited, retryAfterNs)
+    case .limited(let grant): limited(.uploadLimited, grant)
     }
     return false
   }
@@ -53,7 +53,7 @@ extension Connection {
     case .malformed: tell(.bodyMalformed)
     case .sourceReset: tell(.upstreamReset)
     case .sinkReset: tell(.clientReset)
-    case .limited(let retryAfterNs): limited(.downloadLimited, retryAfterNs)
+    case .limited(let grant): limited(.downloadLimited, grant)
     }
     return false
   }
@@ -62,21 +62,28 @@ extension Connection {
   mutating func stalled(_ end: PumpEnd) {
     switch end {
     case .sinkReset: tell(.clientReset)
-    case .limited(let retryAfterNs): limited(.downloadLimited, retryAfterNs)
+    case .limited(let grant): limited(.downloadLimited, grant)
     default: break
     }
   }
 
-  mutating func limited(_ event: Event, _ retryAfterNs: UInt64) {
-    if !pace(retryAfterNs) { tell(event) }
+  mutating func limited(_ event: Event, _ grant: ByteBucket.Grant) {
+    if !pace(grant) { tell(event) }
   }
 
-  /// Waits for tokens where the rule says so.
-  mutating func pace(_ retryAfterNs: UInt64) -> Bool {
-    guard flow.rule?.onLimit == .pace else { return false }
-    let waitMs = max(1, min(retryAfterNs / 1_000_000, 1_000))
+  /// Waits for tokens where the rule says so, and where a shared bucket is being asked.
+  mutating func pace(_ grant: ByteBucket.Grant) -> Bool {
+    guard grant.isFetching || flow.rule?.onLimit == .pace else { return false }
+    let waitMs = max(1, min(grant.retryAfterNs / 1_000_000, 1_000))
     pacedUntilMs = min(pacedUntilMs, worker.conditions.nowMs + waitMs)
     return true
+  }
+
+  /// The store of shared limits has answered: whoever waits for it is judged again.
+  mutating func tokensCame() {
+    guard phase == .open, flow.state.isPacing else { return }
+    tell(.deadlinePassed)
+    awaitNext()
   }
 
   func uploadBucket() -> ByteBucketUse { use(flow.limitsBytes ? flow.rule?.uploadBytes : nil) }

@@ -52,6 +52,7 @@ final class Session: Source {
   func resolved(_ answer: NameAnswer, token: UInt64) { enter { $0.resolved(answer, token: token) } }
   func approvalAnswered() { enter { $0.approvalAnswered() } }
   func verified(_ verified: VerifiedPassword) { enter { $0.verified(verified) } }
+  func tokensCame() { enter { $0.tokensCame() } }
   func tellFromOutside(_ event: Event) { enter { $0.tellFromOutside(event) } }
   func closeIfQuiet() { enter { $0.closeIfQuiet() } }
   func closeNow() { enter { $0.close(cut: true) } }

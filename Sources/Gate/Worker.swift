@@ -23,6 +23,8 @@ package enum WorkerMessage: Sendable {
   case wake(Slot)
   /// A person has answered a request of this connection.
   case answered(connection: UInt64)
+  /// Shared limits have tokens or slots again, or are known to have none.
+  case tokens
   case drain
   case stop
 }
@@ -119,6 +121,9 @@ final class Worker: LoopDelegate {
   /// nil where no DNS is served.
   private var desk: DNSServer?
   private var sessionCount = 0
+  /// Sessions that began to wait; those that are not here look for themselves, a millisecond later.
+  private var fetching: [Slot] = []
+  private static let fetchingMax = 4_096
   private(set) var isStopping = false
 
   init(
@@ -337,6 +342,7 @@ final class Worker: LoopDelegate {
       case .verified(let verified): deliver(verified)
       case .wake(let slot): session(at: slot)?.resume()
       case .answered(let id): liveSessions.first { $0.id == id }?.approvalAnswered()
+      case .tokens: wakePaced()
       case .drain: drain()
       case .stop: stop()
       }
@@ -361,6 +367,17 @@ final class Worker: LoopDelegate {
     let before = audit.counters.lines(.revoked)
     tellAll(.policyReplaced)
     report(token, .replaced(cut: Int(clamping: audit.counters.lines(.revoked) - before)))
+  }
+
+  /// Where limits are shared: a paced session may wait for the group's store, and is judged again at its answer.
+  func noteFetching(_ slot: Slot) {
+    if conditions.policy.leaseBell != nil, fetching.count < Self.fetchingMax { fetching.append(slot) }
+  }
+
+  private func wakePaced() {
+    let waiting = fetching
+    fetching.removeAll(keepingCapacity: true)
+    for slot in waiting { session(at: slot)?.tokensCame() }
   }
 
   private func deliver(_ verified: VerifiedPassword) {

@@ -206,11 +206,14 @@ package final class InspectedTunnel {
     plain?.client.allowance.begin(rule?.downloadBytes, nowNs: tick.moment.nowNs)
     let progress = bridge.advance(tick)
     if case .event = progress { return progress }
-    let up = upstreamStream?.allowance.starvedNs ?? plain?.upstream.allowance.starvedNs
-    let down = clientStream?.allowance.starvedNs ?? plain?.client.allowance.starvedNs
+    let up = upstreamStream?.allowance.starved ?? plain?.upstream.allowance.starved
+    let down = clientStream?.allowance.starved ?? plain?.client.allowance.starved
     starvedUntilMs = .max
-    guard let waitNs = [up, down].compactMap({ $0 }).min() else { return progress }
-    guard rule?.onLimit == .pace else { return .event(up != nil ? .uploadLimited : .downloadLimited) }
+    let starved = [up, down].compactMap { $0 }
+    guard let waitNs = starved.map(\.retryAfterNs).min() else { return progress }
+    guard rule?.onLimit == .pace || starved.allSatisfy(\.isFetching) else {
+      return .event(up?.isFetching == false ? .uploadLimited : .downloadLimited)
+    }
     starvedUntilMs = tick.nowMs + max(1, min(waitNs / 1_000_000, 1_000))
     return progress
   }

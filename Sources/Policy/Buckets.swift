@@ -12,9 +12,18 @@ package final class BucketState: Sendable {
 }
 
 extension BucketState {
+  /// When it will be full again, as another clock or process knows it.
+  package func set(fullAtNs value: UInt64) { fullAtNs.store(value, ordering: .relaxed) }
+
+  /// How long until it is full again; what was spent is worth this much time.
+  package func debtNs(nowNs: UInt64) -> UInt64 {
+    let fullAt = fullAtNs.load(ordering: .relaxed)
+    return fullAt - min(fullAt, nowNs)
+  }
+
   /// Moves the word from `now` or later by what `cost` answers for the room that is left, in nanoseconds.
   /// `cost` must not take more than the room; nil leaves the bucket as it is.
-  fileprivate func spend(windowNs: UInt64, nowNs: UInt64, cost: (_ roomNs: UInt64) -> UInt64?) {
+  func spend(windowNs: UInt64, nowNs: UInt64, cost: (_ roomNs: UInt64) -> UInt64?) {
     var seen = fullAtNs.load(ordering: .relaxed)
     while true {
       let begin = clamp(seen, windowNs, nowNs)
@@ -31,11 +40,11 @@ extension BucketState {
     min(max(seen, nowNs), nowNs + windowNs)
   }
 
-  fileprivate func roomNs(windowNs: UInt64, nowNs: UInt64) -> UInt64 {
+  func roomNs(windowNs: UInt64, nowNs: UInt64) -> UInt64 {
     nowNs + windowNs - clamp(fullAtNs.load(ordering: .relaxed), windowNs, nowNs)
   }
 
-  fileprivate func giveBack(_ costNs: UInt64) {
+  func giveBack(_ costNs: UInt64) {
     var seen = fullAtNs.load(ordering: .relaxed)
     while true {
       let (exchanged, original) = fullAtNs.weakCompareExchange(
@@ -51,6 +60,8 @@ package struct RequestBucket: Sendable {
   package enum Take: Equatable, Sendable {
     case taken
     case empty(retryAfterNs: UInt64)
+    /// A shared bucket is being asked: try again within milliseconds.
+    case fetching
   }
 
   package let perMinute: Int
@@ -58,15 +69,18 @@ package struct RequestBucket: Sendable {
   private let intervalNs: UInt64
   private let windowNs: UInt64
   private let state: BucketState
+  private let leased: LeasedTokens?
 
   package static let perMinuteMax = 1_000_000_000
   private static let windowNsMax: UInt64 = 1 << 61
 
-  package init(perMinute: Int, burst: Int, state: BucketState) {
+  /// `leased`: where gates share the limit, and `state` counts nothing.
+  package init(perMinute: Int, burst: Int, state: BucketState, leased: LeasedTokens? = nil) {
     precondition((1...Self.perMinuteMax).contains(perMinute) && (1...Self.perMinuteMax).contains(burst))
     self.perMinute = perMinute
     self.burst = burst
-    self.state = state
+    self.state = leased?.group ?? state
+    self.leased = leased
     // Rounded up: the rate that was granted is never exceeded.
     intervalNs = (minuteNs + UInt64(perMinute) - 1) / UInt64(perMinute)
     // A burst may be worth more time than fits 64 bits: then the bucket holds what 73 years refill.
@@ -75,10 +89,24 @@ package struct RequestBucket: Sendable {
   }
 
   package func take(nowNs: UInt64) -> Take {
+    guard let leased else { return take(from: state, intervalNs, nowNs) }
+    switch leased.take(upTo: 1, nowNs: nowNs) {
+    case .granted: return .taken
+    case .fetching: return .fetching
+    case .empty(let retryAfterNs): return .empty(retryAfterNs: retryAfterNs)
+    case .alone(let gates):
+      let take = take(from: leased.alone, intervalNs.saturatingProduct(UInt64(gates)), nowNs)
+      if take == .taken { leased.noteAlone(1) }
+      return take
+    }
+  }
+
+  /// `costNs` is more than the interval where the limit is divided among gates.
+  private func take(from state: BucketState, _ costNs: UInt64, _ nowNs: UInt64) -> Take {
     var result = Take.taken
-    state.spend(windowNs: windowNs, nowNs: nowNs) { roomNs in
-      guard roomNs < intervalNs else { return intervalNs }
-      result = .empty(retryAfterNs: intervalNs - roomNs)
+    state.spend(windowNs: max(windowNs, costNs), nowNs: nowNs) { roomNs in
+      guard roomNs < costNs else { return costNs }
+      result = .empty(retryAfterNs: costNs - roomNs)
       return nil
     }
     return result
@@ -91,38 +119,74 @@ package struct RequestBucket: Sendable {
 
 /// Bytes a minute; what stands still for a minute has all of them.
 package struct ByteBucket: Sendable {
+  package struct Grant: Sendable {
+    package let granted: Int
+    /// None granted: the time until some will be.
+    package let retryAfterNs: UInt64
+    /// None granted yet: a shared bucket is being asked.
+    package var isFetching = false
+
+    package init(granted: Int, retryAfterNs: UInt64 = 0, isFetching: Bool = false) {
+      (self.granted, self.retryAfterNs, self.isFetching) = (granted, retryAfterNs, isFetching)
+    }
+  }
+
   package let perMinute: UInt64
   private let state: BucketState
+  private let leased: LeasedTokens?
 
   package static let perMinuteMax: UInt64 = 1 << 50
   /// A wait is long enough for this many bytes: a stream of single bytes would cost more than it carries.
   private static let wakeBytes = 4096
+  /// A shared bucket answers within a few milliseconds.
+  private static let fetchNs: UInt64 = 1_000_000
 
-  package init(perMinute: UInt64, state: BucketState) {
+  package init(perMinute: UInt64, state: BucketState, leased: LeasedTokens? = nil) {
     precondition((1...Self.perMinuteMax).contains(perMinute))
     self.perMinute = perMinute
-    self.state = state
+    self.state = leased?.group ?? state
+    self.leased = leased
   }
 
-  /// Takes tokens for at most `count` bytes before they are read. None granted: the time until some will be.
-  package func reserve(upTo count: Int, nowNs: UInt64) -> (granted: Int, retryAfterNs: UInt64) {
+  /// Takes tokens for at most `count` bytes before they are read.
+  package func reserve(upTo count: Int, nowNs: UInt64) -> Grant {
+    if count <= 0 { return Grant(granted: 0) }
+    guard let leased else { return reserve(from: state, upTo: count, gates: 1, nowNs) }
+    switch leased.take(upTo: count, nowNs: nowNs) {
+    case .granted(let granted): return Grant(granted: granted)
+    case .fetching: return Grant(granted: 0, retryAfterNs: Self.fetchNs, isFetching: true)
+    case .empty(let retryAfterNs): return Grant(granted: 0, retryAfterNs: retryAfterNs)
+    case .alone(let gates):
+      let grant = reserve(from: leased.alone, upTo: count, gates: UInt64(gates), nowNs)
+      leased.noteAlone(grant.granted)
+      return grant
+    }
+  }
+
+  private func reserve(from state: BucketState, upTo count: Int, gates: UInt64, _ nowNs: UInt64) -> Grant {
     var granted = 0
     var retryAfterNs: UInt64 = 0
-    if count <= 0 { return (0, 0) }
     state.spend(windowNs: minuteNs, nowNs: nowNs) { roomNs in
-      granted = min(count, bytes(forNs: roomNs))
-      guard granted == 0 else { return costNs(granted, roundingUp: true) }
-      let wanted = Int(min(UInt64(min(count, Self.wakeBytes)), perMinute))
-      retryAfterNs = costNs(wanted, roundingUp: true) - roomNs
+      granted = min(count, bytes(forNs: roomNs / gates))
+      guard granted == 0 else { return min(roomNs, costNs(granted, roundingUp: true).saturatingProduct(gates)) }
+      let wanted = Int(min(UInt64(min(count, Self.wakeBytes)), max(1, perMinute / gates)))
+      let neededNs = min(minuteNs, costNs(wanted, roundingUp: true).saturatingProduct(gates))
+      retryAfterNs = neededNs - min(neededNs, roomNs)
       return nil
     }
-    return (granted, retryAfterNs)
+    return Grant(granted: granted, retryAfterNs: retryAfterNs)
   }
 
   package func level(nowNs: UInt64) -> UInt64 { UInt64(bytes(forNs: state.roomNs(windowNs: minuteNs, nowNs: nowNs))) }
 
   /// Gives back what was reserved and then not read.
-  package func refund(_ count: Int) { state.giveBack(costNs(count, roundingUp: false)) }
+  package func refund(_ count: Int) {
+    guard count > 0 else { return }
+    guard let leased else { return state.giveBack(costNs(count, roundingUp: false)) }
+    guard case .alone(let gates) = leased.mode else { return leased.giveBack(count) }
+    leased.alone.giveBack(costNs(count, roundingUp: false).saturatingProduct(UInt64(gates)))
+    leased.noteAlone(-count)
+  }
 
   private func bytes(forNs roomNs: UInt64) -> Int {
     let product = roomNs.multipliedFullWidth(by: perMinute)
@@ -146,26 +210,48 @@ package final class LiveCount: Sendable {
 
 /// A bound on what is open at once. Whoever entered leaves once, on whatever thread.
 package struct ConcurrencyLimit: Sendable {
-  package let limit: Int
-  private let count: LiveCount
-
-  package init(limit: Int, count: LiveCount) {
-    self.limit = limit
-    self.count = count
+  package enum Entry: Equatable, Sendable {
+    case entered
+    case full
+    /// The gates of a group are being asked: try again within milliseconds.
+    case fetching
   }
 
-  package var live: Int { count.live.load(ordering: .relaxed) }
+  package let limit: Int
+  private let count: LiveCount
+  private let leased: LeasedSlots?
 
-  package func enter() -> Bool {
+  /// `leased`: where gates share the limit, and `count` counts nothing.
+  package init(limit: Int, count: LiveCount, leased: LeasedSlots? = nil) {
+    self.limit = limit
+    self.count = count
+    self.leased = leased
+  }
+
+  /// Of this gate.
+  package var live: Int { leased?.live ?? count.live.load(ordering: .relaxed) }
+
+  package func enter(nowNs: UInt64 = 0) -> Entry {
+    if let leased { return leased.enter(nowNs: nowNs) }
     var seen = count.live.load(ordering: .relaxed)
     while seen < limit {
       let (exchanged, original) = count.live.weakCompareExchange(
         expected: seen, desired: seen + 1, ordering: .relaxed)
-      if exchanged { return true }
+      if exchanged { return .entered }
       seen = original
     }
-    return false
+    return .full
   }
 
-  package func leave() { count.live.wrappingSubtract(1, ordering: .relaxed) }
+  package func leave() {
+    if let leased { return leased.leave() }
+    count.live.wrappingSubtract(1, ordering: .relaxed)
+  }
+}
+
+extension UInt64 {
+  func saturatingProduct(_ other: UInt64) -> UInt64 {
+    let (product, overflow) = multipliedReportingOverflow(by: other)
+    return overflow || product > Self.max >> 1 ? Self.max >> 1 : product
+  }
 }

@@ -32,7 +32,10 @@ package final class NetworkPolicy: Sendable {
   private let allowIndex: HostIndex
 
   /// Tokens that were used up under `old` stay used up.
-  package init(_ spec: NetworkSpec, approved: [ApprovedRule] = [], inheriting old: NetworkPolicy? = nil) {
+  package init(
+    _ spec: NetworkSpec, approved: [ApprovedRule] = [], inheriting old: NetworkPolicy? = nil,
+    sharing scope: SharedScope? = nil
+  ) {
     let spec = spec.joined(by: approved)
     isReportOnly = spec.isReportOnly
     defaultAllows = spec.defaultAllows
@@ -45,11 +48,13 @@ package final class NetworkPolicy: Sendable {
     self.limits = limits
     allow = spec.allow.map { rule in
       let usage = usages[RuleKey(pattern: rule.pattern, ports: rule.ports)] ?? RuleUsage()
-      return AllowRule(rule, limit: limits.limit(for: rule), usage: usage, denied: denied)
+      let limit = limits.limit(for: rule)
+      return AllowRule(rule, limit: limit, usage: usage.sharing(limit, rule, scope), denied: denied)
     }
     var everything = AllowSpec(line: spec.line, pattern: .any, ports: .all)
-    defaultRule = AllowRule(
-      everything, limit: limits.limit(for: everything), usage: old?.defaultRule.usage ?? RuleUsage(), denied: denied)
+    let limit = limits.limit(for: everything)
+    let usage = (old?.defaultRule.usage ?? RuleUsage()).sharing(limit, everything, scope)
+    defaultRule = AllowRule(everything, limit: limit, usage: usage, denied: denied)
     everything.wireProtocol = .tcp
     reportRule = AllowRule(everything, limit: nil, usage: RuleUsage(), denied: denied)
     allowedPorts = PortSet(spec.allow.flatMap(\.ports.ranges))

@@ -71,7 +71,7 @@ extension Policy {
     func client(_ client: Client) -> Client {
       let approved = rules[client.name] ?? []
       if approved.isEmpty && client.approved.isEmpty { return client }
-      return Client(client.spec, approved: approved, inheriting: old.client(named: client.name))
+      return Client(client.spec, approved: approved, inheriting: old.client(named: client.name), sharing: leaseBell)
     }
     return Policy(self, fallback: client(fallback), clients: clients.map(client))
   }

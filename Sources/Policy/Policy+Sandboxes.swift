@@ -9,7 +9,8 @@ extension Policy {
     let missing = names.filter { name in !clients.contains { $0.name == name } }
     let added = missing.map { name in
       Client(
-        ClientSpec(name: name, network: fallbackSpec), inheriting: old?.clients.first { $0.name == name })
+        ClientSpec(name: name, network: fallbackSpec), inheriting: old?.clients.first { $0.name == name },
+        sharing: leaseBell)
     }
     return added.isEmpty ? self : Policy(self, clients: clients + added)
   }

@@ -30,7 +30,7 @@ package final class Client: Sendable {
   /// Rules that a person approved while the gate runs.
   package let approved: [ApprovedRule]
 
-  init(_ spec: ClientSpec, approved: [ApprovedRule] = [], inheriting old: Client?) {
+  init(_ spec: ClientSpec, approved: [ApprovedRule] = [], inheriting old: Client?, sharing bell: LeaseBell?) {
     self.spec = spec
     self.approved = approved
     name = spec.name
@@ -38,7 +38,8 @@ package final class Client: Sendable {
     sources = spec.sources
     proxyUser = spec.proxyUser
     passwordHash = spec.passwordHash
-    network = NetworkPolicy(spec.network, approved: approved, inheriting: old?.network)
+    let scope = bell.map { SharedScope(client: spec.name, bell: $0) }
+    network = NetworkPolicy(spec.network, approved: approved, inheriting: old?.network, sharing: scope)
   }
 
   /// True for a name that a client, and so a sandbox, may have.
@@ -78,6 +79,8 @@ package final class Policy: Sendable {
   let fallbackSpec: NetworkSpec
   /// How many of the clients stand in the file; those behind them are sandboxes'.
   private let fileClientCount: Int
+  /// Where gates share limits; a process does so from its start, or not at all.
+  package let leaseBell: LeaseBell?
   /// By name.
   package let credentials: [Credential]
   package let placeholders: Placeholders
@@ -94,10 +97,13 @@ package final class Policy: Sendable {
     self.settings = settings
     self.credentials = credentials.sorted { $0.name < $1.name }
     placeholders = Placeholders(credentials)
-    fallback = Client(ClientSpec(name: Self.fallbackName, network: network), inheriting: old?.fallback)
+    let bell = old.map(\.leaseBell) ?? settings.shared.map { _ in LeaseBell() }
+    leaseBell = bell
+    fallback = Client(
+      ClientSpec(name: Self.fallbackName, network: network), inheriting: old?.fallback, sharing: bell)
     var before: [String: Client] = [:]
     for client in old?.clients ?? [] { before[client.name] = client }
-    self.clients = clients.map { Client($0, inheriting: before[$0.name]) }
+    self.clients = clients.map { Client($0, inheriting: before[$0.name], sharing: bell) }
     fallbackSpec = network
     fileClientCount = clients.count
     (bySource, byUser, byName) = Self.index(self.clients)
@@ -108,7 +114,7 @@ package final class Policy: Sendable {
     (hash, logField, settings) = (policy.hash, policy.logField, policy.settings)
     self.fallback = fallback ?? policy.fallback
     (fallbackSpec, fileClientCount) = (policy.fallbackSpec, policy.fileClientCount)
-    (credentials, placeholders) = (policy.credentials, policy.placeholders)
+    (credentials, placeholders, leaseBell) = (policy.credentials, policy.placeholders, policy.leaseBell)
     self.clients = clients
     (bySource, byUser, byName) = Self.index(clients)
   }

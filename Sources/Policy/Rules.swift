@@ -83,6 +83,15 @@ package struct RateLimit: Sendable {
     self.ports = ports
   }
 
+  /// What it limits.
+  fileprivate var kinds: [LeaseKey.Kind] {
+    let limits: [(kind: LeaseKey.Kind, isThere: Bool)] = [
+      (.requests, requestsPerMinute != nil), (.uploadBytes, uploadBytesPerMinute != nil),
+      (.downloadBytes, downloadBytesPerMinute != nil), (.concurrent, concurrent != nil),
+    ]
+    return limits.filter(\.isThere).map(\.kind)
+  }
+
   package func covers(_ rule: AllowSpec) -> Bool { pattern.covers(rule.pattern) && ports.covers(rule.ports) }
 
   package func isMoreSpecific(than other: RateLimit) -> Bool {
@@ -97,8 +106,17 @@ package struct RuleUsage: Sendable {
   package let upload = BucketState()
   package let download = BucketState()
   package let live = LiveCount()
+  /// Where gates of a group count as one: in place of the others.
+  package private(set) var shared: SharedUsage?
 
   package init() {}
+
+  func sharing(_ limit: RateLimit?, _ rule: AllowSpec, _ scope: SharedScope?) -> RuleUsage {
+    guard let scope else { return self }
+    var usage = self
+    usage.shared = (shared ?? SharedUsage()).with(limit?.kinds ?? [], rule: "\(rule.pattern):\(rule.ports)", scope)
+    return usage
+  }
 }
 
 package final class AllowRule: Sendable {
@@ -146,11 +164,17 @@ package final class AllowRule: Sendable {
     self.usage = usage
     limitLine = limit?.line
     requests = limit?.requestsPerMinute.map {
-      RequestBucket(perMinute: $0, burst: limit?.burst ?? $0, state: usage.requests)
+      RequestBucket(perMinute: $0, burst: limit?.burst ?? $0, state: usage.requests, leased: usage.shared?.requests)
     }
-    uploadBytes = limit?.uploadBytesPerMinute.map { ByteBucket(perMinute: $0, state: usage.upload) }
-    downloadBytes = limit?.downloadBytesPerMinute.map { ByteBucket(perMinute: $0, state: usage.download) }
-    concurrent = limit?.concurrent.map { ConcurrencyLimit(limit: $0, count: usage.live) }
+    uploadBytes = limit?.uploadBytesPerMinute.map {
+      ByteBucket(perMinute: $0, state: usage.upload, leased: usage.shared?.upload)
+    }
+    downloadBytes = limit?.downloadBytesPerMinute.map {
+      ByteBucket(perMinute: $0, state: usage.download, leased: usage.shared?.download)
+    }
+    concurrent = limit?.concurrent.map {
+      ConcurrencyLimit(limit: $0, count: usage.live, leased: usage.shared?.concurrent)
+    }
     tunnelLifetimeMs = limit?.tunnelLifetimeSeconds.map { $0 * 1000 }
     onLimit = limit?.onLimit ?? .refuse
   }

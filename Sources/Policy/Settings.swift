@@ -207,6 +207,10 @@ package struct Settings: Sendable {
   package var environment = Environment()
   /// Of `network_policy.registries`; their hosts are rules already.
   package var registries: [RegistryAnswer] = []
+  /// nil: each gate counts for itself.
+  package var shared: SharedLimits?
+  /// Where bucket levels and totals are kept across restarts; nil: nowhere.
+  package var stateFolder: String?
   /// The folder of the CA that signs for inspected targets; nil: the user's own.
   package var caFolder: String?
   /// Certificates that a sandbox trusts beside the gate's CA and the system's.

@@ -13,7 +13,8 @@ extension Settings {
       + limits.facts + timeouts.facts + process.facts + files.facts + environment.facts + [
         PolicyFact("tls.ca", caFolder ?? "the user's own"), PolicyFact("tls.trust", list(trustedFiles)),
         PolicyFact("explain_denials", explainsDenials.map { "\($0)" } ?? "by command"),
-      ] + (approvals?.facts ?? [PolicyFact("approvals", "off")])
+        PolicyFact("state.folder", stateFolder ?? "none"),
+      ] + (approvals?.facts ?? [PolicyFact("approvals", "off")]) + (shared?.facts ?? [])
   }
 }
 
@@ -157,6 +158,26 @@ extension HomeSettings {
       PolicyFact("\(name).home.read_only", list(readOnly.map(\.path))),
       PolicyFact("\(name).home.copy", list(copied.map(\.path))), PolicyFact("\(name).caches", list(caches.map(\.name))),
     ]
+  }
+}
+
+extension Settings.SharedLimits {
+  fileprivate var facts: [PolicyFact] {
+    let name = "shared_limits"
+    return [
+      PolicyFact("\(name).redis", text(place)), PolicyFact("\(name).user", user ?? "none"),
+      PolicyFact("\(name).password_file", password == nil ? "none" : "set", comparing: ComparedValue(password)),
+      PolicyFact("\(name).ca", ca?.path ?? "the system's roots", comparing: ComparedValue(ca)),
+      PolicyFact("\(name).group", group), PolicyFact("\(name).on_loss", onLoss.rawValue),
+    ]
+  }
+
+  private func text(_ place: Place) -> String {
+    switch place {
+    case .single(let server): "\(server)"
+    case .sentinels(let servers, let master): "master \(master) of sentinels \(list(servers))"
+    case .cluster(let servers): "cluster \(list(servers))"
+    }
   }
 }
 

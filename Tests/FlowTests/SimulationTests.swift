@@ -66,8 +66,8 @@ import Testing
     }
     for name in ["web.example:80", "tls.example:443", "raw.example:22"] {
       let limit = try #require(TestPolicy.rule(for: name, in: policy).concurrent)
-      #expect(limit.enter() && limit.enter(), "a place under \(name) was not given back")
-      #expect(!limit.enter())
+      #expect(limit.enter() == .entered && limit.enter() == .entered, "a place under \(name) was not given back")
+      #expect(limit.enter() == .full)
     }
   }
 }

@@ -94,7 +94,7 @@ import Wire
     let rule = policy.fallback.network.allow[0]
     #expect(rule.requests?.take(nowNs: 1) == .taken)
     #expect(rule.uploadBytes?.reserve(upTo: 400, nowNs: 1).granted == 400)
-    #expect(rule.concurrent?.enter() == true)
+    #expect(rule.concurrent?.enter() == .entered)
     let levels = LimitLevels(policy, nowNs: 1)
     #expect(levels.leftOut == 0 && levels.shown.map(\.client) == ["default"])
     let shown = levels.shown[0].levels

@@ -6,10 +6,8 @@ struct ByteBucketUse {
   let bucket: ByteBucket?
   let nowNs: UInt64
 
-  func reserve(upTo count: Int) -> (granted: Int, retryAfterNs: UInt64) {
-    guard let bucket else { return (count, 0) }
-    let reserved = bucket.reserve(upTo: count, nowNs: nowNs)
-    return (reserved.granted, reserved.retryAfterNs)
+  func reserve(upTo count: Int) -> ByteBucket.Grant {
+    bucket?.reserve(upTo: count, nowNs: nowNs) ?? ByteBucket.Grant(granted: count)
   }
 
   func refund(_ count: Int) {

@@ -2,6 +2,7 @@
 // It relies on Kernel for the bytes and on Flow.BodyMeter for where a body ends.
 import Flow
 import Kernel
+import Policy
 import Wire
 
 /// What epoll's edges have told of one socket. It does not own the descriptor.
@@ -124,8 +125,8 @@ enum PumpEnd {
   case malformed
   case sourceReset
   case sinkReset
-  /// No tokens are left for bytes; the wait in nanoseconds.
-  case limited(retryAfterNs: UInt64)
+  /// No tokens are left for bytes.
+  case limited(ByteBucket.Grant)
 }
 
 /// What a loop lends to each pump.
@@ -162,9 +163,9 @@ extension RelayDirection {
   /// Asks for tokens when all that was granted has gone.
   private mutating func pay(_ bucket: ByteBucketUse) -> PumpEnd? {
     guard unpaid > 0, held.count - heldOffset == unpaid else { return nil }
-    let (granted, retryAfterNs) = bucket.reserve(upTo: unpaid)
-    if granted == 0 { return .limited(retryAfterNs: retryAfterNs) }
-    unpaid -= granted
+    let grant = bucket.reserve(upTo: unpaid)
+    if grant.granted == 0 { return .limited(grant) }
+    unpaid -= grant.granted
     return nil
   }
 
@@ -180,8 +181,9 @@ extension RelayDirection {
       if hasSourceEnded { return .sourceEnded }
       if !sink.isWritable { return .blocked }
       if !source.isReadable { return source.dry }
-      let (granted, retryAfterNs) = bucket.reserve(upTo: isStreaming ? tools.pipes.pipeBytes : Self.copyBytesMax)
-      if granted == 0 { return withoutTokens(&source, retryAfterNs) }
+      let grant = bucket.reserve(upTo: isStreaming ? tools.pipes.pipeBytes : Self.copyBytesMax)
+      let granted = grant.granted
+      if granted == 0 { return withoutTokens(&source, grant) }
       let end =
         isStreaming && meter.blindBytesMax > 0
         ? stream(from: &source, granted, tools, bucket)
@@ -192,9 +194,9 @@ extension RelayDirection {
   }
 
   /// A limit is reached by a byte too many: who has nothing more to send has kept to it.
-  private mutating func withoutTokens(_ source: inout SocketState, _ retryAfterNs: UInt64) -> PumpEnd {
+  private mutating func withoutTokens(_ source: inout SocketState, _ grant: ByteBucket.Grant) -> PumpEnd {
     switch Socket.peek(source.fd) {
-    case .bytes: return .limited(retryAfterNs: retryAfterNs)
+    case .bytes: return .limited(grant)
     case .wouldBlock:
       source.isReadable = false
       return source.dry

@@ -14,14 +14,14 @@ struct ByteAllowance {
   private var granted = 0
   /// The gate's own replies that are still to be sent: they cost the client nothing.
   private var own = 0
-  /// No byte was granted: the time until some will be.
-  private(set) var starvedNs: UInt64?
+  /// No byte was granted: why, and for how long.
+  private(set) var starved: ByteBucket.Grant?
 
   /// Of the turn that begins. Nil: nothing bounds the bytes.
   mutating func begin(_ bucket: ByteBucket?, nowNs: UInt64) {
     self.bucket = bucket
     self.nowNs = nowNs
-    starvedNs = nil
+    starved = nil
   }
 
   mutating func exempt(_ count: Int) { own += count }
@@ -33,7 +33,7 @@ struct ByteAllowance {
     if granted == 0, count > 0 {
       let reserved = bucket.reserve(upTo: min(count, Self.grantBytesMax), nowNs: nowNs)
       granted = reserved.granted
-      starvedNs = granted == 0 ? reserved.retryAfterNs : nil
+      starved = granted == 0 ? reserved : nil
     }
     return min(granted, count)
   }

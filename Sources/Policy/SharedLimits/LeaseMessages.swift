@@ -1,0 +1,118 @@
+// What a gate asks of the group's store, and what the store answers: one operation on one key each.
+// It relies on the store's clock, in microseconds: no gate's clock is ever compared with another's.
+
+/// A bucket's numbers. Requests and bytes are both tokens here.
+package struct LeaseLimit: Equatable, Sendable {
+  /// A gate may hold so many of a bucket's tokens unspent that all gates together hold at most a twentieth of what a
+  /// minute grants.
+  static let heldShare: UInt64 = 20
+  /// Bytes are not fetched one by one: less than this at a time would cost more than it carries.
+  static let bytesMin: UInt64 = 256
+  /// Of a window: what 35 years refill. Sums with the clock stay exact in a store that computes with doubles.
+  static let windowUsMax: UInt64 = 1 << 50
+  private static let minuteUs: UInt64 = 60_000_000
+
+  package let perMinute: UInt64
+  package let capacity: UInt64
+  /// The smallest lease, where it would be none.
+  private let least: UInt64
+
+  package init(perMinute: UInt64, capacity: UInt64) {
+    (self.perMinute, self.capacity, least) = (perMinute, capacity, 0)
+  }
+
+  package init(bytesPerMinute perMinute: UInt64) {
+    (self.perMinute, capacity) = (perMinute, perMinute)
+    least = min(perMinute, Self.bytesMin)
+  }
+
+  /// How long an empty bucket takes to be full.
+  package var windowUs: UInt64 { costUs(capacity) }
+
+  func costUs(_ tokens: UInt64) -> UInt64 {
+    let product = tokens.multipliedFullWidth(by: Self.minuteUs)
+    guard product.high < perMinute else { return Self.windowUsMax }
+    let (quotient, remainder) = perMinute.dividingFullWidth(product)
+    return min(quotient + (remainder > 0 ? 1 : 0), Self.windowUsMax)
+  }
+
+  /// How many tokens a gate may hold; none: they are fetched when a request waits for one.
+  package func leaseMax(gates: Int) -> Int {
+    Int(clamping: max(perMinute / Self.heldShare / UInt64(max(1, gates)), least))
+  }
+
+  /// The smallest lease, for a gate that others do not count yet.
+  var leaseOfNewcomer: Int { Int(clamping: least) }
+}
+
+package struct TokensAsked: Equatable, Sendable {
+  package let limit: LeaseLimit
+  package var want = 0
+  /// Unspent tokens of this gate that are the bucket's again.
+  package var back = 0
+  /// Tokens that this gate spent without asking: they are taken from the bucket, whatever is in it.
+  package var charge = 0
+  /// When the bucket would be full, as this gate heard last; 0 where nothing was forgotten in between.
+  package var seenFullAtUs: UInt64 = 0
+  /// When the store began anew, having forgotten: a bucket that it does not know was empty then. 0: it never did.
+  package var bornUs: UInt64 = 0
+
+  package init(limit: LeaseLimit) { self.limit = limit }
+}
+
+package struct SlotsAsked: Equatable, Sendable {
+  package let limit: Int
+  /// Slots that are filled: a fact, which no answer undoes.
+  package let live: Int
+  /// Slots that this gate would like to have, filled ones included.
+  package let want: Int
+  package var bornUs: UInt64 = 0
+}
+
+package enum LeaseCommand: Equatable, Sendable {
+  /// `known`: the store's mark as this gate heard it last, or empty. `fresh`: the mark of a store that has none.
+  case announce(known: String, fresh: String)
+  case leave
+  case tokens(TokensAsked)
+  case slots(SlotsAsked)
+}
+
+package struct LeaseRequest: Sendable {
+  package let id: UInt64
+  /// nil: of the group as such.
+  package let key: LeaseKey?
+  package let command: LeaseCommand
+}
+
+package enum LeaseReply: Equatable, Sendable {
+  case group(gates: Int, mark: String, bornUs: UInt64)
+  case tokens(granted: Int, fullAtUs: UInt64, nowUs: UInt64)
+  case slots(mine: Int, others: Int)
+  case left
+}
+
+/// Of the protocol, in one place for the machine, the script and the documents.
+package enum LeaseTimes {
+  package static let announceMs: UInt64 = 10_000
+  /// A gate that announced itself no more is gone then.
+  package static let gateExpiryMs: UInt64 = 30_000
+  /// The group's own key, when no gate is left.
+  package static let groupExpiryMs: UInt64 = 3_600_000
+  package static let slotRenewalMs: UInt64 = 5_000
+  package static let slotExpiryMs: UInt64 = 15_000
+  /// After a loss, gates tell what they spent before any of them takes more.
+  package static let settleMs: UInt64 = 400
+  /// In a store that has forgotten, gates tell which slots they have filled before any of them gets more.
+  package static let slotGraceMs: UInt64 = 1_000
+  /// An answer that takes longer is a loss.
+  package static let answerMs: UInt64 = 400
+  /// Of attempts to reach the store: all gates are back well before the first of them takes more.
+  package static let retryMs: UInt64 = 200
+  /// Tokens that were not used for so long go back.
+  static let idleMs: UInt64 = 2_000
+  static let spareSlotMs: UInt64 = 100
+  /// Whoever finds a bucket empty asks again when this much has come in, or a token.
+  static let quantumMs: UInt64 = 300
+  /// Whoever finds it empty again and again, since others take the tokens, asks this seldom.
+  static let contendedMs: UInt64 = 3_000
+}

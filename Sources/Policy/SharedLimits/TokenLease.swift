@@ -1,0 +1,197 @@
+// One bucket's lease as a pure state machine: how many tokens this gate asks for, and which it gives back.
+// It relies on LeaseGroup for who else there is and whether the store answers; time is an argument.
+
+/// What a lease must know of its group.
+struct LeaseConditions {
+  var nowMs: UInt64
+  var gates: Int
+  /// The others do not count this gate yet: it holds nothing in advance.
+  var isNewcomer: Bool
+  var bornUs: UInt64
+}
+
+struct TokenLease {
+  let tokens: LeasedTokens
+  private(set) var limit: LeaseLimit
+  /// Under way: one question at a time.
+  private(set) var asked: TokensAsked?
+  private var seenFullAtUs: UInt64 = 0
+  /// When the bucket will be full, by the gate's own clock.
+  private var fullAtMs: UInt64 = 0
+  /// The store may have forgotten what this gate heard.
+  private var isUnsettled = false
+  /// Of the tokens that were spent without asking, those that the store knows of.
+  private var charged = 0
+  private var use = RecentUse()
+  private var emptyUntilMs: UInt64 = 0
+  private var shortAnswers = 0
+
+  init(_ tokens: LeasedTokens, _ limit: LeaseLimit) { (self.tokens, self.limit) = (tokens, limit) }
+
+  mutating func setLimit(_ limit: LeaseLimit) { self.limit = limit }
+
+  private var owed: Int { max(0, tokens.spentAlone - charged) }
+
+  /// Nothing is held or owed, and nothing was used of late: nobody needs to look after it.
+  var isQuiet: Bool { asked == nil && tokens.held == 0 && owed == 0 && !isUnsettled }
+
+  // MARK: - Asking
+
+  mutating func look(_ now: LeaseConditions) -> TokensAsked? {
+    let wanted = tokens.takeWanted()
+    guard asked == nil else { return nil }
+    use.note(tokens.spent, nowMs: now.nowMs)
+    let leaseMax = now.isNewcomer ? limit.leaseOfNewcomer : limit.leaseMax(gates: now.gates)
+    var question = TokensAsked(limit: limit)
+    question.bornUs = now.bornUs
+    question.charge = owed
+    if isUnsettled { question.seenFullAtUs = seenFullAtUs }
+    question.back = surplus(leaseMax, wanted: wanted, now.nowMs)
+    if question.back == 0, now.nowMs >= emptyUntilMs { question.want = want(leaseMax, wanted: wanted) }
+    // Wanted while the bucket is known to be empty: whoever asks again after that is heard again.
+    guard question.want > 0 || question.back > 0 || question.charge > 0 || isUnsettled else { return nil }
+    asked = question
+    return question
+  }
+
+  private mutating func want(_ leaseMax: Int, wanted: Int) -> Int {
+    let held = tokens.held
+    guard leaseMax > 0 else {
+      tokens.setLowWater(-1)
+      return held == 0 ? min(wanted, 1) : 0
+    }
+    let lowWater = min(leaseMax / 2, use.duringAnswer)
+    tokens.setLowWater(lowWater)
+    guard wanted > 0 || (held <= lowWater && use.isBusy) else { return 0 }
+    return max(0, min(leaseMax, max(use.forecast, 1)) - held)
+  }
+
+  /// More than may be held, or held for long without use.
+  private mutating func surplus(_ leaseMax: Int, wanted: Int, _ nowMs: UInt64) -> Int {
+    let held = tokens.held
+    if held == 0 || wanted > 0 { return 0 }
+    if use.idleMs(nowMs) >= LeaseTimes.idleMs { return tokens.withdraw(upTo: held) }
+    let mayHold = max(leaseMax, leaseMax == 0 ? 1 : 0)
+    return held > mayHold ? tokens.withdraw(upTo: held - mayHold) : 0
+  }
+
+  // MARK: - Answers
+
+  /// True when somebody may wait for what it says.
+  mutating func answered(_ granted: Int, fullAtUs: UInt64, nowUs: UInt64, nowMs: UInt64) -> Bool {
+    guard let question = asked else { return false }
+    asked = nil
+    isUnsettled = false
+    charged += question.charge
+    seenFullAtUs = fullAtUs
+    let debtUs = min(fullAtUs - min(fullAtUs, nowUs), limit.windowUs * 2)
+    fullAtMs = nowMs &+ debtUs / 1000
+    tokens.group.set(fullAtNs: (nowMs &* 1000 &+ debtUs) &* 1000)
+    guard question.want > 0 else { return false }
+    use.restart(nowMs)
+    // A store that grants more than it was asked for is not believed.
+    tokens.deposit(max(0, min(granted, question.want)))
+    noteAnswer(granted, of: question.want, debtUs: debtUs, nowMs)
+    return true
+  }
+
+  /// Of an empty bucket nothing is asked before some tokens have come in.
+  private mutating func noteAnswer(_ granted: Int, of want: Int, debtUs: UInt64, _ nowMs: UInt64) {
+    let quantum = max(1, min(UInt64(want), limit.capacity / 4, limit.perMinute * LeaseTimes.quantumMs / 60_000))
+    let neededUs = debtUs &+ limit.costUs(quantum)
+    shortAnswers = granted * 2 < want ? min(shortAnswers + 1, 8) : 0
+    guard neededUs > limit.windowUs else {
+      emptyUntilMs = 0
+      return tokens.setEmpty(untilNs: 0)
+    }
+    var waitMs = (neededUs - limit.windowUs) / 1000 + 1
+    let patienceMs = min(LeaseTimes.contendedMs, limit.windowUs / 4000)
+    if shortAnswers > 1 { waitMs = max(waitMs, min(waitMs << UInt64(shortAnswers - 1), patienceMs)) }
+    emptyUntilMs = nowMs &+ waitMs
+    tokens.setEmpty(untilNs: emptyUntilMs &* 1_000_000)
+  }
+
+  /// Nobody knows whether the store did what it was asked. What went back is lost to all for the time of its refill;
+  /// what was to be charged is charged again. Both err on the side of too few.
+  mutating func failed() { asked = nil }
+
+  // MARK: - Loss
+
+  /// The gate's own share begins empty: what all shares together let out is then what the group's bucket would have.
+  mutating func lost(_ mode: LeaseMode, nowMs: UInt64) {
+    failed()
+    isUnsettled = fullAtMs > nowMs
+    tokens.setLowWater(-1)
+    guard case .alone(let gates) = mode else { return tokens.setMode(mode) }
+    let windowUs = max(limit.windowUs, limit.costUs(1).saturatingProduct(UInt64(gates)))
+    tokens.alone.set(fullAtNs: (nowMs &* 1000 &+ windowUs) &* 1000)
+    tokens.setMode(mode)
+  }
+
+  /// What the gate spent alone, told ahead of anything else.
+  mutating func settle(bornUs: UInt64) -> TokensAsked? {
+    guard asked == nil, isUnsettled || owed > 0 else { return nil }
+    var question = TokensAsked(limit: limit)
+    question.bornUs = bornUs
+    question.charge = owed
+    if isUnsettled { question.seenFullAtUs = seenFullAtUs }
+    asked = question
+    return question
+  }
+
+  mutating func regained(nowMs: UInt64) {
+    emptyUntilMs = 0
+    shortAnswers = 0
+    tokens.setEmpty(untilNs: 0)
+    tokens.setMode(.shared)
+    use.restart(nowMs)
+  }
+
+  /// At the end: all that is held, and all that is owed.
+  mutating func close(bornUs: UInt64) -> TokensAsked? {
+    var question = TokensAsked(limit: limit)
+    question.bornUs = bornUs
+    question.back = tokens.withdraw(upTo: tokens.held)
+    question.charge = owed
+    guard question.back > 0 || question.charge > 0 else { return nil }
+    asked = question
+    return question
+  }
+}
+
+/// How fast a gate spends: the busiest of the last seconds, slowly forgotten.
+private struct RecentUse {
+  private var spent: UInt64 = 0
+  private var secondBeganMs: UInt64 = 0
+  private var spentInSecond = 0
+  private var busiest = 0.0
+  private var usedMs: UInt64 = 0
+
+  /// `spent`: all that was ever spent.
+  mutating func note(_ spent: UInt64, nowMs: UInt64) {
+    // A refund may turn the difference around.
+    let fresh = max(0, Int(truncatingIfNeeded: Int64(bitPattern: spent &- self.spent)))
+    self.spent = spent
+    let passedMs = nowMs - min(nowMs, secondBeganMs)
+    if passedMs >= 1000 {
+      busiest = max(busiest, Double(spentInSecond))
+      for _ in 0..<min(passedMs / 1000, 64) { busiest *= 0.9 }
+      (spentInSecond, secondBeganMs) = (0, nowMs)
+    }
+    spentInSecond += fresh
+    if fresh > 0 { usedMs = nowMs }
+  }
+
+  /// What comes now may wait as long as what was used now.
+  mutating func restart(_ nowMs: UInt64) { usedMs = nowMs }
+
+  func idleMs(_ nowMs: UInt64) -> UInt64 { nowMs - min(nowMs, usedMs) }
+
+  /// What the next second may need; a gate that begins gets four times more with each lease.
+  var forecast: Int { max(Int(min(busiest, 1e15)), spentInSecond.multipliedReportingOverflow(by: 4).partialValue) }
+
+  /// What is spent while an answer is on its way.
+  var duringAnswer: Int { Int(min(busiest, 1e15) * 0.004) }
+
+  var isBusy: Bool { spentInSecond > 0 }
+}
