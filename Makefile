@@ -39,6 +39,12 @@ soak: build ## honest and hostile clients on every listener for half an hour
 	@.ci/deps tests
 	Tests/clients/run soak.py -s --timeout 100000
 
+# Gates that share limits, minute by minute, while Redis stops, forgets, fails over, moves slots and flaps; FLEET_SOAK
+# is the length of the soak in seconds. Twenty minutes without it.
+fleet: build ## gates that share limits, through the faults of a store (root)
+	@.ci/deps tests
+	Tests/clients/run fleet.py -s --timeout 3600
+
 lint: ## swift format, in strict mode
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Fuzz
 
@@ -184,4 +190,4 @@ clean: ## all that was built
 	rm -rf .build .build-* sluice sluice-small sluice_*.deb dist sluice-image.tar results
 
 .PHONY: fuzz sanitize help deps build check test clients volume soak lint format demo demo-gate release release-small release-check image kube at-scale dist man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run \
-  bench-views screenshots content-figures cgroups escapes clean
+  bench-views screenshots content-figures cgroups escapes fleet clean

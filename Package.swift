@@ -56,6 +56,7 @@ let package = Package(
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
     .systemLibrary(name: "CCrypt", pkgConfig: "libcrypt", providers: [.apt(["libcrypt-dev"])]),
+    .systemLibrary(name: "CHiredis", pkgConfig: "hiredis", providers: [.apt(["libhiredis-dev"])]),
     module("Wire"),
     module("Policy", ["Wire"]),
     module("Flow", ["Wire", "Policy"]),
@@ -64,7 +65,7 @@ let package = Package(
     module("Intercept", ["Kernel", "Wire", "Policy", "Flow", "Content", "COpenSSL", "CNGHTTP2"]),
     module(
       "Gate",
-      ["HTTPService", "Kernel", "Wire", "Policy", "Flow", "Content", "Intercept", "CAres", "CCrypt", "CVersion"]),
+      ["HTTPService", "Kernel", "Wire", "Policy", "Flow", "Content", "Intercept", "CAres", "CCrypt", "CHiredis", "CVersion"]),
     module("YAML", ["Wire", "CYAML"]),
     .target(name: "CProfiles"),
     module("PolicyFile", ["Policy", "Wire", "YAML", "CProfiles"]),

@@ -62,6 +62,19 @@ int clinux_local_connect(const char *path, int wait_seconds) {
   return -code;
 }
 
+int clinux_local_connect_at_once(const char *path) {
+  struct sockaddr_un address;
+  int result = place(path, &address);
+  if (result < 0) return result;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return -errno;
+  // A unix socket connects at once, or not at all (EAGAIN: the backlog is full).
+  if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0) return fd;
+  int code = errno;
+  close(fd);
+  return -code;
+}
+
 int clinux_local_peer(int fd, int *pid, uint32_t *uid) {
   struct ucred peer;
   socklen_t size = sizeof peer;

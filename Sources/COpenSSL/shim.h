@@ -72,6 +72,12 @@ static inline int copenssl_expect_host(SSL *ssl, const char *name) {
   return SSL_set1_host(ssl, name);
 }
 
+// The same for a server that is known by its address.
+static inline int copenssl_expect_address(SSL *ssl, const char *address) {
+  SSL_set_hostflags(ssl, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+  return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), address);
+}
+
 // MARK: what an upstream says beside its bytes
 
 // Of one connection; its owner keeps it for as long as the connection lives.

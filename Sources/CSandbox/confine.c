@@ -163,7 +163,7 @@ int csandbox_confine_gate(const struct csandbox_reach *reach, struct csandbox_la
   lacks->landlock = -landlock_gate(reach);
   int result = drop_all_capabilities();
   if (result < 0) return result;
-  lacks->seccomp = -confine_gate_seccomp(reach->supervises != 0);
+  lacks->seccomp = -confine_gate_seccomp(reach->supervises != 0, reach->local_sockets != 0);
   return 0;
 }
 

@@ -46,7 +46,7 @@ int confine_lock_securebits(void);
 int confine_drop_capabilities(void);
 int confine_landlock(const char *writable, uint64_t count, const char *devices);
 int confine_seccomp(void);
-int confine_gate_seccomp(int supervises);
+int confine_gate_seccomp(int supervises, int local_sockets);
 
 // 1: held, 0: something got through.
 int probe_holds(const struct csandbox_step *step, const char *first);

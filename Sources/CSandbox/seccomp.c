@@ -232,9 +232,17 @@ static void answer(struct filter *filter) {
 
 // Calls that are allowed with some arguments only. This one is made for each tunnel, whatever the kernel remembers, so it
 // comes before all others.
-static void add_socket(struct filter *filter) {
-  // Upstreams, name servers, and the list of interfaces; no unix socket: a container engine listens on one.
+static void add_socket(struct filter *filter, int local_sockets) {
+  // Upstreams, name servers, and the list of interfaces; no unix socket: a container engine listens on one. Only a Redis
+  // that the policy has at a path is reached by one.
   begin(filter);
+  if (local_sockets) {
+    ADD(filter, IF_EQUAL(SYS_socket, 0, TO(NEXT)), LOAD_LOW(0), IF_EQUAL(AF_UNIX, TO(ALLOWED), 0),
+        IF_EQUAL(AF_INET, TO(ALLOWED), 0), IF_EQUAL(AF_INET6, TO(ALLOWED), 0),
+        IF_EQUAL(AF_NETLINK, 0, TO(DENIED_CALL)), LOAD_LOW(2),
+        IF_EQUAL(0 /* NETLINK_ROUTE */, TO(ALLOWED), TO(DENIED_CALL)));
+    return answer(filter);
+  }
   ADD(filter, IF_EQUAL(SYS_socket, 0, TO(NEXT)), LOAD_LOW(0), IF_EQUAL(AF_INET, TO(ALLOWED), 0),
       IF_EQUAL(AF_INET6, TO(ALLOWED), 0), IF_EQUAL(AF_NETLINK, 0, TO(DENIED_CALL)), LOAD_LOW(2),
       IF_EQUAL(0 /* NETLINK_ROUTE */, TO(ALLOWED), TO(DENIED_CALL)));
@@ -277,12 +285,12 @@ static void add_by_argument(struct filter *filter, int supervises) {
   answer(filter);
 }
 
-int confine_gate_seccomp(int supervises) {
+int confine_gate_seccomp(int supervises, int local_sockets) {
   struct filter filter = {.count = 0, .begun = 0};
   ADD(&filter, LOAD(arch), IF_EQUAL(ARCHITECTURE, TO(NEXT), 0), ANSWER(SECCOMP_RET_KILL_PROCESS));
   place(&filter, NEXT);
   ADD(&filter, LOAD(nr));
-  add_socket(&filter);
+  add_socket(&filter, local_sockets);
   ANSWER_EACH(&filter, gate_calls, SECCOMP_RET_ALLOW);
   if (supervises) ANSWER_EACH(&filter, supervisor_calls, SECCOMP_RET_ALLOW);
   ANSWER_EACH(&filter, intruder_calls, SECCOMP_RET_KILL_PROCESS);

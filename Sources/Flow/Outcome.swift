@@ -4,7 +4,7 @@ package import Policy
 package import Wire
 
 package enum LogEvent: String, CaseIterable, Sendable {
-  case denied, limited, closed, failed, revoked, policy, flagged, credential, approval
+  case denied, limited, closed, failed, revoked, policy, flagged, credential, approval, limits
 }
 
 package struct Outcome: Sendable {

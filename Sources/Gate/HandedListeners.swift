@@ -47,7 +47,8 @@ struct HandedListeners: Sendable {
       let known = (ListenerKind.allCases.map(\.rawValue) + ["admin"]).joined(separator: ", ")
       let called = socket.name.isEmpty ? "has no name" : "is named `\(socket.name)`"
       throw .handed(
-        "socket \(socket.raw) \(called); name it after the key of `listen` that it is for (FileDescriptorName= one of \(known))"
+        "socket \(socket.raw) \(called); name it after the key of `listen` that it is for "
+          + "(FileDescriptorName= one of \(known))"
       )
     }
     do throws(SystemError) { try HandedSockets.adopt(socket) } catch {

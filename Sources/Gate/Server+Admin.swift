@@ -6,7 +6,12 @@ import Wire
 
 extension Server {
   var openConnections: Int { shared.liveConnections }
-  var retiredCounts: WorkerCounts { main?.survey.retired ?? WorkerCounts() }
+  /// With those of the gate before this one, where they were kept.
+  var retiredCounts: WorkerCounts {
+    var counts = main?.survey.retired ?? WorkerCounts()
+    if let kept = state?.found?.totals { counts.counters += Counters(kept) }
+    return counts
+  }
 
   /// Asks every worker that is still at work.
   func survey(_ finish: @escaping (Survey.Answers) -> Void, asking message: (_ token: UInt64) -> WorkerMessage) {
@@ -59,7 +64,8 @@ extension Server {
       connections: openConnections,
       log: GateStatus.LogState(
         file: shared.log.path, isUnwritable: shared.log.isUnwritable, pendingBytes: shared.log.pendingBytes),
-      sandboxes: admin?.sandboxNames ?? [], counts: counts, isWhole: isWhole || isDraining
+      sandboxes: admin?.sandboxNames ?? [], limits: limits.map { GateStatus.SharedLimits($0.settings, $0.status) },
+      counts: counts, isWhole: isWhole || isDraining
     )
   }
 
@@ -89,5 +95,6 @@ extension Server {
   func replaceSandboxes(_ change: (Policy) -> Policy) {
     policy = change(policy)
     for mailbox in shared.mailboxes { mailbox.post(.sandboxes(policy)) }
+    limits?.replace(policy, hosts)
   }
 }

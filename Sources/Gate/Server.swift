@@ -43,6 +43,8 @@ package enum ServerError: Error, CustomStringConvertible {
   case cannotOpenLog(String, SystemError)
   case cannotInspect(String)
   case cannotServeTLS(ListenAddress, String)
+  case cannotShareLimits(String)
+  case cannotKeepState(String, SystemError)
   case cannotStart(SystemError)
   case cannotConfine(SystemError)
 
@@ -60,6 +62,10 @@ package enum ServerError: Error, CustomStringConvertible {
       "cannot open the log \(path): \(error). Name a file that this user may write in `log: {file: …}`"
     case .cannotServeTLS(let address, let why): "cannot speak TLS on \(address): \(why)"
     case .cannotInspect(let why): "cannot inspect what the policy wants inspected: \(why)"
+    case .cannotShareLimits(let why):
+      "cannot share limits: \(why). Name the CA of the Redis in `shared_limits: {ca: …}`"
+    case .cannotKeepState(let folder, let error):
+      "cannot keep state in \(folder): \(error). Name a folder that this user may write in `state: {folder: …}`"
     case .cannotStart(let error): "cannot start: \(error)"
     case .cannotConfine(let error):
       "cannot give up what the gate does not need: \(error). Start it with --no-self-sandbox if that must be"
@@ -86,6 +92,8 @@ package final class Server {
   private var inForce: PolicyInForce
   private(set) var listening: [Listening] = []
   let shared: Shared
+  /// nil where this gate counts for itself.
+  let limits: LimitsDesk?
   let workers: Int
   let startedMs = Clock.monotonicMs()
   let startedWallMs = Clock.wallMs()
@@ -101,7 +109,7 @@ package final class Server {
   private(set) var isDraining = false
   private let running = RunningWorkers()
   private var hostsFile: FileStamp?
-  private var hosts = HostsTable.empty
+  private(set) var hosts = HostsTable.empty
   var saidOfLog = SharedAppendFile.Condition.fine
   private var notices: ServiceNotices?
   /// Of a gate that is a part of `sluice run`.
@@ -111,6 +119,9 @@ package final class Server {
   /// Called with each change of a request that waits for a person.
   package var onApproval: ((ApprovalEvent) -> Void)?
   let notifiers: ApprovalNotifiers
+  /// nil where a restart begins anew.
+  var state: StateKeeper?
+  var stateDueMs: UInt64 = 0
 
   package init(_ source: any PolicySource, _ options: ServeOptions) throws(ServerError) {
     guard let policy = source.load(replacing: nil) else { throw .noPolicy }
@@ -118,6 +129,7 @@ package final class Server {
     self.options = options
     self.policy = policy
     inForce = try InspectionSetup.prepare(policy, options, keeping: nil)
+    do throws(LimitsProblem) { limits = try LimitsDesk(policy) } catch { throw .cannotShareLimits("\(error)") }
     workers = options.workers ?? Machine.cores()
     let logFile = options.logFile ?? policy.settings.log.file
     do {
@@ -168,11 +180,13 @@ package final class Server {
       admin?.close()
       metricsDesk?.close()
     }
+    try openState()
     try whenBound()
     try start(sockets)
     announce()
     serve(main)
     drain(main)
+    finishState()
     return finishLog() ? 0 : 1
   }
 
@@ -233,6 +247,7 @@ package final class Server {
       rounds += 1
     }
     turnDesk()
+    limits?.leave()
     admin?.close()
     return finishLog()
   }
@@ -297,7 +312,12 @@ package final class Server {
     let shared = shared
     let running = running
     try Threads.start(name: "log") { shared.log.run() }
-    let (policy, gate, hosts) = (inForce, gateAddresses(), hosts)
+    let around = LimitsSurroundings(log: shared.log, sequence: shared.sequence, gate: shared.gate) {
+      for mailbox in shared.mailboxes { mailbox.post(.tokens) }
+    }
+    try state?.start()
+    try limits?.start(around, self.policy, self.hosts)
+    let (inForce, gate, hosts) = (inForce, gateAddresses(), hosts)
     try Threads.start(name: "passwords") {
       shared.passwords.run { verified in shared.mailboxes[verified.question.worker].post(.verified(verified)) }
     }
@@ -307,7 +327,7 @@ package final class Server {
       try Threads.start(name: "worker-\(index)") {
         do throws(SystemError) {
           let worker = try Worker(
-            index: index, shared: shared, adopting: listening, policy: policy, gate: gate, hosts: hosts)
+            index: index, shared: shared, adopting: listening, policy: inForce, gate: gate, hosts: hosts)
           worker.run()
         } catch {
           Messages.warn("worker \(index) cannot start: \(error)")
@@ -364,6 +384,7 @@ package final class Server {
     readHosts()
     shared.credentials.take(policy, hosts: hosts, gate: gateAddresses())
     notifiers.take(policy)
+    limits?.replace(policy, hosts)
     recordPolicy()
     var result = Reloaded(policy: new, change: change, messages: messages)
     // A caller may rely on these words: they are said when each loop has the policy.
@@ -386,8 +407,8 @@ package final class Server {
     _ new: Policy, say: (String) -> Void, _ finish: @escaping (Survey.Answers) -> Void
   ) -> Bool {
     guard let newInForce = prepare(new, say) else { return false }
-    policy = new
-    inForce = newInForce
+    (policy, inForce) = (new, newInForce)
+    limits?.replace(policy, hosts)
     survey(finish) { [hosts] token in .policy(newInForce, gateAddresses(), hosts, token: token) }
     return true
   }
@@ -402,6 +423,9 @@ package final class Server {
     var words: [String] = []
     if new.listen.places != old.listen.places || new.log.file != old.log.file {
       words.append("`listen` and `log.file`")
+    }
+    if new.shared != old.shared || new.stateFolder != old.stateFolder {
+      words.append("`shared_limits` and `state`")
     }
     if new.dns.networks != old.dns.networks || new.limits.syntheticNames != old.limits.syntheticNames {
       words.append("`dns.networks` and `limits.synthetic_names`")
@@ -437,6 +461,8 @@ package final class Server {
     let gate = gateAddresses()
     shared.credentials.lookAround(hosts: hosts, gate: gate)
     tellAll(.surroundings(gate, hosts))
+    limits?.replace(hosts)
+    saveState()
   }
 
   private func readHosts() {
@@ -471,6 +497,7 @@ package final class Server {
       _ = main.wait(msMax: 10)
       rounds += 1
     }
+    limits?.leave()
   }
 }
 

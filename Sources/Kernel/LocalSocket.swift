@@ -37,6 +37,13 @@ package enum LocalSocket {
     return Descriptor(owning: fd)
   }
 
+  /// Without waiting: a nonblocking socket.
+  package static func connectAtOnce(to path: String) throws(SystemError) -> Descriptor {
+    let fd = unsafe clinux_local_connect_at_once(path)
+    guard fd >= 0 else { throw SystemError("connect \(path)", code: -fd) }
+    return Descriptor(owning: fd)
+  }
+
   package static func peer(of fd: CInt) -> LocalPeer? {
     var (pid, uid): (CInt, UInt32) = (0, 0)
     // SAFETY: two locals for the time of the call.

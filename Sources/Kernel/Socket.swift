@@ -188,6 +188,11 @@ package enum Socket {
     Transfer(reading: unsafe clinux_receive(fd, memory, min(count, Self.byteCount)))
   }
 
+  /// Lends all of it to whoever reads into it.
+  package func withRoom<R>(_ body: (UnsafeMutableRawBufferPointer) -> R) -> R {
+    unsafe body(UnsafeMutableRawBufferPointer(start: memory, count: Self.byteCount))
+  }
+
   package func send(to fd: CInt, _ range: Range<Int>) -> Transfer {
     precondition(range.lowerBound >= 0 && range.upperBound <= Self.byteCount, "a range within the scratch buffer")
     return Transfer(writing: unsafe clinux_send(fd, memory + range.lowerBound, range.count))

@@ -99,7 +99,7 @@ package struct LineText: Sendable {
     case .closed: "\u{1b}[32m"
     case .policy: "\u{1b}[34m"
     case .flagged: "\u{1b}[35m"
-    case .credential, .approval, .other: "\u{1b}[1m"
+    case .credential, .approval, .limits, .other: "\u{1b}[1m"
     }
   }
 

@@ -199,7 +199,7 @@ package struct LogLine: Sendable {
 
 /// The log's `event`; a line of a later version may have another.
 package enum LogEventKind: String, CaseIterable, Sendable {
-  case denied, limited, closed, failed, revoked, policy, credential, flagged, approval, other
+  case denied, limited, closed, failed, revoked, policy, credential, flagged, approval, limits, other
 
   /// Place among all cases.
   var place: Int {
@@ -213,7 +213,8 @@ package enum LogEventKind: String, CaseIterable, Sendable {
     case .credential: 6
     case .flagged: 7
     case .approval: 8
-    case .other: 9
+    case .limits: 9
+    case .other: 10
     }
   }
 
@@ -224,6 +225,7 @@ package enum LogEventKind: String, CaseIterable, Sendable {
       case 6 where text.elementsEqual("closed".utf8): .closed
       case 6 where text.elementsEqual("failed".utf8): .failed
       case 6 where text.elementsEqual("policy".utf8): .policy
+      case 6 where text.elementsEqual("limits".utf8): .limits
       case 7 where text.elementsEqual("limited".utf8): .limited
       case 7 where text.elementsEqual("revoked".utf8): .revoked
       case 7 where text.elementsEqual("flagged".utf8): .flagged

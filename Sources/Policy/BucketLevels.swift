@@ -12,35 +12,37 @@ package struct BucketLevelKept: Equatable, Sendable {
 extension Policy {
   /// Full buckets are left out, and those that gates share: their levels are the group's.
   package func bucketLevels(nowNs: UInt64) -> [BucketLevelKept] {
-    ownBuckets.compactMap { key, state in
-      let debtUs = state.debtNs(nowNs: nowNs) / 1000
+    ownBuckets.compactMap { key, bucket in
+      let debtUs = min(bucket.state.debtNs(nowNs: nowNs), bucket.windowNs) / 1000
       return debtUs > 0 ? BucketLevelKept(key: key, debtUs: debtUs) : nil
     }
   }
 
   /// What has passed since then has refilled them. A debt beyond what the limit can owe counts as an empty bucket.
   package func restore(_ levels: [BucketLevelKept], passedUs: UInt64, nowNs: UInt64) {
-    let states = Dictionary(ownBuckets, uniquingKeysWith: { first, _ in first })
+    let buckets = Dictionary(ownBuckets, uniquingKeysWith: { first, _ in first })
     for level in levels where level.debtUs > passedUs {
       let debtNs = (level.debtUs - passedUs).saturatingProduct(1000)
-      states[level.key]?.set(fullAtNs: nowNs &+ min(debtNs, Self.debtNsMax))
+      guard let bucket = buckets[level.key] else { continue }
+      // The limit may have been another one then.
+      bucket.state.set(fullAtNs: nowNs &+ min(debtNs, bucket.windowNs))
     }
   }
 
-  /// Far beyond any window: a bucket cuts it to its own.
-  private static let debtNsMax: UInt64 = 1 << 61
+  private typealias OwnBucket = (state: BucketState, windowNs: UInt64)
 
-  private var ownBuckets: [(LeaseKey, BucketState)] {
+  private var ownBuckets: [(LeaseKey, OwnBucket)] {
     guard leaseBell == nil else { return [] }
-    var found: [(LeaseKey, BucketState)] = []
+    var found: [(LeaseKey, OwnBucket)] = []
     for client in [fallback] + clients {
       for rule in client.network.rulesInForce {
-        func add(_ kind: LeaseKey.Kind, _ state: BucketState, isThere: Bool) {
-          if isThere { found.append((LeaseKey(client: client.name, rule: rule.text, kind: kind), state)) }
+        func add(_ kind: LeaseKey.Kind, _ state: BucketState, _ windowNs: UInt64?) {
+          guard let windowNs else { return }
+          found.append((LeaseKey(client: client.name, rule: rule.text, kind: kind), (state, windowNs)))
         }
-        add(.requests, rule.usage.requests, isThere: rule.requests != nil)
-        add(.uploadBytes, rule.usage.upload, isThere: rule.uploadBytes != nil)
-        add(.downloadBytes, rule.usage.download, isThere: rule.downloadBytes != nil)
+        add(.requests, rule.usage.requests, rule.requests?.windowNs)
+        add(.uploadBytes, rule.usage.upload, rule.uploadBytes.map { _ in ByteBucket.windowNs })
+        add(.downloadBytes, rule.usage.download, rule.downloadBytes.map { _ in ByteBucket.windowNs })
       }
     }
     return found

@@ -67,7 +67,7 @@ package struct RequestBucket: Sendable {
   package let perMinute: Int
   package let burst: Int
   private let intervalNs: UInt64
-  private let windowNs: UInt64
+  let windowNs: UInt64
   private let state: BucketState
   private let leased: LeasedTokens?
 
@@ -95,7 +95,7 @@ package struct RequestBucket: Sendable {
     case .fetching: return .fetching
     case .empty(let retryAfterNs): return .empty(retryAfterNs: retryAfterNs)
     case .alone(let gates):
-      let take = take(from: leased.alone, intervalNs.saturatingProduct(UInt64(gates)), nowNs)
+      let take = take(from: leased.alone, intervalNs.saturatingProduct(UInt64(clamping: gates)), nowNs)
       if take == .taken { leased.noteAlone(1) }
       return take
     }
@@ -136,6 +136,7 @@ package struct ByteBucket: Sendable {
   private let leased: LeasedTokens?
 
   package static let perMinuteMax: UInt64 = 1 << 50
+  static let windowNs = minuteNs
   /// A wait is long enough for this many bytes: a stream of single bytes would cost more than it carries.
   private static let wakeBytes = 4096
   /// A shared bucket answers within a few milliseconds.
@@ -157,7 +158,7 @@ package struct ByteBucket: Sendable {
     case .fetching: return Grant(granted: 0, retryAfterNs: Self.fetchNs, isFetching: true)
     case .empty(let retryAfterNs): return Grant(granted: 0, retryAfterNs: retryAfterNs)
     case .alone(let gates):
-      let grant = reserve(from: leased.alone, upTo: count, gates: UInt64(gates), nowNs)
+      let grant = reserve(from: leased.alone, upTo: count, gates: UInt64(clamping: gates), nowNs)
       leased.noteAlone(grant.granted)
       return grant
     }
@@ -169,7 +170,7 @@ package struct ByteBucket: Sendable {
     state.spend(windowNs: minuteNs, nowNs: nowNs) { roomNs in
       granted = min(count, bytes(forNs: roomNs / gates))
       guard granted == 0 else { return min(roomNs, costNs(granted, roundingUp: true).saturatingProduct(gates)) }
-      let wanted = Int(min(UInt64(min(count, Self.wakeBytes)), max(1, perMinute / gates)))
+      let wanted = Int(clamping: min(UInt64(clamping: min(count, Self.wakeBytes)), max(1, perMinute / gates)))
       let neededNs = min(minuteNs, costNs(wanted, roundingUp: true).saturatingProduct(gates))
       retryAfterNs = neededNs - min(neededNs, roomNs)
       return nil
@@ -184,7 +185,7 @@ package struct ByteBucket: Sendable {
     guard count > 0 else { return }
     guard let leased else { return state.giveBack(costNs(count, roundingUp: false)) }
     guard case .alone(let gates) = leased.mode else { return leased.giveBack(count) }
-    leased.alone.giveBack(costNs(count, roundingUp: false).saturatingProduct(UInt64(gates)))
+    leased.alone.giveBack(costNs(count, roundingUp: false).saturatingProduct(UInt64(clamping: gates)))
     leased.noteAlone(-count)
   }
 

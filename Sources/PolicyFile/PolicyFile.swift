@@ -17,8 +17,8 @@ package struct LoadedPolicy {
 package enum PolicyFile {
   private static let keys = [
     "network_policy", "clients", "listen", "resolver", "dns", "log", "limits", "timeouts", "process_limits",
-    "filesystem_policy", "environment", "credentials", "content_policy", "tls", "explain_denials", "approvals",
-    Includes.key,
+    "filesystem_policy", "environment", "credentials", "content_policy", "tls", "shared_limits", "state",
+    "explain_denials", "approvals", Includes.key,
   ]
   /// People write rules without the section around them.
   private static let misplaced = NetworkSection.keys.reduce(into: [String: String]()) {

@@ -22,6 +22,10 @@ struct SettingsSections {
     if let node = root.node("filesystem_policy") { settings.files = FilesSection(findings: findings).read(node) }
     if let node = root.node("environment") { settings.environment = EnvironmentSection(findings: findings).read(node) }
     if let node = root.node("tls") { readTLS(node, &settings) }
+    if let node = root.node("shared_limits") {
+      settings.shared = SharedLimitsSection(findings: findings, files: files).read(node)
+    }
+    if let node = root.node("state") { settings.stateFolder = readState(node) }
     settings.explainsDenials = root.flag("explain_denials")
     if let node = root.node("approvals") {
       settings.approvals = ApprovalsSection(findings: findings, files: files).read(node)
@@ -86,6 +90,20 @@ struct SettingsSections {
       settings.trustedFiles.append(path)
     }
     if fields.isEmpty { findings.problem(node.mark, "`tls` says nothing; write tls: {ca: /var/lib/sluice/ca}") }
+  }
+
+  private func readState(_ node: YAMLNode) -> String? {
+    let example = "/var/lib/sluice"
+    guard let fields = Fields(node, of: "state", known: ["folder"], findings) else { return nil }
+    guard let path = fields.text("folder", example: example) else {
+      if !fields.has("folder") {
+        findings.problem(node.mark, "`state` says nothing; write state: {folder: \(example)}")
+      }
+      return nil
+    }
+    if path.hasPrefix("/") { return path }
+    findings.problem(fields.node("folder")?.mark ?? node.mark, "`folder` takes a whole path, such as \(example)")
+    return nil
   }
 
   private enum OnFailure: String, CaseIterable { case refuse, `continue` }

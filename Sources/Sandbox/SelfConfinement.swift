@@ -33,8 +33,11 @@ package struct SelfConfinement: Equatable, Sendable {
   package let places: [Place]
   /// The process looks after a sandbox.
   package let supervises: Bool
+  /// It connects to a unix socket that the policy names.
+  package let usesLocalSockets: Bool
 
-  private init(_ places: [Place], supervises: Bool) {
+  private init(_ places: [Place], supervises: Bool, usesLocalSockets: Bool = false) {
+    self.usesLocalSockets = usesLocalSockets
     self.places = Self.resolverFiles.map { Place($0, .read) } + places
     self.supervises = supervises
   }
@@ -44,7 +47,8 @@ package struct SelfConfinement: Equatable, Sendable {
   /// Peers of the admin socket are looked up in /proc; of others' memory and environment nothing is readable there,
   /// since Landlock keeps the processes outside of a domain from being traced.
   package static func serving(
-    read: [String], replaced: [String] = [], log: String?, adminSocket: String? = nil, folder: (String) -> [String]
+    read: [String], replaced: [String] = [], log: String?, adminSocket: String? = nil,
+    usesLocalSockets: Bool = false, folder: (String) -> [String]
   ) -> SelfConfinement {
     var places: [Place] = []
     for path in read {
@@ -60,7 +64,7 @@ package struct SelfConfinement: Equatable, Sendable {
       places += Self.peerFiles.map { Place($0, .read) }
       places += folder(adminSocket).map { Place($0, .remove) }
     }
-    return SelfConfinement(places, supervises: false)
+    return SelfConfinement(places, supervises: false, usesLocalSockets: usesLocalSockets)
   }
 
   /// Policy and log are open, and stay so; `read` are the files of credentials, each with its folder.
@@ -115,7 +119,7 @@ package struct SelfConfinement: Equatable, Sendable {
       unsafe texts.withUnsafeBufferPointer { texts in
         var reach = unsafe csandbox_reach(
           places: compiled.baseAddress, count: UInt32(compiled.count), supervises: supervises ? 1 : 0,
-          texts: texts.baseAddress)
+          texts: texts.baseAddress, local_sockets: usesLocalSockets ? 1 : 0)
         return unsafe csandbox_confine_gate(&reach, &lacks)
       }
     }

@@ -83,8 +83,8 @@ final class FilePolicySource: PolicySource {
   func confine(log: String?, adminSocket: String?) throws(ServerError) {
     files.formUnion(policy?.filesReadLater ?? [])
     let confinement = SelfConfinement.serving(
-      read: files.sorted(), replaced: policy?.credentials.flatMap(\.writtenFiles) ?? [], log: log,
-      adminSocket: adminSocket, folder: SelfConfinement.folders)
+      read: files.sorted(), replaced: policy?.writtenFiles ?? [], log: log,
+      adminSocket: adminSocket, usesLocalSockets: policy?.hasLocalStore ?? false, folder: SelfConfinement.folders)
     for right in confinement.broad { Messages.warn("a gate that confines itself still \(right)") }
     try confinement.enterOrFail()
     isConfined = true
@@ -151,6 +151,16 @@ extension RegistryAnswers {
 }
 
 extension Policy {
+  /// The Redis of shared limits is at a path.
+  var hasLocalStore: Bool {
+    settings.shared?.place.servers.contains { if case .unix = $0 { true } else { false } } ?? false
+  }
+
+  /// What the gate puts in the place of what was there, while it serves.
+  var writtenFiles: [String] {
+    credentials.flatMap(\.writtenFiles) + (settings.stateFolder.map { ["\($0)/\(StateFile.name)"] } ?? [])
+  }
+
   /// Files that are read while the gate serves: values of credentials, the CA at a reload, the system's roots.
   var filesReadLater: [String] {
     var files = credentials.flatMap(\.secretFiles)

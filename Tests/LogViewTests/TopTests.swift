@@ -16,6 +16,17 @@ private let limited =
   #""event":"limited","client":"agent","host":"api.example.com","port":443,"rule":"p.yaml:3","reason":"rate_limited","tokens":0,"capacity":60,"per_minute":60"#
 
 @Suite struct TopTests {
+  @Test func aLossOfSharedLimitsShowsUntilTheyAreBack() throws {
+    func top(_ tally: Tally) -> String { TopScreen(tally, TopState(), nowMs: 0).text(source: "log") }
+    var tally = Tally()
+    tally.add(try line(0, #""gate":"one","event":"limits","state":"shared","gates":2"#))
+    #expect(!top(tally).contains("OUT OF REACH"))
+    tally.add(try line(1, #""gate":"one","event":"limits","state":"lost","on_loss":"share","gates":2"#))
+    #expect(top(tally).contains("SHARED LIMITS OUT OF REACH"))
+    tally.add(try line(2, #""gate":"one","event":"limits","state":"shared","gates":2"#))
+    #expect(!top(tally).contains("OUT OF REACH"))
+  }
+
   @Test func counts() throws {
     var tally = Tally()
     for second in 0..<10 { tally.add(try line(second, closed)) }

@@ -21,6 +21,7 @@ private let files = [
   "patterns.yaml": "a", "patterns2.yaml": "b",
   "passwords": "u:$6$saltsalt$0123456789abcdef\nv:$6$saltsalt$0123456789abcdef\n",
   "passwords2": "u:$6$saltsalt$fedcba9876543210\n",
+  "p": "word\n", "p2": "other\n",
   "team.yaml": "network_policy: {allow: [team.test:443]}\n",
 ]
 
@@ -45,6 +46,11 @@ private func limit(_ key: String, _ one: String, _ other: String) -> Change {
 private func top(_ key: String, _ section: String, _ one: String, _ other: String) -> Change {
   let start = "network_policy: {allow: [{host: a.test:443, inspect: true}]}\n\(section): "
   return Change(key, start + one + "\n", start + other + "\n")
+}
+
+private let redis = "redis: redis://127.0.0.1:6379"
+private func store(_ key: String, _ one: String, _ other: String) -> Change {
+  top(key, "shared_limits", "{\(one)}", "{\(other)}")
 }
 
 private func section(_ section: String, _ keys: [(String, String, String)]) -> [Change] {
@@ -173,6 +179,22 @@ private let sectionChanges: [Change] =
       "a notifier.secret_file", "approvals", "{notify: [{webhook: https://a.test/h}]}",
       "{notify: [{webhook: https://a.test/h, secret_file: patterns.yaml}]}"),
     top("a notifier.command", "approvals", "{notify: [{command: [/a]}]}", "{notify: [{command: [/a, b]}]}"),
+    top("the policy file.state", "state", "{folder: /a}", "{folder: /b}"),
+    top("state.folder", "state", "{folder: /a}", "{folder: /b}"),
+    store("the policy file.shared_limits", "redis: redis://a.test", "redis: redis://b.test"),
+    store("shared_limits.redis", "redis: redis://a.test", "redis: rediss://a.test"),
+    store(
+      "redis.sentinels", "redis: {sentinels: [redis://a.test], master: m}",
+      "redis: {sentinels: [redis://b.test], master: m}"),
+    store(
+      "redis.master", "redis: {sentinels: [redis://a.test], master: m}",
+      "redis: {sentinels: [redis://a.test], master: n}"),
+    store("redis.cluster", "redis: {cluster: [redis://a.test]}", "redis: {cluster: [redis://b.test]}"),
+    store("shared_limits.user", redis + ", password_file: p, user: a", redis + ", password_file: p, user: b"),
+    store("shared_limits.password_file", redis + ", password_file: p", redis + ", password_file: p2"),
+    store("shared_limits.ca", "redis: rediss://a.test, ca: roots.pem", "redis: rediss://a.test, ca: other.pem"),
+    store("shared_limits.group", redis + ", group: a", redis + ", group: b"),
+    store("shared_limits.on_loss", redis + ", on_loss: share", redis + ", on_loss: refuse"),
     client("a client.name", "source: [10.0.0.0/8]", "source: [10.0.0.0/8]").renamed,
     client("a client.source", "source: [10.0.0.0/8]", "source: [10.1.0.0/16]"),
     client("a client.proxy_user", "proxy_user: u, password_file: passwords", "proxy_user: v, password_file: passwords"),

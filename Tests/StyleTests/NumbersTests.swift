@@ -14,7 +14,7 @@ import Testing
     "Flow": (6, "bounded by the body's or the rule's own number, which is compared first"),
     "Kernel": (63, "constants of C, results of system calls whose sign is tested, places of the timer wheel"),
     "Intercept": (50, "constants of the libraries, and lengths within what is in memory"),
-    "Gate": (48, "lengths within what is in memory, numbers of the policy, and ports"),
+    "Gate": (50, "lengths within what is in memory, numbers of the policy, ports, and texts that are parsed"),
     "YAML": (7, "held to a range in the same expression"),
     "PolicyFile": (8, "held to a range in the same expression"),
     "LogView": (42, "numbers of a line are clamped when they are read; TimeCounts bounds its steps"),

@@ -112,6 +112,8 @@ int clinux_local_listen(int fd, int backlog);
 int clinux_local_accept(int fd);
 // Each read and write on it waits that long.
 int clinux_local_connect(const char *path, int wait_seconds);
+// Nonblocking; a connection that would have to wait fails.
+int clinux_local_connect_at_once(const char *path);
 int clinux_local_peer(int fd, int *pid, uint32_t *uid);
 // -ENOTSOCK where something else is in its place.
 int clinux_local_identity(const char *path, uint64_t identity[2]);

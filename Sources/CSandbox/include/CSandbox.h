@@ -206,6 +206,8 @@ struct csandbox_reach {
   // The process looks after a sandbox: waits for a child, passes a terminal on, removes a cgroup.
   uint32_t supervises;
   const char *texts;
+  // It connects to a unix socket.
+  uint32_t local_sockets;
 };
 // errno of what this kernel would not do; 0 where it did.
 struct csandbox_lacks {

@@ -84,6 +84,8 @@ struct GateStatus {
   let connections: Int
   let log: LogState
   let sandboxes: [String]
+  /// nil where this gate counts for itself.
+  let limits: SharedLimits?
   let counts: WorkerCounts
   /// False where a worker did not answer: the figures lack its own.
   let isWhole: Bool
@@ -108,6 +110,7 @@ struct GateStatus {
           ])),
         JSONMember("listeners", .list(listening.map(Self.listener))), JSONMember("admin", .text(adminPath)),
         JSONMember("metrics", metricsAddress.map { .text("\($0)") } ?? .null),
+        JSONMember("shared_limits", limits?.json ?? .null),
         JSONMember("workers", .number(workers)), JSONMember("whole", .bool(isWhole)),
         JSONMember("connections", .number(connections)),
         JSONMember("connections_max", .number(policy.settings.limits.connections)),

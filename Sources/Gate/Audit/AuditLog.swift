@@ -202,6 +202,29 @@ package final class AuditLog {
     write(.policy, policy, wallMs) { line in line.field(policy.logField) }
   }
 
+  /// Gates of a group can count together, or not any more.
+  func record(_ event: LeaseGroup.Event, problem: String?, policy: Policy, wallMs: Int64) {
+    counters.count(.limits, nil)
+    write(.limits, policy, wallMs) { line in
+      line.field(policy.logField)
+      switch event {
+      case .joined(let gates), .regained(let gates, _):
+        line.field(#","state":"shared""#)
+        line.number(#","gates":"#, UInt64(clamping: gates))
+        if case .regained(_, true) = event { line.field(#","forgotten":true"#) }
+      case .lost(let mode):
+        line.field(#","state":"lost""#)
+        if case .alone(let gates) = mode {
+          line.field(#","on_loss":"share""#)
+          line.number(#","gates":"#, UInt64(clamping: gates))
+        } else {
+          line.field(#","on_loss":"refuse""#)
+        }
+        if let problem { line.text(#","detail":"#, problem) }
+      }
+    }
+  }
+
   /// A limit of the sandbox's processes was reached: no flow, no host.
   package func recordLimit(_ limit: String, client: String, policy: Policy, wallMs: Int64) {
     write(.limited, policy, wallMs) { line in

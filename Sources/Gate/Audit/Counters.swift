@@ -67,6 +67,7 @@ package struct Counters: Sendable, Equatable {
     }
   }
 
+  mutating func countTunnels(_ kind: TunnelKind, _ count: UInt64) { joined[kind.rawValue] &+= count }
   package mutating func countTunnel(_ kind: TunnelKind) { joined[kind.rawValue] &+= 1 }
 
   mutating func addBytes(up: UInt64, down: UInt64) {
@@ -123,6 +124,7 @@ extension LogEvent {
     case .flagged: 6
     case .credential: 7
     case .approval: 8
+    case .limits: 9
     }
   }
 }

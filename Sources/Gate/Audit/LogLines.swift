@@ -144,6 +144,7 @@ extension LogEvent {
     case .credential: #","event":"credential""#
     case .flagged: #","event":"flagged""#
     case .approval: #","event":"approval""#
+    case .limits: #","event":"limits""#
     }
   }
 }

@@ -14,15 +14,17 @@ package struct GateMetrics {
   let startedWallMs: Int64
   let levels: LimitLevels
 
-  package static let families = [
-    buildInfo, workers, isWhole, isDraining, connections, connectionsMax, open, sandboxes, tunnels, requests, queries,
-    bytes, outcomes, outcomesByVia, wouldDeny, steps, limitLeft, limitCapacity, limitsLeftOut, lookups, lookupsUnderWay,
-    questions,
-    answers, cachedNames, logLines, logWritable, logWaitingLines, logLostLines, logWaitingBytes, logWaitingSeconds,
-    loopBusy,
-    loopIdle, loopTurns, policyInfo, policyGeneration, policyLoaded, policyReloads, lastReload, cpu, resident,
-    openFiles, openFilesMax, started,
-  ]
+  package static let families =
+    [
+      buildInfo, workers, isWhole, isDraining, connections, connectionsMax, open, sandboxes, tunnels, requests, queries,
+      bytes, outcomes, outcomesByVia, wouldDeny, steps, limitLeft, limitCapacity, limitsLeftOut, lookups,
+      lookupsUnderWay,
+      questions,
+      answers, cachedNames, logLines, logWritable, logWaitingLines, logLostLines, logWaitingBytes, logWaitingSeconds,
+      loopBusy,
+      loopIdle, loopTurns, policyInfo, policyGeneration, policyLoaded, policyReloads, lastReload, cpu, resident,
+      openFiles, openFilesMax, started,
+    ] + sharedFamilies
 
   var text: [UInt8] {
     var out = Exposition()
@@ -35,6 +37,7 @@ package struct GateMetrics {
     loops(&out)
     policy(&out)
     processFigures(&out)
+    sharedLimits(&out)
     return out.bytes
   }
 
@@ -79,7 +82,7 @@ package struct GateMetrics {
   /// What has not happened yet stands there as zero where it is to be expected: else its first time would be no
   /// increase.
   private func outcomes(_ out: inout Exposition) {
-    let events = LogEvent.allCases.filter { $0 != .policy && $0 != .approval }
+    let events = LogEvent.allCases.filter { $0 != .policy && $0 != .approval && $0 != .limits }
     out.begin(Self.outcomes)
     for event in events {
       for reason in Reason.allCases.map({ Reason?.some($0) }) + [nil] {

@@ -1,4 +1,4 @@
-// SHA-256 of bytes that are there whole, and the HMAC made of it (RFC 2104).
+// SHA-256 of bytes that are there whole, the HMAC made of it (RFC 2104), and SHA-1 where a protocol wants that.
 // It relies on OpenSSL.
 import COpenSSL
 import Wire
@@ -27,5 +27,13 @@ package enum Digest {
       text.append(Percent.digit(byte & 0xf) | 0x20)
     }
     return text
+  }
+
+  /// As Redis names scripts: it protects nothing.
+  package static func sha1(_ bytes: [UInt8]) -> [UInt8] {
+    var digest = [UInt8](repeating: 0, count: 20)
+    // SAFETY: SHA-1 has 20 bytes; the arrays live through the call.
+    _ = unsafe SHA1(bytes, bytes.count, &digest)
+    return digest
   }
 }

@@ -88,6 +88,12 @@ import Wire
     return unsafe protocols.isEmpty || SSL_set_alpn_protos(ssl, protocols, UInt32(protocols.count)) == 0
   }
 
+  /// As a client of a server that is known by its address (RFC 9525 has no wildcard there).
+  func ask(_ address: IPAddress) -> Bool {
+    unsafe SSL_set_connect_state(ssl)
+    return unsafe copenssl_expect_address(ssl, "\(address)") == 1
+  }
+
   /// A session that the upstream offered since the last call.
   func takeSession() -> UpstreamSession? {
     guard let news = unsafe news, let session = unsafe news.pointee.session else { return nil }

@@ -88,7 +88,7 @@ extension LogLine {
     case .revoked: .cut
     case .failed: .failed
     case .closed: .ended
-    case .policy, .credential, .approval, .other: .told
+    case .policy, .credential, .approval, .limits, .other: .told
     }
   }
 }

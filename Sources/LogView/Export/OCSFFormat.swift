@@ -83,7 +83,7 @@ enum OCSFFormat {
     case .flagged: 4
     case .denied, .revoked: line.flag(.wouldDeny) ? 2 : 3
     case .limited, .failed: 2
-    case .closed, .policy, .credential, .approval, .other: 1
+    case .closed, .policy, .credential, .approval, .limits, .other: 1
     }
   }
 

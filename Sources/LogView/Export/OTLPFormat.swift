@@ -78,7 +78,7 @@ enum OTLPFormat {
     switch line.event {
     case .denied, .limited, .revoked, .flagged: (13, "WARN")
     case .failed: (17, "ERROR")
-    case .closed, .policy, .credential, .approval, .other: (9, "INFO")
+    case .closed, .policy, .credential, .approval, .limits, .other: (9, "INFO")
     }
   }
 

@@ -216,14 +216,14 @@ package struct Figures: Sendable {
     case .failed: .failed
     case .revoked: .revoked
     case .flagged: .flagged
-    case .policy, .credential, .approval, .other: nil
+    case .policy, .credential, .approval, .limits, .other: nil
     }
   }
 
   private static func isNotable(_ event: LogEventKind) -> Bool {
     switch event {
     case .denied, .limited, .failed, .revoked, .policy, .flagged: true
-    case .closed, .credential, .approval, .other: false
+    case .closed, .credential, .approval, .limits, .other: false
     }
   }
 

@@ -135,7 +135,7 @@ extension Traffic.Facts {
         credentials.insert(name)
       }
       return
-    case .policy, .flagged, .approval, .other: return
+    case .policy, .flagged, .approval, .limits, .other: return
     }
     guard let startMs = line.startMs else { return }
     endedByMinute.add(startMs, line.count)

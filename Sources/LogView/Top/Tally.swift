@@ -64,6 +64,9 @@ package struct Tally: Sendable {
   package private(set) var latest: [Refusal] = []
   package private(set) var lines = 0
   package var broken = 0
+  /// Gates whose shared limits are out of reach.
+  package private(set) var unshared: Set<String> = []
+  private static let gatesMax = 1_000
   package private(set) var lastMs: Int64 = 0
   static let reasonsMax = 100
   private static let bucketsMax = 10_000
@@ -81,6 +84,7 @@ package struct Tally: Sendable {
     let timeMs = line.timeMs ?? lastMs
     lastMs = max(lastMs, timeMs)
     let event = line.event
+    if event == .limits { noteLimits(line) }
     guard !line.isProbe, Self.isCounted(line, event) else { return nil }
     let index = row(of: line)
     noteBucket(line, index, timeMs)
@@ -93,7 +97,7 @@ package struct Tally: Sendable {
       noteRefusal(line, index, timeMs, isNote)
     case .failed: rows[index].failed += line.count
     case .closed, .revoked: rows[index].ended += 1
-    case .policy, .credential, .approval, .other: return nil
+    case .policy, .credential, .approval, .limits, .other: return nil
     }
     // A request that report mode lets out has another line at its end.
     if !isNote { rows[index].recent.add(line.startMs ?? timeMs, line.count) }
@@ -105,7 +109,7 @@ package struct Tally: Sendable {
     case .denied, .limited: true
     case .flagged: line.isRefusal
     case .closed, .failed, .revoked: line.has(.host)
-    case .policy, .credential, .approval, .other: false
+    case .policy, .credential, .approval, .limits, .other: false
     }
   }
 
@@ -164,6 +168,20 @@ package struct Tally: Sendable {
   static func limit(_ line: borrowing LogLine) -> String? {
     let limit = line.others.first { $0.name.elementsEqual("limit".utf8) }
     return limit.map { TerminalText.safe($0.json.filter { $0 != UInt8(ascii: "\"") }.prefix(textBytesMax)) }
+  }
+
+  private mutating func noteLimits(_ line: borrowing LogLine) {
+    let gate = Self.word(line, "gate") ?? "-"
+    if Self.word(line, "state") != "lost" {
+      unshared.remove(gate)
+    } else if unshared.count < Self.gatesMax {
+      unshared.insert(gate)
+    }
+  }
+
+  private static func word(_ line: borrowing LogLine, _ name: String) -> String? {
+    let field = line.others.first { $0.name.elementsEqual(name.utf8) }
+    return field.map { TerminalText.safe($0.json.filter { $0 != UInt8(ascii: "\"") }.prefix(textBytesMax)) }
   }
 
   private mutating func noteRefusal(_ line: borrowing LogLine, _ index: Int, _ timeMs: Int64, _ isNote: Bool) {

@@ -122,6 +122,9 @@ package struct TopScreen {
     parts.append("sort: \(state.sort.rawValue)")
     if !state.filter.isEmpty { parts.append("filter: \(state.filter)") }
     if state.isPaused { parts.append("PAUSED") }
+    if !tally.unshared.isEmpty {
+      parts.append("SHARED LIMITS OUT OF REACH: \(tally.unshared.sorted().prefix(3).joined(separator: ", "))")
+    }
     parts.append(TerminalText.safe(source.utf8))
     return parts.joined(separator: "  ")
   }

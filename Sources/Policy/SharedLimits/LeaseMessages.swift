@@ -38,7 +38,7 @@ package struct LeaseLimit: Equatable, Sendable {
 
   /// How many tokens a gate may hold; none: they are fetched when a request waits for one.
   package func leaseMax(gates: Int) -> Int {
-    Int(clamping: max(perMinute / Self.heldShare / UInt64(max(1, gates)), least))
+    Int(clamping: max(perMinute / Self.heldShare / UInt64(clamping: max(1, gates)), least))
   }
 
   /// The smallest lease, for a gate that others do not count yet.

@@ -15,11 +15,11 @@ package final class LeasedSlots: Sendable {
   init(key: LeaseKey, bell: LeaseBell) { (self.key, self.bell) = (key, bell) }
 
   private static func pack(allowed: Int, live: Int) -> UInt64 {
-    UInt64(UInt32(clamping: allowed)) << 32 | UInt64(UInt32(clamping: live))
+    UInt64(truncatingIfNeeded: UInt32(clamping: allowed)) << 32 | UInt64(truncatingIfNeeded: UInt32(clamping: live))
   }
 
-  private static func allowed(_ word: UInt64) -> Int { Int(word >> 32) }
-  private static func live(_ word: UInt64) -> Int { Int(word & 0xffff_ffff) }
+  private static func allowed(_ word: UInt64) -> Int { Int(clamping: word >> 32) }
+  private static func live(_ word: UInt64) -> Int { Int(clamping: word & 0xffff_ffff) }
 
   // MARK: - The loops
 

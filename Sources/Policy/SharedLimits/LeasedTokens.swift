@@ -122,7 +122,7 @@ package final class LeasedTokens: Sendable {
       let (exchanged, original) = heldCount.weakCompareExchange(
         expected: seen, desired: seen - granted, ordering: .relaxed)
       if exchanged {
-        spentCount.wrappingAdd(UInt64(granted), ordering: .relaxed)
+        spentCount.wrappingAdd(UInt64(clamping: granted), ordering: .relaxed)
         if seen - granted <= lowWater.load(ordering: .relaxed) { call() }
         return .granted(granted)
       }
@@ -148,7 +148,7 @@ package final class LeasedTokens: Sendable {
 
   /// Of what was granted and not used.
   func giveBack(_ count: Int) {
-    spentCount.wrappingSubtract(UInt64(count), ordering: .relaxed)
+    spentCount.wrappingSubtract(UInt64(clamping: count), ordering: .relaxed)
     heldCount.wrappingAdd(count, ordering: .relaxed)
   }
 

@@ -29,7 +29,8 @@ extension AllowRule {
       limits.append(SharedLimit(key: tokens.key, lease: .tokens(tokens, limit)))
     }
     add(
-      usage.shared?.requests, requests.map { LeaseLimit(perMinute: UInt64($0.perMinute), capacity: UInt64($0.burst)) })
+      usage.shared?.requests,
+      requests.map { LeaseLimit(perMinute: UInt64(clamping: $0.perMinute), capacity: UInt64(clamping: $0.burst)) })
     add(usage.shared?.upload, uploadBytes.map { LeaseLimit(bytesPerMinute: $0.perMinute) })
     add(usage.shared?.download, downloadBytes.map { LeaseLimit(bytesPerMinute: $0.perMinute) })
     if let slots = usage.shared?.concurrent, let concurrent {

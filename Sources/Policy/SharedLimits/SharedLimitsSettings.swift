@@ -11,7 +11,7 @@ extension Settings {
     }
 
     /// One Redis server, as it is dialled.
-    package enum Server: Hashable, Sendable, CustomStringConvertible {
+    package enum RedisServer: Hashable, Sendable, CustomStringConvertible {
       case tcp(Target)
       case tls(Target)
       case unix(path: String)
@@ -30,16 +30,16 @@ extension Settings {
       }
 
       /// Another server of the same kind.
-      package func at(_ target: Target) -> Server { isTLS ? .tls(target) : .tcp(target) }
+      package func at(_ target: Target) -> RedisServer { isTLS ? .tls(target) : .tcp(target) }
     }
 
     package enum Place: Equatable, Sendable {
-      case single(Server)
+      case single(RedisServer)
       /// Sentinels say where the master of that name is.
-      case sentinels([Server], master: String)
-      case cluster([Server])
+      case sentinels([RedisServer], master: String)
+      case cluster([RedisServer])
 
-      package var servers: [Server] {
+      package var servers: [RedisServer] {
         switch self {
         case .single(let server): [server]
         case .sentinels(let servers, _), .cluster(let servers): servers

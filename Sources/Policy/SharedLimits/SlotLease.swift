@@ -21,7 +21,7 @@ struct SlotLease {
   mutating func look(_ now: LeaseConditions) -> SlotsAsked? {
     let wanted = slots.takeWanted()
     guard asked == nil else { return nil }
-    let spare = now.isNewcomer ? 0 : limit / Int(LeaseLimit.heldShare) / max(1, now.gates)
+    let spare = now.isNewcomer ? 0 : limit / Int(clamping: LeaseLimit.heldShare) / max(1, now.gates)
     let live = slots.live
     if isUnsettled || live > mine { return ask(live, live, now) }
     if wanted > 0, live + wanted > mine { return ask(live, live + wanted + spare, now) }

@@ -97,7 +97,8 @@ struct TokenLease {
 
   /// Of an empty bucket nothing is asked before some tokens have come in.
   private mutating func noteAnswer(_ granted: Int, of want: Int, debtUs: UInt64, _ nowMs: UInt64) {
-    let quantum = max(1, min(UInt64(want), limit.capacity / 4, limit.perMinute * LeaseTimes.quantumMs / 60_000))
+    let quantum = max(
+      1, min(UInt64(clamping: want), limit.capacity / 4, limit.perMinute * LeaseTimes.quantumMs / 60_000))
     let neededUs = debtUs &+ limit.costUs(quantum)
     shortAnswers = granted * 2 < want ? min(shortAnswers + 1, 8) : 0
     guard neededUs > limit.windowUs else {
@@ -106,7 +107,7 @@ struct TokenLease {
     }
     var waitMs = (neededUs - limit.windowUs) / 1000 + 1
     let patienceMs = min(LeaseTimes.contendedMs, limit.windowUs / 4000)
-    if shortAnswers > 1 { waitMs = max(waitMs, min(waitMs << UInt64(shortAnswers - 1), patienceMs)) }
+    if shortAnswers > 1 { waitMs = max(waitMs, min(waitMs << (shortAnswers - 1), patienceMs)) }
     emptyUntilMs = nowMs &+ waitMs
     tokens.setEmpty(untilNs: emptyUntilMs &* 1_000_000)
   }
@@ -123,7 +124,7 @@ struct TokenLease {
     isUnsettled = fullAtMs > nowMs
     tokens.setLowWater(-1)
     guard case .alone(let gates) = mode else { return tokens.setMode(mode) }
-    let windowUs = max(limit.windowUs, limit.costUs(1).saturatingProduct(UInt64(gates)))
+    let windowUs = max(limit.windowUs, limit.costUs(1).saturatingProduct(UInt64(clamping: gates)))
     tokens.alone.set(fullAtNs: (nowMs &* 1000 &+ windowUs) &* 1000)
     tokens.setMode(mode)
   }

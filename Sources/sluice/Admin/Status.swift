@@ -59,11 +59,23 @@ struct Status: ParsableCommand {
       ["cut", reasons(status, ["revoked"])],
       ["log", "\(log?["file"]?.asText.map(Text.plain) ?? "standard output"): \(state)"],
     ]
+    if let limits = status["shared_limits"], limits["state"] != nil { rows.append(["shared limits", shared(limits)]) }
     if number("would_deny") > 0 { rows.append(["would deny", "\(number("would_deny")) (report mode)"]) }
     if !sandboxes.isEmpty { rows.append(["sandboxes", sandboxes.joined(separator: ", ")]) }
     if status["draining"]?.asBool == true { rows.append(["draining", "no new connections"]) }
     if status["whole"]?.asBool == false { rows.append(["incomplete", "a worker did not answer in time"]) }
     return Text.table(rows)
+  }
+
+  private static func shared(_ limits: JSONValue) -> String {
+    func word(_ name: String) -> String { Text.plain(limits[name]?.asText ?? "") }
+    let gates = limits["gates"]?.asNumber ?? 0
+    let group = "\(word("redis")), group \(word("group"))"
+    switch word("state") {
+    case "shared": return "\(group): \(gates) gate\(gates == 1 ? "" : "s")"
+    case "joining": return "\(group): being asked"
+    default: return "OUT OF REACH (on_loss: \(word("on_loss"))): \(word("problem"))"
+    }
   }
 
   private static func reasons(_ status: JSONValue, _ events: [String]) -> String {
