@@ -45,10 +45,24 @@ int confine_drop_bounding(void);
 int confine_lock_securebits(void);
 int confine_drop_capabilities(void);
 int confine_landlock(const char *writable, uint64_t count, const char *devices);
-int confine_seccomp(void);
+int confine_seccomp(uint64_t allows);
 int confine_gate_seccomp(int supervises, int local_sockets);
 
 // 1: held, 0: something got through.
 int probe_holds(const struct csandbox_step *step, const char *first);
+
+// The arguments, and behind them a setting of TERM, which may be empty.
+struct joined {
+  uint32_t count, size;
+  int terminal;
+  char texts[CSANDBOX_JOIN_TEXTS_MAX];
+};
+
+int sandbox_send(int control, const struct csandbox_message *message, const int *fds, int count);
+// Answers only where it fails. Of a further command the arguments are its own, and `texts` lead to the environment.
+int sandbox_execute(const struct joined *joined, const char *texts, uint64_t count, uint64_t settings);
+
+// Joins connections to a listener of the host with a port of the sandbox's loopback, until the sandbox ends.
+_Noreturn void publish(int control, int listener, uint16_t port);
 
 #endif

@@ -24,65 +24,7 @@ const char *sandbox_stage = "";
 
 const char *sandbox_next(const char *text) { return text + strlen(text) + 1; }
 
-// MARK: messages
-
-static int send_message(int control, const struct csandbox_message *message, const int *fds, int count) {
-  union {
-    struct cmsghdr align;
-    char bytes[CMSG_SPACE(CSANDBOX_FDS_MAX * sizeof(int))];
-  } room;
-  struct iovec bytes = {.iov_base = (void *)message, .iov_len = sizeof *message};
-  struct msghdr header = {.msg_iov = &bytes, .msg_iovlen = 1};
-  if (count > 0) {
-    header.msg_control = &room;
-    header.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
-    memset(&room, 0, sizeof room);
-    room.align = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN((size_t)count * sizeof(int))};
-    memcpy(CMSG_DATA(&room.align), fds, (size_t)count * sizeof(int));
-  }
-  ssize_t sent;
-  do sent = sendmsg(control, &header, MSG_NOSIGNAL);
-  while (sent < 0 && errno == EINTR);
-  return sent < 0 ? -errno : 0;
-}
-
-int csandbox_send(int control, uint32_t kind, int32_t code) {
-  struct csandbox_message message = {.kind = kind, .code = code};
-  return send_message(control, &message, NULL, 0);
-}
-
-int csandbox_receive(int control, struct csandbox_message *message, int *fds, int *fd_count, int timeout_ms) {
-  struct pollfd waiting = {.fd = control, .events = POLLIN};
-  int ready = poll(&waiting, 1, timeout_ms);
-  if (ready <= 0) return ready == 0 || errno == EINTR ? 0 : -errno;
-  union {
-    struct cmsghdr align;
-    char bytes[CMSG_SPACE(CSANDBOX_FDS_MAX * sizeof(int))];
-  } room;
-  struct iovec bytes = {.iov_base = message, .iov_len = sizeof *message};
-  struct msghdr header = {.msg_iov = &bytes, .msg_iovlen = 1, .msg_control = &room, .msg_controllen = sizeof room};
-  ssize_t got = recvmsg(control, &header, MSG_CMSG_CLOEXEC);
-  // An end that closes with messages unread resets the other, and the reset is told ahead of what that end had said.
-  if (got < 0 && errno == ECONNRESET) got = recvmsg(control, &header, MSG_CMSG_CLOEXEC);
-  if (got < 0) return errno == EINTR ? 0 : errno == ECONNRESET ? -EPIPE : -errno;
-  if (got != sizeof *message) return -EPIPE;
-  message->text[CSANDBOX_TEXT_MAX - 1] = 0;
-  int count = 0;
-  for (struct cmsghdr *part = CMSG_FIRSTHDR(&header); part; part = CMSG_NXTHDR(&header, part)) {
-    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
-    count = (int)((part->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-    memcpy(fds, CMSG_DATA(part), (size_t)count * sizeof(int));
-  }
-  *fd_count = count;
-  return 1;
-}
-
-int csandbox_peek(int control, struct csandbox_message *message) {
-  ssize_t got;
-  do got = recv(control, message, sizeof *message, MSG_PEEK);
-  while (got < 0 && errno == EINTR);
-  return got == sizeof *message ? 1 : -EPIPE;
-}
+// MARK: the parent's word
 
 // Waits for the parent's word; without a parent there is nothing to go on for.
 static int32_t await(int control, uint32_t kind) {
@@ -97,7 +39,7 @@ static int32_t await(int control, uint32_t kind) {
 static void fail(int control, uint32_t step, int code) {
   struct csandbox_message message = {.kind = CSANDBOX_FAILED, .code = -code, .step = step};
   snprintf(message.text, sizeof message.text, "%s", sandbox_stage);
-  send_message(control, &message, NULL, 0);
+  sandbox_send(control, &message, NULL, 0);
   _exit(125);
 }
 
@@ -112,6 +54,8 @@ struct inside {
   int listener_count;
   // The command's own, or 0.
   int terminal;
+  // Of a further command; NULL for the first one.
+  const struct joined *joined;
 };
 
 static int become(uint64_t uid, uint64_t gid) {
@@ -136,7 +80,7 @@ static int hand_out(struct inside *inside) {
     int count = inside->listener_count - done;
     if (count > CSANDBOX_FDS_MAX) count = CSANDBOX_FDS_MAX;
     sandbox_stage = "sendmsg(SCM_RIGHTS)";
-    int result = send_message(inside->control, &message, inside->listeners + done, count);
+    int result = sandbox_send(inside->control, &message, inside->listeners + done, count);
     if (result < 0) return result;
   }
   for (int i = 0; i < inside->listener_count; i++) close(inside->listeners[i]);
@@ -152,10 +96,12 @@ static int open_terminal(struct inside *inside) {
   FAIL_IF(inside->terminal < 0, "ioctl(TIOCGPTPEER)");
   struct csandbox_message message = {.kind = CSANDBOX_TERMINAL};
   sandbox_stage = "sendmsg(SCM_RIGHTS)";
-  int result = send_message(inside->control, &message, &other, 1);
+  int result = sandbox_send(inside->control, &message, &other, 1);
   close(other);
   return result;
 }
+
+static int join(struct inside *inside, int connection, int signals);
 
 // What a terminal would send to a whole group goes to the group: a shell goes on with its loop where its child alone ends.
 static void pass(pid_t command, int number) {
@@ -163,24 +109,38 @@ static void pass(pid_t command, int number) {
   if (!is_group || kill(-command, number) < 0) kill(command, number);
 }
 
-// What is asked of the command by signals goes to it; what ends it ends all.
-static void forward(const struct inside *inside, pid_t command, int signals) {
-  int control = inside->control;
+// 1 where this process is a new one, which a further command is to come of.
+static int obey(const struct inside *inside, pid_t command, int *connection) {
+  struct csandbox_message message;
+  int fds[CSANDBOX_FDS_MAX], count = 0;
+  int got = csandbox_receive(inside->control, &message, fds, &count, 0);
+  if (got < 0) {
+    // The asker of a further command is gone, as a terminal that is hung up.
+    if (inside->joined) pass(command, SIGHUP), pass(command, SIGCONT);
+    _exit(125);
+  }
+  if (got == 0) return 0;
+  if (message.kind == CSANDBOX_SIGNAL) pass(command, message.code);
+  if (message.kind == CSANDBOX_FOREGROUND) {
+    // SIGTTOU is blocked.
+    tcsetpgrp(inside->terminal, command);
+    pass(command, SIGCONT);
+  }
+  // Never comes back.
+  if (message.kind == CSANDBOX_PUBLISH && count == 1 && !inside->joined && fork() == 0) publish(inside->control, fds[0], (uint16_t)message.code);
+  int joins = message.kind == CSANDBOX_JOIN && count == 1 && !inside->joined && fork() == 0;
+  if (joins) *connection = fds[0];
+  for (int i = joins; i < count; i++) close(fds[i]);
+  return joins;
+}
+
+// Signals that are asked for go to the command; its end is the end of all. Returns in a further command.
+static int forward(struct inside *inside, pid_t command, int signals) {
+  int control = inside->control, connection;
   for (;;) {
     struct pollfd waiting[2] = {{.fd = control, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
     if (poll(waiting, 2, -1) < 0) continue;
-    if (waiting[0].revents) {
-      struct csandbox_message message;
-      int fds[CSANDBOX_FDS_MAX], count;
-      int got = csandbox_receive(control, &message, fds, &count, 0);
-      if (got < 0) _exit(125);
-      if (got == 1 && message.kind == CSANDBOX_SIGNAL) pass(command, message.code);
-      if (got == 1 && message.kind == CSANDBOX_FOREGROUND) {
-        // SIGTTOU is blocked.
-        tcsetpgrp(inside->terminal, command);
-        pass(command, SIGCONT);
-      }
-    }
+    if (waiting[0].revents && obey(inside, command, &connection)) return join(inside, connection, signals);
     if (!waiting[1].revents) continue;
     struct signalfd_siginfo drained;
     if (read(signals, &drained, sizeof drained) < 0 && errno != EAGAIN) _exit(125);
@@ -239,8 +199,58 @@ static int reap(struct inside *inside) {
   FAIL_IF(command < 0, "fork");
   // Here as there, so that it has its group before the first signal.
   if (command > 0) setpgid(command, command);
-  if (command > 0) forward(inside, command, signals);
-  return 0;
+  return command > 0 ? forward(inside, command, signals) : 0;
+}
+
+// MARK: a further command
+
+static struct joined the_joined;
+
+static int read_request(int connection, struct joined *joined) {
+  struct csandbox_message message;
+  int fds[CSANDBOX_FDS_MAX], count = 0, got;
+  do got = csandbox_receive(connection, &message, fds, &count, -1);
+  while (got == 0);
+  sandbox_stage = "request";
+  if (got < 0 || message.kind != CSANDBOX_JOIN || count != 3 || message.code <= 0 || message.step > sizeof joined->texts) return -EPROTO;
+  for (int fd = 0; fd < 3; fd++) {
+    FAIL_IF(dup2(fds[fd], fd) < 0, "dup2");
+    close(fds[fd]);
+  }
+  *joined = (struct joined){.count = (uint32_t)message.code, .size = message.step, .terminal = message.text[0]};
+  uint32_t texts = 0;
+  for (uint32_t place = 0; place < joined->size; place += (uint32_t)got) {
+    struct pollfd waiting = {.fd = connection, .events = POLLIN};
+    do got = poll(&waiting, 1, -1) < 0 ? -1 : (int)recv(connection, joined->texts + place, joined->size - place, 0);
+    while (got < 0 && (errno == EINTR || errno == EAGAIN));
+    if (got <= 0) return -EPROTO;
+  }
+  for (uint32_t place = 0; place < joined->size; place++) texts += joined->texts[place] == 0;
+  return joined->size > 0 && joined->texts[joined->size - 1] == 0 && texts == joined->count + 1 ? 0 : -EPROTO;
+}
+
+// A process beside pid 1 that is to its command what pid 1 is to the first one. The steps that come behind the reaper's
+// are done for each command, so a further one has nothing that the first one has not.
+static int join(struct inside *inside, int connection, int signals) {
+  // In the place of pid 1's own, which is not this one's to read.
+  if (dup3(connection, inside->control, O_CLOEXEC) < 0) _exit(125);
+  close(connection);
+  if (inside->terminal) close(inside->terminal);
+  inside->terminal = 0;
+  inside->joined = &the_joined;
+  int result = read_request(inside->control, &the_joined);
+  if (result < 0) return result;
+  csandbox_send(inside->control, CSANDBOX_READY, 0);
+  FAIL_IF(setsid() < 0, "setsid");
+  if (the_joined.terminal) {
+    result = open_terminal(inside);
+    if (result < 0) return result;
+    FAIL_IF(ioctl(inside->terminal, TIOCSCTTY, 0) < 0, "ioctl(TIOCSCTTY)");
+  }
+  pid_t command = fork();
+  FAIL_IF(command < 0, "fork");
+  if (command > 0) setpgid(command, command);
+  return command > 0 ? forward(inside, command, signals) : 0;
 }
 
 // MARK: the command
@@ -263,62 +273,6 @@ static int set_limit(uint64_t resource, uint64_t value) {
   return 0;
 }
 
-static void give_back_signals(void) {
-  for (int number = 1; number < 65; number++) signal(number, SIG_DFL);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-enum { ARGUMENTS_MAX = 16384 };
-static char *arguments[ARGUMENTS_MAX + 2], *scripted[ARGUMENTS_MAX + 3];
-
-// Answers only where it fails. A text without a `#!` line is the shell's, as execvp(3) has it.
-static int start(const char *path, uint64_t count, char **environment) {
-  sandbox_stage = "execve";
-  execve(path, arguments, environment);
-  if (errno == ENOEXEC) {
-    memmove(scripted + 2, arguments + 1, count * sizeof *arguments);
-    scripted[0] = "/bin/sh";
-    scripted[1] = (char *)path;
-    execve(scripted[0], scripted, environment);
-  }
-  int code = errno;
-  if (code == ENOENT && access(path, F_OK) == 0) sandbox_stage = "interpreter";
-  return -code;
-}
-
-static int execute(const char *texts, uint64_t count, uint64_t settings) {
-  if (count + settings > ARGUMENTS_MAX) {
-    sandbox_stage = "execve";
-    return -E2BIG;
-  }
-  uint64_t place = 0;
-  for (uint64_t i = 0; i < count; i++, texts = sandbox_next(texts)) arguments[place++] = (char *)texts;
-  arguments[place++] = NULL;
-  char **environment = arguments + place;
-  const char *path = "";
-  for (uint64_t i = 0; i < settings; i++, texts = sandbox_next(texts)) {
-    if (strncmp(texts, "PATH=", 5) == 0) path = texts + 5;
-    arguments[place++] = (char *)texts;
-  }
-  arguments[place] = NULL;
-  give_back_signals();
-  if (strchr(arguments[0], '/')) return start(arguments[0], count, environment);
-  int code = -ENOENT;
-  sandbox_stage = "execve";
-  while (*path) {
-    size_t length = strcspn(path, ":");
-    char whole[4096];
-    if (snprintf(whole, sizeof whole, "%.*s/%s", (int)length, path, arguments[0]) < (int)sizeof whole) {
-      int result = start(whole, count, environment);
-      if (result != -ENOTDIR && (result != -ENOENT || sandbox_stage[0] == 'i')) return result == -EACCES && access(whole, F_OK) < 0 ? code : result;
-    }
-    path += length + (path[length] == ':');
-  }
-  return code;
-}
-
 // MARK: one step after the other
 
 static int listen_for(struct inside *inside, const struct csandbox_step *step) {
@@ -336,7 +290,7 @@ static int listen_for(struct inside *inside, const struct csandbox_step *step) {
 static int try_probe(struct inside *inside, uint32_t index, const char *first) {
   int holds = probe_holds(&inside->plan->steps[index], first);
   struct csandbox_message message = {.kind = holds ? CSANDBOX_HELD : CSANDBOX_BROKEN, .step = index};
-  if (!holds || inside->plan->reports_probes) send_message(inside->control, &message, NULL, 0);
+  if (!holds || inside->plan->reports_probes) sandbox_send(inside->control, &message, NULL, 0);
   if (!holds && !inside->plan->reports_probes) _exit(125);
   return 0;
 }
@@ -379,16 +333,16 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_NOT_DUMPABLE: FAIL_IF(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0, "prctl(PR_SET_DUMPABLE)"); return 0;
     case CSANDBOX_REAPER: return reap(inside);
     // The terminal is the command's alone.
-    case CSANDBOX_SESSION: return inside->is_probe ? 0 : begin_session(inside, step->number == 1);
+    case CSANDBOX_SESSION: return inside->is_probe ? 0 : begin_session(inside, inside->joined ? inside->joined->terminal == 1 : step->number == 1);
     case CSANDBOX_WORK_IN: FAIL_IF(chdir(first) < 0, "chdir"); return 0;
     case CSANDBOX_LANDLOCK: return confine_landlock(first, step->number, second);
-    case CSANDBOX_SECCOMP: return confine_seccomp();
+    case CSANDBOX_SECCOMP: return confine_seccomp(step->number);
     // Closed by the exec, so that until then a failure can be told.
     case CSANDBOX_CLOSE_DESCRIPTORS: FAIL_IF(syscall(SYS_close_range, 3, ~0U, 4 /* CLOEXEC */) < 0, "close_range"); return 0;
     case CSANDBOX_PROBE: return inside->is_probe ? try_probe(inside, index, first) : 0;
     case CSANDBOX_EXEC:
       if (inside->is_probe) _exit(0);
-      return execute(first, step->number, step->more);
+      return sandbox_execute(inside->joined, first, step->number, step->more);
   }
   sandbox_stage = "no such step";
   return -EINVAL;
@@ -409,7 +363,8 @@ static _Noreturn void run_inside(const struct csandbox_plan *plan, int control) 
   the_inside = (struct inside){.plan = plan, .control = control};
   for (uint32_t index = 0; index < plan->count; index++) {
     int result = perform(&the_inside, index);
-    if (result < 0) fail(control, index, result);
+    int is_exec = the_inside.joined && plan->steps[index].op == CSANDBOX_EXEC;
+    if (result < 0) fail(control, is_exec ? CSANDBOX_JOINED_EXEC : index, result);
   }
   _exit(125);
 }

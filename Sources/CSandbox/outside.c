@@ -21,6 +21,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -39,17 +40,17 @@ int csandbox_signals_open(void) {
   return fd < 0 ? -errno : fd;
 }
 
-int csandbox_wait(int signals, int control, int lifeline, int timeout_ms, int *number) {
-  struct pollfd waiting[5] = {{.fd = signals, .events = POLLIN}, {.fd = control, .events = POLLIN}, {.fd = lifeline, .events = POLLIN}};
-  timeout_ms = terminal_await(waiting + 3, timeout_ms);
-  if (poll(waiting, 5, timeout_ms) <= 0) return 0;
-  terminal_relay(waiting + 3);
+int csandbox_wait(int signals, int control, int lifeline, int door, int timeout_ms, int *number) {
+  struct pollfd waiting[6] = {{.fd = signals, .events = POLLIN}, {.fd = control, .events = POLLIN}, {.fd = lifeline, .events = POLLIN}, {.fd = door, .events = POLLIN}};
+  timeout_ms = terminal_await(waiting + 4, timeout_ms);
+  if (poll(waiting, 6, timeout_ms) <= 0) return 0;
+  terminal_relay(waiting + 4);
   struct signalfd_siginfo seen;
   if (waiting[0].revents && read(signals, &seen, sizeof seen) == sizeof seen) {
     *number = (int)seen.ssi_signo;
     return 1;
   }
-  return waiting[1].revents ? 2 : waiting[2].revents ? 3 : 0;
+  return waiting[1].revents ? 2 : waiting[2].revents ? 3 : waiting[3].revents ? 4 : 0;
 }
 
 // MARK: the terminal
@@ -127,6 +128,44 @@ long csandbox_real_path(const char *path, char *text, size_t room) {
 
 int csandbox_make_folder(const char *path, uint32_t mode) { return mkdir(path, mode) < 0 ? -errno : 0; }
 
+int csandbox_private_folder(const char *path) {
+  struct stat status;
+  if (mkdir(path, 0700) < 0 && errno != EEXIST) return -errno;
+  if (lstat(path, &status) < 0) return -errno;
+  return S_ISDIR(status.st_mode) && status.st_uid == geteuid() && (status.st_mode & 077) == 0 ? 0 : -EPERM;
+}
+
+// proc_pid_stat(5): the 22nd field. The name before it may hold anything.
+uint64_t csandbox_process_start(int pid) {
+  char path[32], text[1024];
+  snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  ssize_t got = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (got <= 0) return 0;
+  text[got] = 0;
+  char *place = strrchr(text, ')');
+  for (int field = 2; place && field < 22; field++) place = strchr(place + 1, ' ');
+  return place ? strtoull(place, NULL, 10) : 0;
+}
+
+int csandbox_end_process(int pid, uint64_t start, int number, int wait_ms) {
+  int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+  if (fd < 0) return errno == ESRCH ? 1 : -errno;
+  int result = 1;
+  // By now the descriptor is of one process, and the look tells which.
+  if (csandbox_process_start(pid) == start) {
+    struct pollfd waiting = {.fd = fd, .events = POLLIN};
+    if (number && syscall(SYS_pidfd_send_signal, fd, number, NULL, 0) < 0)
+      result = errno == ESRCH ? 1 : -errno;
+    else
+      result = poll(&waiting, 1, wait_ms) > 0;
+  }
+  close(fd);
+  return result;
+}
+
 int csandbox_write_file(const char *path, const char *text) {
   int fd = open(path, O_WRONLY | O_CLOEXEC);
   if (fd < 0) return -errno;
@@ -177,4 +216,20 @@ int csandbox_canary_was_reached(int fd, int datagram) {
   int connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (connection >= 0) close(connection);
   return connection >= 0;
+}
+
+int csandbox_host_listener(const char *text, uint16_t port) {
+  struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+  struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+  int is_v4 = inet_pton(AF_INET, text, &v4.sin_addr) == 1, on = 1;
+  if (!is_v4 && inet_pton(AF_INET6, text, &v6.sin6_addr) != 1) return -EINVAL;
+  int fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return -errno;
+  struct sockaddr *address = is_v4 ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6;
+  if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 || bind(fd, address, is_v4 ? sizeof v4 : sizeof v6) < 0 || listen(fd, 128) < 0) {
+    int code = errno;
+    close(fd);
+    return -code;
+  }
+  return fd;
 }

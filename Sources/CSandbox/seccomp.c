@@ -55,6 +55,20 @@ static const uint32_t denied[] = {
 #endif
 };
 enum { DENIED = sizeof denied / sizeof *denied };
+// Of these, what an option gives back (CSANDBOX_ALLOW_*).
+static const uint32_t tracing[] = {SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_kcmp};
+static const uint32_t nesting[] = {SYS_unshare, SYS_chroot};
+
+static int is_among(uint32_t call, const uint32_t *calls, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if (calls[i] == call) return 1;
+  return 0;
+}
+
+static int is_given_back(uint32_t call, uint64_t allows) {
+  return (allows & CSANDBOX_ALLOW_TRACING && is_among(call, tracing, sizeof tracing / sizeof *tracing)) ||
+         (allows & CSANDBOX_ALLOW_NAMESPACES && is_among(call, nesting, sizeof nesting / sizeof *nesting));
+}
 
 #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
 #define LOAD_LOW(index) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[index]))
@@ -118,7 +132,7 @@ static int finish(const struct filter *filter) {
 
 enum { ALLOWED, DENIED_CALL, NO_FAMILY, NO_PROTOCOL, INTERNET, PLAIN, NEXT };
 
-int confine_seccomp(void) {
+int confine_seccomp(uint64_t allows) {
   // Little-endian machines both: an argument's low half comes first, and the kernel looks at that half alone for each of
   // the arguments that are compared here.
   struct filter filter = {.count = 0, .begun = 0};
@@ -133,7 +147,13 @@ int confine_seccomp(void) {
   // The flags of clone3 lie in memory, where a filter cannot read: callers fall back to clone(2).
   ADD(&filter, IF_EQUAL(NR_CLONE3, 0, TO(NEXT)), ERROR(ENOSYS));
   place(&filter, NEXT);
-  ADD(&filter, IF_EQUAL(SYS_clone, 0, TO(NEXT)), LOAD_LOW(0), IF_ANY(NEW_NAMESPACES, TO(DENIED_CALL), TO(ALLOWED)));
+  if (!(allows & CSANDBOX_ALLOW_NAMESPACES))
+    ADD(&filter, IF_EQUAL(SYS_clone, 0, TO(NEXT)), LOAD_LOW(0), IF_ANY(NEW_NAMESPACES, TO(DENIED_CALL), TO(ALLOWED)));
+  place(&filter, NEXT);
+  // A debugger asks for addresses that stay the same from one run to the next (ADDR_NO_RANDOMIZE), and how it is now.
+  if (allows & CSANDBOX_ALLOW_TRACING)
+    ADD(&filter, IF_EQUAL(SYS_personality, 0, TO(NEXT)), LOAD_LOW(0), IF_EQUAL(0xffffffff, TO(ALLOWED), 0),
+        IF_EQUAL(0x0040000, TO(ALLOWED), 0), IF_EQUAL(0, TO(ALLOWED), TO(DENIED_CALL)));
   place(&filter, NEXT);
   // TIOCSTI types into the caller's terminal; TIOCLINUX pastes into a console.
   ADD(&filter, IF_EQUAL(SYS_ioctl, 0, TO(NEXT)), LOAD_LOW(1), IF_EQUAL(TIOCSTI, TO(DENIED_CALL), 0),
@@ -153,7 +173,8 @@ int confine_seccomp(void) {
       IF_EQUAL(IPPROTO_UDP, TO(ALLOWED), 0), IF_EQUAL(IPPROTO_ICMP, TO(ALLOWED), 0),
       IF_EQUAL(IPPROTO_ICMPV6, TO(ALLOWED), TO(NO_PROTOCOL)));
   place(&filter, NEXT);
-  for (unsigned i = 0; i < DENIED; i++) ADD(&filter, IF_EQUAL(denied[i], TO(DENIED_CALL), 0));
+  for (unsigned i = 0; i < DENIED; i++)
+    if (!is_given_back(denied[i], allows)) ADD(&filter, IF_EQUAL(denied[i], TO(DENIED_CALL), 0));
   place(&filter, ALLOWED);
   ADD(&filter, ALLOW);
   place(&filter, DENIED_CALL);

@@ -15,7 +15,11 @@ extension Server {
 
   /// Asks every worker that is still at work.
   func survey(_ finish: @escaping (Survey.Answers) -> Void, asking message: (_ token: UInt64) -> WorkerMessage) {
-    guard let main else { return finish(Survey.Answers(isWhole: false)) }
+    // Of a gate that somebody else looks after, the loops are told, and nobody waits for their answers.
+    guard let main else {
+      for mailbox in shared.mailboxes { mailbox.post(message(0)) }
+      return finish(Survey.Answers(isWhole: false))
+    }
     main.survey.askAll(message, finish: finish)
   }
 

@@ -16,6 +16,13 @@ extension Server {
     record { log, policy in log.recordLimit(limit, client: client, policy: policy, wallMs: Clock.wallMs()) }
   }
 
+  /// A connection to a published port of this client's has ended.
+  package func recordPublished(_ port: UInt16, _ counts: PublishedCounts, client: String) {
+    record { log, policy in
+      log.recordPublished(port, counts, client: client, policy: policy, wallMs: Clock.wallMs())
+    }
+  }
+
   /// A line of the main thread's own.
   func record(_ line: (AuditLog, Policy) -> Void) {
     let log = AuditLog(file: shared.log, sequence: shared.sequence, gate: shared.gate)

@@ -356,6 +356,9 @@ package final class Server {
 
   // MARK: - While it serves
 
+  /// For a gate that somebody else looks after.
+  package func reload() { reload { _ in } }
+
   /// SIGHUP, or `sluice reload`: the log is opened anew (it may have been renamed), and the policy is read again.
   func reload(_ finish: @escaping (Reloaded) -> Void) {
     var messages: [String] = []
@@ -363,7 +366,8 @@ package final class Server {
       messages.append(text)
       Messages.say(text)
     }
-    reopenLog(say)
+    // A gate that somebody else looks after has given up making files.
+    if main?.takesSignals == true { reopenLog(say) }
     guard let read = source.load(replacing: policy, say) else {
       return finish(keptPolicy(messages))
     }

@@ -27,12 +27,13 @@ package enum NewFile {
     return false
   }
 
-  /// In place of what is there. `owner`: who could read the old one can read the new one.
+  /// In place of what is there. `owner`: who could read the old one can read the new one. A file that does not outlive
+  /// the machine's run need not reach the disk.
   package static func replace(
-    _ path: String, _ bytes: [UInt8], mode: UInt32, owner: (uid: UInt32, gid: UInt32)? = nil
+    _ path: String, _ bytes: [UInt8], mode: UInt32, owner: (uid: UInt32, gid: UInt32)? = nil, isLasting: Bool = true
   ) throws(SystemError) {
     let draft = draft(of: path)
-    try write(draft, bytes, mode: mode)
+    try write(draft, bytes, mode: mode, isLasting: isLasting)
     if let owner, unsafe chown(draft, owner.uid, owner.gid) != 0, geteuid() == 0 {
       let code = errno
       _ = unsafe unlink(draft)
@@ -44,10 +45,9 @@ package enum NewFile {
     throw SystemError("rename \(path)", code: code)
   }
 
-  /// A file that may not be there.
-  package static func remove(_ path: String) { _ = unsafe unlink(path) }
-
-  private static func write(_ path: String, _ bytes: [UInt8], mode: UInt32) throws(SystemError) {
+  private static func write(
+    _ path: String, _ bytes: [UInt8], mode: UInt32, isLasting: Bool = true
+  ) throws(SystemError) {
     let fd = unsafe open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)
     guard fd >= 0 else { throw SystemError("open \(path)", code: errno) }
     let file = Descriptor(owning: fd)
@@ -61,8 +61,11 @@ package enum NewFile {
       guard count > 0 else { throw SystemError("write \(path)", code: errno) }
       left = left.dropFirst(count)
     }
-    guard fsync(file.raw) == 0 else { throw SystemError("fsync \(path)", code: errno) }
+    guard !isLasting || fsync(file.raw) == 0 else { throw SystemError("fsync \(path)", code: errno) }
   }
+
+  /// A file that is not there is removed already.
+  package static func remove(_ path: String) { _ = unsafe unlink(path) }
 
   /// The permission bits of a file; nil when there is none.
   package static func mode(_ path: String) -> UInt32? {

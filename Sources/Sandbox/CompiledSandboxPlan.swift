@@ -86,7 +86,7 @@ struct CompiledSandboxPlan {
     case .dropCapabilities: entry(CSANDBOX_DROP_CAPABILITIES)
     case .notDumpable: entry(CSANDBOX_NOT_DUMPABLE)
     case .reaper: entry(CSANDBOX_REAPER)
-    case .seccomp: entry(CSANDBOX_SECCOMP)
+    case .seccomp(let allows): entry(CSANDBOX_SECCOMP, number: allows.reduce(0) { $0 | $1.flag })
     case .closeDescriptors: entry(CSANDBOX_CLOSE_DESCRIPTORS)
     default: nil
     }
@@ -179,6 +179,15 @@ extension MountAccess {
     case .readOnly: 0
     case .writable: UInt64(CSANDBOX_BIND_WRITABLE)
     case .device: UInt64(CSANDBOX_BIND_DEVICE)
+    }
+  }
+}
+
+extension Allowance {
+  fileprivate var flag: UInt64 {
+    switch self {
+    case .ptrace: UInt64(CSANDBOX_ALLOW_TRACING)
+    case .userns: UInt64(CSANDBOX_ALLOW_NAMESPACES)
     }
   }
 }

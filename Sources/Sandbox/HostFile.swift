@@ -1,6 +1,7 @@
 // One path of the host, looked at without following its last link: what it is, whose, where it leads, what it holds.
 // It relies on nothing staying as it was: who may write beside it can put another thing there at any time.
 import CSandbox
+package import Kernel
 
 package enum HostFile {
   package enum Kind: Int32, Sendable { case missing, folder, file, link, other }
@@ -98,6 +99,12 @@ package enum HostFile {
 
   package static func makeFolder(_ path: String, mode: UInt32 = 0o700) -> Bool {
     unsafe csandbox_make_folder(path, mode) == 0 || kind(path) == .folder
+  }
+
+  /// A folder that is this user's alone, made where there is none.
+  package static func makePrivateFolder(_ path: String) throws(SystemError) {
+    let result = unsafe csandbox_private_folder(path)
+    if result < 0 { throw SystemError("mkdir", code: -result) }
   }
 
   /// A new one that is the user's alone.

@@ -1,7 +1,7 @@
 // Listeners on the host's loopback, opened for a moment, that the probe inside tries to reach: only here it shows.
 // It relies on ports that the kernel chose: what is reached on them can only have been meant for them.
 import CSandbox
-import Kernel
+package import Kernel
 
 package struct HostProbeListeners {
   private final class HostProbeListener {
@@ -39,4 +39,13 @@ package struct HostProbeListeners {
 
   /// What was reached from inside.
   package func reached() -> [Probe] { canaries.filter(\.wasReached).map(\.probe) }
+}
+
+package enum HostListener {
+  /// On an address of the host's loopback. Whoever takes it closes it.
+  package static func open(_ address: String, port: UInt16) throws(SystemError) -> CInt {
+    let fd = unsafe csandbox_host_listener(address, port)
+    if fd < 0 { throw SystemError("listen", code: -fd) }
+    return fd
+  }
 }

@@ -13,17 +13,46 @@ package enum SandboxEvent: Equatable, Sendable {
   case stopped(Int32)
   /// The command's exit status, or 128 and the signal.
   case exited(Int32)
+  /// A connection to a published port has ended.
+  case published(PublishedConnection)
   /// The sandbox is gone, and nobody said why: it was killed.
   case gone
 }
 
-package struct Launched: ~Copyable {
+package struct PublishedConnection: Equatable, Sendable {
+  /// Inside.
+  package let port: UInt16
+  /// Bytes that left the sandbox, and those that came in.
+  package let bytesUp: UInt64
+  package let bytesDown: UInt64
+  package let durationMs: UInt64
+}
+
+/// A command inside, as the loop of whoever started it sees it.
+package protocol RunningCommand: ~Copyable {
+  /// Readable when something is told.
+  var socket: CInt { get }
+  /// Blocks until something is told.
+  func next() throws(LaunchFailure) -> SandboxEvent
+}
+
+extension RunningCommand where Self: ~Copyable {
+  /// The command gets its terminal, and goes on.
+  func bringToForeground() { _ = csandbox_send(socket, CSANDBOX_FOREGROUND.rawValue, 0) }
+
+  /// A signal for the command. A command that has ended needs none.
+  func signal(_ number: CInt) { _ = csandbox_send(socket, CSANDBOX_SIGNAL.rawValue, number) }
+}
+
+package struct Launched: ~Copyable, RunningCommand {
   package let control: Descriptor
   package let pid: CInt
   private let plan: SandboxPlan
   private let origin: [Int]
   private let cgroup: Cgroup?
   private let reportsProbes: Bool
+
+  package var socket: CInt { control.raw }
 
   /// With `reportsProbes` a probe that got through is an event like one that held, and not a failure.
   package init(_ plan: SandboxPlan, reportsProbes: Bool = false) throws(LaunchFailure) {
@@ -85,7 +114,7 @@ package struct Launched: ~Copyable {
     let specs = plan.listeners
     var taken: [CInt] = []
     while taken.count < specs.count {
-      var fds = [CInt](repeating: -1, count: Int(CSANDBOX_FDS_MAX))
+      var fds = SandboxMessage.noDescriptors
       guard let (message, count) = receive(into: &fds) else {
         throw LaunchFailure("the sandbox ended while it was made")
       }
@@ -98,16 +127,13 @@ package struct Launched: ~Copyable {
   /// The caller's side of the command's terminal; after the listeners. Whoever takes it closes it.
   package func takeTerminal() throws(LaunchFailure) -> CInt? {
     guard plan.hasTerminal else { return nil }
-    var fds = [CInt](repeating: -1, count: Int(CSANDBOX_FDS_MAX))
+    var fds = SandboxMessage.noDescriptors
     guard let (message, count) = receive(into: &fds) else {
       throw LaunchFailure("the sandbox ended while it was made")
     }
     guard message.kind == CSANDBOX_TERMINAL.rawValue, count == 1 else { throw failure(message) }
     return fds[0]
   }
-
-  /// The command gets its terminal, and goes on.
-  package func bringToForeground() { _ = csandbox_send(control.raw, CSANDBOX_FOREGROUND.rawValue, 0) }
 
   /// The gate serves: now the probes may ask it.
   package func probe() throws(LaunchFailure) { try send(CSANDBOX_PROBE_NOW) }
@@ -118,17 +144,25 @@ package struct Launched: ~Copyable {
 
   package func start() throws(LaunchFailure) { try send(CSANDBOX_START) }
 
-  /// A signal for the command. A command that has ended needs none.
-  package func signal(_ number: CInt) { _ = csandbox_send(control.raw, CSANDBOX_SIGNAL.rawValue, number) }
+  /// Connections to the listener go to that port of the sandbox's loopback. What each carried is an event at its end.
+  package func publish(_ listener: CInt, to port: UInt16) {
+    _ = csandbox_send_descriptor(control.raw, CSANDBOX_PUBLISH.rawValue, Int32(truncatingIfNeeded: port), listener)
+  }
+
+  /// Somebody asks on this connection for a further command.
+  package func join(_ connection: borrowing Descriptor) {
+    _ = csandbox_send_descriptor(control.raw, CSANDBOX_JOIN.rawValue, 0, connection.raw)
+  }
 
   /// Blocks until something is told.
   package func next() throws(LaunchFailure) -> SandboxEvent {
-    var fds = [CInt](repeating: -1, count: Int(CSANDBOX_FDS_MAX))
+    var fds = SandboxMessage.noDescriptors
     guard let (message, _) = receive(into: &fds) else { return .gone }
     switch message.kind {
     case CSANDBOX_READY.rawValue: return .ready
     case CSANDBOX_STOPPED.rawValue: return .stopped(message.code)
     case CSANDBOX_EXITED.rawValue: return .exited(message.code)
+    case CSANDBOX_PUBLISHED.rawValue: return .published(SandboxMessage.published(message))
     case CSANDBOX_HELD.rawValue,
       CSANDBOX_BROKEN.rawValue where reportsProbes:
       guard case .probe(let probe) = step(message) else { throw failure(message) }
@@ -160,12 +194,7 @@ package struct Launched: ~Copyable {
 
   /// Blocks; nil when the sandbox is gone.
   private func receive(into fds: inout [CInt]) -> (csandbox_message, Int)? {
-    var message = csandbox_message()
-    var count: CInt = 0
-    var got: CInt = 0
-    // SAFETY: locals for the time of the call, with room for what it writes.
-    repeat { got = unsafe csandbox_receive(control.raw, &message, &fds, &count, -1) } while got == 0
-    return got < 0 ? nil : (message, Int(count))
+    SandboxMessage.receive(control.raw, into: &fds)
   }
 
   private func number(_ message: csandbox_message) -> Int {
@@ -182,9 +211,38 @@ package struct Launched: ~Copyable {
     if message.kind == CSANDBOX_BROKEN.rawValue {
       return LaunchFailure("BROKEN, the command was not started: \(step.map { "\($0)" } ?? "a probe")")
     }
+    return LaunchFailure(step, number: number, SandboxMessage.error(message), hint: plan.commandHint)
+  }
+}
+
+enum SandboxMessage {
+  /// Room for those of one message.
+  static let noDescriptors = [CInt](repeating: -1, count: Int(CSANDBOX_FDS_MAX))
+
+  /// Blocks; nil when the sandbox is gone.
+  static func receive(_ socket: CInt, into fds: inout [CInt]) -> (csandbox_message, Int)? {
+    var message = csandbox_message()
+    var count: CInt = 0
+    var got: CInt = 0
+    // SAFETY: locals for the time of the call, with room for what it writes.
+    repeat { got = unsafe csandbox_receive(socket, &message, &fds, &count, -1) } while got == 0
+    return got < 0 ? nil : (message, Int(count))
+  }
+
+  static func published(_ message: csandbox_message) -> PublishedConnection {
+    var text = message.text
+    // SAFETY: a local tuple that is larger than the numbers at its beginning.
+    let counts = unsafe withUnsafeBytes(of: &text) { unsafe $0.loadUnaligned(as: csandbox_published.self) }
+    return PublishedConnection(
+      port: UInt16(truncatingIfNeeded: message.code), bytesUp: counts.up, bytesDown: counts.down,
+      durationMs: counts.duration_ms)
+  }
+
+  /// The call that failed, and why.
+  static func error(_ message: csandbox_message) -> SystemError {
     var text = message.text
     // SAFETY: a local tuple of that many characters; the C side ends it with NUL.
     let call = unsafe withUnsafeBytes(of: &text) { unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-    return LaunchFailure(step, number: number, SystemError(call, code: message.code), hint: plan.commandHint)
+    return SystemError(call, code: message.code)
   }
 }

@@ -38,6 +38,7 @@ package struct SandboxOptions: Equatable, Sendable {
   package var guide: String?
   /// nil where the caller has no terminal.
   package var terminal: TerminalUse?
+  package var allows: [Allowance] = []
   package var probes: [Probe] = []
 
   /// All that is shown of the host's, the workspace among it.
@@ -121,7 +122,7 @@ package struct SandboxPlan: Equatable, Sendable {
     steps += [.dieWithParent, .hostName(options.hostName)]
     steps += network.steps
     // No namespace of a user's own, so no capabilities, ever again in here.
-    steps.append(.setting("/proc/sys/user/max_user_namespaces", "0"))
+    if !options.allows.contains(.userns) { steps.append(.setting("/proc/sys/user/max_user_namespaces", "0")) }
     steps += files.steps
     if options.terminal != nil { steps.append(.openTerminal) }
     steps += [
@@ -133,7 +134,8 @@ package struct SandboxPlan: Equatable, Sendable {
     steps += [
       .dropBoundingCapabilities, .lockSecureBits, .noNewPrivileges, .dropCapabilities, .notDumpable, .reaper,
       .session(isForeground: options.terminal == .foreground), .workIn(options.workspace),
-      .landlock(writable: files.writable, devices: "/dev"), .seccomp, .closeDescriptors,
+      .landlock(writable: files.writable, devices: "/dev"), .seccomp(allows: options.allows),
+      .closeDescriptors,
     ]
     steps += options.probes.map { .probe($0) }
     steps.append(.execute(options.command, environment: options.environment))

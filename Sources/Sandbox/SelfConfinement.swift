@@ -68,18 +68,14 @@ package struct SelfConfinement: Equatable, Sendable {
   }
 
   /// Policy and log are open, and stay so; `read` are the files of credentials, each with its folder.
-  /// `records`: the folder of the sandbox's record and its admin socket, which go with it.
+  /// `isAsked`: others may ask for further commands, or answer requests; /proc tells who they are.
   package static func supervising(
-    cgroup: CgroupSpec?, read: [String] = [], replaced: [String] = [], adminSocket: String? = nil,
-    records: String? = nil
+    cgroup: CgroupSpec?, read: [String] = [], replaced: [String] = [], isAsked: Bool = false
   ) -> SelfConfinement {
-    let paths = read.flatMap { [$0] + folders(of: $0) }
+    let paths = read.flatMap { [$0] + folders(of: $0) } + (isAsked ? Self.peerFiles : [])
     let written = replaced.flatMap { folders(of: $0) }.flatMap { [Place($0, .append), Place($0, .remove)] }
-    let cleared = records.map { [Place($0, .read), Place($0, .remove)] } ?? []
-    let asked = adminSocket == nil ? [] : Self.peerFiles.map { Place($0, .read) }
     return SelfConfinement(
-      (cgroup.map { [Place($0.base, .cgroup)] } ?? []) + paths.map { Place($0, .read) } + written + cleared + asked,
-      supervises: true)
+      (cgroup.map { [Place($0.base, .cgroup)] } ?? []) + paths.map { Place($0, .read) } + written, supervises: true)
   }
 
   /// The folder that a path names, and the one that it leads to by links. What stands below /proc and /dev is a

@@ -44,6 +44,14 @@ package enum Resource: String, Sendable {
   case coreBytes = "core", openFiles = "open files", processes, dataBytes = "data bytes of one process"
 }
 
+/// Rights that the filter of system calls gives back on request; docs/sandbox.md says what each opens.
+package enum Allowance: String, CaseIterable, Sendable {
+  /// The command's processes may trace each other.
+  case ptrace
+  /// The command's processes may make namespaces of their own, with all capabilities in there.
+  case userns
+}
+
 /// What is tried in the finished sandbox before the command starts. All of it must fail.
 package enum Probe: Hashable, Sendable {
   case target(String)
@@ -112,7 +120,7 @@ package enum Step: Equatable, Sendable {
   case session(isForeground: Bool)
   case workIn(String)
   case landlock(writable: [String], devices: String)
-  case seccomp
+  case seccomp(allows: [Allowance])
   case closeDescriptors
   case probe(Probe)
   case execute([String], environment: [String])
@@ -187,7 +195,8 @@ extension Step: CustomStringConvertible {
     case .session(let isForeground): isForeground ? "a group of its own, in the foreground" : "a group of its own"
     case .workIn(let path): "work in \(path)"
     case .landlock(let writable, _): "Landlock: write under \(writable.joined(separator: " ")) alone"
-    case .seccomp: "seccomp"
+    case .seccomp(let allows):
+      allows.isEmpty ? "seccomp" : "seccomp, but for \(allows.map(\.rawValue).joined(separator: " "))"
     case .closeDescriptors: "close all descriptors but the standard three"
     case .probe(let probe): "probe: \(probe)"
     case .execute(let command, let environment):

@@ -23,10 +23,11 @@ package struct Supervisor: ~Copyable {
 
   /// The command's exit status. `tend` is called at least every `periodMs`. When `lifeline` is readable, `isLost` is
   /// called: true where there is nothing left to run for, so that the command is asked to end, and killed where it does
-  /// not.
-  package mutating func run(
-    _ sandbox: borrowing Launched, periodMs: Int, lifeline: CInt = -1, isLost: () -> Bool = { true },
-    tend: () -> Void
+  /// not. `knocked` is called when `door` is readable, `published` at the end of each connection to a published port.
+  package mutating func run<Command: RunningCommand & ~Copyable>(
+    _ sandbox: borrowing Command, periodMs: Int, lifeline: CInt = -1, door: CInt = -1, isLost: () -> Bool = { true },
+    knocked: (borrowing Command) -> Void = { _ in }, published: (PublishedConnection) -> Void = { _ in },
+    tend: () -> Void = {}
   ) throws(LaunchFailure) -> Int32 {
     var dueMs = Clock.monotonicMs() + UInt64(periodMs)
     var lifeline = lifeline
@@ -41,7 +42,7 @@ package struct Supervisor: ~Copyable {
       var number: CInt = 0
       // SAFETY: a local for the time of the call.
       switch unsafe csandbox_wait(
-        signals.raw, sandbox.control.raw, lifeline, CInt(min(dueMs, killMs) - min(dueMs, killMs, nowMs)), &number)
+        signals.raw, sandbox.socket, lifeline, door, CInt(min(dueMs, killMs) - min(dueMs, killMs, nowMs)), &number)
       {
       case 1: pass(number, to: sandbox)
       case 2:
@@ -49,6 +50,7 @@ package struct Supervisor: ~Copyable {
         case .exited(let status): return status
         case .gone: return 128 + SIGKILL
         case .stopped(let number): stop(with: sandbox, number)
+        case .published(let connection): published(connection)
         case .ready, .probed: break
         }
       case 3:
@@ -56,6 +58,7 @@ package struct Supervisor: ~Copyable {
         lifeline = -1
         killMs = nowMs + Self.graceMs
         sandbox.signal(SIGTERM)
+      case 4: knocked(sandbox)
       default: break
       }
     }
@@ -74,7 +77,7 @@ package struct Supervisor: ~Copyable {
 
   package static func restoreTerminal() { csandbox_terminal_restore() }
 
-  private mutating func pass(_ number: CInt, to sandbox: borrowing Launched) {
+  private mutating func pass<Command: RunningCommand & ~Copyable>(_ number: CInt, to sandbox: borrowing Command) {
     lastPassed = number
     if terminal != nil {
       if number == SIGWINCH { return csandbox_terminal_resize() }
@@ -86,7 +89,7 @@ package struct Supervisor: ~Copyable {
 
   /// As if the terminal had stopped us with the command: the caller's shell shows a stopped job. A command that only
   /// wants to read the terminal, or to set it, gets it.
-  private func stop(with sandbox: borrowing Launched, _ number: CInt) {
+  private func stop<Command: RunningCommand & ~Copyable>(with sandbox: borrowing Command, _ number: CInt) {
     guard terminal != nil || lastPassed == SIGTSTP else { return }
     if number == SIGTTIN || number == SIGTTOU, csandbox_terminal_grant() != 0 { return sandbox.bringToForeground() }
     Self.restoreTerminal()

@@ -33,6 +33,7 @@ struct Completions: ParsableCommand {
 
 extension CompletionKind {
   static var policy: CompletionKind { .file(extensions: ["yaml", "yml"]) }
+  static var sandboxes: CompletionKind { .shellCommand("sluice ps 2>/dev/null | sed '1d; s/ .*//'") }
   /// Without a colon, which ends the word in zsh.
   static var users: CompletionKind { .shellCommand("getent passwd | sed 's/[^a-zA-Z0-9_.-].*//'") }
 }

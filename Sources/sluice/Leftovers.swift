@@ -11,8 +11,11 @@ struct Leftovers {
   private let workspace: String
   private let isMoved: Bool
   private let refusals: Refusals?
+  private let record: String
 
-  init(_ paths: SandboxPaths, _ options: Run, log: String?) {
+  /// `record`: the id of the record that this run keeps.
+  init(_ paths: SandboxPaths, _ options: Run, log: String?, record: String) {
+    self.record = record
     refusals = options.failOnRefusal ? log.map { Refusals(log: $0, client: options.name) } : nil
     before = BeforeRun(paths.look, roots: paths.writable, caller: paths.caller)
     workspace = paths.workspace
@@ -20,7 +23,12 @@ struct Leftovers {
   }
 
   func follow(_ plan: SandboxPlan) throws(LaunchFailure) -> Aftermath {
-    try Aftermath(plan, first: { refusals?.areThere == true ? 1 : 0 }, after: say)
+    try Aftermath(plan, first: first, after: say)
+  }
+
+  private func first() -> UInt8 {
+    if let folder = SandboxRecord.folder { SandboxRecord.remove(record, in: folder) }
+    return refusals?.areThere == true ? 1 : 0
   }
 
   private func say() {

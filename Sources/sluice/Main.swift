@@ -25,7 +25,8 @@ struct Sluice: ParsableCommand {
       """,
     version: Version.text,
     subcommands: [
-      Serve.self, Run.self, Check.self, RedirectCommand.self, CACommand.self, Doctor.self, Clean.self, DiffCommand.self,
+      Serve.self, Run.self, Ps.self, Exec.self, Stop.self, Check.self, RedirectCommand.self, CACommand.self,
+      Doctor.self, Clean.self, DiffCommand.self,
       TestCommand.self, LogCommand.self, Learn.self, Top.self, DashboardCommand.self, Status.self, MetricsCommand.self,
       Tunnels.self,
       Close.self, Reload.self,

@@ -91,7 +91,7 @@ final class FilePolicySource: PolicySource {
   }
 
   var file: String? { path }
-  /// All that was read for the policy, which a reload reads again.
+  /// With those that the policy names: a reload reads them again.
   var filesRead: [String] { files.sorted() }
 
   func rule(_ text: String) -> Result<AllowSpec, RuleProblem> { PolicyOnDisk.rule(text) }
@@ -121,7 +121,8 @@ final class FilePolicySource: PolicySource {
     }
     for file in refused {
       say(
-        "\(file): this gate has confined itself to the folders that it read from at its start; restart it to use this file"
+        "\(file): this gate has confined itself to the folders that it read from at its start; "
+          + "restart it to use this file"
       )
     }
     policy = loaded ?? policy

@@ -72,6 +72,16 @@ struct Run: ParsableCommand {
   var user: String?
   @Option(
     help: ArgumentHelp(
+      "A port of the sandbox that is reached on the host's loopback, at its own number or another. May repeat.",
+      valueName: "[host:]port[:port]"))
+  var publish: [PublishedPort] = []
+  @Option(
+    help: ArgumentHelp(
+      "What the filter gives back: ptrace, for debuggers, or userns, for sandboxes in there. May repeat.",
+      valueName: "what"))
+  var allow: [Allowance] = []
+  @Option(
+    help: ArgumentHelp(
       "Where the gate's log goes; - is standard error. Default: `log.file` of the policy, else under ~/.local/state/sluice.",
       valueName: "file"), completion: .file())
   var log: String?
@@ -93,6 +103,7 @@ struct Run: ParsableCommand {
       "What happens to repositories and settings that the command made and that programs outside would obey: report them, or quarantine them, which moves them aside.",
       valueName: "how"))
   var after = AfterMode.report
+  @Flag(help: "Read the policy again whenever its file changes.") var watch = false
   @Flag(help: "Say nothing but errors, and what the command left that programs outside would obey.") var quiet = false
   @Flag(
     name: .customLong("fail-on-refusal"),
@@ -115,6 +126,12 @@ struct Run: ParsableCommand {
   func validate() throws {
     if failOnRefusal && (gate != nil || log == "-") {
       throw ValidationError("--fail-on-refusal reads the log of this gate; leave --gate and --log - away.")
+    }
+    if gate != nil && !publish.isEmpty {
+      throw ValidationError("--publish is logged by the gate of `sluice run`; leave --gate away.")
+    }
+    if watch && (gate != nil || policy == nil) {
+      throw ValidationError("--watch reads --policy again; of a running gate `sluice reload` does.")
     }
     if gate != nil && log != nil { throw ValidationError("With --gate the log is the gate's; leave --log away.") }
     if let home, home != "caller", let problem = HomePlace.problem(home) {
@@ -171,6 +188,7 @@ struct Run: ParsableCommand {
     let trust = try GateTrust(loaded, isOwn: link == nil)
     let wish = SandboxRequest(self, loaded, trust: trust.bundle, gateRules: link?.network)
     var supervisor = try Supervisor()
+    let published = try PublishedPorts(printPlan ? [] : publish)
     let canaries = noProbe ? nil : try HostProbeListeners()
     let paths = try SandboxPaths(self, loaded.settings.files)
     try StandardFiles.check()
@@ -184,11 +202,11 @@ struct Run: ParsableCommand {
     let logFile = link == nil ? try LogFile.path(log, policy: loaded, name: name) : nil
     if let logFile { try wish.checkLog(logFile, plan) }
     try wish.checkGuarded(plan, log: logFile)
-    let desk = RunDesk(name: name, command: command, gate: gate, loaded, plan)
-    defer { desk.close() }
+    let desk = RunDesk(
+      name: name, command: command, gate: gate, loaded, workspace: paths.workspace, log: logFile)
     ResourceLimits.raiseOpenFiles()
     if plan.user.isOther { try SandboxUser.dropGroups() }
-    aftermath = try Leftovers(paths, self, log: logFile).follow(plan)
+    aftermath = try Leftovers(paths, self, log: logFile, record: desk.id).follow(plan)
     // The clone comes before the gate's threads: what follows it in the child is C alone, and finds no lock held.
     let sandbox = try Launched.start(plan) { why in
       wish.warnOfPorts(why)
@@ -206,23 +224,37 @@ struct Run: ParsableCommand {
           workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile, adminPath: desk.socket,
           servesAdmin: desk.socket != nil, explainsDenials: trust.explainsDenials, gateName: gateName))
     }
-    try desk.open(server)
-    try confine(plan, loaded, source, desk, server)
+    let door = try desk.open(server)
+    // A rule that is approved for good is read with the rest of the policy.
+    let reread = watch || desk.socket != nil ? source.filesRead : []
+    try confine(plan, loaded, server, read: loaded.filesReadLater + reread, isAsked: door != nil || desk.socket != nil)
     try server?.start(adopting: sockets)
     try awaitReady(sandbox, checks: plan.hasProbes, server, attached)
     if let reached = canaries?.reached().first {
       throw LaunchFailure("BROKEN, the command was not started: \(reached)")
     }
     try sandbox.start()
-    return try serve(sandbox, &supervisor, server, attached)
+    published.hand(to: sandbox)
+    return try serve(sandbox, &supervisor, server, attached, door, source)
+  }
+
+  private func confine(
+    _ plan: SandboxPlan, _ policy: Policy, _ server: Server?, read: [String], isAsked: Bool
+  ) throws(ServerError) {
+    guard !noSelfSandbox else { return SelfConfinement.sayOff() }
+    try server?.keepPrograms()
+    try SelfConfinement.supervising(
+      cgroup: plan.cgroup, read: read, replaced: policy.credentials.flatMap(\.writtenFiles), isAsked: isAsked
+    ).enterOrFail()
   }
 
   /// Until the command has ended, and all that it started.
   private func serve(
-    _ sandbox: consuming Launched, _ supervisor: inout Supervisor, _ server: Server?, _ attached: AttachedGate?
+    _ sandbox: consuming Launched, _ supervisor: inout Supervisor, _ server: Server?, _ attached: AttachedGate?,
+    _ door: SandboxDoor?, _ source: FilePolicySource
   ) throws -> Int32 {
-    let (status, isGateLost) = try supervise(
-      &supervisor, sandbox, server, lifeline: attached?.lifeline ?? server?.deskFD ?? -1)
+    let watch = watch ? PolicyWatch(source) : nil
+    let (status, isGateLost) = try supervise(&supervisor, sandbox, server, attached, door, watch)
     let reachedLimits = sandbox.end()
     supervisor.takeTerminalBack()
     for reached in reachedLimits {
@@ -239,26 +271,15 @@ struct Run: ParsableCommand {
     if !quiet || !text.hasPrefix("warning:") { Messages.say(text) }
   }
 
-  private func confine(
-    _ plan: SandboxPlan, _ loaded: Policy, _ source: FilePolicySource, _ desk: RunDesk, _ server: Server?
-  ) throws {
-    guard !noSelfSandbox else { return SelfConfinement.sayOff() }
-    try server?.keepPrograms()
-    // A rule that is approved for good is read with the rest of the policy.
-    let reread = desk.socket == nil ? [] : source.filesRead
-    try SelfConfinement.supervising(
-      cgroup: plan.cgroup, read: loaded.filesReadLater + reread,
-      replaced: loaded.credentials.flatMap(\.writtenFiles), adminSocket: desk.socket, records: desk.recordFolder
-    ).enterOrFail()
-  }
-
-  /// Until the command has ended. `lifeline` is that of a running gate, or what this process's own gate has to do.
+  /// Until the command has ended. The lifeline is that of a running gate, or what this process's own gate has to do.
   private func supervise(
-    _ supervisor: inout Supervisor, _ sandbox: borrowing Launched, _ server: Server?, lifeline: CInt
+    _ supervisor: inout Supervisor, _ sandbox: borrowing Launched, _ server: Server?, _ attached: AttachedGate?,
+    _ door: SandboxDoor?, _ watch: PolicyWatch?
   ) throws -> (status: Int32, isGateLost: Bool) {
+    var watch = watch
     var isGateLost = false
     let status = try supervisor.run(
-      sandbox, periodMs: Server.roundMs, lifeline: lifeline,
+      sandbox, periodMs: Server.roundMs, lifeline: attached?.lifeline ?? server?.deskFD ?? -1, door: door?.fd ?? -1,
       isLost: {
         if let server {
           server.turnDesk()
@@ -268,8 +289,15 @@ struct Run: ParsableCommand {
         Messages.warn("the gate at \(gate ?? "") is gone, and with it the only way out: the command is ended")
         return true
       },
+      knocked: { door?.answer($0) },
+      published: { connection in
+        let counts = PublishedCounts(
+          up: connection.bytesUp, down: connection.bytesDown, durationMs: connection.durationMs)
+        server?.recordPublished(connection.port, counts, client: name)
+      },
       tend: {
         server?.lookAround()
+        if watch?.hasChanged() == true { server?.reload() }
         server?.turnDesk()
       })
     return (status, isGateLost)
@@ -303,6 +331,8 @@ private struct LoadedPolicySource: PolicySource {
     old == nil ? first : source.load(replacing: old, say)
   }
 }
+
+extension Allowance: ExpressibleByArgument {}
 
 extension BoundSocket {
   init(_ spec: ListenerSpec, raw: CInt, sandbox: String) {

@@ -57,8 +57,20 @@ struct SandboxRequest {
       shown: [workspace] + wanted.readOnly + wanted.readWrite + wanted.mounts.map(\.source) + home.copied)
     try hold(policy.settings.process, in: &wanted)
     wanted.terminal = terminal
+    wanted.allows = Allowance.allCases.filter { options.allow.contains($0) }
+    if !options.printPlan, !options.quiet {
+      for one in wanted.allows { Messages.warn("--allow \(one.rawValue): \(Self.opens(one))") }
+    }
     if !options.noProbe { wanted.probes = probes(paths) + canaries }
     return SandboxPlan(wanted, HostFacts.gather())
+  }
+
+  private static func opens(_ allowance: Allowance) -> String {
+    switch allowance {
+    case .ptrace: "processes of the command may read and change each other's memory"
+    case .userns:
+      "the command may have all capabilities in namespaces of its own, by which more of the kernel can be attacked"
+    }
   }
 
   /// Adds the paths that are shown beside the workspace.
@@ -183,6 +195,9 @@ struct SandboxRequest {
     if let log, log != "/dev/stderr" { files.append(GuardedFile(log, "the log", .record)) }
     for path in [options.gate, policy.settings.listen.admin].compactMap({ $0 }) {
       files.append(GuardedFile(path, "the admin socket", .secret))
+    }
+    if let folder = SandboxRecord.folder {
+      files.append(GuardedFile(folder, "the folder of this user's sandboxes", .secret))
     }
     let shown = ShownFiles(plan)
     for file in files { try shown.check(file) }

@@ -52,7 +52,8 @@ extension String {
       .temporary("/tmp", mode: "1777", bytes: 512 << 20, inodes: 65_536),
       .bind("/home/u/work", at: "/home/u/work", .writable), .enterRoot, .limit(.coreBytes, 0),
       .dropBoundingCapabilities, .lockSecureBits, .noNewPrivileges, .dropCapabilities, .notDumpable, .reaper,
-      .session(isForeground: false), .workIn("/home/u/work"), .seccomp, .closeDescriptors, .probe(.rawSockets),
+      .session(isForeground: false), .workIn("/home/u/work"), .seccomp(allows: []), .closeDescriptors,
+      .probe(.rawSockets),
       .execute(["sh", "-c", "true"], environment: ["PATH=/usr/bin", "TOKEN=secret"]),
     ]
     var last = -1
@@ -63,8 +64,16 @@ extension String {
     }
     #expect(last == steps.count - 1)
     let landlock = try place(steps) { if case .landlock = $0 { true } else { false } }
-    #expect(try landlock < place(steps) { $0 == .seccomp })
+    #expect(try landlock < place(steps) { $0 == .seccomp(allows: []) })
     #expect(try landlock > place(steps) { $0 == .noNewPrivileges })
+  }
+
+  @Test func whatIsGivenBackIsInThePlan() {
+    let steps = plan { $0.allows = [.userns] }.steps
+    #expect(steps.contains(.seccomp(allows: [.userns])) && !steps.contains(.seccomp(allows: [])))
+    #expect(!steps.contains(.setting("/proc/sys/user/max_user_namespaces", "0")))
+    let tracing = plan { $0.allows = [.ptrace] }.steps
+    #expect(tracing.contains(.setting("/proc/sys/user/max_user_namespaces", "0")))
   }
 
   @Test func rootBecomesAnotherUserBeforeAnythingElse() throws {

@@ -43,12 +43,13 @@ enum csandbox_op {
   CSANDBOX_SESSION,           // number 1: in the foreground of its terminal
   CSANDBOX_WORK_IN,           // first
   CSANDBOX_LANDLOCK,          // first: a sequence of writable paths, number how many; second: devices
-  CSANDBOX_SECCOMP,
+  CSANDBOX_SECCOMP,           // number CSANDBOX_ALLOW_*
   CSANDBOX_CLOSE_DESCRIPTORS,
   CSANDBOX_PROBE,             // number CSANDBOX_PROBE_*, first, more a port
   CSANDBOX_EXEC,              // first: a sequence of arguments, then of the environment; number, more how many
 };
 enum { CSANDBOX_LISTEN_V6 = 1, CSANDBOX_LISTEN_DATAGRAM = 2, CSANDBOX_LISTEN_LOOPBACK = 4, CSANDBOX_LISTEN_REDIRECTED = 8 };
+enum { CSANDBOX_ALLOW_TRACING = 1, CSANDBOX_ALLOW_NAMESPACES = 2 };
 enum { CSANDBOX_BIND_WRITABLE = 1, CSANDBOX_BIND_DEVICE = 2 };
 enum csandbox_probe {
   CSANDBOX_PROBE_TARGET_REFUSED = 1,  // first: HOST:PORT, asked of the proxy
@@ -95,13 +96,22 @@ enum csandbox_kind {
   CSANDBOX_STOPPED,     // code: the signal
   CSANDBOX_EXITED,      // code: the exit status, or 128 and the signal
   CSANDBOX_TERMINAL,    // fds: the other end of the command's terminal
+  CSANDBOX_PUBLISHED,   // a connection to a published port has ended: code the port, text csandbox_published
   // From outside
   CSANDBOX_MAPPED,
   CSANDBOX_PROBE_NOW,
   CSANDBOX_START,
   CSANDBOX_SIGNAL,      // code
   CSANDBOX_FOREGROUND,  // the command gets its terminal, and goes on
+  CSANDBOX_PUBLISH,     // fds: a listener of the host, code: the port inside that its connections go to
+  CSANDBOX_JOIN,        // fds: of pid 1 a connection, on which a further command is asked for (csandbox_ask_to_join)
 };
+// Bytes of a connection to a published port, by the sandbox's view: `up` left it.
+struct csandbox_published {
+  uint64_t up, down, duration_ms;
+};
+// The step of a failure of a further command's exec: who asks for one has no plan.
+#define CSANDBOX_JOINED_EXEC 0xffffffffu
 enum { CSANDBOX_FDS_MAX = 64, CSANDBOX_TEXT_MAX = 64 };
 struct csandbox_message {
   uint32_t kind;
@@ -116,13 +126,18 @@ int csandbox_launch(const struct csandbox_plan *plan, int *control, const char *
 // 1: a message (and at most CSANDBOX_FDS_MAX descriptors), 0: none yet, -EPIPE: the sandbox is gone.
 int csandbox_receive(int control, struct csandbox_message *message, int *fds, int *fd_count, int timeout_ms);
 int csandbox_send(int control, uint32_t kind, int32_t code);
+int csandbox_send_descriptor(int control, uint32_t kind, int32_t code, int fd);
+// Asks for a further command, with the standard three of this process. `texts` are its arguments, each ended by NUL, and
+// then one text that is a setting of TERM, or empty. `terminal`: 0 none, 1 in its foreground, 2 behind others.
+enum { CSANDBOX_JOIN_TEXTS_MAX = 1 << 18 };
+int csandbox_ask_to_join(int connection, int count, const char *texts, size_t size, int terminal);
 // Waits for a message and leaves it where it is. 1, or -EPIPE.
 int csandbox_peek(int control, struct csandbox_message *message);
 
-// What waits for signals and messages: 1 a signal (its number in *signal), 2 a message, 3 the lifeline has ended, 0 none
-// of them. No lifeline is -1.
+// Waiting for signals and messages: 1 a signal (its number in *signal), 2 a message, 3 the lifeline has ended, 4
+// somebody is at the door, 0 none of them. No lifeline or door is -1.
 int csandbox_signals_open(void);
-int csandbox_wait(int signals, int control, int lifeline, int timeout_ms, int *signal);
+int csandbox_wait(int signals, int control, int lifeline, int door, int timeout_ms, int *signal);
 
 // Stopping as the command did, with the whole group. Returns at once where nobody could let the group go on. The signal
 // is one of a terminal's: SIGTSTP, SIGTTIN or SIGTTOU.
@@ -159,6 +174,12 @@ int csandbox_device(const char *path, int itself, uint32_t *major, uint32_t *min
 long csandbox_read_link(const char *path, char *text, size_t room);
 long csandbox_real_path(const char *path, char *text, size_t room);
 int csandbox_make_folder(const char *path, uint32_t mode);
+// A folder that is this user's alone, made where there is none. -EPERM where it is another's, or open to others.
+int csandbox_private_folder(const char *path);
+// Changes with each process that gets this number; 0 where there is none.
+uint64_t csandbox_process_start(int pid);
+// A signal for that very process, and a wait for its end. 1: it is gone, 0: not yet, or -errno. Number 0 sends none.
+int csandbox_end_process(int pid, uint64_t start, int number, int wait_ms);
 int csandbox_landlock_version(void);
 int csandbox_write_file(const char *path, const char *text);
 int csandbox_remove_folder(const char *path);
@@ -230,6 +251,9 @@ int csandbox_try_transparent(void);
 uint64_t csandbox_open_files_max(void);
 // A new, empty folder that is the user's alone.
 int csandbox_make_folder_of(const char *path, uint32_t uid, uint32_t gid);
+
+// A listener on an address of the host's loopback: a descriptor, or -errno.
+int csandbox_host_listener(const char *address, uint16_t port);
 
 // Listeners on the host's loopback that nothing inside may reach.
 int csandbox_canary(int family, int datagram, uint16_t *port);

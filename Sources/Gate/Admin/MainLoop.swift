@@ -10,6 +10,7 @@ final class MainLoop: Source, LoopDelegate {
   var onApproval: (ApprovalEvent) -> Void = { _ in }
   /// nil where somebody else takes signals.
   private let signals: Signals?
+  var takesSignals: Bool { signals != nil }
   private let reports: Mailbox<WorkerReport>
   private var slot = Slot.none
 

@@ -234,6 +234,20 @@ package final class AuditLog {
     }
   }
 
+  /// A connection that came to a published port of a sandbox has ended: no flow, and no host that was asked for.
+  package func recordPublished(_ port: UInt16, _ counts: PublishedCounts, client: String, policy: Policy, wallMs: Int64)
+  {
+    write(.closed, policy, wallMs) { line in
+      line.text(#","client":"#, client)
+      line.word(#","policy":""#, policy.hash)
+      line.field(#","via":"published""#)
+      line.number(#","port":"#, UInt64(port))
+      line.number(#","bytes_up":"#, counts.up)
+      line.number(#","bytes_down":"#, counts.down)
+      line.number(#","duration_ms":"#, counts.durationMs)
+    }
+  }
+
   /// The line is written, or shares one with others of its second, or is counted as lost. Under `on_failure: refuse` a
   /// line of something that went out is kept even without room: as nothing new goes out then, there are few.
   private func write(
@@ -296,4 +310,15 @@ package final class AuditLog {
 extension LogEvent {
   /// Nothing went out, or what did left no bytes.
   fileprivate var isRefusal: Bool { self == .denied || self == .limited || self == .failed }
+}
+
+/// Bytes and time of one connection to a published port: `up` left the sandbox.
+package struct PublishedCounts: Sendable {
+  let up: UInt64
+  let down: UInt64
+  let durationMs: UInt64
+
+  package init(up: UInt64, down: UInt64, durationMs: UInt64) {
+    (self.up, self.down, self.durationMs) = (up, down, durationMs)
+  }
 }

@@ -25,7 +25,7 @@ struct AdminOptions: ParsableArguments {
   func gates() throws -> [String] {
     if socket != nil || policy != nil || Environment.value("SLUICE_ADMIN")?.isEmpty == false { return [try one()] }
     let service = FileStamp(path: Self.servicePath) == nil ? [] : [Self.servicePath]
-    let found = service + SandboxRecords.running().compactMap(\.admin)
+    let found = service + SandboxRecord.all().compactMap(\.admin)
     return found.isEmpty ? [try one()] : found
   }
 
@@ -79,7 +79,7 @@ struct AdminOptions: ParsableArguments {
     }
     if let path = Environment.value("SLUICE_ADMIN"), !path.isEmpty { return path }
     guard FileStamp(path: Self.servicePath) != nil else {
-      let sandboxes = SandboxRecords.running().compactMap(\.admin)
+      let sandboxes = SandboxRecord.all().compactMap(\.admin)
       if sandboxes.count == 1 { return sandboxes[0] }
       throw AdminFailure("which gate? give --socket PATH, or --policy FILE, or set SLUICE_ADMIN")
     }

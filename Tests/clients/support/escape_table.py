@@ -212,6 +212,18 @@ def names_of_probes(place):
     return [block.partition("(")[0] for block in text.split("@probe\ndef ")[1:]]
 
 
+def by_exec(host, column):
+    """As further commands of a sandbox whose first one sleeps."""
+    place = host.place
+    first = place.start("sleep", "1000", env=SECRET)
+    until("it is listed", place.running)
+    try:
+        return column([*place.prefix, place.sluice, "exec", "sandbox", "--"], place)
+    finally:
+        first.kill()
+        first.communicate()
+
+
 def columns(host):
     place = host.place
     user = place.prefix
@@ -224,7 +236,7 @@ def columns(host):
     merged = {name: "BROKEN as root" if text.startswith("HELD") and root[name].startswith("BROKEN") else text for name, text in bare.items()}
     sluice = place.arguments(options=kind)
     return {"limits": "best effort" if "best-effort" in kind else "cgroup", "sluice run": column(sluice, place),
-            "sluice run as root": column(sluice[len(user):], place),
+            "sluice run as root": column(sluice[len(user):], place), "sluice exec": by_exec(host, column),
             "bubblewrap": column([*user, *bubblewrap(place)], place), "no sandbox": merged}
 
 

@@ -1,4 +1,5 @@
 """`sluice run`, started as root or as a user that is nobody else, in a folder that this user may reach."""
+import json
 import os
 import shutil
 import subprocess
@@ -39,8 +40,16 @@ class Place(Logged):
     def arguments(self, *command, options=("--limits", "best-effort")):
         return [*self.prefix, self.sluice, "run", "--policy", self.policy, "--log", self.log, *MORE, *options, "--", *command]
 
+    def command(self, *words, **more):
+        """Another of the program's commands, as the same user."""
+        return subprocess.run([*self.prefix, self.sluice, *map(str, words)], cwd=self.workspace, env=self.environment(), capture_output=True,
+                              text=True, timeout=DEADLINE * 2, **({"stdin": subprocess.DEVNULL} if "input" not in more else {}) | more)
+
+    def running(self):
+        return [json.loads(line) for line in self.command("ps", "--json").stdout.splitlines()]
+
     def environment(self, more={}):
-        return plain_environment() | {"HOME": str(self.home)} | more
+        return plain_environment() | {"HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.state)} | more
 
     def start(self, *command, options=("--limits", "best-effort"), env={}, **more):
         return subprocess.Popen(self.arguments(*command, options=options), cwd=self.workspace, env=self.environment(env), text=True,
