@@ -66,7 +66,6 @@ package struct Tally: Sendable {
   package var broken = 0
   /// Gates whose shared limits are out of reach.
   package private(set) var unshared: Set<String> = []
-  private static let gatesMax = 1_000
   package private(set) var lastMs: Int64 = 0
   static let reasonsMax = 100
   private static let bucketsMax = 10_000

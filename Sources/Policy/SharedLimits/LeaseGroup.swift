@@ -207,7 +207,7 @@ package struct LeaseGroup {
     }
     if nowMs >= announceMs {
       announceMs = nowMs &+ LeaseTimes.announceMs
-      send(nil, .announce(known: mark, fresh: freshMark))
+      send(nil, .announce(known: mark, fresh: "\(freshMark)-\(nowMs)"))
     }
     if state == .settling, nowMs >= settledMs { share(nowMs) }
     if nowMs >= lookMs { lookAfterAll(nowMs) }
