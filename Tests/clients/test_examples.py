@@ -18,8 +18,11 @@ if os.geteuid() != 0:
 
 
 def test_each_policy_is_valid():
-    policies = sorted(EXAMPLES.rglob("*.yaml"))
-    assert len(policies) >= 5
+    # Of the manifests and shippers beside them other tests know more.
+    foreign = {"compose.yaml", "fluent-bit.yaml", "vector.yaml"}
+    policies = [one for one in sorted(EXAMPLES.rglob("*.yaml"))
+                if one.name not in foreign and "apiVersion:" not in one.read_text()]
+    assert len(policies) >= 20
     for one in policies:
         got = subprocess.run([os.environ["SLUICE"], "check", "--policy", one], capture_output=True, text=True)
         assert got.returncode == 0, got.stderr

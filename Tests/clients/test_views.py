@@ -517,7 +517,7 @@ def test_views_take_many_logs_and_tell_gates_apart(tmp_path):
         assert got == [*range(12), 90, 91, 92], logs
         assert len(sluice("log", *logs, "--gate", "gate-1", "--event", "closed", status=0).stdout.splitlines()) == 4
         columns = sluice("log", *logs, "--human", status=0).stdout.splitlines()
-        assert re.match(r"\S+ \S+  closed    gate-1        agent ", columns[1]), columns[1]
+        assert re.match(r"\S+ \S+  closed      gate-1        agent ", columns[1]), columns[1]
         table = sluice("top", "--once", *logs, status=0).stdout
         assert re.search(r"^GATE +CLIENT +HOST", table, re.M)
         rows = re.findall(r"^(gate-\d) +agent +api.example.com .*~(\d+)/60", table, re.M)
