@@ -18,10 +18,10 @@ if os.geteuid() != 0:
 
 
 def test_each_policy_is_valid():
-    # Of the manifests and shippers beside them other tests know more.
+    # Manifests and shippers are no policies; those of Kubernetes name secrets that are mounted there.
     foreign = {"compose.yaml", "fluent-bit.yaml", "vector.yaml"}
     policies = [one for one in sorted(EXAMPLES.rglob("*.yaml"))
-                if one.name not in foreign and "apiVersion:" not in one.read_text()]
+                if one.name not in foreign and "kubernetes" not in one.parts]
     assert len(policies) >= 20
     for one in policies:
         got = subprocess.run([os.environ["SLUICE"], "check", "--policy", one], capture_output=True, text=True)

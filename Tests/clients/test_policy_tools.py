@@ -80,7 +80,7 @@ def test_diff_knows_requests(policy, tmp_path):
 
 
 @pytest.mark.parametrize("command, says", [
-    (["chek"], "did you mean `check`?"), (["dashbord"], "did you mean `dashboard`?"), (["zzz"], "known here: serve, run, check"),
+    (["chek"], "did you mean `check`?"), (["dashbord"], "did you mean `dashboard`?"), (["zzz"], "known here: serve, run, ps"),
     (["check", "--polcy", "x"], "Did you mean '--policy'?"), (["run", "--polcy", "x", "--", "true"], "Did you mean '--policy'?"),
 ])
 def test_a_mistyped_command_or_option_gets_the_nearest(command, says):
