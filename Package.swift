@@ -65,7 +65,10 @@ let package = Package(
     module("Intercept", ["Kernel", "Wire", "Policy", "Flow", "Content", "COpenSSL", "CNGHTTP2"]),
     module(
       "Gate",
-      ["HTTPService", "Kernel", "Wire", "Policy", "Flow", "Content", "Intercept", "CAres", "CCrypt", "CHiredis", "CVersion"]),
+      [
+        "HTTPService", "Kernel", "Wire", "Policy", "Flow", "Content", "Intercept", "CAres", "CCrypt", "CHiredis",
+        "CVersion",
+      ]),
     module("YAML", ["Wire", "CYAML"]),
     .target(name: "CProfiles"),
     module("PolicyFile", ["Policy", "Wire", "YAML", "CProfiles"]),

@@ -33,7 +33,7 @@ package struct SelfConfinement: Equatable, Sendable {
   package let places: [Place]
   /// The process looks after a sandbox.
   package let supervises: Bool
-  /// It connects to a unix socket that the policy names.
+  /// The gate connects to a unix socket that the policy names.
   package let usesLocalSockets: Bool
 
   private init(_ places: [Place], supervises: Bool, usesLocalSockets: Bool = false) {

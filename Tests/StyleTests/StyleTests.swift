@@ -12,7 +12,10 @@ import Testing
     "Kernel": ["CLinux"],
     "HTTPService": ["Kernel", "Wire"],
     "Intercept": ["Kernel", "Wire", "Policy", "Flow", "Content", "COpenSSL", "CNGHTTP2"],
-    "Gate": ["HTTPService", "Kernel", "Wire", "Policy", "Flow", "Content", "Intercept", "CAres", "CCrypt", "CHiredis", "CVersion"],
+    "Gate": [
+      "HTTPService", "Kernel", "Wire", "Policy", "Flow", "Content", "Intercept", "CAres", "CCrypt", "CHiredis",
+      "CVersion",
+    ],
     "YAML": ["Wire", "CYAML"],
     "PolicyFile": ["Policy", "Wire", "YAML", "CProfiles"],
     "LogView": ["Kernel", "Wire", "Policy"],

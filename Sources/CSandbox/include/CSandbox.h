@@ -227,7 +227,7 @@ struct csandbox_reach {
   // The process looks after a sandbox: waits for a child, passes a terminal on, removes a cgroup.
   uint32_t supervises;
   const char *texts;
-  // It connects to a unix socket.
+  // The gate connects to a unix socket.
   uint32_t local_sockets;
 };
 // errno of what this kernel would not do; 0 where it did.

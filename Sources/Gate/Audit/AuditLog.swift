@@ -241,7 +241,7 @@ package final class AuditLog {
       line.text(#","client":"#, client)
       line.word(#","policy":""#, policy.hash)
       line.field(#","via":"published""#)
-      line.number(#","port":"#, UInt64(port))
+      line.number(#","port":"#, UInt64(clamping: port))
       line.number(#","bytes_up":"#, counts.up)
       line.number(#","bytes_down":"#, counts.down)
       line.number(#","duration_ms":"#, counts.durationMs)

@@ -264,6 +264,6 @@ package struct LeaseGroup {
     send(nil, .leave)
   }
 
-  /// Whether answers are still to come.
+  /// True while answers are still to come.
   package var isWaiting: Bool { !pending.isEmpty }
 }

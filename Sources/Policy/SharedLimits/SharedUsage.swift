@@ -1,7 +1,7 @@
 // What a rule has used up where gates share its limits: leases in place of buckets of its own.
 // It relies on a scope that outlives reloads, so that a lease is the same one under each policy.
 
-/// Whose limits are shared, and which thread fills the leases.
+/// The client of shared limits, and the thread that fills the leases.
 package struct SharedScope: Sendable {
   let client: String
   let bell: LeaseBell

@@ -62,7 +62,7 @@ struct SlotLease {
     isUnsettled = true
   }
 
-  /// Its own slots stay its own; of those that were free it has its part.
+  /// Slots of this gate stay; of those that were free the gate has its part.
   mutating func lost(_ mode: LeaseMode) {
     failed()
     slots.setReachable(false)
