@@ -462,6 +462,8 @@ package final class Server {
       _ = main.wait(msMax: 10)
       rounds += 1
     }
+    // A worker reports its last counts before it is gone, maybe behind the last turn.
+    _ = main.wait(msMax: 0)
     limits?.leave()
   }
 }
