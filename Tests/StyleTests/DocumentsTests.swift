@@ -56,6 +56,15 @@ import Testing
     }
   }
 
+  /// The map leads to files that are there, whatever they are called by now.
+  @Test func theMapNamesFilesThatAreThere() throws {
+    let text = try Repository.file("docs/ARCHITECTURE.md").lines.joined(separator: "\n")
+    let files = try Repository.files(under: "Sources", withSuffixes: [".swift", ".c", ".h"]).map { "/\($0.path)" }
+    let named = text.matches(of: /`([\w+\/]+\.(swift|c))`/).map { String($0.1) }
+    #expect(named.count > 60)
+    for name in named { #expect(files.contains { $0.hasSuffix("/\(name)") }, "docs/ARCHITECTURE.md names \(name)") }
+  }
+
   private static func decisions() throws -> [String] {
     let folder = Repository.root.appending(path: "docs/decisions").path
     return try FileManager.default.contentsOfDirectory(atPath: folder).sorted().map { "docs/decisions/\($0)" }
