@@ -317,9 +317,6 @@ package final class Server {
 
   // MARK: - While it serves
 
-  /// For a gate that somebody else looks after.
-  package func reload() { reload { _ in } }
-
   /// SIGHUP, or `sluice reload`: the log is opened anew (it may have been renamed), and the policy is read again.
   func reload(_ finish: @escaping (Reloaded) -> Void) {
     var messages: [String] = []

@@ -218,11 +218,11 @@ struct Run: ParsableCommand {
     let attached = try link?.attach(sockets, isProbing: plan.hasProbes)
     var server: Server?
     if attached == nil {
-      server = try Server(
-        LoadedPolicySource(first: loaded, source: source),
-        ServeOptions(
-          workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile, adminPath: desk.socket,
-          servesAdmin: desk.socket != nil, explainsDenials: trust.explainsDenials, gateName: gateName))
+      var options = ServeOptions(
+        workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile, adminPath: desk.socket,
+        servesAdmin: desk.socket != nil, explainsDenials: trust.explainsDenials, gateName: gateName)
+      options.watchesPolicy = watch
+      server = try Server(LoadedPolicySource(first: loaded, source: source), options)
     }
     let door = try desk.open(server)
     // A rule that is approved for good is read with the rest of the policy.
@@ -235,7 +235,7 @@ struct Run: ParsableCommand {
     }
     try sandbox.start()
     published.hand(to: sandbox)
-    return try serve(sandbox, &supervisor, server, attached, door, source)
+    return try serve(sandbox, &supervisor, server, attached, door)
   }
 
   private func confine(
@@ -251,10 +251,9 @@ struct Run: ParsableCommand {
   /// Until the command has ended, and all that it started.
   private func serve(
     _ sandbox: consuming Launched, _ supervisor: inout Supervisor, _ server: Server?, _ attached: AttachedGate?,
-    _ door: SandboxDoor?, _ source: FilePolicySource
+    _ door: SandboxDoor?
   ) throws -> Int32 {
-    let watch = watch ? PolicyWatch(source) : nil
-    let (status, isGateLost) = try supervise(&supervisor, sandbox, server, attached, door, watch)
+    let (status, isGateLost) = try supervise(&supervisor, sandbox, server, attached, door)
     let reachedLimits = sandbox.end()
     supervisor.takeTerminalBack()
     for reached in reachedLimits {
@@ -274,9 +273,8 @@ struct Run: ParsableCommand {
   /// Until the command has ended. The lifeline is that of a running gate, or what this process's own gate has to do.
   private func supervise(
     _ supervisor: inout Supervisor, _ sandbox: borrowing Launched, _ server: Server?, _ attached: AttachedGate?,
-    _ door: SandboxDoor?, _ watch: PolicyWatch?
+    _ door: SandboxDoor?
   ) throws -> (status: Int32, isGateLost: Bool) {
-    var watch = watch
     var isGateLost = false
     let status = try supervisor.run(
       sandbox, periodMs: Server.roundMs, lifeline: attached?.lifeline ?? server?.deskFD ?? -1, door: door?.fd ?? -1,
@@ -297,7 +295,6 @@ struct Run: ParsableCommand {
       },
       tend: {
         server?.lookAround()
-        if watch?.hasChanged() == true { server?.reload() }
         server?.turnDesk()
       })
     return (status, isGateLost)
@@ -325,6 +322,7 @@ private struct LoadedPolicySource: PolicySource {
   let source: FilePolicySource
 
   var file: String? { source.file }
+  func hasChanged() -> Bool { source.hasChanged() }
   func rule(_ text: String) -> Result<AllowSpec, RuleProblem> { source.rule(text) }
 
   func load(replacing old: Policy?, _ say: (String) -> Void) -> Policy? {
