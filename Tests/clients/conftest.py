@@ -1,3 +1,4 @@
+import contextlib
 import shutil
 import ssl
 import subprocess
@@ -14,6 +15,7 @@ from admin import Admin  # noqa: E402
 from gate import Gate, Names, Upstream  # noqa: E402
 from packets import Packets  # noqa: E402
 from sandbox import Place  # noqa: E402
+from stores import Redis  # noqa: E402
 
 
 def pytest_configure(config):
@@ -200,7 +202,7 @@ def packets():
 
 
 class SmallDisk:
-    """A file system of 64 KiB for the log."""
+    """A file system for the log, small enough to be filled."""
 
     def __init__(self, folder):
         self.log, self.filler = folder / "log", folder / "filler"
@@ -217,14 +219,36 @@ class SmallDisk:
         self.filler.unlink()
 
 
+@contextlib.contextmanager
+def mounted_disk(folder, size):
+    place = folder / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        yield SmallDisk(place)
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True).returncode:
-        pytest.skip("mounting a tmpfs needs root")
-    yield SmallDisk(place)
-    subprocess.run(["umount", "-l", place], check=True)
+    with mounted_disk(tmp_path, "64k") as disk:
+        yield disk
+
+
+@pytest.fixture
+def redis(tmp_path):
+    """Starts servers, each with a folder of its own."""
+    started = []
+
+    def start(*more, **options):
+        started.append(Redis(tmp_path / f"redis{len(started)}", *more, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
 
 
 @pytest.fixture(scope="session")

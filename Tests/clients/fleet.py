@@ -7,28 +7,12 @@ import signal
 import subprocess
 import time
 
-import pytest
-
 from gate import until
-from stores import Load, Redis, free_port, policy, serve, sharing
-from test_shared_limits import shared
+from stores import Load, free_port, policy, serve, shared, sharing
 
 GATES = 10
 SOAK = int(os.environ.get("FLEET_SOAK", "120"))
 AHEAD = ["unshare", "--time", "--boottime", "5", "--monotonic", "5"]
-
-
-@pytest.fixture
-def redis(tmp_path):
-    started = []
-
-    def start(*more, **options):
-        started.append(Redis(tmp_path / f"redis{len(started)}", *more, **options))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.stop()
 
 
 def has_time_namespaces():

@@ -10,14 +10,13 @@ import socket
 import ssl
 import statistics
 import struct
-import subprocess
 import threading
 import time
 
 import pytest
 
 import dnswire
-from conftest import Hello, SmallDisk
+from conftest import Hello, mounted_disk
 from fronts import Identity
 from gate import DEADLINE, answer, echo, get, local, read, rules, until
 from inspection import Inspecting, everything, request
@@ -29,12 +28,8 @@ MAY_FAIL = (b"log_unwritable", b"too_many", b"rate_limited", b"shutdown")
 
 @pytest.fixture
 def disk(tmp_path):
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", place], capture_output=True).returncode:
-        pytest.skip("mounting a tmpfs needs root")
-    yield SmallDisk(place)
-    subprocess.run(["umount", "-l", place], check=True)
+    with mounted_disk(tmp_path, "16m") as disk:
+        yield disk
 
 
 class Soak:

@@ -7,26 +7,7 @@ import time
 import pytest
 
 from gate import echo, until
-from stores import Load, Redis, policy, serve, sharing
-
-
-@pytest.fixture
-def redis(tmp_path):
-    started = []
-
-    def start(*more, **options):
-        started.append(Redis(tmp_path / f"redis{len(started)}", *more, **options))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.stop()
-
-
-def shared(gate, text):
-    """The last line of the log about the group, once it has this state."""
-    lines = [line for line in gate.lines() if line["event"] == "limits"]
-    return lines[-1] if lines and lines[-1]["state"] == text else None
+from stores import Load, policy, serve, shared, sharing
 
 
 def fleet(gate, count, text, section):

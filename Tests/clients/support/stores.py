@@ -139,3 +139,9 @@ def serve(stream):
         while b"\r\n\r\n" in data:
             data = data.split(b"\r\n\r\n", 1)[1]
             stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+def shared(gate, text):
+    """The last line of the log about the group, once it has this state."""
+    lines = [line for line in gate.lines() if line["event"] == "limits"]
+    return lines[-1] if lines and lines[-1]["state"] == text else None
