@@ -44,7 +44,7 @@ package enum Exchange {
     case second
   }
 
-  /// Which connections outlive the exchange.
+  /// The connections that outlive the exchange.
   package struct Continuation {
     var keepsClient: Bool
     var keepsUpstream: Bool

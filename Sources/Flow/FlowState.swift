@@ -31,7 +31,7 @@ extension Flow {
     package enum Content {
       /// Spliced. `isHeldToTLS`: it opened with a ClientHello that was held to its target.
       case opaque(isHeldToTLS: Bool)
-      /// Its requests are seen, and judged one by one.
+      /// Requests inside the tunnel are seen, and judged one by one.
       case inspected
       /// A plain request that became a WebSocket: a reload is held to its method and path.
       indirect case upgraded(RequestLine)
@@ -122,7 +122,7 @@ extension Flow.State {
 // MARK: - Invariants
 
 extension Flow {
-  /// What must hold after each event; nil where all does. Debug builds ask after each.
+  /// The first rule that does not hold after an event; nil where all hold. Debug builds ask after each event.
   package var brokenInvariant: String? {
     if state.isEnded != (deadlineMs == .max) { return "a deadline stands exactly until the end" }
     if state.isLetOut && (target == nil || rule == nil) { return "what is let out has a target and a rule" }

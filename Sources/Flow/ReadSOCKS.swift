@@ -6,7 +6,7 @@ import Wire
 /// Which message comes next.
 package enum SOCKSStep { case greeting, password, request }
 
-/// What is known of a client that speaks SOCKS, for as long as it may have to be told something.
+/// A client that speaks SOCKS, as far as a refusal has to know it.
 struct SOCKSNegotiation {
   /// The message that was read last, which a refusal answers.
   var step = SOCKSStep.greeting

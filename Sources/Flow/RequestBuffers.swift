@@ -41,7 +41,7 @@ final class RequestBuffers {
   /// The upstream that stands from the last request, and may serve the next one to the same target.
   @safe @exclusivity(unchecked) var standing: (target: Target, address: IPAddress)?
   @safe @exclusivity(unchecked) var helloNeeded = 0
-  /// What SOCKS 5 has said so far; nil for a client that speaks HTTP.
+  /// The negotiation of SOCKS 5 so far; nil for a client that speaks HTTP.
   @safe @exclusivity(unchecked) var socks: SOCKSNegotiation?
   /// What the hello of a redirected connection offers.
   @safe @exclusivity(unchecked) var offersECH = false

@@ -1,4 +1,4 @@
-// What buckets hold, as values that can be kept and given back: for a gate that is restarted.
+// Levels of buckets, as values that can be kept and given back: for a gate that is restarted.
 // It relies on the time that a debt is worth: that is what a bucket refills by, whoever counts it.
 
 package struct BucketLevelKept: Equatable, Sendable {
@@ -18,7 +18,7 @@ extension Policy {
     }
   }
 
-  /// What has passed since then has refilled them. A debt beyond what the limit can owe counts as an empty bucket.
+  /// Time that has passed since then has refilled them. A debt beyond what the limit can owe counts as an empty bucket.
   package func restore(_ levels: [BucketLevelKept], passedUs: UInt64, nowNs: UInt64) {
     let buckets = Dictionary(ownBuckets, uniquingKeysWith: { first, _ in first })
     for level in levels where level.debtUs > passedUs {

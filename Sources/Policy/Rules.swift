@@ -83,7 +83,7 @@ package struct RateLimit: Sendable {
     self.ports = ports
   }
 
-  /// What it limits.
+  /// The kinds of limits that the entry sets.
   fileprivate var kinds: [LeaseKey.Kind] {
     let limits: [(kind: LeaseKey.Kind, isThere: Bool)] = [
       (.requests, requestsPerMinute != nil), (.uploadBytes, uploadBytesPerMinute != nil),

@@ -1,4 +1,4 @@
-// What the parent does while the command runs: passes signals on, stops and goes on with it, joins two terminals.
+// The parent's work while the command runs: it passes signals on, stops and goes on with it, joins two terminals.
 // It relies on its signals being blocked before the sandbox is launched, and on being called from the main thread.
 import CSandbox
 import Glibc

@@ -157,7 +157,7 @@ extension Policy {
     settings.shared?.place.servers.contains { if case .unix = $0 { true } else { false } } ?? false
   }
 
-  /// What the gate puts in the place of what was there, while it serves.
+  /// Files that the gate replaces while it serves.
   var writtenFiles: [String] {
     credentials.flatMap(\.writtenFiles) + (settings.stateFolder.map { ["\($0)/\(StateFile.name)"] } ?? [])
   }

@@ -117,7 +117,7 @@ package struct ApprovalEntry: Sendable {
   }
 
   package struct Decision: Sendable {
-    /// Who decided: uid and name.
+    /// Uid and name of the person who decided.
     package let by: String
     /// Nil for a refusal.
     package let grant: ApprovalGrant?

@@ -1,4 +1,4 @@
-// Which of a Redis Cluster's 16,384 slots a key is in, and what a node says when it has another one.
+// The slot of a key, one of a Redis Cluster's 16,384, and the answers of a node that does not hold that slot.
 // It relies on CRC-16/XMODEM over the whole key: the gate's keys have no braces.
 import Policy
 import Wire

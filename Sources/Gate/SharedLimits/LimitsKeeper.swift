@@ -15,7 +15,7 @@ enum LimitsMessage: Sendable {
   case leave
 }
 
-/// What it needs of the gate.
+/// The parts of the gate that the keeper needs.
 struct LimitsSurroundings: Sendable {
   let log: SharedAppendFile
   let sequence: AuditSequence
@@ -24,7 +24,7 @@ struct LimitsSurroundings: Sendable {
   let wake: @Sendable () -> Void
 }
 
-/// What others may know of it.
+/// The state of the store, as others may know it.
 struct LimitsStatus: Sendable {
   var state = LeaseGroup.State.joining
   var gates = 0

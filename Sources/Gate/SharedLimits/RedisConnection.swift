@@ -218,7 +218,7 @@ final class RedisConnection: Source {
 
   private func greeted(_ value: RedisValue) {
     if case .error(let text) = value, !account.isOptional {
-      // What does not know the command may quote its words.
+      // A server that does not know the command may quote its words.
       return end("it refuses the user or the password: \(text.prefix { $0 != " " })")
     }
     becomeReady()

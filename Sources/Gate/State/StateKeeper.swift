@@ -19,7 +19,7 @@ final class StateKeeper: Sendable {
   private let bell: Bell
   private let waiting = Mutex(Waiting())
   private let hasFailed = Atomic<Bool>(false)
-  /// What stood there at the start.
+  /// The state that the file held at the start.
   let found: KeptState?
 
   init(folder: String) throws(SystemError) {

@@ -21,7 +21,7 @@ final class HTTP1Bridge: Bridge {
     case waiting(Wait)
     case exchanging(RequestStep, AnswerStep)
     case relaying(RelayEnds)
-    /// What was written leaves, and nothing else happens.
+    /// Bytes that were written leave, and nothing else happens.
     case closing
     case handingBack
   }

@@ -1,4 +1,4 @@
-// What a gate asks of the group's store, and what the store answers: one operation on one key each.
+// Questions of a gate to the group's store, and the store's answers: one operation on one key each.
 // It relies on the store's clock, in microseconds: no gate's clock is ever compared with another's.
 
 /// A bucket's numbers. Requests and bytes are both tokens here.

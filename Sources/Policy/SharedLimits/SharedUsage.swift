@@ -1,4 +1,4 @@
-// What a rule has used up where gates share its limits: leases in place of buckets of its own.
+// Use of a rule's limits where gates share them: leases in place of buckets of its own.
 // It relies on a scope that outlives reloads, so that a lease is the same one under each policy.
 
 /// The client of shared limits, and the thread that fills the leases.

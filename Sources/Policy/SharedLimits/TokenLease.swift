@@ -1,7 +1,7 @@
 // One bucket's lease as a pure state machine: how many tokens this gate asks for, and which it gives back.
 // It relies on LeaseGroup for who else there is and whether the store answers; time is an argument.
 
-/// What a lease must know of its group.
+/// Facts of the group that a lease goes by.
 struct LeaseConditions {
   var nowMs: UInt64
   var gates: Int
@@ -129,7 +129,7 @@ struct TokenLease {
     tokens.setMode(mode)
   }
 
-  /// What the gate spent alone, told ahead of anything else.
+  /// Tokens that the gate spent alone, told ahead of anything else.
   mutating func settle(bornUs: UInt64) -> TokensAsked? {
     guard asked == nil, isUnsettled || owed > 0 else { return nil }
     var question = TokensAsked(limit: limit)
