@@ -105,9 +105,10 @@ def test_a_terminal_in_a_pipeline(place):
     terminal.say(words(place, "bash", "-c", "'read x < /dev/tty; echo piped-$x; echo own-$x >&2; seq 3 > /dev/tty'") + " | cat\n")
     until("it has asked", lambda: not modes(terminal)[3] & termios.ISIG)
     terminal.say("y\n")
-    terminal.hear(r"\ny\r\n")
-    seen = "".join(sorted(terminal.hear(r"(?s)(.*)outer> ")[1].splitlines(keepends=True)))
-    assert seen == "1\r\n2\r\n3\r\nown-y\r\npiped-y\r\n", seen
+    # What goes through the pipe may be there before the echo of the key.
+    lines = terminal.hear(r"(?s)\r\n(.*)outer> ")[1].splitlines(keepends=True)
+    seen = "".join(sorted(line for line in lines if "warning" not in line))
+    assert seen == "1\r\n2\r\n3\r\nown-y\r\npiped-y\r\ny\r\n", seen
     # A pager reads the same terminal.
     terminal.say(words(place, "seq", "3") + " | (read x < /dev/tty; cat; echo key-$x)\n")
     terminal.say("k\n")
