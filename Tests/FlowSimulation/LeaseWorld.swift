@@ -24,9 +24,15 @@ package struct LeaseWorld {
     var unanswered: [UInt64: UInt64] = [:]
     var cutOffUntilMs: UInt64 = 0
     var entered = 0
+    /// Nothing of it can change before.
+    var wakeMs: UInt64 = 0
+    /// A gate that found nothing asks again then, or at an answer.
+    var useMs: UInt64 = 0
   }
 
   package static let stepMs: UInt64 = 2
+  /// A gate without its store looks for it so often.
+  private static let dialEveryMs: UInt64 = 10
 
   package private(set) var gates: [Gate] = []
   package private(set) var nowMs: UInt64 = 1_000
@@ -82,6 +88,8 @@ package struct LeaseWorld {
   package mutating func run(seconds: Int, each: (inout LeaseWorld) -> Void = { _ in }) {
     for _ in 0..<seconds {
       each(&self)
+      // Faults and loads change between seconds alone.
+      for index in gates.indices { (gates[index].wakeMs, gates[index].useMs) = (0, 0) }
       spent.append(0)
       for _ in 0..<Int(1000 / Self.stepMs) { step() }
       older.append(store)
@@ -92,16 +100,31 @@ package struct LeaseWorld {
   private mutating func step() {
     nowMs += Self.stepMs
     store.clockUs += Self.stepMs * 1000
-    for index in gates.indices {
-      link(index)
-      if hot.contains(index) { use(index) }
-      for key in gates[index].policy.leaseBell?.takeCalls() ?? [] {
-        gates[index].group.called(key, nowMs: clock(index))
-      }
-      if gates[index].group.dueMs <= clock(index) { gates[index].group.advance(nowMs: clock(index)) }
-      carry(index)
+    for index in gates.indices where gates[index].wakeMs <= nowMs { turn(index) }
+  }
+
+  private mutating func turn(_ index: Int) {
+    let isHot = hot.contains(index)
+    link(index)
+    if isHot, gates[index].useMs <= nowMs { use(index) }
+    for key in gates[index].policy.leaseBell?.takeCalls() ?? [] { gates[index].group.called(key, nowMs: clock(index)) }
+    if gates[index].group.dueMs <= clock(index) {
+      gates[index].group.advance(nowMs: clock(index))
+      gates[index].useMs = 0
     }
-    enteredMost = max(enteredMost, gates.reduce(0) { $0 + $1.entered })
+    carry(index)
+    gates[index].wakeMs = nextWakeMs(index, isHot: isHot)
+  }
+
+  private func nextWakeMs(_ index: Int, isHot: Bool) -> UInt64 {
+    let gate = gates[index]
+    var wakeMs = gate.group.dueMs == .max ? .max : max(gate.group.dueMs, gate.clockAheadMs) - gate.clockAheadMs
+    if isHot { wakeMs = min(wakeMs, gate.useMs) }
+    if !gate.isConnected { wakeMs = min(wakeMs, max(gate.dialMs, nowMs + Self.dialEveryMs)) }
+    for message in gate.toStore { wakeMs = min(wakeMs, max(message.atMs, gate.cutOffUntilMs)) }
+    for message in gate.toGate { wakeMs = min(wakeMs, max(message.atMs, gate.cutOffUntilMs)) }
+    for sentMs in gate.unanswered.values { wakeMs = min(wakeMs, sentMs + LeaseTimes.answerMs + 1) }
+    return wakeMs
   }
 
   private func clock(_ index: Int) -> UInt64 { nowMs + gates[index].clockAheadMs }
@@ -115,11 +138,13 @@ package struct LeaseWorld {
       gates[index].unanswered = [:]
       gates[index].dialMs = nowMs + UInt64(choices.next(below: Int(LeaseTimes.retryMs)))
       gates[index].group.disconnected(nowMs: clock(index))
+      gates[index].useMs = 0
     } else if !gates[index].isConnected, canReach, nowMs >= gates[index].dialMs {
       gates[index].isConnected = true
       gates[index].group.connected(nowMs: clock(index))
     } else if !gates[index].isConnected, !canReach {
       gates[index].group.disconnected(nowMs: clock(index))
+      gates[index].useMs = 0
     }
   }
 
@@ -132,12 +157,18 @@ package struct LeaseWorld {
         concurrent.leave()
         gates[index].entered -= 1
       }
+      enteredMost = max(enteredMost, gates.reduce(0) { $0 + $1.entered })
       return
     }
+    guard let requests = gates[index].rule.requests else { return }
     // More than any limit of these grants in two milliseconds.
     for _ in 0..<200 {
-      guard gates[index].rule.requests?.take(nowNs: nowNs) == .taken else { return }
-      spent[spent.count - 1] += 1
+      switch requests.take(nowNs: nowNs) {
+      case .taken: spent[spent.count - 1] += 1
+      // The answer to what was called for lets it ask again.
+      case .fetching: return gates[index].useMs = .max
+      case .empty(let retryAfterNs): return gates[index].useMs = nowMs + retryAfterNs / 1_000_000 + 1
+      }
     }
   }
 
@@ -164,6 +195,7 @@ package struct LeaseWorld {
     gates[index].toGate.removeAll { $0.atMs <= nowMs }
     for (_, id, reply) in arrived {
       gates[index].unanswered[id] = nil
+      gates[index].useMs = 0
       _ = gates[index].group.answered(id, reply, nowMs: clock(index))
     }
   }
