@@ -92,11 +92,11 @@ import Testing
     #expect(world.operations - before <= 14)
   }
 
-  @Test func aBusyLimitCostsFewOperations() {
-    var world = LeaseWorld(gates: 4, LeaseWorld.limit(perMinute: 10_000), seed: 11)
-    world.run(seconds: 90) { $0.hot = [$0.choose(below: 4)] }
+  @Test(arguments: [1, 4, 10]) func aBusyLimitCostsFewOperations(gates: Int) {
+    var world = LeaseWorld(gates: gates, LeaseWorld.limit(perMinute: 10_000), seed: 11)
+    world.run(seconds: 90) { $0.hot = [$0.choose(below: gates)] }
     let (operations, spent) = (world.operations, world.spent.reduce(0, +))
-    world.run(seconds: 120)
+    world.run(seconds: 60) { $0.hot = [$0.choose(below: gates)] }
     let cost = Double(world.operations - operations) * 1000 / Double(world.spent.reduce(0, +) - spent)
     #expect(cost <= 20, "\(cost) operations per 1,000 requests")
   }

@@ -44,8 +44,6 @@ package struct LeaseGroup {
   private var outbox: [LeaseRequest] = []
   private var events: [Event] = []
 
-  private static let lookEveryMs: UInt64 = 500
-
   /// `mark`: random, and this gate's own.
   package init(onLoss: Settings.SharedLimits.OnLoss, mark: String) { (self.onLoss, freshMark) = (onLoss, mark) }
 
@@ -112,6 +110,7 @@ package struct LeaseGroup {
     pending = [:]
     outbox = []
     if state == .lost { return }
+    lookMs = nowMs
     let isFirst = state != .settling
     state = .lost
     let mode = modeNow ?? .refusing
@@ -189,33 +188,37 @@ package struct LeaseGroup {
   package mutating func called(_ key: LeaseKey, nowMs: UInt64) {
     active.insert(key)
     if state == .shared { look(key, nowMs) }
-    lookMs = min(lookMs, nowMs &+ Self.lookEveryMs)
+    lookMs = min(lookMs, nowMs &+ LeaseTimes.lookMs)
   }
 
   /// When `advance` is due.
   package var dueMs: UInt64 {
     var dueMs = lookMs
     if isConnected { dueMs = min(dueMs, announceMs) }
-    if state == .settling { dueMs = min(dueMs, settledMs) }
+    if state == .settling, pending.isEmpty { dueMs = min(dueMs, settledMs) }
     return dueMs
   }
 
   package mutating func advance(nowMs: UInt64) {
-    guard isConnected else {
-      lookMs = .max
-      return
-    }
+    if state != .shared, nowMs >= lookMs { dropOld(nowMs) }
+    guard isConnected else { return }
     if nowMs >= announceMs {
       announceMs = nowMs &+ LeaseTimes.announceMs
       send(nil, .announce(known: mark, fresh: "\(freshMark)-\(nowMs)"))
     }
-    if state == .settling, nowMs >= settledMs { share(nowMs) }
-    if nowMs >= lookMs { lookAfterAll(nowMs) }
+    // A part of the store that answers is not all of it: each bucket has been told by then.
+    if state == .settling, nowMs >= settledMs, pending.isEmpty { share(nowMs) }
+    if state == .shared, nowMs >= lookMs { lookAfterAll(nowMs) }
+  }
+
+  /// Tokens in hand are no older without a store than with one.
+  private mutating func dropOld(_ nowMs: UInt64) {
+    lookMs = .max
+    for key in tokens.keys where tokens[key]?.dropOld(nowMs) == true { lookMs = nowMs &+ LeaseTimes.lookMs }
   }
 
   private mutating func lookAfterAll(_ nowMs: UInt64) {
     lookMs = .max
-    guard state == .shared else { return }
     for key in active { look(key, nowMs) }
   }
 
@@ -226,7 +229,7 @@ package struct LeaseGroup {
       if let question = lease.look(conditions(nowMs)) { send(key, .tokens(question)) }
       isQuiet = lease.isQuiet
       tokens[key] = lease
-      if !isQuiet { dueMs = nowMs &+ Self.lookEveryMs }
+      if !isQuiet { dueMs = lease.dueMs(nowMs) }
     } else if var lease = slots[key] {
       if let question = lease.look(conditions(nowMs)) { send(key, .slots(question)) }
       isQuiet = lease.isQuiet

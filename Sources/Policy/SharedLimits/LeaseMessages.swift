@@ -3,11 +3,14 @@
 
 /// A bucket's numbers. Requests and bytes are both tokens here.
 package struct LeaseLimit: Equatable, Sendable {
-  /// A gate may hold so many of a bucket's tokens unspent that all gates together hold at most a twentieth of what a
-  /// minute grants.
-  static let heldShare: UInt64 = 20
+  /// A lease is at most what the limit grants in a second.
+  private static let leaseShare: UInt64 = 60
+  /// Of a short burst no gate takes more than this part at a time.
+  private static let burstShare: UInt64 = 4
+  /// A lease of one token would be back at the store as often as it is used.
+  private static let leaseMin: UInt64 = 2
   /// Bytes are not fetched one by one: less than this at a time would cost more than it carries.
-  static let bytesMin: UInt64 = 256
+  private static let bytesMin: UInt64 = 256
   /// Of a window: what 35 years refill. Sums with the clock stay exact in a store that computes with doubles.
   static let windowUsMax: UInt64 = 1 << 50
   private static let minuteUs: UInt64 = 60_000_000
@@ -37,12 +40,10 @@ package struct LeaseLimit: Equatable, Sendable {
   }
 
   /// How many tokens a gate may hold; none: they are fetched when a request waits for one.
-  package func leaseMax(gates: Int) -> Int {
-    Int(clamping: max(perMinute / Self.heldShare / UInt64(clamping: max(1, gates)), least))
+  package var leaseMax: Int {
+    let lease = min(perMinute / Self.leaseShare, max(capacity / Self.burstShare, least))
+    return Int(clamping: lease < Self.leaseMin ? least : max(lease, least))
   }
-
-  /// The smallest lease, for a gate that others do not count yet.
-  var leaseOfNewcomer: Int { Int(clamping: least) }
 }
 
 package struct TokensAsked: Equatable, Sendable {
@@ -110,9 +111,14 @@ package enum LeaseTimes {
   package static let retryMs: UInt64 = 200
   /// Tokens that were not used for so long go back.
   static let idleMs: UInt64 = 2_000
+  /// A token that was not spent for so long goes back too, however busy the bucket is. With an answer that is awaited
+  /// meanwhile this is below three seconds: what all gates hold is at most what the limit grants in that time.
+  static let heldMs: UInt64 = 2_400
+  /// A bucket that is in use is looked at so often.
+  static let lookMs: UInt64 = 500
   static let spareSlotMs: UInt64 = 100
   /// Whoever finds a bucket empty asks again when this much has come in, or a token.
-  static let quantumMs: UInt64 = 300
+  static let quantumMs: UInt64 = 700
   /// Whoever finds it empty again and again, since others take the tokens, asks this seldom.
   static let contendedMs: UInt64 = 3_000
 }

@@ -2,6 +2,9 @@
 // It relies on the store to forget a gate that does not renew its slots; time is an argument.
 
 struct SlotLease {
+  /// All gates together hold at most this part of the slots without use.
+  private static let spareShare = 20
+
   let slots: LeasedSlots
   private(set) var limit: Int
   private(set) var asked: SlotsAsked?
@@ -21,7 +24,7 @@ struct SlotLease {
   mutating func look(_ now: LeaseConditions) -> SlotsAsked? {
     let wanted = slots.takeWanted()
     guard asked == nil else { return nil }
-    let spare = now.isNewcomer ? 0 : limit / Int(clamping: LeaseLimit.heldShare) / max(1, now.gates)
+    let spare = now.isNewcomer ? 0 : limit / Self.spareShare / max(1, now.gates)
     let live = slots.live
     if isUnsettled || live > mine { return ask(live, live, now) }
     if wanted > 0, live + wanted > mine { return ask(live, live + wanted + spare, now) }

@@ -5,7 +5,7 @@
 struct LeaseConditions {
   var nowMs: UInt64
   var gates: Int
-  /// The others do not count this gate yet: it holds nothing in advance.
+  /// The others do not count this gate yet: it holds no slots in advance.
   var isNewcomer: Bool
   var bornUs: UInt64
 }
@@ -22,7 +22,10 @@ struct TokenLease {
   private var isUnsettled = false
   /// Of the tokens that were spent without asking, those that the store knows of.
   private var charged = 0
+  /// Withdrawn while the store was out of reach.
+  private var unreturned = 0
   private var use = RecentUse()
+  private var deposits = RecentDeposits()
   private var emptyUntilMs: UInt64 = 0
   private var shortAnswers = 0
 
@@ -41,13 +44,13 @@ struct TokenLease {
     let wanted = tokens.takeWanted()
     guard asked == nil else { return nil }
     use.note(tokens.spent, nowMs: now.nowMs)
-    let leaseMax = now.isNewcomer ? limit.leaseOfNewcomer : limit.leaseMax(gates: now.gates)
+    deposits.forgetOld(now.nowMs)
     var question = TokensAsked(limit: limit)
     question.bornUs = now.bornUs
     question.charge = owed
     if isUnsettled { question.seenFullAtUs = seenFullAtUs }
-    question.back = surplus(leaseMax, wanted: wanted, now.nowMs)
-    if question.back == 0, now.nowMs >= emptyUntilMs { question.want = want(leaseMax, wanted: wanted) }
+    question.back = surplus(wanted: wanted, now.nowMs)
+    if now.nowMs >= emptyUntilMs { question.want = want(limit.leaseMax, wanted: wanted) }
     // Wanted while the bucket is known to be empty: whoever asks again after that is heard again.
     guard question.want > 0 || question.back > 0 || question.charge > 0 || isUnsettled else { return nil }
     asked = question
@@ -66,13 +69,19 @@ struct TokenLease {
     return max(0, min(leaseMax, max(use.forecast, 1)) - held)
   }
 
-  /// More than may be held, or held for long without use.
-  private mutating func surplus(_ leaseMax: Int, wanted: Int, _ nowMs: UInt64) -> Int {
+  /// Unspent for too long, or more than a lease is now.
+  private mutating func surplus(wanted: Int, _ nowMs: UInt64) -> Int {
     let held = tokens.held
     if held == 0 || wanted > 0 { return 0 }
     if use.idleMs(nowMs) >= LeaseTimes.idleMs { return tokens.withdraw(upTo: held) }
-    let mayHold = max(leaseMax, leaseMax == 0 ? 1 : 0)
-    return held > mayHold ? tokens.withdraw(upTo: held - mayHold) : 0
+    return tokens.withdraw(upTo: held - min(held, deposits.sum, max(limit.leaseMax, 1)))
+  }
+
+  /// When it wants to be looked at again.
+  func dueMs(_ nowMs: UInt64) -> UInt64 {
+    if asked != nil { return .max }
+    let lookMs = nowMs &+ LeaseTimes.lookMs
+    return tokens.held > 0 ? min(lookMs, max(deposits.dueMs, nowMs &+ 1)) : lookMs
   }
 
   // MARK: - Answers
@@ -90,7 +99,9 @@ struct TokenLease {
     guard question.want > 0 else { return false }
     use.restart(nowMs)
     // A store that grants more than it was asked for is not believed.
-    tokens.deposit(max(0, min(granted, question.want)))
+    let fresh = max(0, min(granted, question.want))
+    tokens.deposit(fresh)
+    deposits.note(fresh, nowMs: nowMs)
     noteAnswer(granted, of: question.want, debtUs: debtUs, nowMs)
     return true
   }
@@ -129,12 +140,22 @@ struct TokenLease {
     tokens.setMode(mode)
   }
 
+  /// Takes from the loops what may be held no longer; true while there is more.
+  mutating func dropOld(_ nowMs: UInt64) -> Bool {
+    deposits.forgetOld(nowMs)
+    let held = tokens.held
+    unreturned += tokens.withdraw(upTo: held - min(held, deposits.sum))
+    return tokens.held > 0
+  }
+
   /// Tokens that the gate spent alone, told ahead of anything else.
   mutating func settle(bornUs: UInt64) -> TokensAsked? {
-    guard asked == nil, isUnsettled || owed > 0 else { return nil }
+    guard asked == nil, isUnsettled || owed > 0 || unreturned > 0 else { return nil }
     var question = TokensAsked(limit: limit)
     question.bornUs = bornUs
     question.charge = owed
+    question.back = unreturned
+    unreturned = 0
     if isUnsettled { question.seenFullAtUs = seenFullAtUs }
     asked = question
     return question
@@ -158,6 +179,31 @@ struct TokenLease {
     asked = question
     return question
   }
+}
+
+/// Tokens that came lately, and when: the oldest are taken to be spent first.
+private struct RecentDeposits {
+  /// Deposits this close to each other are one.
+  private static let joinMs: UInt64 = 100
+
+  private var all: [(atMs: UInt64, count: Int)] = []
+
+  mutating func note(_ count: Int, nowMs: UInt64) {
+    if count == 0 { return }
+    if let last = all.last, nowMs - min(nowMs, last.atMs) < Self.joinMs {
+      all[all.count - 1].count += count
+    } else {
+      all.append((nowMs, count))
+    }
+  }
+
+  /// Tokens this old go back.
+  mutating func forgetOld(_ nowMs: UInt64) { all.removeAll { $0.atMs &+ LeaseTimes.heldMs <= nowMs } }
+
+  /// Of all that are young enough to be held.
+  var sum: Int { all.reduce(0) { $0 + $1.count } }
+  /// When the first of them is too old.
+  var dueMs: UInt64 { all.first.map { $0.atMs &+ LeaseTimes.heldMs } ?? 0 }
 }
 
 /// How fast a gate spends: the busiest of the last seconds, slowly forgotten.
@@ -188,8 +234,8 @@ private struct RecentUse {
 
   func idleMs(_ nowMs: UInt64) -> UInt64 { nowMs - min(nowMs, usedMs) }
 
-  /// What the next second may need; a gate that begins gets four times more with each lease.
-  var forecast: Int { max(Int(min(busiest, 1e15)), spentInSecond.multipliedReportingOverflow(by: 4).partialValue) }
+  /// What may be spent before tokens are too old; a gate that begins gets four times more with each lease.
+  var forecast: Int { max(Int(min(busiest * 2, 1e15)), spentInSecond.multipliedReportingOverflow(by: 4).partialValue) }
 
   /// What is spent while an answer is on its way.
   var duringAnswer: Int { Int(min(busiest, 1e15) * 0.004) }
