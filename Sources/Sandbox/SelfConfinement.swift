@@ -70,12 +70,14 @@ package struct SelfConfinement: Equatable, Sendable {
   /// Policy and log are open, and stay so; `read` are the files of credentials, each with its folder.
   /// `isAsked`: others may ask for further commands, or answer requests; /proc tells who they are.
   package static func supervising(
-    cgroup: CgroupSpec?, read: [String] = [], replaced: [String] = [], isAsked: Bool = false
+    cgroup: CgroupSpec?, read: [String] = [], replaced: [String] = [], isAsked: Bool = false,
+    usesLocalSockets: Bool = false
   ) -> SelfConfinement {
     let paths = read.flatMap { [$0] + folders(of: $0) } + (isAsked ? Self.peerFiles : [])
     let written = replaced.flatMap { folders(of: $0) }.flatMap { [Place($0, .append), Place($0, .remove)] }
     return SelfConfinement(
-      (cgroup.map { [Place($0.base, .cgroup)] } ?? []) + paths.map { Place($0, .read) } + written, supervises: true)
+      (cgroup.map { [Place($0.base, .cgroup)] } ?? []) + paths.map { Place($0, .read) } + written, supervises: true,
+      usesLocalSockets: usesLocalSockets)
   }
 
   /// The folder that a path names, and the one that it leads to by links. What stands below /proc and /dev is a

@@ -185,6 +185,7 @@ struct Run: ParsableCommand {
     guard let loaded = isWithout ? Policy.denyAll : source.load(replacing: nil, told) else {
       throw ServerError.noPolicy
     }
+    if link == nil, loaded.settings.stateFolder != nil { Messages.warn(Self.keepsNoState) }
     let trust = try GateTrust(loaded, isOwn: link == nil)
     let wish = SandboxRequest(self, loaded, trust: trust.bundle, gateRules: link?.network)
     var supervisor = try Supervisor()
@@ -238,13 +239,19 @@ struct Run: ParsableCommand {
     return try serve(sandbox, &supervisor, server, attached, door)
   }
 
+  /// Two runs of one policy at a time would write the same file.
+  private static let keepsNoState =
+    "`state` is for `sluice serve`: this gate keeps no levels, and its limits begin full; "
+    + "for limits that last longer than a run, use `shared_limits`, or join a gate with --gate"
+
   private func confine(
     _ plan: SandboxPlan, _ policy: Policy, _ server: Server?, read: [String], isAsked: Bool
   ) throws(ServerError) {
     guard !noSelfSandbox else { return SelfConfinement.sayOff() }
     try server?.keepPrograms()
     try SelfConfinement.supervising(
-      cgroup: plan.cgroup, read: read, replaced: policy.credentials.flatMap(\.writtenFiles), isAsked: isAsked
+      cgroup: plan.cgroup, read: read, replaced: policy.credentials.flatMap(\.writtenFiles), isAsked: isAsked,
+      usesLocalSockets: policy.hasLocalStore
     ).enterOrFail()
   }
 
