@@ -57,6 +57,33 @@ import Wire
     }
   }
 
+  @Test func errorsSayWhatToDo() {
+    let said = [
+      ("NOAUTH Authentication required.", "write `password_file`", true),
+      ("WRONGPASS invalid username-password pair or user is disabled.", "correct `user`", true),
+      ("NOPERM User gate has no permissions to run the 'evalsha' command", "docs/at-scale.md has the rights", true),
+      ("ERR The user executing the script can't run this command or subcommand", "docs/at-scale.md", true),
+      ("READONLY You can't write against a read only replica.", "it is a replica", false),
+      ("ERR Error running script (call to f_1): @user_script:22: -READONLY You can't", "it is a replica", false),
+      ("LOADING Redis is loading the dataset in memory", "it is loading its data", false),
+      ("OOM command not allowed when used memory > 'maxmemory'.", "raise its maxmemory", false),
+      ("MISCONF Redis is configured to save RDB snapshots", "it cannot save to its disk", false),
+      ("DENIED Redis is running in protected mode", "it is in protected mode", true),
+      ("MOVED 12 127.0.0.1:1", "write redis: {cluster:", true),
+      ("CLUSTERDOWN Hash slot not served", "redis-cli --cluster check", false),
+      ("ERR max number of clients reached", "raise its maxclients", false),
+      ("ERR This instance has cluster support disabled", "it is no node of a cluster", true),
+      ("ERR unknown command 'EVALSHA', with args", "it knows no scripts", true),
+      ("ERR something new", "it answered: ERR something new", false),
+    ]
+    for (text, words, isLasting) in said {
+      let problem = RedisRefusal.problem(text)
+      #expect(problem.text.contains(words) && problem.isLasting == isLasting, "\(text): \(problem)")
+    }
+    #expect(!RedisRefusal.problem("ODD a secret word", maySay: false).text.contains("secret"))
+    #expect(!RedisRefusal.problem("ERR unknown command `AUTH` `secret`", maySay: false).text.contains("secret"))
+  }
+
   @Test func keysAreDigestsAndTellLimitsApart() {
     func key(_ group: String, _ client: String, _ rule: String, _ kind: LeaseKey.Kind) -> [UInt8] {
       LimitsScript.key(group: group, LeaseKey(client: client, rule: rule, kind: kind))

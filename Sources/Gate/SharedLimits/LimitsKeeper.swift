@@ -49,6 +49,7 @@ final class LimitsBoard: Sendable {
 final class LimitsKeeper: LoopDelegate {
   private static let showEveryMs: UInt64 = 250
   private static let endMsMax: UInt64 = 400
+  private static let toldMax = 8
   private static let markBits: ClosedRange<UInt64> = 1 << 60...(.max)
 
   private let loop: Loop
@@ -62,6 +63,8 @@ final class LimitsKeeper: LoopDelegate {
   private var group: LeaseGroup
   private var policy: Policy
   private var problem: String?
+  /// Of the loss that lasts: each is told once.
+  private var toldProblems: Set<String> = []
   private var endMs: UInt64?
   private var shown: LeaseGroup.State?
   private var showMs: UInt64 = 0
@@ -144,6 +147,7 @@ final class LimitsKeeper: LoopDelegate {
     let place = settings.placeText
     switch event {
     case .joined(let gates):
+      problem = nil
       Messages.say("limits are shared through \(place), group \(settings.group): \(Self.count(gates)) so far")
     case .lost(let mode):
       let consequence =
@@ -151,8 +155,10 @@ final class LimitsKeeper: LoopDelegate {
         case .alone(let gates): "until it answers this gate has a share of each limit, as one of \(gates)"
         case .refusing, .shared: "until it answers nothing is let out that a shared limit bounds"
         }
+      toldProblems = [problem ?? place]
       Messages.warn("shared limits are out of reach: \(problem ?? place); \(consequence)")
     case .regained(let gates, let hasForgotten):
+      problem = nil
       let loss = hasForgotten ? "; it has forgotten what was used up, and limits begin empty" : ""
       Messages.say("shared limits are back: \(place), \(Self.count(gates))\(loss)")
     }
@@ -161,13 +167,15 @@ final class LimitsKeeper: LoopDelegate {
 }
 
 extension LimitsKeeper: LimitsStoreOwner {
-  func storeIsUp() {
-    problem = nil
-    group.connected(nowMs: loop.nowMs)
-  }
+  func storeIsUp() { group.connected(nowMs: loop.nowMs) }
 
-  func storeIsDown(_ why: String) {
-    problem = why
+  func storeIsDown(_ why: StoreProblem) {
+    problem = why.text
+    if group.state == .lost, why.isLasting, toldProblems.count < Self.toldMax,
+      toldProblems.insert(why.text).inserted
+    {
+      Messages.warn("shared limits are still out of reach: \(why.text)")
+    }
     group.disconnected(nowMs: loop.nowMs)
   }
 

@@ -6,7 +6,7 @@ import Wire
 
 protocol LimitsStoreOwner: AnyObject {
   func storeIsUp()
-  func storeIsDown(_ why: String)
+  func storeIsDown(_ why: StoreProblem)
   func storeAnswered(_ request: LeaseRequest, _ reply: LeaseReply)
 }
 
@@ -27,6 +27,11 @@ final class LimitsStore: RedisConnectionOwner {
   private static let findToken = UInt64.max - 1
   private static let roleToken = UInt64.max - 2
   private static let askingToken = UInt64.max - 3
+  private static let mapToken = UInt64.max - 4
+  private static let aliveToken = UInt64.max - 5
+  /// A failure that somebody has to mend is not asked about as often as one that may pass.
+  private static let lastingRetryMs: UInt64 = 1_000
+  private static let mapEveryMs: UInt64 = 1_000
 
   private let settings: Settings.SharedLimits
   private let gate: String
@@ -39,6 +44,7 @@ final class LimitsStore: RedisConnectionOwner {
   private var main: RedisConnection?
   private var nodes: [Target: RedisConnection] = [:]
   private var slots: [Target?] = []
+  private var mapMs: UInt64 = 0
   private var pending: [UInt64: Pending] = [:]
   /// Requests for nodes that are not connected yet.
   private var waiting: [Target: [UInt64]] = [:]
@@ -97,8 +103,12 @@ final class LimitsStore: RedisConnectionOwner {
       let words = ["SENTINEL", "get-master-addr-by-name", master]
       connection.send(words.map { Array($0.utf8) }, token: Self.findToken)
     case .cluster:
-      connection.send([Array("CLUSTER".utf8), Array("SLOTS".utf8)], token: Self.findToken)
+      askForMap(connection, token: Self.findToken)
     }
+  }
+
+  private func askForMap(_ connection: RedisConnection, token: UInt64) {
+    connection.send([Array("CLUSTER".utf8), Array("SLOTS".utf8)], token: token)
   }
 
   /// The one that the sentinels named last.
@@ -111,13 +121,17 @@ final class LimitsStore: RedisConnectionOwner {
   }
 
   private func found(_ connection: RedisConnection, _ value: RedisValue) {
+    if case .error(let text) = value { return fail(connection, RedisRefusal.problem(text, place: settings.place)) }
     switch settings.place {
     case .single: break
     case .sentinels(_, let name):
       guard let words = value.asList, words.count == 2, let host = words[0].asString,
         let port = words[1].asInteger.flatMap({ UInt16(exactly: $0) }), let asked = connection.host,
         let target = Redirection.node(host, port: port, asked: asked)
-      else { return fail("\(connection.server) knows no master \(name)") }
+      else {
+        let text = "it knows no master \(name): `master` is the name in its `sentinel monitor`"
+        return fail(connection, StoreProblem(text: text, isLasting: true))
+      }
       connection.close()
       let server = connection.server.at(target)
       master = server
@@ -125,7 +139,8 @@ final class LimitsStore: RedisConnectionOwner {
       main = connect(server)
     case .cluster:
       guard let map = Self.slots(value, asked: connection.host) else {
-        return fail("\(connection.server) is no node of a working cluster")
+        let text = "it is no node of a cluster that has slots: see `redis-cli --cluster check`"
+        return fail(connection, StoreProblem(text: text, isLasting: true))
       }
       slots = map
       connection.close()
@@ -157,6 +172,7 @@ final class LimitsStore: RedisConnectionOwner {
     keys[request.key] = key
     pending[request.id] = Pending(request: request, key: key)
     route(request.id)
+    if case .announce = request.command { lookAfterNodes() }
   }
 
   private func route(_ id: UInt64) {
@@ -166,12 +182,13 @@ final class LimitsStore: RedisConnectionOwner {
       return
     }
     guard let target = slots[ClusterSlot.of(one.key)] else {
-      return fail("no node of the cluster has the slot of a key")
+      return fail("no node of the cluster has the slot of a key: see `redis-cli --cluster check`")
     }
     route(id, to: target)
   }
 
   private func route(_ id: UInt64, to target: Target) {
+    guard pending[id] != nil else { return }
     if let node = nodes[target] {
       if node.isReady { send(id, by: node) } else { waiting[target, default: []].append(id) }
       return
@@ -181,6 +198,19 @@ final class LimitsStore: RedisConnectionOwner {
     guard let node = makeNode(server) else { return }
     nodes[target] = node
     node.begin()
+  }
+
+  /// Nodes that are rarely needed are asked as often as the group's own, since a server or a balancer may close what is
+  /// idle. Those that have no slots any more are left.
+  private func lookAfterNodes() {
+    for (target, node) in nodes where node.isReady {
+      if node.isIdle, !slots.contains(target) {
+        node.close()
+        nodes[target] = nil
+      } else {
+        node.send([Array("PING".utf8)], token: Self.aliveToken)
+      }
+    }
   }
 
   private func makeNode(_ server: RedisServer) -> RedisConnection? {
@@ -199,17 +229,21 @@ final class LimitsStore: RedisConnectionOwner {
 
   func answered(_ connection: RedisConnection, _ token: UInt64, _ value: RedisValue) {
     switch token {
-    case Self.askingToken: return
+    case Self.askingToken, Self.aliveToken: return
+    case Self.mapToken:
+      if let map = Self.slots(value, asked: connection.host) { slots = map }
+      return
     case Self.findToken: return found(connection, value)
     case Self.roleToken:
       if value.asList?.first?.asString == "master" { return becomeUp() }
-      return fail("\(connection.server) is no master (any more)")
+      if case .error(let text) = value { return fail(connection, RedisRefusal.problem(text)) }
+      return fail(connection, StoreProblem(text: "it is no master (any more)"))
     default: break
     }
     guard var one = pending[token] else { return }
     if case .error(let text) = value { return refused(token, &one, text, connection) }
     guard let reply = LimitsScript.reply(value, to: one.request.command) else {
-      return fail("\(connection.server) answered what the script does not say")
+      return fail(connection, StoreProblem(text: "it answered what the script does not say"))
     }
     pending[token] = nil
     owner?.storeAnswered(one.request, reply)
@@ -221,20 +255,39 @@ final class LimitsStore: RedisConnectionOwner {
       pending[id] = one
       return send(id, by: connection)
     }
-    guard case .cluster = settings.place, let host = connection.host, one.redirections < Self.redirectionsMax,
-      let redirection = Redirection(text, asked: host)
-    else { return fail("\(connection.server) answered: \(text.prefix(120))") }
+    guard case .cluster = settings.place, let host = connection.host, let redirection = Redirection(text, asked: host)
+    else { return fail(connection, RedisRefusal.problem(text)) }
+    guard one.redirections < Self.redirectionsMax else {
+      return fail(
+        connection,
+        StoreProblem(
+          text: "the nodes do not agree about who has slot \(redirection.slot): see `redis-cli --cluster check`"))
+    }
     one.redirections += 1
     one.isAsking = redirection.isOnce
     one.knowsScript = true
     pending[id] = one
-    if !redirection.isOnce { slots[redirection.slot] = redirection.target }
+    if !redirection.isOnce {
+      slots[redirection.slot] = redirection.target
+      if loop.nowMs >= mapMs {
+        mapMs = loop.nowMs + Self.mapEveryMs
+        askForMap(connection, token: Self.mapToken)
+      }
+    }
     route(id, to: redirection.target)
   }
 
   // MARK: - The end
 
-  func ended(_ connection: RedisConnection, _ why: String) { fail("\(connection.server): \(why)") }
+  func ended(_ connection: RedisConnection, _ why: StoreProblem) {
+    if let target = nodes.first(where: { $0.value === connection })?.key, connection.isIdle,
+      waiting[target] == nil, !slots.contains(target)
+    {
+      nodes[target] = nil
+      return
+    }
+    fail(connection, why)
+  }
 
   func close() {
     main?.close()
@@ -243,9 +296,16 @@ final class LimitsStore: RedisConnectionOwner {
     isUp = false
   }
 
-  private func fail(_ why: String) {
+  private func fail(_ connection: RedisConnection, _ why: StoreProblem) {
+    fail(StoreProblem(text: "\(connection.server): \(why.text)", isLasting: why.isLasting))
+  }
+
+  private func fail(_ why: String) { fail(StoreProblem(text: why)) }
+
+  private func fail(_ why: StoreProblem) {
     close()
-    retryMs = loop.nowMs + UInt64.random(in: LeaseTimes.retryMs / 4...LeaseTimes.retryMs)
+    let waitMs = why.isLasting ? Self.lastingRetryMs : LeaseTimes.retryMs
+    retryMs = loop.nowMs + UInt64.random(in: waitMs / 4...waitMs)
     owner?.storeIsDown(why)
   }
 }

@@ -14,7 +14,7 @@ struct OutgoingTLSBox: Sendable {
 protocol RedisConnectionOwner: AnyObject {
   func ready(_ connection: RedisConnection)
   func answered(_ connection: RedisConnection, _ token: UInt64, _ value: RedisValue)
-  func ended(_ connection: RedisConnection, _ why: String)
+  func ended(_ connection: RedisConnection, _ why: StoreProblem)
 }
 
 final class RedisConnection: Source {
@@ -29,8 +29,10 @@ final class RedisConnection: Source {
 
   private enum Phase { case resolving, connecting, shaking, greeting, ready, ended }
 
-  /// Look-up, connect, handshake and greeting, all addresses together.
+  /// The look-up; and then the handshake and the greeting.
   private static let beginMs: UInt64 = 2_000
+  /// One address: the next one may answer, and a server that was cut off is found soon after its return.
+  private static let connectMs: UInt64 = 500
   private static let greetingToken = UInt64.max
 
   let server: RedisServer
@@ -51,7 +53,8 @@ final class RedisConnection: Source {
   /// Of commands that were sent, with the moment of each.
   private var awaited: [(token: UInt64, sentMs: UInt64)] = []
   private let scratch = Scratch()
-  private var problem = "it has no address"
+  private var problem = StoreProblem(text: "its name has no address: correct `redis` or the name")
+  private var hasAnswered = false
 
   init?(
     _ server: RedisServer, _ account: Account, _ tls: OutgoingTLS?, _ loop: Loop, _ resolver: Resolver,
@@ -74,6 +77,8 @@ final class RedisConnection: Source {
   }
 
   var isReady: Bool { phase == .ready }
+  /// No answer is owed.
+  var isIdle: Bool { awaited.isEmpty }
   var hasEnded: Bool { phase == .ended }
 
   // MARK: - Beginning
@@ -97,7 +102,7 @@ final class RedisConnection: Source {
       addresses = (v6.addresses + v4.addresses).map { SocketAddress($0, port: port) }
       connectNext()
     case .pending(let lookup): self.lookup = lookup
-    case .full: end("\(name) cannot be looked up now")
+    case .full: end("\(name) cannot be looked up now: too many look-ups are under way")
     }
   }
 
@@ -111,7 +116,9 @@ final class RedisConnection: Source {
   }
 
   private func connectLocally(_ path: String) {
-    do throws(SystemError) { try adopt(LocalSocket.connectAtOnce(to: path)) } catch { return end("\(error)") }
+    do throws(SystemError) { try adopt(LocalSocket.connectAtOnce(to: path)) } catch {
+      return end(Self.problem(of: error))
+    }
     settle()
   }
 
@@ -122,10 +129,20 @@ final class RedisConnection: Source {
         try adopt(Socket.connect(to: address))
         return
       } catch {
-        problem = "\(error)"
+        problem = Self.problem(of: error)
       }
     }
     end(problem)
+  }
+
+  private static func problem(of error: SystemError) -> StoreProblem {
+    if error.isRefusedConnection || error.isMissingFile {
+      return StoreProblem(text: "\(error): start it, or correct `redis`")
+    }
+    if error.isForbidden {
+      return StoreProblem(text: "\(error): the gate's user may not connect to it; look at its rights", isLasting: true)
+    }
+    return StoreProblem(text: "\(error)")
   }
 
   private func adopt(_ socket: consuming Descriptor) throws(SystemError) {
@@ -134,6 +151,7 @@ final class RedisConnection: Source {
     try loop.watchEdges(socket.raw, slot, tag: 0)
     fd = socket.raw
     self.socket = .some(socket)
+    loop.setDeadline(slot, atMs: loop.nowMs + Self.connectMs)
   }
 
   /// The attempt has come to something.
@@ -141,13 +159,15 @@ final class RedisConnection: Source {
     let code = Socket.pendingError(fd)
     if code == 0, !server.isLocal, Socket.peerAddress(fd) == nil { return }
     guard code == 0, let stream = OutgoingStream(fd: fd, tls, for: host) else {
-      problem = code == 0 ? "no memory for TLS" : "\(SystemError("connect", code: code))"
+      problem =
+        code == 0 ? StoreProblem(text: "no memory for TLS") : Self.problem(of: SystemError("connect", code: code))
       socket = nil
       return connectNext()
     }
     if !server.isLocal { Socket.sendAtOnce(fd) }
     self.stream = stream
     phase = .shaking
+    loop.setDeadline(slot, atMs: loop.nowMs + Self.beginMs)
     shake()
   }
 
@@ -155,7 +175,12 @@ final class RedisConnection: Source {
     switch stream?.handshake() {
     case .waiting: return
     case .ready: greet()
-    case .failed(let why): end(why)
+    case .failed(let why):
+      let advice =
+        why.hasPrefix("TLS failed")
+        ? "does it speak TLS on that port? redis:// is without"
+        : "set `ca` to the file of its CA, or name it as its certificate does"
+      end(StoreProblem(text: "\(why): \(advice)", isLasting: true))
     case nil: end("no connection")
     }
   }
@@ -180,7 +205,7 @@ final class RedisConnection: Source {
 
   private func write(_ words: [[UInt8]], _ token: UInt64) {
     guard let stream, let bytes = RedisCommand.bytes(words), stream.send(bytes) else {
-      return end("the connection broke")
+      return end(endText)
     }
     awaited.append((token, loop.nowMs))
     if phase == .ready, awaited.count == 1 { rearm() }
@@ -197,18 +222,28 @@ final class RedisConnection: Source {
         guard scratch.withBytes(count, { reader.feed($0) }) else { return end("its answer is too long") }
         readReplies()
       case .blocked: return
-      case .ended, .truncated, .failed: return end("the connection ended")
+      case .ended, .truncated, .failed: return end(endText)
       }
     }
+  }
+
+  private var endText: String {
+    if hasAnswered { return "the connection ended" }
+    return "it closes without an answer"
+      + (server.isTLS || server.isLocal ? "" : ": is it a Redis? If it speaks TLS, write rediss://")
   }
 
   private func readReplies() {
     while phase == .greeting || phase == .ready {
       switch reader.next() {
       case .incomplete: return
-      case .broken(let why): return end(why)
+      case .broken(let why): return end("\(why): is it a Redis? If it speaks TLS, write rediss://")
       case .value(let value):
-        guard !awaited.isEmpty else { return end("it answered what nobody asked") }
+        hasAnswered = true
+        guard !awaited.isEmpty else {
+          if case .error(let text) = value { return end(RedisRefusal.problem(text)) }
+          return end("it answered what nobody asked")
+        }
         let token = awaited.removeFirst().token
         if phase == .ready { rearm() }
         if token == Self.greetingToken { greeted(value) } else { owner?.answered(self, token, value) }
@@ -219,7 +254,7 @@ final class RedisConnection: Source {
   private func greeted(_ value: RedisValue) {
     if case .error(let text) = value, !account.isOptional {
       // A server that does not know the command may quote its words.
-      return end("it refuses the user or the password: \(text.prefix { $0 != " " })")
+      return end(RedisRefusal.problem(text, maySay: false))
     }
     becomeReady()
   }
@@ -232,15 +267,22 @@ final class RedisConnection: Source {
     stream.note(readiness)
     if phase == .shaking { shake() }
     guard phase == .greeting || phase == .ready else { return }
-    guard stream.flush() else { return end("the connection broke") }
+    guard stream.flush() else { return end(endText) }
     readAll()
   }
 
   func deadlinePassed() {
     switch phase {
     case .ended: return
-    case .ready: end("no answer within \(LeaseTimes.answerMs) ms")
-    default: end("no connection within \(Self.beginMs) ms")
+    case .ready: end("no answer within \(LeaseTimes.answerMs) ms: it is stopped, too busy or too far away")
+    case .connecting:
+      problem = StoreProblem(
+        text: "no connection within \(Self.connectMs) ms: is the address right, and does a filter let it through?")
+      socket = nil
+      connectNext()
+    case .resolving: end("no look-up within \(Self.beginMs) ms: do the name servers of `resolver` answer?")
+    case .shaking: end("no TLS handshake within \(Self.beginMs) ms: does it speak TLS on that port?")
+    case .greeting: end("no answer to AUTH within \(Self.beginMs) ms: it is stopped, or no Redis")
     }
   }
 
@@ -259,7 +301,9 @@ final class RedisConnection: Source {
     loop.release(slot)
   }
 
-  private func end(_ why: String) {
+  private func end(_ why: String) { end(StoreProblem(text: why)) }
+
+  private func end(_ why: StoreProblem) {
     guard phase != .ended else { return }
     close()
     owner?.ended(self, why)

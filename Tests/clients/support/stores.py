@@ -18,8 +18,9 @@ def free_port():
 class Redis:
     """One server; `more` are words of its command line. It keeps nothing on disk."""
 
-    def __init__(self, folder, *more, port=None, tls=False, program="redis-server", configuration=None):
+    def __init__(self, folder, *more, port=None, tls=False, program="redis-server", configuration=None, address="127.0.0.1", prefix=()):
         self.folder, self.more, self.tls, self.program, self.configuration = Path(folder), more, tls, program, configuration
+        self.address, self.prefix = address, list(prefix)
         self.folder.mkdir(exist_ok=True)
         self.port = port or free_port()
         self.start()
@@ -29,13 +30,13 @@ class Redis:
         words = [self.program] + ([self.configuration] if self.configuration else [])
         with open(self.folder / "said", "wb") as said:
             self.process = subprocess.Popen(
-                [*words, *ports, "--bind", "127.0.0.1", "--save", "", "--dir", self.folder, *self.more], stdout=said, stderr=said)
+                [*self.prefix, *words, *ports, "--bind", self.address, "--save", "", "--dir", self.folder, *self.more], stdout=said, stderr=said)
         until("Redis accepts", self.accepts)
 
     def accepts(self):
         assert self.process.poll() is None, (self.folder / "said").read_text()
         try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            socket.create_connection((self.address, self.port), 1).close()
             return True
         except OSError:
             return False
@@ -50,8 +51,28 @@ class Redis:
         self.process.wait()
 
     def ask(self, *words):
-        done = subprocess.run(["redis-cli", "-p", str(self.port), *map(str, words)], capture_output=True, text=True, timeout=20)
+        done = subprocess.run([*self.prefix, "redis-cli", "-h", self.address, "-p", str(self.port), *map(str, words)], capture_output=True,
+                              text=True, timeout=20)
         return done.stdout.strip()
+
+
+def cluster_words():
+    """Each node has its bus on a port of its own: the usual one, 10,000 above, need not be free, nor be one at all."""
+    return ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(free_port())]
+
+
+def join_cluster(nodes):
+    """All slots, in ranges of the same size."""
+    step = 16384 // len(nodes) + 1
+    for number, node in enumerate(nodes):
+        node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        said = node.ask("CLUSTER", "ADDSLOTSRANGE", number * step, min((number + 1) * step, 16384) - 1)
+        assert said == "OK", said
+    for node in nodes[1:]:
+        said = node.ask("CLUSTER", "MEET", node.address, nodes[0].port, nodes[0].more[nodes[0].more.index("--cluster-port") + 1])
+        assert said == "OK", said
+    until("the cluster stands", lambda: all("cluster_state:ok" in node.ask("CLUSTER", "INFO")
+                                            and f"cluster_known_nodes:{len(nodes)}" in node.ask("CLUSTER", "INFO") for node in nodes))
 
 
 def sharing(redis, more=""):
