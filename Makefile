@@ -94,8 +94,8 @@ kube: release ## that image, the Kubernetes manifests, and the sidecar pod (root
 	@.ci/deps buildah podman runc catatonit busybox-static ca-certificates iproute2 openssl
 	SLUICE=$$PWD/sluice Tests/clients/run-logs kube.py
 
-at-scale: build ## 100,000 lines to a collector that is killed; DuckDB, ClickHouse and rsyslog on the logs of a fleet
-	@.ci/deps rsyslog
+at-scale: build ## 100,000 lines to a collector that is killed; DuckDB, ClickHouse, rsyslog and the journal on logs of a fleet
+	@.ci/deps rsyslog systemd
 	Tests/clients/run-logs at_scale.py
 
 # Made out of what the commands say of themselves, and of docs/policy.md.

@@ -1,5 +1,5 @@
 """`make at-scale`: what a fleet does with its logs, at size and with real stores. 100,000 lines to a collector that is killed
-and started again; the queries of docs/at-scale.md in DuckDB and ClickHouse over ten gates' logs; rsyslog with the example."""
+and started again; the queries of docs/at-scale.md in DuckDB and ClickHouse over ten gates' logs; rsyslog and the journal with the examples."""
 import http.server
 import json
 import os
@@ -260,6 +260,69 @@ def test_rsyslog_ships_lines_as_they_stand(tmp_path):
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
+
+
+# The journal
+
+
+# A journal of its own, in namespaces that end with the script. The unit's settings are those of systemd-cat: both streams, one name.
+JOURNAL = """
+mount -t tmpfs none /run && mkdir -p /run/systemd/journal /run/log/journal
+/lib/systemd/systemd-journald 2>/dev/null &
+until [ -S /run/systemd/journal/stdout ]; do sleep 0.02; done
+systemd-cat -t sluice "$1" serve --policy "$2" --listen-connect "127.0.0.1:$3" &
+read -r line
+kill $! && wait $!
+journalctl --quiet --sync
+journalctl --quiet -t sluice -o cat --no-pager
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not Path("/lib/systemd/systemd-journald").exists(), reason="root, and apt install systemd")
+def test_the_journal_gives_lines_back_as_they_were(tmp_path):
+    port = free_port()
+    (tmp_path / "policy.yaml").write_text("network_policy: {default: deny}\ntimeouts: {drain: 1}\n")
+    process = subprocess.Popen(["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child", "sh", "-ec", JOURNAL, "sh", SLUICE,
+                                tmp_path / "policy.yaml", str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def asked(host):
+        try:
+            with socket.create_connection(("127.0.0.1", port), 5) as sock:
+                sock.sendall(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n".encode())
+                return b" 403 " in sock.recv(4096)
+        except OSError:
+            return False
+
+    try:
+        for host in ("first.example", "second.example"):
+            until("the gate refuses", lambda: asked(host))
+        said, _ = process.communicate("\n", timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    lines = [json.loads(one) for one in said.splitlines() if one.startswith("{")]
+    assert {one["host"] for one in lines if one["event"] == "denied"} == {"first.example", "second.example"}, said
+    assert [one["seq"] for one in lines] == list(range(lines[0]["seq"], lines[0]["seq"] + len(lines))), "none is missing"
+    # The gate's messages stand between them, and `sluice log` passes over those.
+    assert "listening on" in said
+    read = subprocess.run([SLUICE, "log", "--log", "-", "--human"], input=said, capture_output=True, text=True, timeout=30)
+    assert read.returncode == 0 and "first.example" in read.stdout and "second.example" in read.stdout, read
+
+
+def test_the_journals_unit_is_one(tmp_path):
+    """The drop-in of Examples/logs, as systemd reads it."""
+    for path in (ROOT / "Packaging/systemd").iterdir():
+        (tmp_path / path.name).write_text(path.read_text().replace("/usr/bin/sluice", SLUICE))
+    folder = tmp_path / "sluice.service.d"
+    folder.mkdir()
+    shutil.copy(ROOT / "Examples/logs/journald.conf", folder / "journal.conf")
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", tmp_path / "sluice.service"], capture_output=True, text=True, timeout=60,
+                          env=os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"})
+    assert "journal.conf" not in done.stderr and "Unknown" not in done.stderr, done.stderr
+    (folder / "journal.conf").write_text("[Service]\nLogRateLimitInterval=often\n")
+    wrong = subprocess.run(["systemd-analyze", "verify", "--man=no", tmp_path / "sluice.service"], capture_output=True, text=True, timeout=60,
+                           env=os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"})
+    assert "journal.conf" in wrong.stderr, "a setting that is no good is told"
 
 
 if __name__ == "__main__":
