@@ -92,6 +92,19 @@ import Testing
     #expect(world.operations - before <= 14)
   }
 
+  @Test func tokensInHandAreNoOlderWhileTheStoreIsGone() {
+    // More than the load takes, so that the gate holds a lease.
+    var world = LeaseWorld(gates: 2, LeaseWorld.limit(perMinute: 60_000_000), seed: 9)
+    world.run(seconds: 3) { $0.hot = [0] }
+    #expect(world.heldTokens > 0)
+    world.begin(.stopped)
+    world.run(seconds: 4) { $0.hot = [] }
+    #expect(world.heldTokens == 0)
+    world.end(.stopped)
+    world.run(seconds: 2)
+    #expect(world.isShared)
+  }
+
   @Test(arguments: [1, 4, 10]) func aBusyLimitCostsFewOperations(gates: Int) {
     var world = LeaseWorld(gates: gates, LeaseWorld.limit(perMinute: 10_000), seed: 11)
     world.run(seconds: 90) { $0.hot = [$0.choose(below: gates)] }

@@ -1,9 +1,13 @@
 """Shared limits with sentinels, with a cluster, and with a Redis that cannot be used: each says what to do."""
+import re
 import subprocess
 import time
+from pathlib import Path
 
 from gate import until
 from stores import Load, cluster_words, free_port, join_cluster, policy, serve, shared, sharing
+
+PAGE = Path(__file__).parents[2] / "docs/at-scale.md"
 
 
 def joined(gate, count, text, section):
@@ -86,6 +90,45 @@ def test_slots_of_a_cluster_move_and_no_gate_takes_it_for_a_loss(gate, redis, up
     finally:
         for load in loads:
             load.end()
+
+
+def certificate_of_address(folder, certificates):
+    """For 127.0.0.1, by the same CA."""
+    key, request, cert, extensions = (folder / name for name in ("node.key", "node.request", "node.pem", "node.extensions"))
+    extensions.write_text("subjectAltName=IP:127.0.0.1\n")
+    for words in (["req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", "/CN=node"],
+                  ["x509", "-req", "-in", request, "-CA", certificates.ca, "-CAkey", certificates.ca.with_name("ca.key"), "-CAcreateserial",
+                   "-out", cert, "-days", "2", "-extfile", extensions]):
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+    return ["--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", certificates.ca, "--tls-auth-clients", "no"]
+
+
+def test_a_cluster_and_sentinels_over_tls_with_the_rights_of_the_document(gate, redis, upstream, certificates, tmp_path):
+    """Nodes and masters are known by address, and their certificates name it."""
+    rights = re.search(r"^    user gate on >PASSWORD (.*)\n    and beside it: (.*)$", PAGE.read_text(), re.MULTILINE)
+    # A right of sentinels, which no other server knows.
+    more = " ".join(one for one in re.findall(r"\+[a-z|-]+", rights.group(2)) if "sentinel" not in one)
+    (tmp_path / "users").write_text(f"user default on nopass ~* &* +@all\nuser gate on >a-word {rights.group(1)} {more}\n")
+    (tmp_path / "password").write_text("a-word\n")
+    server, tls = upstream(serve), certificate_of_address(tmp_path, certificates)
+    acl = ["--aclfile", tmp_path / "users"]
+    nodes = [redis(*cluster_words(), *tls, *acl, "--tls-cluster", "yes", tls=True) for _ in range(2)]
+    join_cluster(nodes)
+    master = redis(*tls, *acl, tls=True)
+    (tmp_path / "sentinel.conf").write_text(f"tls-replication yes\nsentinel monitor limits 127.0.0.1 {master.port} 1\n")
+    sentinel = redis(*tls, tls=True, program="redis-sentinel", configuration=tmp_path / "sentinel.conf")
+    account = f", user: gate, password_file: {tmp_path}/password, ca: {certificates.ca}"
+    for place in ('{cluster: ["rediss://127.0.0.1:%d"]}' % nodes[0].port, '{sentinels: ["rediss://127.0.0.1:%d"], master: limits}' % sentinel.port):
+        text = policy(server, *["requests_per_minute: 60, burst: 3"] * 4, "concurrent: 2")
+        one = joined(gate, 1, text, sharing(place, account))[0]
+        for index in range(4):
+            load = Load([one], f"h{index}.test:{server.port}")
+            until("the burst is granted", lambda: len(load.granted) >= 3)
+            load.end()
+        sock, head = one.connect(f"h4.test:{server.port}")
+        assert b" 200 " in head
+        sock.close()
+        assert [line["state"] for line in one.lines() if line["event"] == "limits"] == ["shared"], place
 
 
 def saying(*replies):

@@ -51,8 +51,9 @@ class Redis:
         self.process.wait()
 
     def ask(self, *words):
-        done = subprocess.run([*self.prefix, "redis-cli", "-h", self.address, "-p", str(self.port), *map(str, words)], capture_output=True,
-                              text=True, timeout=20)
+        tls = ["--tls", "--insecure"] if self.tls else []
+        done = subprocess.run([*self.prefix, "redis-cli", *tls, "-h", self.address, "-p", str(self.port), *map(str, words)],
+                              capture_output=True, text=True, timeout=20)
         return done.stdout.strip()
 
 
