@@ -39,6 +39,7 @@ package final class Server {
   package static let roundMs = 2_000
   private static let unwritableRoundMs = 200
   private static let probingMsMax: UInt64 = 1_000
+  private static let stopMsMax: UInt64 = 1_000
   /// Lines of a reload on standard error; `sluice reload` shows more.
   private static let changesShownMax = 20
   private static let hostsPath = "/etc/hosts"
@@ -190,23 +191,19 @@ package final class Server {
     let count = shared.probingTakenCount
     tellAll(.probing(sandbox: sandbox, isOver: isOver, token: 0))
     let dueMs = Clock.monotonicMs() &+ Self.probingMsMax
-    while shared.probingTakenCount == count && Clock.monotonicMs() < dueMs { Clock.pause(ms: 1) }
+    Clock.wait(until: dueMs) { shared.probingTakenCount != count }
   }
 
   /// What stands may finish within `graceMs`. False when log lines are lost.
   package func finish(graceMs: UInt64) -> Bool {
     let dueMs = Clock.monotonicMs() + graceMs
     tellAll(.drain)
-    while running.count > 0 && Clock.monotonicMs() < dueMs {
+    Clock.wait(until: dueMs) {
       turnDesk()
-      Clock.pause(ms: 2)
+      return running.count == 0
     }
     tellAll(.stop)
-    var rounds = 0
-    while running.count > 0 && rounds < 500 {
-      Clock.pause(ms: 2)
-      rounds += 1
-    }
+    Clock.wait(until: Clock.monotonicMs() + Self.stopMsMax) { running.count == 0 }
     turnDesk()
     limits?.leave()
     admin?.close()

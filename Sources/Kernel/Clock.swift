@@ -10,4 +10,17 @@ package enum Clock {
   package static func wallMs() -> Int64 { clinux_wall_ms() }
   /// Not for a loop's thread.
   package static func pause(ms: UInt32) { _ = usleep(ms * 1000) }
+
+  /// Waits for what another thread does, looking often at first: mostly it is there within microseconds. False at
+  /// `dueMs`. Not for a loop's thread.
+  @discardableResult
+  package static func wait(until dueMs: UInt64, for condition: () -> Bool) -> Bool {
+    var pauseUs: UInt32 = 20
+    while !condition() {
+      guard monotonicMs() < dueMs else { return false }
+      _ = usleep(pauseUs)
+      pauseUs = min(pauseUs * 2, 2000)
+    }
+    return true
+  }
 }

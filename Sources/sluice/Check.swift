@@ -9,6 +9,7 @@ import Wire
 
 struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "check",
     abstract: "Validate a policy file, and explain its verdict on targets.",
     discussion: """
       Prints every problem as file:line:column. With targets, prints one verdict a

@@ -13,6 +13,7 @@ extension SecretMode: ExpressibleByArgument {}
 
 struct Clean: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "clean",
     abstract: "Check what a tool printed before a model reads it: a filter.",
     discussion: """
       Reads standard input, writes what is left of it to standard output, and says

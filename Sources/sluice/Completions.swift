@@ -4,6 +4,7 @@ import ArgumentParser
 
 struct Completions: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "completions",
     abstract: "Print a script that makes a shell complete this program's commands.",
     discussion: """
       The Debian package has them in place. By hand:

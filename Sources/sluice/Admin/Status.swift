@@ -6,6 +6,7 @@ import Wire
 
 struct Status: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "status",
     abstract: "Show the state of a running gate.",
     discussion: """
       Exit status: 0 it serves; 1 it drains, or its log cannot be written; 2 it

@@ -6,6 +6,7 @@ import Wire
 
 struct Tunnels: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "tunnels",
     abstract: "List what a running gate lets out at this moment.",
     discussion: """
       The oldest first. `opening` is one that still looks for its upstream or whose
@@ -50,6 +51,7 @@ struct Tunnels: ParsableCommand {
 
 struct Close: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "close",
     abstract: "Cut one tunnel of a running gate.",
     discussion: """
       ID is what `sluice tunnels` shows. Both ends see a reset; the log line is

@@ -8,6 +8,7 @@ import Policy
 
 struct Learn: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "learn",
     abstract: "Propose a policy from a log.",
     discussion: """
       Reads what went out, what was refused, and what `mode: report` let out. Prints

@@ -9,6 +9,7 @@ import Policy
 
 struct Top: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "top",
     abstract: "Watch the log: per client and host, rates, refusals, bytes.",
     discussion: """
       Keys: q quits, s sorts by another column, / filters by gate, client or host,
