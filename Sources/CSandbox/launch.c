@@ -43,6 +43,19 @@ static void fail(int control, uint32_t step, int code) {
   _exit(125);
 }
 
+// From 4 on; `kept` is in no order, and holds none below. Few: each is looked for anew.
+static int close_all_but(const int *kept, uint32_t count) {
+  unsigned from = 4;
+  for (uint32_t left = count; left > 0; left--) {
+    unsigned next = ~0U;
+    for (uint32_t i = 0; i < count; i++)
+      if ((unsigned)kept[i] >= from && (unsigned)kept[i] < next) next = (unsigned)kept[i];
+    if (next > from && syscall(SYS_close_range, from, next - 1, 0) < 0) return -1;
+    from = next + 1;
+  }
+  return (int)syscall(SYS_close_range, from, ~0U, 0);
+}
+
 // MARK: pid 1
 
 struct inside {
@@ -315,7 +328,9 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_FILE: return mounts_file(first, second, step->number);
     case CSANDBOX_SEED: return mounts_seed(first, second, step->number, (uint32_t)step->more);
     case CSANDBOX_LAYER: return mounts_layer(first, second, step->number);
-    case CSANDBOX_BIND: return mounts_bind(first, second, step->number);
+    case CSANDBOX_BIND:
+      if (step->more) return mounts_attach(inside->plan->trees[step->more - 1], second, step->number);
+      return mounts_bind(first, second, step->number);
     case CSANDBOX_PIN: return mounts_pin(first, step->number);
     case CSANDBOX_TEMPORARY: return mounts_temporary(first, second, step->number, step->more);
     case CSANDBOX_PROCESSES: return mounts_processes(first);
@@ -356,8 +371,8 @@ static _Noreturn void run_inside(const struct csandbox_plan *plan, int control) 
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, NULL);
-  // Nothing of the parent's but the standard three and the control socket, which takes the place of 3.
-  if ((control != 3 && dup3(control, 3, O_CLOEXEC) < 0) || syscall(SYS_close_range, 4, ~0U, 0) < 0) _exit(125);
+  // Nothing of the parent's but the standard three, mounts for this sandbox, and the control socket, which takes the place of 3.
+  if ((control != 3 && dup3(control, 3, O_CLOEXEC) < 0) || close_all_but(plan->trees, plan->tree_count) < 0) _exit(125);
   control = 3;
   await(control, CSANDBOX_MAPPED);
   the_inside = (struct inside){.plan = plan, .control = control};

@@ -193,6 +193,19 @@ int mounts_bind(const char *outside, const char *inside, uint64_t flags) {
   return result;
 }
 
+// A tree that was made outside, as a bind.
+int mounts_attach(int tree, const char *inside, uint64_t flags) {
+  struct stat status;
+  FAIL_IF(fstat(tree, &status) < 0, "stat");
+  FAIL_IF(set_attributes(tree, attributes(flags), RECURSIVE) < 0, "mount_setattr");
+  int target = make_target(inside, S_ISDIR(status.st_mode));
+  if (target < 0) return target;
+  FAIL_IF(move_to(tree, target) < 0, "move_mount");
+  close(tree);
+  close(target);
+  return 0;
+}
+
 // Source and target are one descriptor: nobody can put another thing there in between.
 int mounts_pin(const char *path, uint64_t flags) {
   int here = open_inside(path);

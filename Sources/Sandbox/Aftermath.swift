@@ -13,7 +13,7 @@ package final class Aftermath {
   /// caller and answers what `finish` returns; `after` is called as the command's user, once all that stood in the
   /// user's folders is away again.
   package init(_ plan: SandboxPlan, first: () -> UInt8, after: () -> Void) throws(LaunchFailure) {
-    var placeholders = try Placeholders(plan.placeholders, as: plan.user)
+    var placeholders = try Placeholders(plan.placeholders, as: plan.user.onDisk)
     var end: CInt = -1
     // SAFETY: a local for the time of the call.
     let pid = unsafe csandbox_fork_aftermath(&end)
@@ -29,7 +29,8 @@ package final class Aftermath {
     }
     let hasRun = csandbox_await_sandbox(end) == 1
     let answer = hasRun ? first() : 0
-    if plan.user.isOther, csandbox_become(plan.user.uid, plan.user.gid) < 0 { csandbox_exit(125) }
+    let user = plan.user.onDisk
+    if plan.user.isOther, plan.user.owner == nil, csandbox_become(user.uid, user.gid) < 0 { csandbox_exit(125) }
     placeholders.release()
     if hasRun { after() }
     csandbox_exit(CInt(answer))

@@ -7,10 +7,12 @@ import Glibc
 struct CompiledSandboxPlan {
   private(set) var steps: [csandbox_step] = []
   /// Place 0 is the empty text.
-  private(set) var texts: [CChar] = [0]
+  private(set) var texts: [UInt8] = [0]
   private(set) var namespaces: UInt64 = 0
   private(set) var uid: UInt32 = 0
   private(set) var gid: UInt32 = 0
+  /// Mounts that the parent has to make, in the order of the steps that name them.
+  private(set) var mapped: [(source: String, owners: OwnerMapping)] = []
   /// Of each entry of `steps`, its place in the plan.
   private(set) var origin: [Int] = []
 
@@ -34,11 +36,26 @@ struct CompiledSandboxPlan {
 
   private mutating func place(_ text: String) -> UInt32 { place([text]) }
 
+  private mutating func place(_ bytes: [UInt8]) -> UInt32 {
+    let start = UInt32(texts.count)
+    texts += bytes
+    texts.append(0)
+    return start
+  }
+
+  /// Among the texts are the roots that the system trusts: a fifth of a megabyte, and more than once.
+  private func hasNUL(_ text: String) -> Bool {
+    let bytes = text.utf8.span
+    for place in 0..<bytes.count where bytes[place] == 0 { return true }
+    return false
+  }
+
   private mutating func place(_ sequence: [String]) -> UInt32 {
     let start = UInt32(texts.count)
     for text in sequence {
-      precondition(!text.utf8.contains(0), "a text that is not cut short")
-      texts += text.utf8.map { CChar(bitPattern: $0) } + [0]
+      precondition(!hasNUL(text), "a text that is not cut short")
+      texts += text.utf8
+      texts.append(0)
     }
     return start
   }
@@ -98,21 +115,24 @@ struct CompiledSandboxPlan {
       return entry(CSANDBOX_NEW_ROOT, number: UInt64(bytes), more: UInt64(inodes))
     case .folder(let path, let mode): return entry(CSANDBOX_FOLDER, place(path), number: UInt64(mode))
     case .link(let path, let target): return entry(CSANDBOX_LINK, place(path), place(target))
-    case .file(let path, let text): return compile(files: .data(path, Array(text.utf8)))
+    case .file(let path, let text):
+      return compile(files: .data(path, Array(text.utf8)))
     case .data(let path, let bytes):
-      let start = UInt32(texts.count)
-      texts += bytes.map { CChar(bitPattern: $0) } + [0]
+      let start = place(bytes)
       return entry(CSANDBOX_FILE, place(path), start, number: UInt64(bytes.count))
     case .layer(let path, let files):
       let (place, texts) = (place(path), place(files.flatMap { [$0.name, $0.text] }))
       return entry(CSANDBOX_LAYER, place, texts, number: UInt64(files.count))
     case .seed(let one):
-      let start = UInt32(texts.count)
-      texts += one.bytes.map { CChar(bitPattern: $0) } + [0]
+      let start = place(one.bytes)
       let (place, mode) = (place(one.path), one.isProgram ? 0o755 : 0o644 as UInt64)
       return entry(CSANDBOX_SEED, place, start, number: UInt64(one.bytes.count), more: mode)
     case .bind(let source, let path, let access):
       return entry(CSANDBOX_BIND, place(source), place(path), number: access.flags)
+    case .bindMapped(let source, let path, let access, let owners):
+      mapped.append((source, owners))
+      return entry(
+        CSANDBOX_BIND, place(source), place(path), number: access.flags, more: UInt64(clamping: mapped.count))
     case .pin(let path, let access): return entry(CSANDBOX_PIN, place(path), number: access.flags)
     case .temporary(let path, let mode, let bytes, let inodes):
       return entry(CSANDBOX_TEMPORARY, place(path), place(mode), number: UInt64(bytes), more: UInt64(inodes))

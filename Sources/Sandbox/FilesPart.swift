@@ -71,7 +71,7 @@ struct FilesPart {
     ]
     switch options.home {
     case .temporary(let bytes): steps.append(temporary(home, mode: "0755", bytes: bytes))
-    case .folder(let folder): steps.append(.bind(folder, at: home, .writable))
+    case .folder(let folder): steps.append(bind(folder, at: home, .writable))
     }
   }
 
@@ -109,10 +109,18 @@ struct FilesPart {
       switch (container?.access, one.access) {
       case (.writable?, .readOnly) where isIn: pin(one.path)
       case (.readOnly?, .readOnly) where isIn: break
-      default: steps.append(.bind(one.source, at: one.path, one.access))
+      default: steps.append(bind(one.source, at: one.path, one.access))
       }
       shown.append(one)
     }
+  }
+
+  private func bind(_ source: String, at path: String, _ access: MountAccess) -> Step {
+    guard let owner = options.user.owner, options.mapped.contains(source) else {
+      return .bind(source, at: path, access)
+    }
+    let inside = FileOwner(uid: options.user.uid, gid: options.user.gid)
+    return .bindMapped(source, at: path, access, OwnerMapping(disk: owner, inside: inside))
   }
 
   private func above(_ path: String) -> SharedMount? { shown.last { path.isBelow($0.path) } }

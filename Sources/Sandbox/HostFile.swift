@@ -94,7 +94,8 @@ package enum HostFile {
 
   /// True if that user may; a folder is to be entered, too.
   package static func mayRead(_ path: String, as user: SandboxUser) -> Bool {
-    unsafe csandbox_may_read_as(path, user.uid, user.gid) != 0
+    let owner = user.onDisk
+    return unsafe csandbox_may_read_as(path, owner.uid, owner.gid) != 0
   }
 
   package static func makeFolder(_ path: String, mode: UInt32 = 0o700) -> Bool {
@@ -109,7 +110,8 @@ package enum HostFile {
 
   /// A new one that is the user's alone.
   package static func makeFolder(_ path: String, of user: SandboxUser) -> Bool {
-    unsafe csandbox_make_folder_of(path, user.uid, user.gid) == 0
+    let owner = user.onDisk
+    return unsafe csandbox_make_folder_of(path, owner.uid, owner.gid) == 0
   }
 
   /// An empty one.

@@ -61,18 +61,23 @@ package struct Launched: ~Copyable, RunningCommand {
     // No text at all where there is no cgroup.
     let processes = cgroup.map { $0.processes.utf8.map { CChar(bitPattern: $0) } + [0] } ?? []
     let compiled = CompiledSandboxPlan(plan)
+    let trees = try Self.trees(compiled)
+    defer { for tree in trees { _ = Descriptor(owning: tree) } }
     var control: CInt = -1
     var stage: UnsafePointer<CChar>?
     // SAFETY: the arrays live through the call. The child has its own copy of them, and never comes back from it.
     let pid = unsafe compiled.steps.withUnsafeBufferPointer { steps in
-      unsafe compiled.texts.withUnsafeBufferPointer { texts in
-        unsafe processes.withUnsafeBufferPointer { processes in
-          var plain = unsafe csandbox_plan(
-            namespaces: compiled.namespaces, uid: compiled.uid, gid: compiled.gid,
-            denies_setgroups: plan.user.isOther ? 0 : 1, count: UInt32(steps.count), steps: steps.baseAddress,
-            texts: texts.baseAddress, cgroup_procs: processes.isEmpty ? nil : processes.baseAddress,
-            reports_probes: reportsProbes ? 1 : 0)
-          return unsafe csandbox_launch(&plain, &control, &stage)
+      unsafe compiled.texts.withUnsafeBytes { texts in
+        unsafe trees.withUnsafeBufferPointer { trees in
+          unsafe processes.withUnsafeBufferPointer { processes in
+            var plain = unsafe csandbox_plan(
+              namespaces: compiled.namespaces, uid: compiled.uid, gid: compiled.gid,
+              denies_setgroups: plan.user.isOther ? 0 : 1, count: UInt32(steps.count), steps: steps.baseAddress,
+              texts: texts.bindMemory(to: CChar.self).baseAddress, trees: trees.baseAddress,
+              tree_count: UInt32(clamping: trees.count),
+              cgroup_procs: processes.isEmpty ? nil : processes.baseAddress, reports_probes: reportsProbes ? 1 : 0)
+            return unsafe csandbox_launch(&plain, &control, &stage)
+          }
         }
       }
     }
@@ -87,6 +92,19 @@ package struct Launched: ~Copyable, RunningCommand {
     self.reportsProbes = reportsProbes
     origin = compiled.origin
     self.control = Descriptor(owning: control)
+  }
+
+  /// Mounts of the plan that take the rights of the real root, made here and handed on.
+  private static func trees(_ plan: CompiledSandboxPlan) throws(LaunchFailure) -> [CInt] {
+    var trees: [CInt] = []
+    for one in plan.mapped {
+      do throws(SystemError) { trees.append(try MappedTree(one.source, one.owners).relinquish()) } catch {
+        for tree in trees { _ = Descriptor(owning: tree) }
+        throw LaunchFailure(
+          "\(one.source): the files of user \(one.owners.disk.uid) cannot be shown as the command's: \(error)")
+      }
+    }
+    return trees
   }
 
   /// Where the kernel cannot redirect all ports, another plan is carried out in its place. `why` is told the reason.

@@ -13,7 +13,7 @@ struct Placeholders {
 
   private var held: [Held] = []
 
-  init(_ wanted: [ProtectedPath], as user: SandboxUser) throws(LaunchFailure) {
+  init(_ wanted: [ProtectedPath], as user: FileOwner) throws(LaunchFailure) {
     for one in wanted {
       let (folder, name) = (one.path.parentFolder, one.path.lastPart)
       let fd = Self.hold(folder, name, one.placeholder, user)
@@ -31,7 +31,7 @@ struct Placeholders {
   }
 
   private static func hold(
-    _ folder: String, _ name: String, _ placeholder: ProtectedPath.Placeholder?, _ user: SandboxUser
+    _ folder: String, _ name: String, _ placeholder: ProtectedPath.Placeholder?, _ user: FileOwner
   ) -> CInt {
     guard case .file(let text) = placeholder else {
       return unsafe csandbox_placeholder_hold(folder, name, nil, user.uid, user.gid)

@@ -28,6 +28,8 @@ package struct SandboxOptions: Equatable, Sendable {
   /// Why the command is not seen inside, though it is there outside.
   package var commandHint: String?
   package var workspaceAccess = MountAccess.writable
+  /// Sources whose owner on the disk is `user.owner`.
+  package var mapped: Set<String> = []
   package var limits = ProcessLimits()
   package var cgroup: CgroupSpec?
   /// The system's configuration of git inside.
@@ -45,6 +47,12 @@ package struct SandboxOptions: Equatable, Sendable {
   var shared: [SharedMount] {
     [SharedMount(workspace, workspaceAccess)] + readOnly.map { SharedMount($0, .readOnly) }
       + readWrite.map { SharedMount($0, .writable) } + mounts
+  }
+
+  /// Sources of what is shown, and of the home, by a choice.
+  package func sharedSources(_ isChosen: (String, MountAccess) -> Bool) -> [String] {
+    let homes = home.folders.map { SharedMount($0, .writable) }
+    return (shared + homes).filter { isChosen($0.source, $0.access) }.map(\.source)
   }
 
   package init(command: [String], environment: [String], workspace: String, user: SandboxUser) {
@@ -73,10 +81,30 @@ package struct SandboxUser: Equatable, Sendable {
   package let gid: UInt32
   /// Not who starts it: root gives its own identity up.
   package let isOther: Bool
+  /// Owner of the caller's files where mounts show them as this user's; nil where they are this user's own.
+  package let owner: FileOwner?
 
-  package init(uid: UInt32, gid: UInt32, isOther: Bool) {
-    (self.uid, self.gid, self.isOther) = (uid, gid, isOther)
+  package init(uid: UInt32, gid: UInt32, isOther: Bool, owner: FileOwner? = nil) {
+    (self.uid, self.gid, self.isOther, self.owner) = (uid, gid, isOther, owner)
   }
+
+  /// As it is where no mount maps anything.
+  package var withoutOwner: SandboxUser { SandboxUser(uid: uid, gid: gid, isOther: isOther) }
+
+  /// What files that it makes are owned by, on the disk.
+  package var onDisk: FileOwner { owner ?? FileOwner(uid: uid, gid: gid) }
+}
+
+package struct FileOwner: Equatable, Sendable {
+  package let uid: UInt32
+  package let gid: UInt32
+
+  package init(uid: UInt32, gid: UInt32) { (self.uid, self.gid) = (uid, gid) }
+}
+
+package struct OwnerMapping: Equatable, Sendable {
+  let disk: FileOwner
+  let inside: FileOwner
 }
 
 /// What rlimits can hold: processes of the sandbox together, data of each one. nil is no limit.

@@ -2,7 +2,7 @@
 // It relies on being asked before any thread starts: looking as another user changes who the thread is for a moment.
 import CSandbox
 import Glibc
-import Kernel
+package import Kernel
 
 extension SandboxUser {
   /// Above what distributions, systemd and containers give out (systemd's UIDS-GIDS), below the sign bit.
@@ -12,15 +12,32 @@ extension SandboxUser {
 
   package static func caller() -> SandboxUser { SandboxUser(uid: geteuid(), gid: getegid(), isOther: false) }
 
-  /// The workspace's owner, who may write there; where that is root, a user that nobody else is.
+  /// A user that nobody else is.
+  package static func unused(owner: FileOwner? = nil) -> SandboxUser {
+    let unused = unusedBase + UInt32(getpid())
+    return SandboxUser(uid: unused, gid: unused, isOther: true, owner: owner)
+  }
+
+  /// The workspace's owner, who may write there; where that is root, a user that nobody else is, to whom mounts show
+  /// root's files as its own.
   package static func dropped(workspace: String) -> SandboxUser {
     let owner = HostFile.owner(workspace)
     if owner.uid != 0 { return SandboxUser(uid: owner.uid, gid: owner.gid == 0 ? owner.uid : owner.gid, isOther: true) }
-    let unused = unusedBase + UInt32(getpid())
-    return SandboxUser(uid: unused, gid: unused, isOther: true)
+    return .unused(owner: FileOwner(uid: owner.uid, gid: owner.gid))
   }
 
-  package func mayWrite(_ path: String) -> Bool { unsafe csandbox_may_write(path, uid, gid) == 0 }
+  package func mayWrite(_ path: String) -> Bool {
+    let user = onDisk
+    return unsafe csandbox_may_write(path, user.uid, user.gid) == 0
+  }
+
+  /// Why the file system at `path` cannot show its owner's files as this user's; nil where it can.
+  package func mappingProblem(_ path: String) -> SystemError? {
+    guard let owner else { return nil }
+    let mapping = OwnerMapping(disk: owner, inside: FileOwner(uid: uid, gid: gid))
+    do throws(SystemError) { _ = try MappedTree(path, mapping) } catch { return error }
+    return nil
+  }
 
   /// Root's groups would go with the command, and no namespace takes them away.
   package static func dropGroups() throws(LaunchFailure) {

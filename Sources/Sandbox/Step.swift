@@ -97,6 +97,8 @@ package enum Step: Equatable, Sendable {
   /// A file of the home, unless there is one.
   case seed(HomeSeed)
   case bind(String, at: String, MountAccess)
+  /// The same, with the files of one owner as those of the command's user.
+  case bindMapped(String, at: String, MountAccess, OwnerMapping)
   /// A mount of its own, so that it can be neither renamed nor replaced, and has its own access.
   case pin(String, MountAccess)
   case temporary(String, mode: String, bytes: Int, inodes: Int)
@@ -130,7 +132,8 @@ extension Step: CustomStringConvertible {
   package var description: String {
     switch self {
     case .listen, .redirect, .localRoute, .address, .loopbackUp, .handOut, .hostName, .setting: network
-    case .newRoot, .folder, .link, .file, .data, .bind, .pin, .temporary, .processes, .terminals, .mask, .hide,
+    case .newRoot, .folder, .link, .file, .data, .bind, .bindMapped, .pin, .temporary, .processes, .terminals, .mask,
+      .hide,
       .cover, .enterRoot:
       files
     default: process
@@ -162,6 +165,8 @@ extension Step: CustomStringConvertible {
     case .seed(let one): "file \(one.path), \(one.bytes.count) bytes, unless there is one"
     case .bind(let source, let path, let access):
       "bind \(source == path ? path : "\(source) at \(path)"), \(access.rawValue)"
+    case .bindMapped(let source, let path, let access, let owners):
+      "\(Step.bind(source, at: path, access)), user \(owners.disk.uid) of the disk as user \(owners.inside.uid)"
     case .pin(let path, let access): "pin \(path), \(access.rawValue)"
     case .temporary(let path, let mode, let bytes, let inodes):
       "temporary \(path), mode \(mode), \(bytes) bytes, \(inodes) files"

@@ -9,6 +9,7 @@ import Wire
 
 struct Doctor: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "doctor",
     abstract: "What this machine can and cannot hold a sandbox to, and what to do about it.",
     discussion: """
       Looks at the kernel, its namespaces, cgroups, Landlock and seccomp, makes a
@@ -43,7 +44,7 @@ struct Doctor: ParsableCommand {
   // MARK: - A throw-away sandbox
 
   private func probe(_ report: inout Report) throws {
-    let user = SandboxUser.isRoot ? SandboxUser.dropped(workspace: "/") : .caller()
+    let user = SandboxUser.isRoot ? SandboxUser.unused() : .caller()
     let folder = "/tmp/sluice-doctor-\(Machine.processID)"
     guard HostFile.makeFolder(folder, of: user) else {
       throw LaunchFailure(

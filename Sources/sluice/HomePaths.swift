@@ -158,7 +158,7 @@ struct KeptFolders {
     if HostFile.kind(whole) == .missing { _ = HostFile.makeFolder(whole, of: user) }
     let owner = HostFile.owner(whole)
     guard owner.kind == .folder else { throw LaunchFailure("cannot make \(whole), in which \(name) is kept") }
-    guard owner.uid == user.uid else {
+    guard owner.uid == user.onDisk.uid else {
       throw LaunchFailure(
         "\(whole) is kept for user \(owner.uid), and the command runs as user \(user.uid); "
           + "give --user \(owner.uid), or use another name")

@@ -38,6 +38,7 @@ struct SandboxRequest {
       command: options.command, environment: try environment(secrets, home: home, tools), workspace: workspace,
       user: user)
     try share(paths, home, tools, in: &wanted)
+    wanted.mapped = mapped(wanted, tools: tools.shown)
     wanted.hostName = options.name
     wanted.ports = ports().ports
     wanted.hidden = paths.hidden
@@ -222,12 +223,35 @@ struct SandboxRequest {
     } else {
       user = .dropped(workspace: workspace)
     }
+    if let problem = user.mappingProblem(workspace) { return owner(of: workspace, problem) }
     if !user.mayWrite(workspace) {
       throw LaunchFailure(
         "the workspace \(workspace) cannot be written by user \(user.uid), whom the command would run as; "
           + "chown it to that user (any one but root), or give --user or another --workspace")
     }
     return user
+  }
+
+  /// Root without a capability, in namespaces of its own: the last resort for a file system that maps no owners.
+  private func owner(of workspace: String, _ problem: SystemError) -> SandboxUser {
+    if !options.printPlan, !options.quiet {
+      Messages.warn(
+        "the command runs as root, the owner of the workspace \(workspace), without its capabilities, and its processes are "
+          + "counted by a cgroup alone: this file system cannot show the files as another user's (\(problem)); chown the "
+          + "workspace to a user, or give --user")
+    }
+    return SandboxUser(uid: 0, gid: 0, isOther: false)
+  }
+
+  /// Of root's sandboxes: the places to write, root's own tools, and what no other user may enter.
+  private func mapped(_ wanted: SandboxOptions, tools: [String]) -> Set<String> {
+    guard let owner = wanted.user.owner else { return [] }
+    return Set(
+      wanted.sharedSources { source, access in
+        HostFile.owner(source).uid == owner.uid
+          && (access == .writable || tools.contains(source)
+            || !HostFile.mayRead(source, as: wanted.user.withoutOwner))
+      })
   }
 
   private func named(_ text: String) throws(LaunchFailure) -> SandboxUser {

@@ -39,6 +39,7 @@ import Testing
     "Flow/FlowState.swift": "as RequestBuffers, whose flow it belongs to",
     "Flow/RequestBuffers.swift": "one flow has it, and the access to that is checked; nothing in it calls out",
     "Gate/Audit/AuditLog.swift": "counters are changed by one loop, in functions that call nothing of others",
+    "Sandbox/MappedTree.swift": "a local for the time of a call, and a literal",
     "Gate/Version.swift": "constants of the program and of c-ares",
     "Gate/Session.swift": "one call at a time is let in, and a second stops the process",
     "Gate/Worker.swift": "the conditions change between events alone",

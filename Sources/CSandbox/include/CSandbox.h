@@ -23,7 +23,7 @@ enum csandbox_op {
   CSANDBOX_FILE,              // first the path, second its bytes, number how many
   CSANDBOX_SEED,              // the same, where there is nothing of that name; more: its mode
   CSANDBOX_LAYER,             // first a folder of the system, second: a sequence of names and texts, number how many files
-  CSANDBOX_BIND,              // first outside, second inside, number CSANDBOX_BIND_*
+  CSANDBOX_BIND,              // first outside, second inside, number CSANDBOX_BIND_*; more: one of `trees` in its place, from 1 on
   CSANDBOX_PIN,               // first: a mount point of its own, number CSANDBOX_BIND_*
   CSANDBOX_TEMPORARY,         // first, second the mode, number bytes, more inodes
   CSANDBOX_PROCESSES,         // first
@@ -80,11 +80,22 @@ struct csandbox_plan {
   uint32_t count;
   const struct csandbox_step *steps;
   const char *texts;
+  // Detached mounts that were made outside, by csandbox_map_owner; descriptors above 3.
+  const int *trees;
+  uint32_t tree_count;
   // cgroup.procs of the cgroup that its first process goes to before it does anything, or NULL.
   const char *cgroup_procs;
   // Each probe says whether it held, and none ends the launch.
   uint32_t reports_probes;
 };
+
+// One owner of files: by the disk, and as a sandbox sees it.
+struct csandbox_owners {
+  uint32_t disk_uid, disk_gid, inside_uid, inside_gid;
+};
+// A descriptor of what is mounted at `path` and below it, detached, with the owner mapped; else -errno, and csandbox_stage()
+// names the call. EINVAL where the file system has no such mapping. From a process with one thread, as root.
+int csandbox_map_owner(const char *path, const struct csandbox_owners *owners);
 
 enum csandbox_kind {
   // From inside
