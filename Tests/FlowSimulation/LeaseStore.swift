@@ -52,6 +52,9 @@ package struct LeaseStore {
 
   private mutating func tokens(_ asked: TokensAsked, _ key: LeaseKey) -> LeaseReply {
     let window = asked.limit.windowUs
+    if asked.untilUs > 0, clockUs > asked.untilUs {
+      return .tokens(granted: nil, fullAtUs: buckets[key] ?? 0, nowUs: clockUs)
+    }
     let perMinute = Double(asked.limit.perMinute)
     func cost(_ count: Int) -> Double { Double(count) * 60_000_000 / perMinute }
     var full = buckets[key] ?? (asked.bornUs > 0 ? asked.bornUs + window : 0)

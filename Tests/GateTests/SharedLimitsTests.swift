@@ -102,8 +102,11 @@ import Wire
     #expect(
       LimitsScript.reply(good, to: tokens)
         == .tokens(granted: 1, fullAtUs: 1_700_000_000_000_000, nowUs: 1_699_999_999_000_000))
+    let void = RedisValue.list([.integer(-1), .integer(7), .integer(9)])
+    #expect(LimitsScript.reply(void, to: tokens) == .tokens(granted: nil, fullAtUs: 7, nowUs: 9))
+    #expect(LimitsScript.reply(void, to: .announce(known: "", fresh: "a")) == nil)
     for bad in [
-      RedisValue.integer(1), .list([]), .list([.integer(-1), .integer(1), .integer(1)]), .list([.null, .null]),
+      RedisValue.integer(1), .list([]), .list([.integer(-2), .integer(1), .integer(1)]), .list([.null, .null]),
     ] {
       #expect(LimitsScript.reply(bad, to: tokens) == nil)
     }

@@ -1,5 +1,6 @@
 """Shared limits with sentinels, with a cluster, and with a Redis that cannot be used: each says what to do."""
 import re
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -217,3 +218,18 @@ def test_a_sandboxs_gate_shares_through_a_unix_socket(user_place, redis, tmp_pat
     assert process.returncode == 0, said
     assert "this gate keeps no levels" in said
     assert not (user_place.state / "kept").exists()
+
+
+def test_an_address_that_says_nothing_leaves_the_next_one_a_chance(gate, redis, upstream, names):
+    store, server = redis(), upstream(serve)
+    names.addresses["redis.test"] = ["127.0.0.2", "127.0.0.1"]
+    with socket.create_server(("127.0.0.2", store.port), backlog=0) as silent:
+        # Its queue is full, so it drops what asks for more.
+        waiting = [socket.socket() for _ in range(4)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(silent.getsockname())
+        one = gate(policy(server, "requests_per_minute: 60, burst: 3"), more=sharing(f"redis://redis.test:{store.port}"))
+        until("the other address has answered", lambda: shared(one, "shared"))
+        for sock in waiting:
+            sock.close()

@@ -12,8 +12,10 @@ enum LimitsScript {
     local key, operation = KEYS[1], ARGV[1]
 
     -- One bucket: the moment when it will be full (GCRA), in microseconds.
-    local function tokens(rate, window, want, back, charge, seen, born)
+    local function tokens(rate, window, want, back, charge, seen, born, till)
       local full = tonumber(redis.call('GET', key))
+      -- Whoever asked has given it up, and has not what it would be given.
+      if till > 0 and now > till then return {-1, full or 0, now} end
       if not full then full = born > 0 and born + window or 0 end
       local function cost(count) return count * 60000000 / rate end
       -- What was spent without asking may be more than there was: it is paid back, up to a whole window.
@@ -73,7 +75,7 @@ enum LimitsScript {
 
     local function number(index) return tonumber(ARGV[index]) end
     if operation == 'tokens' then
-      return tokens(number(2), number(3), number(4), number(5), number(6), number(7), number(8))
+      return tokens(number(2), number(3), number(4), number(5), number(6), number(7), number(8), number(9))
     elseif operation == 'slots' then
       return slots(ARGV[2], number(3), number(4), number(5), number(6), number(7), number(8))
     elseif operation == 'announce' then
@@ -99,7 +101,7 @@ enum LimitsScript {
     case .tokens(let asked):
       return [
         "tokens", "\(asked.limit.perMinute)", "\(asked.limit.windowUs)", "\(asked.want)", "\(asked.back)",
-        "\(asked.charge)", "\(asked.seenFullAtUs)", "\(asked.bornUs)",
+        "\(asked.charge)", "\(asked.seenFullAtUs)", "\(asked.bornUs)", "\(asked.untilUs)",
       ]
     case .slots(let asked):
       return [
@@ -113,7 +115,8 @@ enum LimitsScript {
   static func reply(_ value: RedisValue, to command: LeaseCommand) -> LeaseReply? {
     guard let values = value.asList else { return nil }
     if case .leave = command { return .left }
-    guard values.count >= 2, let first = values[0].asInteger, first >= 0 else { return nil }
+    guard values.count >= 2, let first = values[0].asInteger else { return nil }
+    if case .tokens = command { guard first >= -1 else { return nil } } else if first < 0 { return nil }
     switch command {
     case .announce:
       guard values.count == 3, let mark = values[1].asString, let born = values[2].asInteger, born >= 0 else {
@@ -123,7 +126,7 @@ enum LimitsScript {
     case .tokens:
       guard values.count == 3, let full = values[1].asInteger, let now = values[2].asInteger, full >= 0, now >= 0
       else { return nil }
-      return .tokens(granted: first, fullAtUs: UInt64(clamping: full), nowUs: UInt64(clamping: now))
+      return .tokens(granted: first < 0 ? nil : first, fullAtUs: UInt64(clamping: full), nowUs: UInt64(clamping: now))
     case .slots:
       guard let others = values[1].asInteger, others >= 0 else { return nil }
       return .slots(mine: first, others: others)

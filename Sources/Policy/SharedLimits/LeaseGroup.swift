@@ -164,10 +164,10 @@ package struct LeaseGroup {
   }
 
   private mutating func settle(_ nowMs: UInt64) {
-    for key in tokens.keys {
-      if let question = tokens[key]?.settle(bornUs: bornUs) { send(key, .tokens(question)) }
-    }
     let conditions = conditions(nowMs)
+    for key in tokens.keys {
+      if let question = tokens[key]?.settle(conditions) { send(key, .tokens(question)) }
+    }
     for key in slots.keys {
       if let question = slots[key]?.settle(conditions) { send(key, .slots(question)) }
     }

@@ -39,6 +39,13 @@ package struct LeaseLimit: Equatable, Sendable {
     return min(quotient + (remainder > 0 ? 1 : 0), Self.windowUsMax)
   }
 
+  /// How many tokens come in in this time; a part of one counts as one.
+  func tokens(inUs timeUs: UInt64) -> Int {
+    let product = min(timeUs, Self.windowUsMax).multipliedFullWidth(by: perMinute)
+    guard product.high < Self.minuteUs else { return .max }
+    return Int(clamping: Self.minuteUs.dividingFullWidth(product).quotient &+ 1)
+  }
+
   /// How many tokens a gate may hold; none: they are fetched when a request waits for one.
   package var leaseMax: Int {
     let lease = min(perMinute / Self.leaseShare, max(capacity / Self.burstShare, least))
@@ -57,6 +64,8 @@ package struct TokensAsked: Equatable, Sendable {
   package var seenFullAtUs: UInt64 = 0
   /// When the store began anew, having forgotten: a bucket that it does not know was empty then. 0: it never did.
   package var bornUs: UInt64 = 0
+  /// By the store's clock, when this gate waits no longer for the answer: later the question is void. 0: it never is.
+  package var untilUs: UInt64 = 0
 
   package init(limit: LeaseLimit) { self.limit = limit }
 }
@@ -87,7 +96,8 @@ package struct LeaseRequest: Sendable {
 
 package enum LeaseReply: Equatable, Sendable {
   case group(gates: Int, mark: String, bornUs: UInt64)
-  case tokens(granted: Int, fullAtUs: UInt64, nowUs: UInt64)
+  /// `granted` is nil where the question was void.
+  case tokens(granted: Int?, fullAtUs: UInt64, nowUs: UInt64)
   case slots(mine: Int, others: Int)
   case left
 }
@@ -114,6 +124,8 @@ package enum LeaseTimes {
   /// A token that was not spent for so long goes back too, however busy the bucket is. With an answer that is awaited
   /// meanwhile this is below three seconds: what all gates hold is at most what the limit grants in that time.
   static let heldMs: UInt64 = 2_400
+  /// The store's clock is known for so long.
+  static let clockMs: UInt64 = 60_000
   /// A bucket that is in use is looked at so often.
   static let lookMs: UInt64 = 500
   static let spareSlotMs: UInt64 = 100

@@ -26,6 +26,8 @@ struct TokenLease {
   private var unreturned = 0
   private var use = RecentUse()
   private var deposits = RecentDeposits()
+  /// The clock of the store that has the bucket, as it was told last, and when that was by the gate's own.
+  private var storeClock: (us: UInt64, atMs: UInt64)?
   private var emptyUntilMs: UInt64 = 0
   private var shortAnswers = 0
 
@@ -47,14 +49,23 @@ struct TokenLease {
     deposits.forgetOld(now.nowMs)
     var question = TokensAsked(limit: limit)
     question.bornUs = now.bornUs
+    question.untilUs = untilUs(now.nowMs)
     question.charge = owed
     if isUnsettled { question.seenFullAtUs = seenFullAtUs }
-    question.back = surplus(wanted: wanted, now.nowMs)
+    question.back = unreturned + surplus(wanted: wanted, now.nowMs)
     if now.nowMs >= emptyUntilMs { question.want = want(limit.leaseMax, wanted: wanted) }
     // Wanted while the bucket is known to be empty: whoever asks again after that is heard again.
     guard question.want > 0 || question.back > 0 || question.charge > 0 || isUnsettled else { return nil }
     asked = question
+    unreturned = 0
     return question
+  }
+
+  /// When a question of now is waited for no longer, by the store's clock; 0 where that is not known, or was long ago:
+  /// two clocks drift apart.
+  private func untilUs(_ nowMs: UInt64) -> UInt64 {
+    guard let storeClock, nowMs >= storeClock.atMs, nowMs - storeClock.atMs < LeaseTimes.clockMs else { return 0 }
+    return storeClock.us &+ (nowMs - storeClock.atMs &+ LeaseTimes.answerMs) &* 1000
   }
 
   private mutating func want(_ leaseMax: Int, wanted: Int) -> Int {
@@ -87,9 +98,15 @@ struct TokenLease {
   // MARK: - Answers
 
   /// True when somebody may wait for what it says.
-  mutating func answered(_ granted: Int, fullAtUs: UInt64, nowUs: UInt64, nowMs: UInt64) -> Bool {
+  mutating func answered(_ granted: Int?, fullAtUs: UInt64, nowUs: UInt64, nowMs: UInt64) -> Bool {
     guard let question = asked else { return false }
     asked = nil
+    storeClock = (nowUs, nowMs)
+    guard let granted else {
+      // The store's clock has jumped, or another one has the bucket: it is known now, and the same is asked again.
+      unreturned += question.back
+      return question.want > 0
+    }
     isUnsettled = false
     charged += question.charge
     seenFullAtUs = fullAtUs
@@ -125,7 +142,7 @@ struct TokenLease {
 
   /// Nobody knows whether the store did what it was asked. What went back is lost to all for the time of its refill;
   /// what was to be charged is charged again. Both err on the side of too few.
-  mutating func failed() { asked = nil }
+  mutating func failed() { (asked, storeClock) = (nil, nil) }
 
   // MARK: - Loss
 
@@ -149,16 +166,25 @@ struct TokenLease {
   }
 
   /// Tokens that the gate spent alone, told ahead of anything else.
-  mutating func settle(bornUs: UInt64) -> TokensAsked? {
+  mutating func settle(_ now: LeaseConditions) -> TokensAsked? {
+    forgive(now.nowMs)
     guard asked == nil, isUnsettled || owed > 0 || unreturned > 0 else { return nil }
     var question = TokensAsked(limit: limit)
-    question.bornUs = bornUs
+    question.bornUs = now.bornUs
+    question.untilUs = untilUs(now.nowMs)
     question.charge = owed
     question.back = unreturned
     unreturned = 0
     if isUnsettled { question.seenFullAtUs = seenFullAtUs }
     asked = question
     return question
+  }
+
+  /// The group's bucket was refilled as the gate's share of it was: tokens that the share has earned again are no debt.
+  private mutating func forgive(_ nowMs: UInt64) {
+    guard case .alone(let gates) = tokens.mode else { return }
+    let debtUs = tokens.alone.debtNs(nowNs: nowMs &* 1_000_000) / 1000
+    charged += max(0, owed - limit.tokens(inUs: debtUs / UInt64(clamping: max(1, gates))))
   }
 
   mutating func regained(nowMs: UInt64) {
