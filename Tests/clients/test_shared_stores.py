@@ -191,8 +191,9 @@ def test_a_redis_that_cannot_be_used_says_what_to_do(gate, redis, upstream, cert
     gates = [(gate(text, more=sharing(place, more)), words) for place, more, words in cases]
     for one, words in gates:
         line = until("the store is out of reach", lambda: shared(one, "lost"))
-        assert words in line["detail"], (words, line)
-        assert "out of reach" in one.errors.read_text() and line["detail"] in one.errors.read_text()
+        assert line["detail"] in one.errors.read_text()
+        # On a busy machine a server may be late at first: then the reason that lasts is told later.
+        until(words, lambda: re.search(f"out of reach: .*{re.escape(words)}", one.errors.read_text()))
         assert "secret" not in one.errors.read_text() + one.log.read_text()
     assert b"429" in gates[0][0].connect(f"h0.test:{server.port}")[1].split(b"\r\n")[0]
 

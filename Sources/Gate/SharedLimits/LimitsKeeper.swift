@@ -50,6 +50,8 @@ final class LimitsKeeper: LoopDelegate {
   private static let showEveryMs: UInt64 = 250
   private static let endMsMax: UInt64 = 400
   private static let toldMax = 8
+  /// A loss that lasts longer has its own reason, whatever began it.
+  private static let longLossMs: UInt64 = 5_000
   private static let markBits: ClosedRange<UInt64> = 1 << 60...(.max)
 
   private let loop: Loop
@@ -65,6 +67,7 @@ final class LimitsKeeper: LoopDelegate {
   private var problem: String?
   /// Of the loss that lasts: each is told once.
   private var toldProblems: Set<String> = []
+  private var lostMs: UInt64 = 0
   private var endMs: UInt64?
   private var shown: LeaseGroup.State?
   private var showMs: UInt64 = 0
@@ -155,7 +158,7 @@ final class LimitsKeeper: LoopDelegate {
         case .alone(let gates): "until it answers this gate has a share of each limit, as one of \(gates)"
         case .refusing, .shared: "until it answers nothing is let out that a shared limit bounds"
         }
-      toldProblems = [problem ?? place]
+      (toldProblems, lostMs) = ([problem ?? place], loop.nowMs)
       Messages.warn("shared limits are out of reach: \(problem ?? place); \(consequence)")
     case .regained(let gates, let hasForgotten):
       problem = nil
@@ -171,9 +174,8 @@ extension LimitsKeeper: LimitsStoreOwner {
 
   func storeIsDown(_ why: StoreProblem) {
     problem = why.text
-    if group.state == .lost, why.isLasting, toldProblems.count < Self.toldMax,
-      toldProblems.insert(why.text).inserted
-    {
+    let isNews = why.isLasting || loop.nowMs >= lostMs + Self.longLossMs
+    if group.state == .lost, isNews, toldProblems.count < Self.toldMax, toldProblems.insert(why.text).inserted {
       Messages.warn("shared limits are still out of reach: \(why.text)")
     }
     group.disconnected(nowMs: loop.nowMs)

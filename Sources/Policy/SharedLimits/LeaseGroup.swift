@@ -135,22 +135,18 @@ package struct LeaseGroup {
         tokens[key]?.answered(granted, fullAtUs: fullAtUs, nowUs: nowUs, nowMs: nowMs) ?? false
       if state == .shared { look(key, nowMs) }
     case (.slots(let mine, let others), let key?):
-      isAwaited = slots[key]?.answered(mine, others: others, nowMs: nowMs) ?? false
-      if state == .shared { look(key, nowMs) } else if modeNow != nil { relose(key) }
+      isAwaited = slots[key]?.answered(mine, others: others, isOpen: state == .shared, nowMs: nowMs) ?? false
+      if state == .shared { look(key, nowMs) }
     default: break
     }
     return isAwaited
   }
 
-  /// The answer to what was settled must not open the slots before all gates have settled.
-  private mutating func relose(_ key: LeaseKey) {
-    if let mode = modeNow { slots[key]?.lost(mode) }
-  }
-
   private mutating func announced(_ gates: Int, _ mark: String, _ bornUs: UInt64, _ nowMs: UInt64) {
     if mark != self.mark, !self.mark.isEmpty { hasForgotten = true }
     (self.mark, self.bornUs) = (mark, bornUs)
-    self.gates = max(1, gates)
+    // A store that was away, or began anew, does not know yet who else is back.
+    self.gates = max(1, gates, state == .lost ? self.gates : 0)
     announceMs = nowMs &+ LeaseTimes.announceMs
     if newcomerUntilMs == nil { newcomerUntilMs = self.gates > 1 ? announceMs : nowMs }
     switch state {

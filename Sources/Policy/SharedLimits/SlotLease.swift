@@ -45,14 +45,16 @@ struct SlotLease {
     return question
   }
 
-  /// True when somebody may wait for what it says.
-  mutating func answered(_ mine: Int, others: Int, nowMs: UInt64) -> Bool {
+  /// True when somebody may wait for what it says. `isOpen`: all gates have told what they have. The answer to the first
+  /// who does leaves the others out.
+  mutating func answered(_ mine: Int, others: Int, isOpen: Bool, nowMs: UInt64) -> Bool {
     guard let question = asked else { return false }
     asked = nil
     isUnsettled = false
     shrinkMs = 0
     renewMs = nowMs &+ LeaseTimes.slotRenewalMs
     self.mine = min(mine, question.want)
+    guard isOpen else { return false }
     self.others = others
     slots.allow(self.mine)
     slots.setFull(untilNs: self.mine < question.want ? (nowMs &+ LeaseTimes.spareSlotMs) &* 1_000_000 : 0)
