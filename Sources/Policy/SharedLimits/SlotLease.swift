@@ -45,8 +45,8 @@ struct SlotLease {
     return question
   }
 
-  /// True when somebody may wait for what it says. `isOpen`: all gates have told what they have. The answer to the first
-  /// who does leaves the others out.
+  /// True when somebody may wait for what it says. `isOpen`: all gates have told what they have; until then an answer
+  /// leaves out those that have not.
   mutating func answered(_ mine: Int, others: Int, isOpen: Bool, nowMs: UInt64) -> Bool {
     guard let question = asked else { return false }
     asked = nil
