@@ -151,8 +151,18 @@ struct SandboxRequest {
   private func cgroup(_ wanted: Settings.Process, workspace: String) throws(LaunchFailure) -> CgroupSpec {
     let settings = try cgroupSettings(wanted, workspace: workspace)
     let all = CgroupSpec(base: "", name: "", settings: settings)
-    let base = try CgroupSpec.base(controllers: all.controllers, isRoot: SandboxUser.isRoot)
+    let base = try base(controllers: all.controllers)
     return CgroupSpec(base: base, name: "sluice-\(options.name)-\(Machine.processID)", settings: settings)
+  }
+
+  /// Where none is delegated to this process, the user's own manager is asked for a scope that is.
+  private func base(controllers: [String]) throws(LaunchFailure) -> String {
+    do throws(LaunchFailure) { return try CgroupSpec.base(controllers: controllers, isRoot: SandboxUser.isRoot) } catch
+    {
+      let asks = !SandboxUser.isRoot && !options.printPlan
+      guard asks, UserScope.enter(label: "sluice run \(options.name)") else { throw error }
+      return try CgroupSpec.base(controllers: controllers, isRoot: false)
+    }
   }
 
   private func cgroupSettings(
