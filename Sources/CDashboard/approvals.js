@@ -37,14 +37,15 @@ function complain(text) {
 function create(entry) {
   const parts = {
     state: make('span'), who: make('h2'), target: make('span', { class: 'said' }), owner: make('p', { class: 'label' }),
-    note: make('span', { class: 'said' }), noteLabel: make('p', { class: 'label' }, 'The client says why:'),
+    excerpt: make('span', { class: 'said' }), note: make('span', { class: 'said' }), noteLabel: make('p', { class: 'label' }, 'The client says why:'),
     allows: make('p'), warnings: make('div'), facts: make('p', { class: 'facts' }), outcome: make('p', { class: 'outcome', role: 'status' }),
     buttons: make('div', { class: 'buttons' }),
   };
-  const article = make('article', { 'data-id': entry.id }, parts.who, parts.target, parts.owner, parts.warnings, parts.allows, parts.noteLabel, parts.note,
+  const article = make('article', { 'data-id': entry.id }, parts.who, parts.target, parts.owner, parts.warnings, parts.allows, parts.excerpt, parts.noteLabel, parts.note,
     parts.facts, parts.buttons, parts.outcome);
   const one = { entry, article, parts, shownAt: performance.now(), isSent: false, lastState: entry.state };
-  for (const [grant, words] of GRANTS) parts.buttons.append(button(one, words, 'allow', `/approvals/approve?id=${entry.id}&for=${grant}`));
+  if (entry.content) parts.buttons.append(button(one, 'Release', 'allow', `/approvals/release?id=${entry.id}`));
+  else for (const [grant, words] of GRANTS) parts.buttons.append(button(one, words, 'allow', `/approvals/approve?id=${entry.id}&for=${grant}`));
   parts.buttons.append(button(one, 'Refuse', 'refuse', `/approvals/refuse?id=${entry.id}`));
   rearm(one);
   return one;
@@ -79,12 +80,15 @@ function isArmed(one) {
 function update(one) {
   const { entry, parts } = one;
   one.article.dataset.state = entry.state;
-  say(parts.who, `${entry.client} asks for`);
-  const target = entry.method ? `${entry.method} ${entry.host}:${entry.port}${entry.path}` : `${entry.host}:${entry.port}`;
+  const asks = { answer: 'is to get a flagged answer of', request: 'sends what looks like a secret to' };
+  say(parts.who, `${entry.client} ${asks[entry.content] || 'asks for'}`);
+  const target = entry.content ? `${entry.host}:${entry.port}${entry.path || ''}` : entry.method ? `${entry.method} ${entry.host}:${entry.port}${entry.path}` : `${entry.host}:${entry.port}`;
   say(parts.target, target);
   say(parts.owner, entry.owner && entry.owner !== entry.host ? `This name belongs to whoever owns ${entry.owner}.` : '');
   parts.owner.hidden = !parts.owner.textContent;
   say(parts.allows, entry.allows);
+  say(parts.excerpt, entry.excerpt || '');
+  parts.excerpt.hidden = !entry.excerpt;
   parts.note.hidden = parts.noteLabel.hidden = !entry.note;
   say(parts.note, entry.note || '');
   const warnings = entry.warnings || [];

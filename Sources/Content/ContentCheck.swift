@@ -23,6 +23,8 @@ public final class ContentCheck {
   package private(set) var passages: [Passage] = []
   /// Findings beyond `findingsMax`.
   public private(set) var findingsDropped = 0
+  /// For a person who decides about the text; nil where nobody is asked.
+  package private(set) var excerpts: Excerpts?
   /// Text that a page hides is checked, and goes nowhere.
   private var hidden: [UInt8] = []
   private var isFinished = false
@@ -38,6 +40,7 @@ public final class ContentCheck {
     layer = TextLayer(rules, layer: .plain)
     editor = Editor(rules.settings)
     score = InstructionScore(threshold: rules.settings.threshold)
+    excerpts = rules.settings.keepsExcerpts ? Excerpts() : nil
   }
 
   /// True if what reads like instructions weighs enough to count.
@@ -104,12 +107,14 @@ public final class ContentCheck {
     plain.append(chunk, to: &clean)
     if isLast { plain.finish(&clean) }
     editor.append(clean.span)
+    excerpts?.append(clean.span)
     layer.append(clean.span, isLast: isLast)
     for hit in layer.takeHits() { see(hit, in: hit.layer) }
   }
 
   private func checkHidden(_ text: [UInt8]) {
     guard !text.isEmpty else { return }
+    if excerpts != nil { hidden = text }
     let layer = TextLayer(rules, layer: .hidden)
     layer.append(text.span, isLast: true)
     // A secret in text that is dropped goes nowhere; an instruction there says what kind of page this is.
@@ -117,6 +122,7 @@ public final class ContentCheck {
       guard case .phrase = hit.what else { continue }
       see(hit, in: .hidden)
     }
+    hidden = []
   }
 
   private func see(_ hit: LayerHit, in layer: Finding.Layer) {
@@ -127,7 +133,13 @@ public final class ContentCheck {
     case .phrase(let number, let isDisguised):
       let pattern = number == PhraseMatcher.tagPattern ? nil : rules.patterns.patterns[number]
       let weight = (pattern?.weight ?? rules.settings.threshold) * (isDisguised ? 2 : 1)
-      let id = pattern?.id ?? "invisible-tags"
+      let id = pattern?.id ?? PatternSet.tagsID
+      guard !rules.settings.muted.contains(id) else { return }
+      if layer == .hidden {
+        excerpts?.found(id, layer, at: hit.range, in: hidden)
+      } else {
+        excerpts?.found(id, layer, at: hit.range)
+      }
       let count = score.add(id, weight)
       guard count <= Self.perPatternMax, instructions.count < Self.findingsMax else {
         findingsDropped += 1

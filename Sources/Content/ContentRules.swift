@@ -18,6 +18,10 @@ public struct ContentSettings: Sendable {
   /// A longer page is cut.
   public var pageBytesMax = 4 << 20
   public var patterns: PatternSet = .shipped
+  /// Patterns that do not count.
+  public var muted: Set<String> = []
+  /// Passages are kept for a person who decides about the text.
+  package var keepsExcerpts = false
   /// Every value that looks random is one, whatever stands before it.
   package var findsAllRandom = false
   public var givenSecrets: [GivenSecret] = []

@@ -37,6 +37,12 @@ extension Connection {
       worker.shared.approvals, seat, client: flow.client.name, via: flow.via.rawValue, approvalTime)
   }
 
+  /// For the content of its requests and answers; nil where nobody is asked.
+  var reviews: ConnectionReviews? {
+    guard worker.conditions.policy.settings.approvals != nil else { return nil }
+    return ConnectionReviews(worker.shared.approvals, seat, via: flow.via.rawValue)
+  }
+
   private var seat: ApprovalWaiter.Seat { ApprovalWaiter.Seat(worker: worker.index, connection: id) }
   private var approvalTime: ApprovalRegistry.Time {
     ApprovalRegistry.Time(ms: worker.conditions.nowMs, unixMs: worker.loop.wallMs)

@@ -64,7 +64,7 @@ extension Connection {
     (client.isReadable, client.isWritable) = (false, false)
     (upstream.isReadable, upstream.isWritable) = (false, false)
     (client.hasPeerEnded, upstream.hasPeerEnded) = (false, false)
-    filters = worker.filters(for: slot, shareOwner, keeping: filters)
+    filters = worker.filters(for: slot, shareOwner, reviews, keeping: filters)
     var tick = tick
     tick.approvals = approvalsOfTunnel()
     let progress = inspected.advance(tick)

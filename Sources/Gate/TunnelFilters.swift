@@ -11,22 +11,25 @@ final class TunnelFilters: FilterSource {
   private let wake: @Sendable () -> Void
   private let told: ReportedFindings
   private let held: HeldBytes
+  private let reviews: ConnectionReviews?
 
   /// nil where the policy has no credentials and checks no content: then there is nothing to put in, to find or to
   /// look into.
   /// What filters of `old` that are still at work have to say is not lost.
   init?(
     _ policy: Policy, _ plans: ContentPlans, _ store: CredentialStore, _ pages: PagePool, for owner: ShareOwner,
-    keeping old: TunnelFilters?,
-    wake: @escaping @Sendable () -> Void
+    _ reviews: ConnectionReviews?, keeping old: TunnelFilters?, wake: @escaping @Sendable () -> Void
   ) {
     if policy.credentials.isEmpty && plans.isEmpty { return nil }
     (self.policy, self.plans, self.store, self.wake) = (policy, plans, store, wake)
     told = old?.told ?? ReportedFindings()
     held = old?.held ?? HeldBytes(pages, for: owner, policy.sharing)
+    self.reviews = reviews
   }
 
-  func isOf(_ policy: Policy) -> Bool { self.policy === policy }
+  func isOf(_ policy: Policy, _ reviews: ConnectionReviews?) -> Bool {
+    self.policy === policy && self.reviews == reviews
+  }
 
   func filter(for rule: AllowRule, _ request: FilteredRequest) -> (any RequestFilter)? {
     switch (contentFilter(rule, request), credentialFilter(rule, request)) {
@@ -57,7 +60,7 @@ final class TunnelFilters: FilterSource {
         held: held, placeholders: policy.placeholders,
         own: inspection.content.secrets == nil ? [] : store.ownSecrets,
         fieldsOfTheGate: inspection.credential?.placement.fields ?? [],
-        hasCredential: inspection.credential != nil, wake: wake
+        hasCredential: inspection.credential != nil, review: reviews, wake: wake
       ) { told.reports.append($0) })
   }
 

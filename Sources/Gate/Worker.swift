@@ -300,11 +300,13 @@ final class Worker: LoopDelegate {
   }
 
   /// For the requests of one tunnel: those that it has, until there is another policy.
-  func filters(for slot: Slot, _ owner: ShareOwner, keeping old: TunnelFilters?) -> TunnelFilters? {
-    if let old, old.isOf(conditions.policy) { return old }
+  func filters(
+    for slot: Slot, _ owner: ShareOwner, _ reviews: ConnectionReviews?, keeping old: TunnelFilters?
+  ) -> TunnelFilters? {
+    if let old, old.isOf(conditions.policy, reviews) { return old }
     let mailbox = mailbox
     return TunnelFilters(
-      conditions.policy, content, shared.credentials.store, shared.pages, for: owner, keeping: old
+      conditions.policy, content, shared.credentials.store, shared.pages, for: owner, reviews, keeping: old
     ) {
       mailbox.post(.wake(slot))
     }

@@ -113,8 +113,8 @@ package struct UpstreamTLS: Hashable, Sendable {
 /// Checks of requests and answers of inspected targets; nil or false: no such check.
 package struct ContentPolicy: Hashable, Sendable {
   package enum OnTooLarge: String, CaseIterable, Sendable { case cut, truncate }
-  package enum OnInstructions: String, CaseIterable, Sendable { case log, annotate, block }
-  package enum OnSecrets: String, CaseIterable, Sendable { case log, block }
+  package enum OnInstructions: String, CaseIterable, Sendable { case log, annotate, block, review }
+  package enum OnSecrets: String, CaseIterable, Sendable { case log, block, review }
   package enum OnUnchecked: String, CaseIterable, Sendable { case pass, refuse }
 
   package var maxResponseBytes: Int?
@@ -123,6 +123,8 @@ package struct ContentPolicy: Hashable, Sendable {
   package var flagInstructions: OnInstructions?
   /// Beside the patterns that come with the gate.
   package var patterns: UpstreamTLS.PEM?
+  /// Patterns that do not count.
+  package var muted: Set<String> = []
   package var secrets: OnSecrets?
   /// From which sum of weights on a text is flagged.
   package var threshold = 8
@@ -130,6 +132,11 @@ package struct ContentPolicy: Hashable, Sendable {
   package var onUnchecked = OnUnchecked.pass
 
   package init() {}
+
+  /// A person is asked about what is found.
+  package var asksPeople: Bool { flagInstructions == .review || secrets == .review }
+  /// Requests with secrets do not leave, at least not unasked.
+  package var stopsSecrets: Bool { secrets == .block || secrets == .review }
 
   package var checksNothing: Bool {
     maxResponseBytes == nil && !stripsHTML && flagInstructions == nil && secrets == nil

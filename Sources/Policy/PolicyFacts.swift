@@ -118,6 +118,7 @@ extension ContentPolicy {
     }
     if onUnchecked == .refuse { facts.append(PolicyFact("unchecked", "refuse")) }
     if let patterns { facts.append(PolicyFact("patterns", patterns.path, comparing: ComparedValue(patterns))) }
+    if !muted.isEmpty { facts.append(PolicyFact("muted", muted.sorted().joined(separator: " "))) }
     if let action = secrets { facts.append(PolicyFact("secrets", action.rawValue)) }
     return facts
   }

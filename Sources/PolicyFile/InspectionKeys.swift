@@ -10,6 +10,8 @@ struct InspectionDefaults {
   /// Credentials whose own problems were reported; rules that name them have none.
   var brokenCredentials: Set<String> = []
   var content = ContentPolicy()
+  /// The file has `approvals`, so that a person can be asked.
+  var hasApprovals = false
 }
 
 struct InspectionKeys {
@@ -130,7 +132,8 @@ struct InspectionKeys {
 
   private func readContent(_ node: YAMLNode) -> ContentPolicy {
     if case .scalar("none", _) = node.content { return ContentPolicy() }
-    return ContentKeys(findings: findings, files: files).read(node, of: "content", over: defaults.content)
+    let keys = ContentKeys(findings: findings, files: files, hasApprovals: defaults.hasApprovals)
+    return keys.read(node, of: "content", over: defaults.content)
   }
 
   private func readKeyIssuing(_ fields: Fields, _ credential: Credential?) -> Bool {
@@ -233,48 +236,5 @@ struct TLSKeys {
         node, of: "client_certificate", example: ("/etc/sluice/client.pem", "/etc/sluice/client.key"))
     }
     return tls
-  }
-}
-
-struct ContentKeys {
-  private static let keys = [
-    "max_response_bytes", "on_too_large", "strip_html", "flag_instructions", "patterns", "threshold", "secrets",
-    "unchecked",
-  ]
-
-  let findings: Findings
-  let files: PolicyFiles
-
-  /// Keys that are not there keep what `defaults` says.
-  func read(_ node: YAMLNode, of name: String, over defaults: ContentPolicy = ContentPolicy()) -> ContentPolicy {
-    var content = defaults
-    let problemsBefore = findings.problems.count
-    guard let fields = Fields(node, of: name, known: Self.keys, findings) else { return content }
-    content.maxResponseBytes = fields.bytes("max_response_bytes", 1...1 << 40) ?? content.maxResponseBytes
-    content.onTooLarge = fields.choice("on_too_large", ContentPolicy.OnTooLarge.self) ?? content.onTooLarge
-    content.stripsHTML = fields.flag("strip_html") ?? content.stripsHTML
-    content.flagInstructions =
-      fields.choice("flag_instructions", ContentPolicy.OnInstructions.self) ?? content.flagInstructions
-    content.secrets = fields.choice("secrets", ContentPolicy.OnSecrets.self) ?? content.secrets
-    content.threshold = fields.integer("threshold", 1...100) ?? content.threshold
-    content.onUnchecked = fields.choice("unchecked", ContentPolicy.OnUnchecked.self) ?? content.onUnchecked
-    if let (path, bytes, _) = files.file("patterns", fields, example: "/etc/sluice/patterns.yaml") {
-      content.patterns = UpstreamTLS.PEM(path: path, bytes: bytes)
-    }
-    if fields.has("on_too_large"), content.maxResponseBytes == nil {
-      findings.problem(fields.mark(of: "on_too_large"), "`on_too_large` needs `max_response_bytes`")
-    }
-    for key in ["patterns", "threshold"] where fields.has(key) && content.flagInstructions == nil {
-      findings.problem(fields.mark(of: key), "`\(key)` needs `flag_instructions: log`, `annotate` or `block`")
-    }
-    if fields.has("unchecked"), !content.stripsHTML, content.flagInstructions == nil, content.secrets == nil {
-      findings.problem(
-        fields.mark(of: "unchecked"), "`unchecked` needs a check: strip_html, flag_instructions or secrets")
-    }
-    if content.checksNothing, findings.problems.count == problemsBefore {
-      findings.problem(
-        node.mark, "`\(name)` checks nothing; give it max_response_bytes, strip_html, flag_instructions or secrets")
-    }
-    return content
   }
 }

@@ -56,6 +56,45 @@ package struct PolicyEdit {
     return true
   }
 
+  /// Mutes patterns for the allow rule at this place of the file: in its `content`, which is made where it has none.
+  /// False where that place has no rule of several keys.
+  package mutating func mute(_ patterns: [String], atRule line: Int, column: Int, comment: String? = nil)
+    throws(Problem) -> Bool
+  {
+    let isRule = { (node: YAMLNode) in node.mark.line == line && node.mark.column == column && node["host"] != nil }
+    guard let rule = try read().all.first(where: isRule) else { return false }
+    let note = comment.map { "  # \($0)" } ?? ""
+    let list = "muted: [\(patterns.map(Self.item).joined(separator: ", "))]"
+    guard let content = rule["content"] else {
+      try add("content: {\(list)}", note, toMapping: rule)
+      return true
+    }
+    guard let muted = content["muted"] else {
+      guard case .mapping(let pairs) = content.content, !pairs.isEmpty else { return false }
+      try add(list, note, toMapping: content)
+      return true
+    }
+    guard case .sequence(let items) = muted.content, !items.isEmpty || text.isFlow(muted.mark) else { return false }
+    if text.isFlow(muted.mark) {
+      return text.insert(patterns.map(Self.item).joined(separator: ", "), inFlowAt: muted.mark)
+    }
+    // Each goes behind the last one that was there before.
+    for pattern in patterns.reversed() { try addLine("- \(Self.item(pattern))\(note)", behind: items) }
+    return true
+  }
+
+  /// One more key, on a line of its own where the others have one.
+  private mutating func add(_ pair: String, _ note: String, toMapping node: YAMLNode) throws(Problem) {
+    if text.isFlow(node.mark) {
+      guard text.insert(pair, inFlowAt: node.mark) else { throw Self.flow("the rule") }
+      return
+    }
+    guard let key = node.pairs.first?.key.mark else { throw Problem(description: "the rule has no keys") }
+    // Behind the last line of the mapping: all that is indented as far as its first key.
+    let end = text.end(ofItemAt: key.line, indent: key.column - 2)
+    text.insert([pair + note], indent: key.column - 1, before: end)
+  }
+
   private func read() throws(Problem) -> YAMLNode {
     let findings = Findings(file: "")
     guard let root = YAMLDocument.parse(text.bytes, findings), findings.problems.isEmpty else {

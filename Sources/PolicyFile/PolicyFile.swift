@@ -75,11 +75,13 @@ package enum PolicyFile {
     }
     let files = PolicyFiles(findings: findings, read: readFile)
     var defaults = InspectionDefaults()
+    defaults.hasApprovals = fields.has("approvals")
     if let node = fields.node("credentials") {
       CredentialsSection(findings: findings, files: files).read(node, into: &defaults)
     }
     if let node = fields.node("content_policy") {
-      defaults.content = ContentKeys(findings: findings, files: files).read(node, of: "content_policy")
+      let keys = ContentKeys(findings: findings, files: files, hasApprovals: defaults.hasApprovals)
+      defaults.content = keys.read(node, of: "content_policy")
     }
     let keys = InspectionKeys(findings: findings, files: files, defaults: defaults)
     let section = NetworkSection(findings: findings, nowUnix: nowUnix, inspection: keys, registries: registries)

@@ -12,7 +12,9 @@ extension PolicyFile {
       throw RuleTextProblem(description: "a rule is one line, such as api.example.com:443")
     }
     let item = text.hasPrefix("{") || text.hasPrefix("\"") ? text : PolicyEdit.item(text)
-    let loaded = parse(bytes: Array("network_policy:\n  allow:\n    - \(item)\n".utf8), name: "rule", nowUnix: nowUnix)
+    // Where a rule is given so, people are asked.
+    let file = "network_policy:\n  allow:\n    - \(item)\napprovals: {wait_seconds: 120}\n"
+    let loaded = parse(bytes: Array(file.utf8), name: "rule", nowUnix: nowUnix)
     if let problem = loaded.problems.first { throw RuleTextProblem(description: problem.text) }
     guard let rules = loaded.policy?.fallback.spec.network.allow, rules.count == 1, let rule = rules.first else {
       throw RuleTextProblem(description: "this is not one rule; write HOST:PORT, or {host: HOST:PORT, methods: [GET]}")

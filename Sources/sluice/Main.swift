@@ -30,7 +30,8 @@ struct Sluice: ParsableCommand {
       TestCommand.self, LogCommand.self, Learn.self, Top.self, DashboardCommand.self, Status.self, MetricsCommand.self,
       Tunnels.self,
       Close.self, Reload.self,
-      Drain.self, ApprovalsCommand.self, Approve.self, RefuseCommand.self, ProfileCommand.self, Completions.self,
+      Drain.self, ApprovalsCommand.self, Approve.self, RefuseCommand.self, ReviewCommand.self, ProfileCommand.self,
+      Completions.self,
       VersionCommand.self,
     ])
 

@@ -62,6 +62,20 @@ import Wire
     #expect(
       try ask(request("POST", "/approvals/refuse?id=abcde&always=1", Self.cookie, Self.origin), open: "secret")
         == .refuse(id: "abcde", isAlways: true))
+    #expect(
+      try ask(request("POST", "/approvals/release?id=abcde", Self.cookie, Self.origin), open: "secret")
+        == .release(id: "abcde"))
+  }
+
+  @Test func flaggedContentIsShownInTheGatesOwnWords() throws {
+    let line = try JSONValue.parse(
+      Array(
+        #"{"approval":{"id":"abcde","state":"waiting","content":"answer","host":"x.test","port":443,"found":["a-b"],"excerpt":"a\u001b[2J\u202e"}}"#
+          .utf8))
+    let entry = try #require(ApprovalWords.entries([line], trusted: []).first)
+    #expect(
+      entry["allows"]?.asText?.hasPrefix("Lets in an answer that reads like instructions to an agent: a-b.") == true)
+    #expect(entry["excerpt"]?.asText == #"a\u{1b}[2J\u{202e}"# && entry["content"]?.asText == "answer")
   }
 
   // MARK: - Sessions

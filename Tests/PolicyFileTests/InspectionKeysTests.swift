@@ -57,7 +57,12 @@ private let ruleMistakes: [Mistake] = [
     rule("tls: {client_certificate: {certificate: roots.pem, key: roots.pem}}"), "3:85", "no -----BEGIN PRIVATE KEY"),
   Mistake(rule("content: {}"), "3:38", "checks nothing"),
   Mistake(rule("content: {on_too_large: cut, secrets: log}"), "3:39", "needs `max_response_bytes`"),
-  Mistake(rule("content: {secrets: hide}"), "3:48", "log or block"),
+  Mistake(rule("content: {secrets: hide}"), "3:48", "log or block or review"),
+  Mistake(rule("content: {secrets: review}"), "3:39", "the file has no `approvals`"),
+  Mistake(rule("content: {flag_instructions: review}"), "3:39", "write `flag_instructions: block`"),
+  Mistake("network_policy: {}\ncontent_policy: {flag_instructions: review}\n", "2:18", "waits for a person"),
+  Mistake(rule("content: {secrets: log, muted: [a]}"), "3:53", "needs `flag_instructions"),
+  Mistake(rule("content: {flag_instructions: log, muted: [a, a]}"), "3:74", "stands twice in `muted`"),
   Mistake(rule("content: {secrets: log, patterns: key.pem}"), "3:53", "needs `flag_instructions"),
   Mistake(rule("content: {flag_instructions: log, patterns: none}"), "3:73", "cannot read"),
   Mistake(

@@ -105,6 +105,39 @@ import YAML
     #expect(!isOther)
   }
 
+  private static let mutes: [(before: String, after: String?)] = [
+    (
+      "network_policy:\n  allow:\n    - {host: a.test:443, content: {flag_instructions: review}}  # ours\n",
+      "network_policy:\n  allow:\n    - {host: a.test:443, content: {flag_instructions: review, muted: [p, q]}}  # ours\n"
+    ),
+    (
+      "network_policy:\n  allow:\n    - host: a.test:443\n      methods: [GET]\n    - b.test:443\n",
+      "network_policy:\n  allow:\n    - host: a.test:443\n      methods: [GET]\n      content: {muted: [p, q]}  # why\n    - b.test:443\n"
+    ),
+    (
+      "network_policy:\n  allow:\n    - host: a.test:443\n      content:\n        flag_instructions: review\n        # a note\n",
+      "network_policy:\n  allow:\n    - host: a.test:443\n      content:\n        flag_instructions: review\n        muted: [p, q]  # why\n        # a note\n"
+    ),
+    (
+      "network_policy:\n  allow:\n    - host: a.test:443\n      content: {muted: [o], flag_instructions: review}\n",
+      "network_policy:\n  allow:\n    - host: a.test:443\n      content: {muted: [o, p, q], flag_instructions: review}\n"
+    ),
+    (
+      "network_policy:\n  allow:\n    - host: a.test:443\n      content:\n        muted:\n          - o\n        secrets: log\n",
+      "network_policy:\n  allow:\n    - host: a.test:443\n      content:\n        muted:\n          - o\n          - p  # why\n          - q  # why\n        secrets: log\n"
+    ),
+    ("network_policy:\n  allow:\n    - a.test:443\n", nil),
+    ("network_policy:\n  allow:\n    - {host: a.test:443, content: none}\n", nil),
+  ]
+
+  @Test(arguments: mutes.indices) func patternsAreMutedInTheContentOfARule(number: Int) throws {
+    let (before, after) = Self.mutes[number]
+    var edit = PolicyEdit(Array(before.utf8))
+    let isDone = try edit.mute(["p", "q"], atRule: 3, column: 7, comment: "why")
+    #expect(isDone == (after != nil))
+    #expect(String(decoding: edit.bytes, as: UTF8.self) == after ?? before)
+  }
+
   @Test(arguments: ["*.x.test:443", "[2001:db8::1]:443", "x.test:[80, 443]", "x.test:*"])
   func anItemIsQuotedWhereItMustBe(_ rule: String) throws {
     for text in ["network_policy: {allow: []}\n", "network_policy:\n  allow:\n    - a.test:1\n"] {

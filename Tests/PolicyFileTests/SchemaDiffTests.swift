@@ -146,6 +146,7 @@ private let content: [(String, String, String)] = [
   ("flag_instructions", "log", "block"),
   ("patterns", "patterns.yaml, flag_instructions: log", "patterns2.yaml, flag_instructions: log"),
   ("threshold", "7, flag_instructions: log", "9, flag_instructions: log"),
+  ("muted", "[a], flag_instructions: log", "[b], flag_instructions: log"),
   ("unchecked", "pass, flag_instructions: log", "refuse, flag_instructions: log"),
   ("secrets", "log", "block"),
 ]

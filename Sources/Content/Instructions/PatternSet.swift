@@ -66,6 +66,11 @@ public final class PatternSet: Sendable {
   /// True if the pattern is all ASCII, so that other letters in what it found are a disguise.
   func isPlain(_ pattern: Int) -> Bool { plain[pattern] }
 
+  /// The id of what no pattern looks for: words in invisible characters.
+  static let tagsID = "invisible-tags"
+
+  package func has(_ id: String) -> Bool { id == Self.tagsID || patterns.contains { $0.id == id } }
+
   /// The ids of all patterns, with what each is for.
   public var descriptions: [(id: String, weight: Int, description: String)] {
     patterns.map { ($0.id, $0.weight, $0.description) }
@@ -97,5 +102,8 @@ public final class PatternSet: Sendable {
 /// What is wrong with a pattern file: one line a problem, each with line and column.
 public struct PatternProblems: Error, Sendable, CustomStringConvertible {
   public var lines: [String]
+
+  package init(lines: [String]) { self.lines = lines }
+
   public var description: String { lines.joined(separator: "\n") }
 }

@@ -45,6 +45,19 @@ struct MarkPlaces {
     }
   }
 
+  /// What has been passed ends within this text of the format: bytes may be taken out of it, as long as it stays the
+  /// same number from the first of them to the last. nil: within none.
+  var textNumber: Int? {
+    switch reader {
+    case .anywhere: 0
+    case .markdown(let reader): reader.isInside ? nil : 0
+    case .json(let reader): reader.textNumber
+    case .xml(let reader): reader.isText ? 0 : nil
+    case .csv(let reader): reader.textNumber
+    case .events, .nowhere: nil
+    }
+  }
+
   mutating func pass(_ byte: UInt8) {
     switch reader {
     case .anywhere, .nowhere: return
@@ -126,6 +139,9 @@ struct JSONPlaces {
     state == .string && !isKey && !isLost && !(isBehindUnicode && next == UInt8(ascii: "\\"))
   }
 
+  /// In the middle of an escape, too.
+  var textNumber: Int? { state == .outside || isKey || isLost ? nil : 0 }
+
   mutating func pass(_ byte: UInt8) {
     guard !isLost else { return }
     switch state {
@@ -168,6 +184,14 @@ struct CSVPlaces {
   private enum State { case fieldStart, plain, quoted, quote }
 
   private var state = State.fieldStart
+
+  var textNumber: Int? {
+    switch state {
+    case .plain: 0
+    case .quoted: 1
+    case .fieldStart, .quote: nil
+    }
+  }
 
   func allows(before next: UInt8) -> Bool {
     switch state {

@@ -62,6 +62,8 @@ package final class ApprovalDesk {
     case .list: list(connection, nowMs)
     case .approve(let id, let grant):
       decide(connection, "approve", [JSONMember("id", .text(id)), JSONMember("for", .text(grant))])
+    case .release(let id):
+      decide(connection, "review", [JSONMember("id", .text(id)), JSONMember("decision", .text("release"))])
     case .refuse(let id, let isAlways):
       let always = isAlways ? [JSONMember("always", .bool(true))] : []
       decide(connection, "refuse", [JSONMember("id", .text(id))] + always)

@@ -8,6 +8,8 @@ enum ApprovalRequest: Equatable {
   case list
   case approve(id: String, grant: String)
   case refuse(id: String, isAlways: Bool)
+  /// Flagged content passes as it is.
+  case release(id: String)
   case wrongMethod(allowed: String)
   case problem(status: Int, String)
 
@@ -26,7 +28,7 @@ enum ApprovalRequest: Equatable {
     case (Self.path[...], let token?) where isRead: self = .open(token: token)
     case ("/approvals/list", _):
       self = isRead ? .list : .wrongMethod(allowed: "GET")
-    case ("/approvals/approve", _), ("/approvals/refuse", _):
+    case ("/approvals/approve", _), ("/approvals/refuse", _), ("/approvals/release", _):
       self = isPost ? Self.decision(path, query) : .wrongMethod(allowed: "POST")
     default: return nil
     }
@@ -47,6 +49,7 @@ enum ApprovalRequest: Equatable {
     else {
       return .problem(status: 400, "the query has no id")
     }
+    if path.hasSuffix("/release") { return .release(id: id) }
     if path.hasSuffix("/refuse") { return .refuse(id: id, isAlways: query["always"] == "1") }
     guard let grant = query["for"], grants.contains(grant) else {
       return .problem(status: 400, "`for` is one of \(grants.joined(separator: ", "))")

@@ -19,7 +19,9 @@ package enum ApprovalWords {
 
   private static func entry(_ entry: JSONValue, _ suspicion: Suspicion) -> JSONValue {
     var members: [JSONMember] = []
-    for name in ["id", "state", "client", "host", "method", "path", "note", "by", "for", "reason"] {
+    for name in [
+      "id", "state", "client", "host", "method", "path", "note", "by", "for", "reason", "content", "excerpt",
+    ] {
       if let text = entry[name]?.asText { members.append(JSONMember(name, .text(TerminalText.safe(text.utf8)))) }
     }
     for name in ["port", "count", "waiting", "left_ms", "age_ms"] {
@@ -44,6 +46,7 @@ package enum ApprovalWords {
   }
 
   private static func sentence(_ entry: JSONValue) -> String {
+    if let content = entry["content"]?.asText { return flagged(content, entry) }
     let port = entry["port"]?.asNumber ?? 0
     if let method = entry["method"]?.asText {
       return "Allows \(TerminalText.safe(method.utf8)) requests to this path on port \(port), and no others."
@@ -51,5 +54,17 @@ package enum ApprovalWords {
     let kind = port == 443 ? " (HTTPS)" : port == 80 ? " (HTTP)" : port == 22 ? " (SSH)" : ""
     return
       "Allows connections to this host on port \(port)\(kind), with anything in them: the gate does not look inside."
+  }
+
+  private static func flagged(_ content: String, _ entry: JSONValue) -> String {
+    let found = entry["found"]?.asList.compactMap(\.asText) ?? []
+    let names = TerminalText.safe(found.joined(separator: ", ").utf8)
+    if content == "request" {
+      let place = TerminalText.safe((entry["place"]?.asText ?? "request").utf8)
+      return "Lets out a request with what looks like a secret: \(names), in its \(place)."
+    }
+    return
+      "Lets in an answer that reads like instructions to an agent: \(names). The command `sluice review` shows all of "
+      + "it, and can mark or remove the passages."
   }
 }

@@ -18,8 +18,12 @@ package struct ApprovalSubject: Hashable, Sendable {
 
   package let target: Target
   package let request: Request?
+  /// What was flagged in a request to the target, or in its answer; nil where the way out itself is asked about.
+  package let content: FlaggedContent?
 
-  package init(_ target: Target, request: Request? = nil) { (self.target, self.request) = (target, request) }
+  package init(_ target: Target, request: Request? = nil, content: FlaggedContent? = nil) {
+    (self.target, self.request, self.content) = (target, request, content)
+  }
 
   /// The scope of an approval where nobody says otherwise: exactly the subject.
   package var scope: ApprovedRule.Scope {
@@ -48,9 +52,11 @@ package struct ApprovalQuestion: Sendable {
   package let via: String
   /// The client's own words, where it gave any. Hostile, as the host is.
   package var note: String?
+  /// Of content.
+  package var sheet: ReviewSheet?
 
-  package init(_ key: ApprovalKey, reason: Reason, via: String, note: String? = nil) {
-    (self.key, self.reason, self.via, self.note) = (key, reason, via, note)
+  package init(_ key: ApprovalKey, reason: Reason, via: String, note: String? = nil, sheet: ReviewSheet? = nil) {
+    (self.key, self.reason, self.via, self.note, self.sheet) = (key, reason, via, note, sheet)
   }
 }
 
@@ -119,8 +125,10 @@ package struct ApprovalEntry: Sendable {
   package struct Decision: Sendable {
     /// Uid and name of the person who decided.
     package let by: String
-    /// Nil for a refusal.
+    /// Nil for a refusal, and for content.
     package let grant: ApprovalGrant?
+    /// Nil for all but content that is let through.
+    package var review: ReviewDecision?
     /// Of a refusal: until the gate ends.
     package let isAlways: Bool
     /// The rule that was allowed, in the words of the policy file.
@@ -144,6 +152,10 @@ package struct ApprovalEntry: Sendable {
   package internal(set) var waiting = 0
   package internal(set) var untilMs: UInt64 = 0
   package internal(set) var decision: Decision?
+  /// Of content.
+  package internal(set) var sheet: ReviewSheet?
+  /// How many more pass by the decision about content.
+  var passesLeft = 0
   /// All loops have the approved rule.
   var isDelivered = false
 

@@ -118,6 +118,8 @@ package struct ApprovalRegistry: Sendable {
         entries[id]?.count &+= 1
         entries[id]?.lastMs = now.ms
         if let note = question.note { entries[id]?.note = note }
+        // What is held may be decided in more ways than what has left.
+        if let sheet = question.sheet, entry.state != .waiting { entries[id]?.sheet = sheet }
         return id
       }
       open[key] = nil
@@ -129,7 +131,7 @@ package struct ApprovalRegistry: Sendable {
     var entry = ApprovalEntry(
       id: id, key: key, reason: question.reason, via: question.via, state: .recorded, askedUnixMs: now.unixMs,
       lastMs: now.ms)
-    entry.note = question.note
+    (entry.note, entry.sheet) = (question.note, question.sheet)
     entries[id] = entry
     order[key.client, default: []].append(id)
     open[key] = id
@@ -140,6 +142,7 @@ package struct ApprovalRegistry: Sendable {
   private func isOver(_ entry: ApprovalEntry, _ now: Time) -> Bool {
     switch entry.state {
     case .waiting, .recorded, .expired: return false
+    case .approved where entry.key.subject.content != nil: return !hasFreePasses(entry, now)
     case .approved: return entry.isDelivered
     case .refused:
       guard let decision = entry.decision, !decision.isAlways else { return false }
@@ -180,6 +183,8 @@ package struct ApprovalRegistry: Sendable {
   /// The request has an answer, or its client is gone.
   package mutating func withdraw(_ waiter: ApprovalWaiter) {
     guard let id = seats[waiter.seat]?[waiter.ordinal] else { return }
+    // A place of the decision that it did not use is nobody else's.
+    if let left = entries[id]?.passesLeft, left > 0 { entries[id]?.passesLeft = left - 1 }
     guard take(waiter, from: id), entries[id]?.state == .waiting else { return }
     tell(.withdrawn, id)
     // The approval did not let these requests out, and holds for others.
@@ -221,6 +226,9 @@ package struct ApprovalRegistry: Sendable {
     _ id: String, _ grant: ApprovalGrant, rule wish: AllowSpec? = nil, text: String? = nil, by: String, _ now: Time
   ) throws(Problem) -> ApprovalEntry {
     guard let entry = entries[id] else { throw Self.unknown(id) }
+    if entry.key.subject.content != nil {
+      throw Problem(description: "\(id) is flagged content; look at it with `sluice review \(id)`, and decide there")
+    }
     if entry.state == .approved { throw Problem(description: "\(id) is approved already") }
     if let wish, !wish.matches(entry.key.subject.target) {
       throw Problem(
@@ -255,7 +263,7 @@ package struct ApprovalRegistry: Sendable {
     return now.unixSeconds + Int64(clamping: count)
   }
 
-  private static func unknown(_ id: String) -> Problem {
+  static func unknown(_ id: String) -> Problem {
     Problem(description: "nothing that asks has the id \(id); `sluice approvals` lists what does", isUnknown: true)
   }
 
@@ -263,6 +271,8 @@ package struct ApprovalRegistry: Sendable {
     entries[id]?.state = state
     entries[id]?.decision = decision
     entries[id]?.isDelivered = false
+    // Nobody has to see it any more.
+    entries[id]?.sheet?.passages = []
     tell(state == .approved ? .approved : .refused, id)
   }
 
@@ -294,6 +304,54 @@ package struct ApprovalRegistry: Sendable {
     return (entries[id] ?? entry, waiters[id].map { Array($0.keys) } ?? [])
   }
 
+  // MARK: - Content
+
+  private func hasPasses(_ entry: ApprovalEntry, _ now: Time) -> Bool {
+    guard entry.state == .approved, let decision = entry.decision, decision.review != nil else { return false }
+    return entry.passesLeft > 0 && now.ms < decision.ms + Self.onceMs
+  }
+
+  /// Those who waited for the decision have their places.
+  private func hasFreePasses(_ entry: ApprovalEntry, _ now: Time) -> Bool {
+    hasPasses(entry, now) && entry.passesLeft > entry.waiting
+  }
+
+  /// What a person has decided about these passages, or about these and more. More of them may follow, and are to be
+  /// asked about again; the decision is used up by the last of those that it is about.
+  mutating func takeDecision(_ key: ApprovalKey, by waiter: ApprovalWaiter?, _ now: Time) -> ReviewDecision? {
+    guard let content = key.subject.content else { return nil }
+    if let waiter, let id = seats[waiter.seat]?[waiter.ordinal], let entry = entries[id], entry.key == key {
+      guard hasPasses(entry, now) else { return nil }
+      _ = take(waiter, from: id)
+      entries[id]?.passesLeft -= 1
+      return entry.decision?.review
+    }
+    if let id = open[key], let entry = entries[id], hasFreePasses(entry, now) {
+      entries[id]?.passesLeft -= 1
+      return entry.decision?.review
+    }
+    let wider = (order[key.client] ?? []).compactMap { entries[$0] }.first { entry in
+      let subject = entry.key.subject
+      return subject.target == key.subject.target && subject.content?.kind == content.kind
+        && hasFreePasses(entry, now)
+        && entry.sheet?.digests.contains(content.digest) == true
+    }
+    return wider?.decision?.review
+  }
+
+  mutating func settle(
+    _ id: String, _ decision: ReviewDecision, by: String, _ now: Time
+  ) -> (entry: ApprovalEntry, waiters: [ApprovalWaiter])? {
+    guard let entry = entries[id] else { return nil }
+    entries[id]?.passesLeft = max(1, entry.waiting)
+    open[entry.key] = id
+    settle(
+      id, .approved,
+      ApprovalEntry.Decision(
+        by: by, grant: nil, review: decision, isAlways: false, text: nil, isGiven: false, ms: now.ms))
+    return (entries[id] ?? entry, waiters[id].map { Array($0.keys) } ?? [])
+  }
+
   // MARK: - Rules in force
 
   /// By the client's name.
@@ -306,7 +364,7 @@ package struct ApprovalRegistry: Sendable {
 
   /// Approved, and not yet known to all loops.
   package var undelivered: [String] {
-    entries.values.filter { $0.state == .approved && !$0.isDelivered }.map(\.id)
+    entries.values.filter { $0.state == .approved && !$0.isDelivered && $0.key.subject.content == nil }.map(\.id)
   }
 
   /// Takes out what has ended; true where that was something. `live`: clients that have a connection, where that is

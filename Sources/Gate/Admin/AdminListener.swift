@@ -118,6 +118,8 @@ final class AdminListener: Source {
       server.approve(id, grant, rule: rule, by: connection.peerName) { connection.answer($0) }
     case .refuse(let id, let isAlways):
       server.refuse(id, isAlways: isAlways, by: connection.peerName) { connection.answer($0) }
+    case .review(let id, nil): connection.answer(server.review(id))
+    case .review(let id, let decision?): connection.answer(server.decide(id, decision, by: connection.peerName))
     case .probed: sandboxes.endProbing(connection)
     case .attach, .detach: sandboxes.detach(connection)
     }

@@ -15,6 +15,8 @@ package enum AdminRequest: Equatable, Sendable {
   case approvals(max: Int)
   case approve(id: String, ApprovalGrant, rule: String?)
   case refuse(id: String, isAlways: Bool)
+  /// Flagged content: shown, or let through.
+  case review(id: String, ReviewDecision?)
   /// What a sandbox of this name has to know before it is made.
   case client(name: String, probe: HostName)
   /// Listeners of a sandbox, in the order of the descriptors that come with the line.
@@ -57,8 +59,8 @@ package struct AdminProblem: Error, Equatable {
 
 extension AdminRequest {
   private static let commands = [
-    "status", "metrics", "reload", "tunnels", "close", "drain", "approvals", "approve", "refuse", "client", "attach",
-    "probed", "detach",
+    "status", "metrics", "reload", "tunnels", "close", "drain", "approvals", "approve", "refuse", "review", "client",
+    "attach", "probed", "detach",
   ]
 
   package static func parse(_ line: [UInt8]) throws(AdminProblem) -> AdminRequest {
@@ -75,6 +77,7 @@ extension AdminRequest {
     case "tunnels", "approvals": try fields.check(members, ["limit"])
     case "approve": try fields.check(members, ["id", "for", "rule"])
     case "refuse": try fields.check(members, ["id", "always"])
+    case "review": try fields.check(members, ["id", "decision"])
     case "close": try fields.check(members, ["id"])
     case "client": try fields.check(members, ["name", "probe"])
     case "attach": try fields.check(members, ["name", "listeners", "more", "probing"])
@@ -90,6 +93,7 @@ extension AdminRequest {
     case "approve":
       return .approve(id: try fields.approvalID(), try fields.grant(), rule: try fields.rule())
     case "refuse": return .refuse(id: try fields.approvalID(), isAlways: try fields.flag("always"))
+    case "review": return .review(id: try fields.approvalID(), try fields.decision())
     case "tunnels": return .tunnels(max: try fields.limit())
     case "close": return try fields.close()
     case "client": return .client(name: try fields.name(), probe: try fields.probe())
@@ -154,6 +158,14 @@ private struct AdminFields {
     let text = value["for"].map { $0.asText ?? "" } ?? ApprovalGrant.once.text
     guard let grant = ApprovalGrant(text) else { throw AdminProblem("`for` is \(ApprovalGrant.form)") }
     return grant
+  }
+
+  func decision() throws(AdminProblem) -> ReviewDecision? {
+    guard let value = value["decision"] else { return nil }
+    guard let decision = value.asText.flatMap(ReviewDecision.init(rawValue:)) else {
+      throw AdminProblem("`decision` is \(ReviewDecision.allCases.map(\.rawValue).joined(separator: ", "))")
+    }
+    return decision
   }
 
   func rule() throws(AdminProblem) -> String? {

@@ -17,6 +17,10 @@ extension ApprovalEntry {
     if let request = subject.request {
       members += [JSONMember("method", .text(request.method)), JSONMember("path", .text(request.path))]
     }
+    if let content = subject.content {
+      members.append(JSONMember("content", .text(content.kind.rawValue)))
+      members += sheet?.members ?? []
+    }
     members += [
       JSONMember("reason", .text(reason.rawValue)), JSONMember("allows", .text(decision?.text ?? allows)),
       JSONMember("count", .number(count)), JSONMember("waiting", .number(waiting)),
@@ -29,7 +33,7 @@ extension ApprovalEntry {
     if let note { members.append(JSONMember("note", .text(note))) }
     if let decision {
       members.append(JSONMember("by", .text(decision.by)))
-      if let grant = decision.grant { members.append(JSONMember("for", .text(grant.text))) }
+      if let word = decision.grant?.text ?? decision.review?.rawValue { members.append(JSONMember("for", .text(word))) }
       if decision.isGiven { members.append(JSONMember("given", .bool(true))) }
       if decision.isAlways { members.append(JSONMember("always", .bool(true))) }
     }
@@ -39,5 +43,54 @@ extension ApprovalEntry {
   }
 
   /// The rule that an approval would make, in the words of the policy file.
-  package var allows: String { ApprovedRule(id: id, scope: key.subject.scope).text }
+  package var allows: String {
+    guard let content = key.subject.content else { return ApprovedRule(id: id, scope: key.subject.scope).text }
+    let found = (sheet?.found ?? []).joined(separator: ", ")
+    let words = content.kind == .answer ? "an answer of" : "a request to"
+    return "\(words) \(key.subject.target) with \(found)"
+  }
+}
+
+extension ReviewSheet {
+  private static let excerptBytesMax = 240
+
+  /// The beginning of it, for a list.
+  fileprivate var members: [JSONMember] {
+    var members = [
+      JSONMember("found", .list(found.map { .text($0) })), JSONMember("place", .text(place)),
+      JSONMember("choices", .list(choices.map { .text($0.rawValue) } + [.text("refuse")])),
+    ]
+    if let path { members.append(JSONMember("path", .text(path))) }
+    if let first = passages.first {
+      let text = first.before.suffix(Self.excerptBytesMax / 4) + first.text + first.after
+      members.append(JSONMember("excerpt", .text(text.prefix(Self.excerptBytesMax).wholeText)))
+    }
+    return members
+  }
+}
+
+extension ReviewSheet.Passage {
+  var json: JSONValue {
+    .object([
+      JSONMember("pattern", .text(pattern)), JSONMember("layer", .text(layer)),
+      JSONMember("before", .text(before[...].wholeText)), JSONMember("text", .text(text[...].wholeText)),
+      JSONMember("after", .text(after[...].wholeText)),
+    ])
+  }
+}
+
+extension ArraySlice<UInt8> {
+  /// Characters that the slice has whole: it may have been cut within the first one, and the last.
+  fileprivate var wholeText: String {
+    let start = drop { $0 & 0xc0 == 0x80 }
+    var end = start
+    while let last = end.last, last & 0xc0 == 0x80 { end = end.dropLast() }
+    if let last = end.last, last >= 0xc0 {
+      let length = last >= 0xf0 ? 4 : last >= 0xe0 ? 3 : 2
+      if start.count - end.count + 1 == length { end = start } else { end = end.dropLast() }
+    } else {
+      end = start
+    }
+    return String(decoding: end, as: UTF8.self)
+  }
 }

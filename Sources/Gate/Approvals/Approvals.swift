@@ -53,3 +53,27 @@ struct ConnectionApprovals: ApprovalDesk {
   func withdraw(ordinal: UInt32) { approvals.change { $0.withdraw(ApprovalWaiter(seat, ordinal: ordinal)) } }
   func withdrawAll() { approvals.change { $0.withdraw(seat) } }
 }
+
+/// The registry as the exchanges of one connection ask it about their content.
+struct ConnectionReviews: ReviewDesk, Equatable {
+  private let approvals: Approvals
+  private let seat: ApprovalWaiter.Seat
+  private let via: String
+
+  init(_ approvals: Approvals, _ seat: ApprovalWaiter.Seat, via: String) {
+    (self.approvals, self.seat, self.via) = (approvals, seat, via)
+  }
+
+  static func == (one: Self, other: Self) -> Bool { one.seat == other.seat && one.via == other.via }
+
+  func ask(
+    _ subject: ApprovalSubject, _ reason: Reason, _ sheet: ReviewSheet, client: String, ordinal: UInt32, waits: Bool
+  ) -> ReviewAnswer {
+    let question = ApprovalQuestion(
+      ApprovalKey(client: client, subject: subject), reason: reason, via: via, sheet: sheet)
+    let waiter = waits ? ApprovalWaiter(seat, ordinal: ordinal) : nil
+    return approvals.change { $0.review(question, by: waiter, .now) }
+  }
+
+  func withdraw(ordinal: UInt32) { approvals.change { $0.withdraw(ApprovalWaiter(seat, ordinal: ordinal)) } }
+}

@@ -17,9 +17,10 @@ extension Server {
   func sayOfApprovals() {
     guard let approvals = policy.settings.approvals, approvals.waitMs > 0, adminPath == nil, approvals.notify.isEmpty
     else { return }
+    let review = policy.contentPolicies.contains(where: \.asksPeople) ? ", and `review` refuses like `block`" : ""
     Messages.warn(
-      "approvals: nobody could answer, so nothing waits (as with `wait_seconds: 0`); give `listen: {admin: …}` or "
-        + "`approvals: {notify: …}`")
+      "approvals: nobody could answer, so nothing waits (as with `wait_seconds: 0`)\(review); give "
+        + "`listen: {admin: …}` or `approvals: {notify: …}`")
   }
 
   /// A loop, or a decision, has moved an entry.
@@ -65,13 +66,44 @@ extension Server {
       let (entry, waiters) = try shared.approvals.change { registry throws(ApprovalRegistry.Problem) in
         try registry.refuse(id, isAlways: isAlways, by: by, .now)
       }
-      for waiter in waiters where shared.mailboxes.indices.contains(waiter.seat.worker) {
-        shared.mailboxes[waiter.seat.worker].post(.answered(connection: waiter.seat.connection))
-      }
+      wake(waiters)
       // The entry may have been approved before.
       applyApprovals { _ in finish(.success([JSONMember("approval", entry.json(.now))])) }
     } catch {
       finish(error.json)
+    }
+  }
+
+  private func wake(_ waiters: [ApprovalWaiter]) {
+    for waiter in waiters where shared.mailboxes.indices.contains(waiter.seat.worker) {
+      shared.mailboxes[waiter.seat.worker].post(.answered(connection: waiter.seat.connection))
+    }
+  }
+
+  // MARK: - Content
+
+  /// What there is to see of flagged content.
+  func review(_ id: String) -> JSONValue {
+    guard let entry = shared.approvals.change({ $0.entry(id) }), let sheet = entry.sheet else {
+      return .failure(
+        "no flagged content has the id \(id); `sluice approvals` lists what waits", [JSONMember("gone", .bool(true))])
+    }
+    return .success([
+      JSONMember("approval", entry.json(.now)), JSONMember("passages", .list(sheet.passages.map(\.json))),
+      JSONMember("left_out", .number(sheet.leftOut)),
+      JSONMember("policy_file", policyPath.map(JSONValue.text) ?? .null),
+    ])
+  }
+
+  func decide(_ id: String, _ decision: ReviewDecision, by: String) -> JSONValue {
+    do throws(ApprovalRegistry.Problem) {
+      let (entry, waiters) = try shared.approvals.change { registry throws(ApprovalRegistry.Problem) in
+        try registry.decide(id, decision, by: by, .now)
+      }
+      wake(waiters)
+      return .success([JSONMember("approval", entry.json(.now))])
+    } catch {
+      return error.json
     }
   }
 

@@ -165,14 +165,18 @@ package final class AuditLog {
       line.word(#","via":""#, entry.via)
       line.text(#","host":"#, "\(key.subject.target.host)")
       line.number(#","port":"#, UInt64(key.subject.target.port))
-      if event.verdict == .approved { line.word(#","rule":""#, "approval:\(entry.id)") }
+      if event.verdict == .approved, key.subject.content == nil { line.word(#","rule":""#, "approval:\(entry.id)") }
       line.field(policy.logField)
       line.word(#","verdict":""#, event.verdict.rawValue)
       line.word(#","reason":""#, entry.reason.rawValue)
       if let request = key.subject.request { line.text(#","method":"#, request.method) }
+      if let sheet = entry.sheet {
+        line.text(#","what":"#, sheet.found.joined(separator: ", "))
+        line.text(#","place":"#, sheet.place)
+      }
       guard event.verdict == .approved || event.verdict == .refused, let decision = entry.decision else { return }
       line.text(#","by":"#, decision.by)
-      if let grant = decision.grant { line.word(#","for":""#, grant.text) }
+      if let word = decision.grant?.text ?? decision.review?.rawValue { line.word(#","for":""#, word) }
       if decision.isAlways { line.word(#","for":""#, "always") }
       if let text = decision.text, key.subject.request == nil { line.text(#","detail":"#, text) }
     }

@@ -116,13 +116,14 @@ final class ApprovalNotifiers {
       JSONMember("reason", .text(entry.reason.rawValue)), JSONMember("count", .number(entry.count)),
     ]
     if let request = key.subject.request { members.append(JSONMember("method", .text(request.method))) }
+    if let sheet = entry.sheet { members.append(JSONMember("found", .list(sheet.found.map { .text($0) }))) }
     if let note = entry.note {
       let harmless = note.unicodeScalars.filter(JSONText.isHarmless).prefix(noteCharactersMax)
       members.append(JSONMember("note", .text(String(String.UnicodeScalarView(harmless)))))
     }
     if let decision = entry.decision, event.verdict == .approved || event.verdict == .refused {
       members.append(JSONMember("by", .text(decision.by)))
-      if let grant = decision.grant { members.append(JSONMember("for", .text(grant.text))) }
+      if let word = decision.grant?.text ?? decision.review?.rawValue { members.append(JSONMember("for", .text(word))) }
     }
     if leftOut > 0 { members.append(JSONMember("left_out", .number(leftOut))) }
     var body: [UInt8] = []

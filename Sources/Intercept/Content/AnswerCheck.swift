@@ -6,7 +6,8 @@ import Policy
 
 /// ```
 ///   body -> codings undone, a piece a turn -> counted -> passing
-///                                                     -> watching    held back under `block`
+///                                                     -> watching    held back under `block` and `review`
+///                                                      \-> reviewing, and back     a person is asked
 ///                                                     -> marking     under `annotate`
 ///                                                     -> sniffing -> one of the others, or
 ///                                                     -> collecting -> parsing -> over      a page
@@ -15,21 +16,24 @@ import Policy
 ///                                                    \--> edited        text, with marks or of a page
 /// ```
 final class AnswerCheck {
-  private enum Work {
+  enum Work {
     case passing
     case watching(ContentCheck)
     case marking(TextMarker)
     case sniffing
     case collecting
     case parsing(PageJob)
+    case reviewing(ReviewedAnswer)
     case over
   }
 
-  private enum Leaving { case nothing, original, edited }
+  enum Leaving { case nothing, original, edited }
 
   /// What reports and refusals need of the exchange.
   struct Surroundings {
     var held: HeldBytes
+    /// nil where nobody can be asked.
+    var review: ExchangeReview?
     var isReportOnly: Bool
     /// Path and query of the request.
     var path: [UInt8] = []
@@ -48,35 +52,38 @@ final class AnswerCheck {
   /// The rest of a line follows at once, as a rule.
   private static let lineMs: UInt64 = 50
 
-  private let plan: ContentPlan
-  private let kind: BodyKind
+  let plan: ContentPlan
+  let kind: BodyKind
   private let facts: AnswerFacts
   private let looksInto: Bool
-  private let around: Surroundings
+  let around: Surroundings
   private let strips: Bool
-  private let flags: ContentPolicy.OnInstructions?
+  let flags: ContentPolicy.OnInstructions?
   /// A body that cannot be looked into is refused rather than told.
   private let acts: Bool
-  private let truncates: Bool
-  /// The body is sent on as it comes, and findings are reported as they come.
+  let truncates: Bool
+  /// The body is sent on, and findings are reported, as they come.
   private var isStream: Bool
-  private var work = Work.passing
-  private var leaving = Leaving.original
-  private var decoder: BodyDecoder?
+  var work = Work.passing
+  var leaving = Leaving.original
+  private(set) var decoder: BodyDecoder?
   private var limit: ResponseLimit?
   /// The body's coding could not be undone: the rest of it is not looked into.
   private var isUnread = false
   /// As it came, in its coding, while it may still leave so.
-  private var coded: [UInt8] = []
+  var coded: [UInt8] = []
   /// Text that waits: for what it is, for its verdict, for the rest of its page.
-  private var text: [UInt8] = []
-  private var (isPageCut, isPage, isCutShort) = (false, false, false)
-  private var editedBytes: Int?
+  var text: [UInt8] = []
+  var (isPageCut, isPage) = (false, false)
+  private(set) var isCutShort = false
+  var editedBytes: Int?
+  /// Of a person: how many passages may pass, and patterns to be marked.
+  var (passed, markedIDs): (Int, [String]) = (0, [])
   private var (reserved, reservedWindow) = (0, 0)
   private var opening = BodyOpening()
   private var hasToldNoText = false
   private var watchedBytes = 0
-  private let findings: AnswerFindings
+  let findings: AnswerFindings
 
   /// `looksInto` false: it is counted, and that is all.
   init(
@@ -86,7 +93,8 @@ final class AnswerCheck {
     let policy = plan.policy
     (self.plan, self.kind, self.looksInto, self.decoder, self.around) = (plan, kind, looksInto, decoder, around)
     self.facts = facts
-    flags = around.isReportOnly && policy.flagInstructions != nil ? .log : policy.flagInstructions
+    let acting = policy.flagInstructions == .review && around.review == nil ? .block : policy.flagInstructions
+    flags = around.isReportOnly && acting != nil ? .log : acting
     strips = policy.stripsHTML && !around.isReportOnly && !facts.isPart
     findings = AnswerFindings(plan.policy, flags, around)
     acts = !around.isReportOnly && (plan.actsOnAnswers || policy.maxResponseBytes != nil)
@@ -128,7 +136,7 @@ final class AnswerCheck {
     case .annotate? where isText && !facts.isPart && kind.form != .rpc:
       work = .marking(TextMarker(plan.watched, type: kind.type, name: around.path, isLatin: isLatin))
       leaving = isStream ? .edited : .nothing
-    case .annotate? where isText && kind.form != .rpc, .block? where !isStream:
+    case .annotate? where isText && kind.form != .rpc, .block? where !isStream, .review? where !isStream:
       (work, leaving) = (.watching(ContentCheck(plan.watched, isLatin: isLatin)), .nothing)
     default: (work, leaving) = (.watching(ContentCheck(plan.watched, isLatin: isLatin)), .original)
     }
@@ -147,7 +155,7 @@ final class AnswerCheck {
     switch work {
     case .marking(let marker) where leaving == .edited: marker.isInsideLine ? Self.lineMs : nil
     case .sniffing, .watching, .marking: leaving == .nothing ? Self.heldMs : nil
-    case .passing, .collecting, .parsing, .over: nil
+    case .passing, .collecting, .parsing, .reviewing, .over: nil
     }
   }
 
@@ -166,6 +174,7 @@ final class AnswerCheck {
     case .watching(let check): findings.say(check, &head)
     default: if let check = flagged { findings.say(check, &head) }
     }
+    if !markedIDs.isEmpty { AnswerFindings.name(markedIDs, in: &head) }
     if hasBody ? leaving == .edited : isPage { dropPromises(&head) }
     if !hasBody { return }
     if truncates { head.remove("content-length") }
@@ -173,7 +182,7 @@ final class AnswerCheck {
   }
 
   /// Of a body that is over.
-  private var flagged: ContentCheck?
+  var flagged: ContentCheck?
 
   private func dropPromises(_ head: inout MessageHead) {
     AnswerFacts.dropPromises(&head)
@@ -186,8 +195,16 @@ final class AnswerCheck {
     if isUnread { return .pass }
     let came = chunk
     chunk = []
-    if case .over = work { return isCutShort ? .end : .pass }
-    if case .parsing(let job) = work { return parsed(job, &chunk) }
+    switch work {
+    case .over: return isCutShort ? .end : .pass
+    case .parsing(let job): return parsed(job, &chunk)
+    case .reviewing(let reviewed): return goOn(reviewed, came, isLast: isLast, &chunk)
+    case .passing, .watching, .marking, .sniffing, .collecting: return goOn(came, isLast: isLast, &chunk)
+    }
+  }
+
+  /// Of a body that nothing holds up.
+  func goOn(_ came: [UInt8], isLast: Bool, _ chunk: inout [UInt8]) -> FilterVerdict {
     var verdict: FilterVerdict
     if decoder == nil {
       verdict = feed(came, &chunk) ?? (isLast ? finish(&chunk) : .pass)
@@ -213,8 +230,8 @@ final class AnswerCheck {
     switch work {
     case .marking(let marker): release(marker, isPromised: false, &out)
     case .watching(let check):
-      if let verdict = verdict(of: check) { return verdict }
-      letGo(&out)
+      if let verdict = verdict(of: check, &out) { return settleHeld() ? verdict : tooMuch }
+      if leaving == .nothing { letGo(&out) }
     default: break
     }
     if leaving == .original { out += takeCoded() }
@@ -316,7 +333,7 @@ final class AnswerCheck {
 
   private func look(at piece: [UInt8], _ out: inout [UInt8]) -> FilterVerdict? {
     switch work {
-    case .passing, .over, .parsing: send(piece, &out)
+    case .passing, .over, .parsing, .reviewing: send(piece, &out)
     case .watching(let check): return watch(piece, check, &out)
     case .marking(let marker):
       if leaving == .edited {
@@ -347,17 +364,19 @@ final class AnswerCheck {
     if room > 0 { _ = check.append(room < piece.count ? Array(piece[..<room]) : piece) }
     watchedBytes += piece.count
     if leaving == .nothing {
-      if decoder == nil || truncates { text += piece }
+      if decoder == nil || truncates || flags == .review { text += piece }
+      // A person sees all that there is of it.
+      if flags == .review && watchedBytes <= Self.heldBytesMax { return nil }
     } else {
       send(piece, &out)
     }
-    if let verdict = verdict(of: check) { return verdict }
+    if let verdict = verdict(of: check, &out) { return verdict }
     // What is longer goes on, and is cut where it is flagged.
     if leaving == .nothing && watchedBytes > Self.heldBytesMax { letGo(&out) }
     return nil
   }
 
-  private func letGo(_ out: inout [UInt8]) {
+  func letGo(_ out: inout [UInt8]) {
     leaving = truncates ? .edited : .original
     if decoder == nil || truncates {
       out += text
@@ -417,7 +436,7 @@ final class AnswerCheck {
     switch work {
     case .watching(let check):
       _ = check.finish()
-      if let verdict = verdict(of: check) { return verdict }
+      if let verdict = verdict(of: check, isFinished: true, &out) { return verdict }
       findings.report(check)
       flagged = check
       if leaving == .nothing { letGo(&out) }
@@ -429,43 +448,23 @@ final class AnswerCheck {
       findings.report(marker.check)
       flagged = marker.check
     case .collecting: return parse()
-    case .passing, .sniffing, .parsing, .over: break
+    case .passing, .sniffing, .parsing, .reviewing, .over: break
     }
     if leaving == .original { out += takeCoded() }
     work = .over
     return isCutShort ? .end : .pass
   }
 
-  private func parse() -> FilterVerdict {
-    isPage = true
-    let characters = PageCharacters.of(text, stated: kind)
-    if case .unknown(let name) = characters {
-      around.reporter.unchecked("characters \(name)", in: "answer")
-      return refuse("The checks of its rule cannot look into it: characters \(name)")
-    }
-    let job = PageJob(plan.page, page: text, isLatin: characters == .latin, wake: around.wake)
-    text = []
-    guard around.held.submit(job) else { return tooMuch }
-    work = .parsing(job)
-    return .wait
-  }
-
-  private func parsed(_ job: PageJob, _ out: inout [UInt8]) -> FilterVerdict {
-    guard let result = job.takeResult() else { return .wait }
-    (work, leaving, editedBytes) = (.over, .edited, result.text.count)
-    var findings = result.findings
-    if isPageCut { findings.append(Finding(kind: .limit, id: "page-too-large", offset: result.text.count, length: 0)) }
-    self.findings.tell(findings, wouldDeny: result.isFlagged && self.findings.wouldBlock)
-    if result.isFlagged && flags == .block { return refuse(AnswerFindings.reads(findings)) }
-    out += result.text
-    return isCutShort ? .end : .pass
-  }
-
   // MARK: - Verdicts
 
-  private func verdict(of check: ContentCheck) -> FilterVerdict? {
+  private func verdict(of check: ContentCheck, isFinished: Bool = false, _ out: inout [UInt8]) -> FilterVerdict? {
     reportFlag(check)
-    return check.isFlagged && flags == .block ? refuse(AnswerFindings.reads(check.decisiveFindings)) : nil
+    guard check.isFlagged else { return nil }
+    if flags == .block { return refuse(AnswerFindings.reads(check.decisiveFindings)) }
+    guard flags == .review, let excerpts = check.excerpts else { return nil }
+    findings.report(check)
+    return review(
+      ReviewedAnswer(findings: check.findings, excerpts: excerpts, check: check, isFinished: isFinished), &out)
   }
 
   /// A stream may never end, and tells at once; of other answers all is told together, however they were cut.
@@ -473,21 +472,22 @@ final class AnswerCheck {
     if isStream || flags == .block { findings.report(check) }
   }
 
-  private func refuse(_ detail: String) -> FilterVerdict {
+  func refuse(_ detail: String) -> FilterVerdict {
     work = .over
     return .refuse(.contentRefused, detail: detail)
   }
 
-  private var tooMuch: FilterVerdict {
+  var tooMuch: FilterVerdict {
     work = .over
     return .refuse(.tooMany, detail: "Too much is held back for the checks of content; ask for less at once")
   }
 
   /// Accounts for what is held back now; false where it is more than may be held.
-  private func settleHeld() -> Bool {
+  func settleHeld() -> Bool {
     var count = text.count + coded.count
     if case .marking(let marker) = work { count += marker.heldCount }
     if case .parsing(let job) = work { count += job.heldCount }
+    if case .reviewing(let reviewed) = work { count += reviewed.came.count }
     if count > reserved {
       guard around.held.reserve(count - reserved) else { return false }
     } else {

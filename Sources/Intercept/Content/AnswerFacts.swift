@@ -47,7 +47,7 @@ final class AnswerFindings {
   init(_ policy: ContentPolicy, _ flags: ContentPolicy.OnInstructions?, _ around: AnswerCheck.Surroundings) {
     reporter = around.reporter
     (blocks, annotates) = (flags == .block, flags == .annotate)
-    wouldBlock = around.isReportOnly && policy.flagInstructions == .block
+    wouldBlock = around.isReportOnly && (policy.flagInstructions == .block || policy.flagInstructions == .review)
   }
 
   /// What has not been told yet.
@@ -63,9 +63,12 @@ final class AnswerFindings {
   /// In the head: where a mark has no place, that is all that its reader gets.
   func say(_ check: ContentCheck, _ head: inout MessageHead) {
     guard annotates, check.isFlagged else { return }
-    let ids = Set(check.findings.filter { $0.kind == .instruction }.map(\.id)).sorted().prefix(10)
+    Self.name(Set(check.findings.filter { $0.kind == .instruction }.map(\.id)).sorted(), in: &head)
+  }
+
+  static func name(_ ids: [String], in head: inout MessageHead) {
     head.remove("x-sluice-flagged")
-    head.add("x-sluice-flagged", Array(ids.joined(separator: ", ").utf8))
+    head.add("x-sluice-flagged", Array(ids.prefix(10).joined(separator: ", ").utf8))
   }
 
   static func reads(_ findings: [Finding]) -> String {

@@ -3,51 +3,38 @@
 // back. It relies on RequestCheck and AnswerCheck for the looking; here is what is asked of the upstream, and what is
 // refused.
 import Content
-package import Policy
+import Policy
 import Wire
-
-/// What a filter has of its tunnel.
-package struct ContentSurroundings {
-  package var held: HeldBytes
-  package var placeholders: Placeholders
-  package var own: [OwnSecret]
-  /// What the gate writes itself, in place of what the client sent.
-  package var fieldsOfTheGate: [[UInt8]]
-  /// A key of the gate goes with the request where nothing speaks against it.
-  package var hasCredential: Bool
-  package var wake: @Sendable () -> Void
-  package var report: (ContentReport) -> Void
-
-  package init(
-    held: HeldBytes, placeholders: Placeholders, own: [OwnSecret], fieldsOfTheGate: [[UInt8]],
-    hasCredential: Bool = false, wake: @escaping @Sendable () -> Void, report: @escaping (ContentReport) -> Void
-  ) {
-    (self.held, self.placeholders, self.own, self.fieldsOfTheGate) = (held, placeholders, own, fieldsOfTheGate)
-    (self.hasCredential, self.wake, self.report) = (hasCredential, wake, report)
-  }
-}
 
 package final class ContentFilter: RequestFilter {
   /// Of 64 KiB, as BodyDecoder gives them.
   private static let wholePiecesMax = 64
   private static let collectedBytesMax = 1 << 20
 
-  private let plan: ContentPlan
-  private let request: FilteredRequest
+  let plan: ContentPlan
+  let request: FilteredRequest
   private let around: ContentSurroundings
-  private let outgoing: RequestCheck?
+  let outgoing: RequestCheck?
   private let reporter: ContentReporter
+  let review: ExchangeReview?
+  /// Digests of secrets that a person has let out, and of those that are asked about.
+  var (released, asked): (Set<Int>, [Int]) = ([], [])
+  /// Bytes of the request's body that came, or were looked through, while a person was asked.
+  var heldBody: [UInt8] = []
+  /// Why the rest of the body is not looked into, where a person is asked about what came before.
+  private var heldUnchecked: String?
+  /// The body has been looked through to its end.
+  private var isBodySeen = false
   private let issued: IssuedTokenWatch?
   private var answer: AnswerCheck?
-  private var hasLookedAtHead = false
-  private var hasLookedAtBody = false
+  private var (hasLookedAtUpgrade, hasLookedAtHead, hasTakenBody, hasLookedAtBody) = (false, false, false, false)
   private var hasPassedHead = false
   /// Messages of a WebSocket; in HTTP/2 (RFC 8441) they are the body of its stream.
   private var messages: WebSocketMessages?
   private var isWebSocketStream = false
   private var isHEAD = false
   private var asksForPart = false
-  private var path: [UInt8] = []
+  private(set) var path: [UInt8] = []
   private var toldOfRequest: Set<String> = []
   /// Report mode let it out.
   package private(set) var wouldRefuseRequest = false
@@ -58,13 +45,15 @@ package final class ContentFilter: RequestFilter {
   package init(_ plan: ContentPlan, _ request: FilteredRequest, _ around: ContentSurroundings) {
     (self.plan, self.request, self.around) = (plan, request, around)
     reporter = ContentReporter(ordinal: request.ordinal, tell: around.report)
+    review =
+      plan.policy.asksPeople && !request.isReportOnly ? around.review.map { ExchangeReview($0, request) } : nil
     let tokens = around.held.issued
     var host: [UInt8] = []
     request.target.host.append(to: &host)
     let (client, name) = (request.client, Fingerprint.of(host[...]))
     issued = plan.policy.secrets == nil ? nil : IssuedTokenWatch(tokens, client: client, plan.issued)
     outgoing = plan.policy.secrets.map { mode in
-      RequestCheck(plan.outgoing, own: around.own, blocks: mode == .block && !request.isReportOnly) { finding in
+      RequestCheck(plan.outgoing, own: around.own, blocks: mode != .log && !request.isReportOnly) { finding in
         IssuedTokenWatch.mayBeIssued(finding.id)
           && (finding.audiences.contains(name) || tokens.has(finding.fingerprint, client: client))
       }
@@ -81,6 +70,7 @@ package final class ContentFilter: RequestFilter {
     isHEAD = head.method.elementsEqual("HEAD".utf8)
     asksForPart = head["range"] != nil
     path = head.path
+    if let verdict = answeredByPerson() { return verdict }
     // A head may be shown again, for a credential that was waited for.
     if !hasLookedAtHead, let refusal = lookAtHead(head, hasBody: hasBody) { return refusal }
     hasLookedAtHead = true
@@ -101,7 +91,7 @@ package final class ContentFilter: RequestFilter {
   /// In report mode a body is looked at before a key goes with its head, where it is small enough to be kept.
   private func mustCollect(_ head: MessageHead, hasBody: Bool) -> Bool {
     guard hasBody, head.body == nil, head.mayCollect, around.hasCredential, !wouldRefuseRequest,
-      request.isReportOnly && plan.policy.secrets == .block,
+      request.isReportOnly && plan.policy.stopsSecrets,
       let stated = head["content-length"].flatMap({ Int(String(decoding: $0, as: UTF8.self)) })
     else { return false }
     return stated <= Self.collectedBytesMax
@@ -110,11 +100,12 @@ package final class ContentFilter: RequestFilter {
   private func lookAtHead(_ head: MessageHead, hasBody: Bool) -> FilterVerdict? {
     isWebSocketStream = head.method.elementsEqual("CONNECT".utf8)
     let isUpgrade = isWebSocketStream || head.values("upgrade").contains { !$0.isEmpty }
-    if isUpgrade, let refusal = lookAtUpgrade() { return refusal }
+    if isUpgrade, !hasLookedAtUpgrade, let refusal = lookAtUpgrade() { return refusal }
+    hasLookedAtUpgrade = true
     guard let outgoing else { return nil }
     let places = outgoing.look(
       at: head, skipping: around.fieldsOfTheGate, placeholders: around.placeholders.texts)
-    for place in places { if let refusal = told([place.finding], "request \(place.place)") { return refusal } }
+    if let verdict = told(places.map { ($0.finding, "request \($0.place)") }, mayWait: true) { return verdict }
     if hasBody, !isWebSocketStream, let why = outgoing.begin(head) {
       return unchecked(why, "request body", blocks: blocksSecrets, .secretRefused)
     }
@@ -139,14 +130,11 @@ package final class ContentFilter: RequestFilter {
     case .texts(let texts, let released):
       for text in texts {
         let findings = outgoing.look(at: text, placeholders: around.placeholders.texts)
-        if let refusal = told(findings, "request message") { return refusal }
+        if let refusal = told(findings.map { ($0, "request message") }, mayWait: false) { return refusal }
       }
       guard blocksSecrets else { return .pass }
       bytes = released
-      guard reserve(messages?.waiting.count ?? 0) else {
-        return .refuse(.tooMany, detail: "Too much is held back for the checks of content; send less at once")
-      }
-      return .pass
+      return reserve(messages?.waiting.count ?? 0) ? .pass : tooMuch
     case .tooLarge: return unreadMessages("a message of more than 1 MiB")
     case .unreadable: return unreadMessages("compressed or malformed frames")
     }
@@ -158,16 +146,31 @@ package final class ContentFilter: RequestFilter {
     return unchecked(why, "request message", blocks: blocksSecrets, .secretRefused) ?? .pass
   }
 
-  private var blocksSecrets: Bool { plan.policy.secrets == .block && !request.isReportOnly }
+  private var blocksSecrets: Bool { plan.policy.stopsSecrets && !request.isReportOnly }
 
   package func requestBody(_ chunk: inout [UInt8], isLast: Bool) -> FilterVerdict {
     if isWebSocketStream { return relayed(&chunk, fromClient: true) }
     guard let outgoing else { return .pass }
-    let seen = outgoing.take(&chunk, isLast: isLast)
-    if let refusal = refusal(for: seen) { return refusal }
-    guard !blocksSecrets || reserve(outgoing.heldCount) else {
-      return .refuse(.tooMany, detail: "Too much is held back for the checks of content; send less at once")
+    if let verdict = answeredByPerson() {
+      heldBody += chunk
+      chunk = []
+      return reserve(outgoing.heldCount + heldBody.count) ? verdict : tooMuch
     }
+    chunk = heldBody + chunk
+    heldBody = []
+    if let why = heldUnchecked, let refusal = unchecked(why, "request body", blocks: blocksSecrets, .secretRefused) {
+      return refusal
+    }
+    if isBodySeen {
+      outgoing.giveUp(&chunk)
+      return .pass
+    }
+    let seen = outgoing.take(&chunk, isLast: isLast)
+    if let verdict = verdict(on: seen, isLast: isLast) {
+      (heldBody, chunk) = (chunk, [])
+      return reserve(outgoing.heldCount + heldBody.count) ? verdict : tooMuch
+    }
+    guard !blocksSecrets || reserve(outgoing.heldCount) else { return tooMuch }
     if !around.held.reserveWindow(outgoing.windowBytes, &reservedWindow) {
       if let refusal = unchecked("too much at once", "request body", blocks: blocksSecrets, .tooMany) { return refusal }
       outgoing.giveUp(&chunk)
@@ -178,6 +181,10 @@ package final class ContentFilter: RequestFilter {
     return .wait
   }
 
+  private var tooMuch: FilterVerdict {
+    .refuse(.tooMany, detail: "Too much is held back for the checks of content; send less at once")
+  }
+
   private func reserve(_ count: Int) -> Bool {
     if count > reserved, !around.held.reserve(count - reserved) { return false }
     if count < reserved { around.held.release(reserved - count) }
@@ -185,21 +192,31 @@ package final class ContentFilter: RequestFilter {
     return true
   }
 
-  private func refusal(for seen: RequestCheck.Seen) -> FilterVerdict? {
-    if let refusal = told(seen.findings, "request body") { return refusal }
+  /// nil: it goes on. `isLast`: nothing of the body follows what was seen.
+  private func verdict(on seen: RequestCheck.Seen, isLast: Bool) -> FilterVerdict? {
+    if let verdict = told(seen.findings.map { ($0, "request body") }, mayWait: true) {
+      if case .wait = verdict { (isBodySeen, heldUnchecked) = (isLast && seen.isThrough, seen.unchecked) }
+      return verdict
+    }
     return seen.unchecked.flatMap { unchecked($0, "request body", blocks: blocksSecrets, .secretRefused) }
   }
 
   /// A body that is there whole; what it comes to is bounded, as it is undone in one turn.
   private func lookAtWhole(_ body: [UInt8]) -> FilterVerdict? {
     guard let outgoing else { return nil }
-    hasLookedAtBody = true
-    var chunk = body
-    for _ in 0..<Self.wholePiecesMax {
+    var chunk = hasTakenBody ? [] : body
+    (hasTakenBody, hasLookedAtBody) = (true, true)
+    for _ in 0..<Self.wholePiecesMax where !isBodySeen {
       let seen = outgoing.take(&chunk, isLast: true)
-      if let refusal = refusal(for: seen) { return refusal }
+      if let verdict = verdict(on: seen, isLast: true) {
+        if case .wait = verdict { hasLookedAtBody = false }
+        return verdict
+      }
       if seen.isThrough { return nil }
       chunk = []
+    }
+    if isBodySeen {
+      return heldUnchecked.flatMap { unchecked($0, "request body", blocks: blocksSecrets, .secretRefused) }
     }
     return unchecked("too dense a coding", "request body", blocks: blocksSecrets, .secretRefused)
   }
@@ -207,26 +224,33 @@ package final class ContentFilter: RequestFilter {
   package func requestTrailers(_ trailers: MessageHead) -> FilterVerdict {
     guard let outgoing else { return .pass }
     let places = outgoing.look(at: trailers, skipping: [], placeholders: around.placeholders.texts)
-    return told(places.map(\.finding), "request trailers") ?? .pass
+    return told(places.map { ($0.finding, "request trailers") }, mayWait: false) ?? .pass
   }
 
-  /// Each kind once a place, however often it is there; the refusal, where it blocks.
-  private func told(_ findings: [Finding], _ place: String) -> FilterVerdict? {
-    guard let first = findings.first else { return nil }
-    let new = findings.filter { toldOfRequest.insert("\($0.id) \(place)").inserted }
-    reporter.found(new, in: place, wouldDeny: request.isReportOnly && plan.policy.secrets == .block)
+  /// Each kind once a place, however often it is there; the refusal, where it blocks. `mayWait`: none of it has left.
+  private func told(_ found: [(finding: Finding, place: String)], mayWait: Bool) -> FilterVerdict? {
+    guard let first = found.first else { return nil }
+    let new = found.filter { toldOfRequest.insert("\($0.finding.id) \($0.place)").inserted }
+    for (finding, place) in new {
+      reporter.found([finding], in: place, wouldDeny: request.isReportOnly && plan.policy.stopsSecrets)
+    }
     if wouldRefuse(!new.isEmpty) {
       return .refuse(
         .secretRefused, detail: "A key of the gate went with its head, and what looks like a secret follows")
     }
     guard blocksSecrets else { return nil }
-    return .refuse(.secretRefused, detail: "What looks like a secret (\(first.id)) stands in its \(place.dropFirst(8))")
+    if plan.policy.secrets == .review, let review { return ask(review, found, mayWait: mayWait) }
+    return .refuse(.secretRefused, detail: Self.reads(first))
+  }
+
+  static func reads(_ found: (finding: Finding, place: String)) -> String {
+    "What looks like a secret (\(found.finding.id)) stands in its \(found.place.dropFirst(8))"
   }
 
   /// True where report mode cannot let it go on: it has a key of the gate with it already, and enforcing would end it
   /// here.
   private func wouldRefuse(_ isFound: Bool) -> Bool {
-    guard isFound, request.isReportOnly, plan.policy.secrets == .block else { return false }
+    guard isFound, request.isReportOnly, plan.policy.stopsSecrets else { return false }
     defer { wouldRefuseRequest = true }
     return hasPassedHead && around.hasCredential && !wouldRefuseRequest
   }
@@ -267,7 +291,8 @@ package final class ContentFilter: RequestFilter {
     let check = AnswerCheck(
       plan, kind, looksInto: looksInto, decoder: decoder, facts,
       AnswerCheck.Surroundings(
-        held: around.held, isReportOnly: request.isReportOnly, path: path, wake: around.wake, reporter: reporter))
+        held: around.held, review: plan.policy.flagInstructions == .review ? review : nil,
+        isReportOnly: request.isReportOnly, path: path, wake: around.wake, reporter: reporter))
     if hasBody {
       answer = check
       if !check.holdsHead { check.putRight(&head) }
@@ -329,6 +354,8 @@ package final class ContentFilter: RequestFilter {
   /// A page that is being parsed is not waited for.
   package func ended() {
     answer = nil
+    heldBody = []
+    review?.withdraw()
     _ = reserve(0)
     _ = around.held.reserveWindow(0, &reservedWindow)
   }

@@ -19,6 +19,8 @@ package final class ContentPlan: Sendable {
     var settings = ContentSettings()
     settings.patterns = patterns
     settings.threshold = policy.threshold
+    settings.muted = policy.muted
+    settings.keepsExcerpts = policy.flagInstructions == .review
     settings.secrets = .off
     settings.html = .never
     settings.flagInstructions = policy.flagInstructions == nil ? .off : .log
@@ -29,6 +31,7 @@ package final class ContentPlan: Sendable {
     settings.html = .always
     page = ContentRules(settings)
     settings.html = .never
+    settings.keepsExcerpts = false
     settings.flagInstructions = .off
     settings.secrets = .log
     outgoing = ContentRules(settings)
@@ -41,7 +44,7 @@ package final class ContentPlan: Sendable {
 
   /// True if what cannot be looked into must not pass: something would have been done about what is found.
   var actsOnAnswers: Bool {
-    policy.stripsHTML || policy.flagInstructions == .annotate || policy.flagInstructions == .block
+    policy.stripsHTML || policy.flagInstructions != nil && policy.flagInstructions != .log
   }
 }
 
@@ -54,6 +57,13 @@ package struct ContentPlans: Sendable {
     for content in policy.contentPolicies where !plans.contains(where: { $0.policy == content }) {
       var patterns = PatternSet.shipped
       if let file = content.patterns { patterns = try patterns.extended(by: file.bytes, name: file.path) }
+      let unknown = content.muted.filter { !patterns.has($0) }.sorted()
+      guard unknown.isEmpty else {
+        throw PatternProblems(
+          lines: unknown.map {
+            "`muted` names a pattern that there is not: \($0); the log's `what` and `sluice review` have their names"
+          })
+      }
       plans.append(ContentPlan(content, patterns))
     }
     self.plans = plans

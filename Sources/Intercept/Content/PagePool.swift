@@ -11,6 +11,7 @@ package final class PageJob: Sendable {
     var text: [UInt8]
     var findings: [Finding]
     var isFlagged: Bool
+    var excerpts: Excerpts?
   }
 
   let rules: ContentRules
@@ -46,7 +47,8 @@ package final class PageJob: Sendable {
     }
     let check = ContentCheck(rules)
     let text = check.append(isLatin ? Latin.utf8(bytes) : bytes) + check.finish()
-    let result = Result(text: text, findings: check.findings, isFlagged: check.isFlagged)
+    let result = Result(
+      text: text, findings: check.findings, isFlagged: check.isFlagged, excerpts: check.excerpts)
     outcome.withLock { $0 = result }
     wake()
   }

@@ -61,6 +61,11 @@ package final class CredentialFilter: RequestFilter {
   /// Report mode alone lets the request out: no value goes with it, and its placeholder goes nowhere.
   func withhold() { credential = nil }
 
+  /// True if the rule puts in the same credential.
+  func isFor(_ rule: AllowRule) -> Bool {
+    rule.inspection?.credential == credential && rule.inspection?.allowsKeyIssuing == allowsKeyIssuing
+  }
+
   // MARK: - Out
 
   package func requestHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict {

@@ -1,6 +1,6 @@
 // Two filters as one: the checks of content see a request before its credential is put in, and an answer once that is
 // scrubbed. It relies on each of them to bear being shown a head or an empty chunk again.
-import Policy
+package import Policy
 
 package final class FilterChain: RequestFilter {
   private let content: any RequestFilter
@@ -74,6 +74,10 @@ package final class FilterChain: RequestFilter {
     credential.answerTrailers(&trailers)
     content.answerTrailers(&trailers)
   }
+
+  package func awaitsPersonUntilMs() -> UInt64? { content.awaitsPersonUntilMs() }
+  package func ruleChanged(to rule: AllowRule?) { content.ruleChanged(to: rule) }
+  package func keeps(under rule: AllowRule) -> Bool { content.keeps(under: rule) && credential.isFor(rule) }
 
   package func ended() {
     content.ended()

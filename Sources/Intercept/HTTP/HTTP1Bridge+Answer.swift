@@ -5,6 +5,12 @@ import Policy
 import Wire
 
 extension HTTP1Bridge {
+  /// nil where no person is asked. Who shuts down its sending side meanwhile is taken for one that has left.
+  func awaitPerson() -> Step? {
+    guard let untilMs = filter?.awaitsPersonUntilMs() else { return nil }
+    return client.hasPeerEnded || hasClientEnded ? .end(.clientReset) : wait(untilMs: untilMs)
+  }
+
   /// Nothing was asked of it: whatever it says, it will not serve the next request.
   func watchUpstream(_ tick: Tick) -> Step {
     guard let upstream, upstream.isReadable else { return .idle }
@@ -176,9 +182,10 @@ extension HTTP1Bridge {
     }
     guard !client.isFull else { return .idle }
     if let filtering, down.isHeld {
+      if let step = awaitPerson() { return step }
       let step = down.ask(client, filtering)
       switch step {
-      case .held: return .idle
+      case .held: return awaitPerson() ?? .idle
       case .more: return .worked
       case .ended:
         answerIs(at: .done)
@@ -246,7 +253,7 @@ extension HTTP1Bridge {
   private func ended(_ step: BodyPipe.Step, _ tick: Tick) -> Step {
     switch step {
     case .sinkBroke: return .end(.clientReset)
-    case .held: return .idle
+    case .held: return awaitPerson() ?? .idle
     case .cutShort:
       // The rest of it would have to be read to reach the next answer.
       endFilter()

@@ -135,7 +135,7 @@ final class HTTP1Bridge: Bridge {
       case .waiting(.token(let untilMs, _)):
         tick.nowMs >= untilMs || tick.rule !== judgedBy ? judgeRequest(tick) : wait(untilMs: untilMs)
       case .waiting(.approval): client.hasPeerEnded ? .end(.clientReset) : judgeRequest(tick)
-      case .waiting(.filter): offerAgain(tick)
+      case .waiting(.filter): judgedBy === tick.rule ? awaitPerson() ?? offerAgain(tick) : offerAgain(tick)
       case .waiting(.body): collect(tick)
       case .exchanging(.body, _): moveRequestBody(tick)
       case .exchanging(.done, _): watchClient()
@@ -231,7 +231,8 @@ final class HTTP1Bridge: Bridge {
     switch verdict {
     case .allow(let path):
       judgedPath = path
-      if filter == nil || judgedBy !== tick.rule {
+      if judgedBy !== tick.rule { filter?.ruleChanged(to: tick.rule) }
+      if filter == nil || judgedBy !== tick.rule && tick.rule.map({ filter?.keeps(under: $0) }) != true {
         endFilter()
         filter = tick.rule.flatMap { tick.filter(for: $0, requests) }
       }
@@ -255,6 +256,7 @@ final class HTTP1Bridge: Bridge {
   private func recheck(_ tick: Tick) -> Step? {
     guard isUnderWay, let judgedBy, judgedBy !== tick.rule else { return nil }
     self.judgedBy = tick.rule
+    filter?.ruleChanged(to: tick.rule)
     // The flow holds its own request to the policy.
     guard !isOneRequest, requests.recheck(line, ordinal: requests.ordinal, tick) != nil else { return nil }
     return .end(.clientReset)
@@ -287,7 +289,7 @@ final class HTTP1Bridge: Bridge {
       case .refuse(let reason, let detail): return refuse(requests.refuse(reason, tick, detail: detail))
       case .wait, .end:
         state = .waiting(.filter)
-        return .idle
+        return awaitPerson() ?? .idle
       case .collect(let bytesMax): return beginCollecting(bytesMax: bytesMax)
       }
       if collected != nil { return sendCollected(head) }
@@ -336,6 +338,7 @@ final class HTTP1Bridge: Bridge {
     let filtering: BodyPipe.Filter? = filter.map(BodyPipe.Filter.request)
     let step: BodyPipe.Step
     if let filtering, up.isHeld {
+      if let step = awaitPerson() { return step }
       step = up.ask(upstream, filtering)
       if case .held = step { return .idle }
       if case .more = step { return .worked }
@@ -349,7 +352,7 @@ final class HTTP1Bridge: Bridge {
     case .more: input.drop(.max)
     case .held(let count):
       input.drop(count)
-      return .idle
+      return awaitPerson() ?? .idle
     case .ended(let count):
       input.drop(count)
       requestIsOut()
@@ -464,36 +467,4 @@ final class HTTP1Bridge: Bridge {
       return .end(.upstreamReset)
     }
   }
-}
-
-/// Bytes that have come and are not used yet.
-struct Unread {
-  private var bytes: [UInt8] = []
-  private var offset = 0
-
-  var isEmpty: Bool { offset == bytes.count }
-  var count: Int { bytes.count - offset }
-
-  mutating func append(_ more: Span<UInt8>) { bytes.append(more) }
-
-  mutating func drop(_ count: Int) {
-    offset += min(count, bytes.count - offset)
-    if offset == bytes.count {
-      bytes.removeAll(keepingCapacity: bytes.capacity <= 4096)
-      offset = 0
-    }
-  }
-
-  /// What a parser has gone over must stay where it is, so used bytes go only before a new head.
-  mutating func compact() {
-    bytes.removeFirst(offset)
-    offset = 0
-  }
-
-  mutating func takeAll() -> [UInt8] {
-    defer { drop(.max) }
-    return Array(bytes[offset...])
-  }
-
-  func parse<R>(_ read: (Span<UInt8>) -> R) -> R { read(bytes.span.extracting(droppingFirst: offset)) }
 }

@@ -27,12 +27,23 @@ extension HTTP2Bridge {
     wakeUp(stream)
   }
 
+  private func hold(_ stream: HTTP2Stream) {
+    if !held.contains(where: { $0 === stream }) { held.append(stream) }
+    if let untilMs = stream.filter?.awaitsPersonUntilMs() { deadlineMs = min(deadlineMs, untilMs) }
+  }
+
   /// Filters that wanted time are asked again.
   func askHeld() {
     guard !held.isEmpty else { return }
     let streams = held
     held = []
     for stream in streams where byClient[stream.clientID] === stream {
+      // What comes meanwhile waits within the window, for as long as a person takes.
+      if let untilMs = stream.filter?.awaitsPersonUntilMs() {
+        held.append(stream)
+        deadlineMs = min(deadlineMs, untilMs)
+        continue
+      }
       if stream.up.isHeld { runFilter(stream, isUp: true) }
       if stream.down.isHeld { runFilter(stream, isUp: false) }
     }
@@ -74,7 +85,7 @@ extension HTTP2Bridge {
     case .refuse(let reason, let detail): return refuseMidway(stream, reason, detail)
     case .wait:
       (ends, stream.up.isHeld) = (false, true)
-      if !held.contains(where: { $0 === stream }) { held.append(stream) }
+      hold(stream)
     case .end: ends = true
     }
     stream.up.append(chunk)
@@ -94,7 +105,7 @@ extension HTTP2Bridge {
     case .wait:
       (ends, isHeld) = (false, true)
       stream.down.isHeld = true
-      if !held.contains(where: { $0 === stream }) { held.append(stream) }
+      hold(stream)
     case .end: (ends, isCutShort) = (true, true)
     }
     if ends || !chunk.isEmpty || sendsHead && !isHeld, !sendHeldHead(of: stream) { return }

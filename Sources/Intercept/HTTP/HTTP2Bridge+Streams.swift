@@ -59,7 +59,10 @@ extension HTTP2Bridge: HTTP2Events {
       wait(stream, block, endsStream: endsStream, untilMs: untilMs)
     case .allow(let path):
       stream.isPaid = true
-      if stream.filter == nil || stream.judgedBy !== tick.rule {
+      if stream.judgedBy !== tick.rule { stream.filter?.ruleChanged(to: tick.rule) }
+      if stream.filter == nil
+        || stream.judgedBy !== tick.rule && tick.rule.map({ stream.filter?.keeps(under: $0) }) != true
+      {
         stream.endFilter()
         stream.filter = tick.rule.flatMap { tick.filter(for: $0, requests) }
       }
@@ -92,7 +95,9 @@ extension HTTP2Bridge: HTTP2Events {
       case .refuse(let reason, let detail):
         return refuse(stream, requests.refuse(reason, tick, ordinal: stream.ordinal, detail: detail))
       // Asked again when the session gets its next turn.
-      case .wait, .end: return wait(stream, judged, endsStream: endsStream, untilMs: tick.nowMs)
+      case .wait, .end:
+        if let untilMs = filter.awaitsPersonUntilMs() { deadlineMs = min(deadlineMs, untilMs) }
+        return wait(stream, judged, endsStream: endsStream, untilMs: tick.nowMs)
       case .collect:
         return refuse(
           stream,
@@ -313,6 +318,8 @@ extension HTTP2Bridge: HTTP2Events {
   private func closedByClient(_ id: Int32, _ code: UInt32) {
     guard let stream = byClient.removeValue(forKey: id) else { return }
     if stream.isAwaiting { tick.approvals?.withdraw(ordinal: stream.ordinal) }
+    // What its filter holds, nobody waits for.
+    stream.endFilter()
     server.giveBack(stream.up.discard(), id)
     upstream?.giveBack(stream.down.discard(), stream.upstreamID)
     guard stream.upstreamID != 0, byUpstream.removeValue(forKey: stream.upstreamID) != nil else { return }

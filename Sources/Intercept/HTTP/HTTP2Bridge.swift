@@ -184,6 +184,11 @@ final class HTTP2Bridge: Bridge {
     waiting = []
     for stream in due {
       guard let (block, endsStream, untilMs) = stream.waiting, byClient[stream.clientID] === stream else { continue }
+      if stream.judgedBy === tick.rule, let untilMs = stream.filter?.awaitsPersonUntilMs() {
+        waiting.append(stream)
+        deadlineMs = min(deadlineMs, untilMs)
+        continue
+      }
       if tick.nowMs < untilMs && !stream.isAwaiting && (stream.filter != nil || stream.judgedBy === tick.rule) {
         waiting.append(stream)
         deadlineMs = min(deadlineMs, untilMs)
@@ -200,6 +205,7 @@ final class HTTP2Bridge: Bridge {
     checkedBy = tick.rule
     for stream in byClient.values where stream.upstreamID != 0 && !stream.isRefused {
       stream.judgedBy = tick.rule
+      stream.filter?.ruleChanged(to: tick.rule)
       if let refused = requests.recheck(stream.line, ordinal: stream.ordinal, tick) { cut(stream, refused) }
     }
   }

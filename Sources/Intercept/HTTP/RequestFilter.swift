@@ -74,6 +74,13 @@ package protocol RequestFilter: AnyObject {
   /// True if a body may come out longer or shorter than it went in: then its length is not announced.
   var changesRequestLength: Bool { get }
   var changesAnswerLength: Bool { get }
+  /// A person is asked: until then, or until there is an answer, nothing is to be shown to the filter. Whoever answers
+  /// has the tunnel take a turn. nil where nobody is asked, or there is an answer.
+  func awaitsPersonUntilMs() -> UInt64?
+  /// The policy has another rule for the request now: what is no question any more is settled.
+  func ruleChanged(to rule: AllowRule?)
+  /// True if a request that waits for a person may go on with this filter under that rule.
+  func keeps(under rule: AllowRule) -> Bool
   /// The exchange is over, in whatever way; called once.
   func ended()
 }
@@ -126,6 +133,9 @@ extension RequestFilter {
   package func relayed(_ bytes: inout [UInt8], fromClient: Bool) -> FilterVerdict { .pass }
   package var answerPauseMs: UInt64? { nil }
   package func answerPaused(_ chunk: inout [UInt8]) -> FilterVerdict { .pass }
+  package func awaitsPersonUntilMs() -> UInt64? { nil }
+  package func ruleChanged(to rule: AllowRule?) {}
+  package func keeps(under rule: AllowRule) -> Bool { false }
 }
 
 extension MessageHead {

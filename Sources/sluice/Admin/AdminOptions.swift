@@ -3,6 +3,7 @@
 import ArgumentParser
 import Gate
 import Kernel
+import LogView
 import Policy
 import Wire
 
@@ -94,7 +95,10 @@ struct Text: CustomStringConvertible {
   init(_ value: JSONValue) {
     var bytes: [UInt8] = []
     value.append(to: &bytes)
-    description = String(decoding: bytes, as: UTF8.self)
+    // A program reads the same, and a terminal that shows it nothing but ASCII.
+    var shown: [UInt8] = []
+    TerminalText.appendJSON(bytes.span, to: &shown)
+    description = String(decoding: shown, as: UTF8.self)
   }
 
   /// Escaped as in JSON, without the quotes.

@@ -15,7 +15,8 @@ struct ApprovalsCommand: ParsableCommand {
       Asks the gate that is named, or, where none is, every `sluice run` of this
       user and the gate of the service. With --watch on a terminal: j and k choose,
       o approves once, h for one hour, s for the session, r refuses, q quits. An
-      entry takes keys once it has been shown for a second.
+      entry takes keys once it has been shown for a second. Flagged requests and
+      answers stand in the same list: `sluice review ID` shows them.
 
       Exit status: 0, or 2 when no gate could be asked.
       """)
@@ -119,7 +120,10 @@ struct ApprovalItem {
   }
 
   func text(_ name: String) -> String? { entry[name]?.asText }
+  func texts(_ name: String) -> [String] { entry[name]?.asList.compactMap(\.asText) ?? [] }
   func number(_ name: String) -> Int? { entry[name]?.asNumber }
+  /// Flagged content, for `sluice review`.
+  var isContent: Bool { entry["content"] != nil }
   /// Nobody has decided.
   var isOpen: Bool { ["waiting", "recorded", "expired"].contains(state) }
   /// The rule of an approval, given or to come.

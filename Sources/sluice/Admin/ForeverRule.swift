@@ -30,6 +30,15 @@ struct ForeverRule {
   }
 
   init(_ item: ApprovalItem, rule: String?, file: String?) throws(Problem) {
+    try self.init(file) { old, name throws(Problem) in try Self.edited(old, item, rule, name: name) }
+  }
+
+  /// The patterns of flagged content do not count any more, for the rule of its target.
+  init(muting item: ApprovalItem, file: String?) throws(Problem) {
+    try self.init(file) { old, name throws(Problem) in try Self.muted(old, item, name: name) }
+  }
+
+  private init(_ file: String?, edit: ([UInt8], String) throws(Problem) -> [UInt8]) throws(Problem) {
     guard let file else {
       throw Problem(
         "this gate has no policy file to write a rule into; start it with --policy FILE, or approve --session")
@@ -43,7 +52,46 @@ struct ForeverRule {
     mode = NewFile.mode(real) ?? 0o600
     let owner = HostFile.owner(real)
     self.owner = (owner.uid, owner.gid)
-    new = try Self.edited(old, item, rule, name: file)
+    new = try edit(old, file)
+  }
+
+  private static func muted(_ old: [UInt8], _ item: ApprovalItem, name: String) throws(Problem) -> [UInt8] {
+    guard let client = item.text("client"), let host = item.text("host"), let port = item.number("port"),
+      let target = target("\(host):\(port)")
+    else { throw Problem("the gate's answer names no target") }
+    func rule(in bytes: [UInt8]) throws(Problem) -> AllowRule {
+      let network = try policy(bytes, name: name, client: client).client(named: client)?.network
+      guard case .allow(let rule)? = network?.judge(target, nowUnix: Clock.wallMs() / 1000) else {
+        throw Problem("\(name): no rule of it allows \(target)")
+      }
+      return rule
+    }
+    let before = try rule(in: old)
+    guard before.line.file == name else {
+      throw Problem("the rule for \(target) stands in \(before.line.file); mute the patterns there, and reload")
+    }
+    let known = before.inspection?.content.muted ?? []
+    let patterns = item.texts("found").filter { !known.contains($0) }
+    guard !patterns.isEmpty else { throw Problem("\(name): what was found is muted already, at \(before.line)") }
+    var edit = PolicyEdit(old)
+    do throws(PolicyEdit.Problem) {
+      let comment =
+        "muted \(Timestamp.text(Clock.wallMs() / 1000)) by \(AccountNames.text(uid: Machine.userID)), \(item.id)"
+      guard
+        try edit.mute(patterns, atRule: before.line.line, column: before.line.column, comment: comment)
+      else {
+        throw PolicyEdit.Problem(
+          description: "the rule at \(before.line) cannot be edited; give it content: "
+            + "{muted: [\(patterns.joined(separator: ", "))]}"
+        )
+      }
+    } catch {
+      throw Problem("\(name): \(error)")
+    }
+    guard try rule(in: edit.bytes).inspection?.content.muted.isSuperset(of: patterns) == true else {
+      throw Problem("\(name): the patterns would not be muted for \(target); nothing was changed")
+    }
+    return edit.bytes
   }
 
   private static func edited(_ old: [UInt8], _ item: ApprovalItem, _ rule: String?, name: String) throws(Problem)

@@ -63,8 +63,14 @@ struct RunDesk {
     let said = Said()
     server.onApproval = { event in
       guard event.verdict == .asked, said.isFirst() else { return }
+      let entry = event.entry
+      guard entry.key.subject.content == nil else {
+        return Messages.say(
+          "\(entry.allows) was flagged, and waits: in a second terminal, `sluice review \(entry.id)` shows it, and "
+            + "`sluice approvals` lists what waits")
+      }
       Messages.say(
-        "\(event.entry.allows) is asked for, and no rule allows it: in a second terminal, `sluice approvals` "
+        "\(entry.allows) is asked for, and no rule allows it: in a second terminal, `sluice approvals` "
           + "lists what waits")
     }
   }
