@@ -7,6 +7,7 @@ import Wire
 
 struct Approve: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "approve",
     abstract: "Let out a request that waits.",
     discussion: """
       ID is what `sluice approvals` shows. Without an option the approval is for the
