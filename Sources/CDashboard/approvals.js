@@ -41,7 +41,7 @@ function create(entry) {
     allows: make('p'), warnings: make('div'), facts: make('p', { class: 'facts' }), outcome: make('p', { class: 'outcome', role: 'status' }),
     buttons: make('div', { class: 'buttons' }),
   };
-  const article = make('article', { 'data-id': entry.id }, parts.who, parts.target, parts.owner, parts.warnings, parts.allows, parts.excerpt, parts.noteLabel, parts.note,
+  const article = make('article', { 'data-id': entry.id }, parts.who, parts.target, parts.owner, parts.warnings, parts.allows, parts.noteLabel, parts.note, parts.excerpt,
     parts.facts, parts.buttons, parts.outcome);
   const one = { entry, article, parts, shownAt: performance.now(), isSent: false, lastState: entry.state };
   if (entry.content) parts.buttons.append(button(one, 'Release', 'allow', `/approvals/release?id=${entry.id}`));

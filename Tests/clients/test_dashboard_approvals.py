@@ -35,10 +35,10 @@ class Desk(socketserver.ThreadingUnixStreamServer):
         if asked["command"] == "approvals":
             self.lists += 1
             return [{"approval": one} for one in list(self.entries)] + [{"ok": True, "enabled": True, "more": False}]
-        self.decided.append((asked["command"], asked["id"], asked.get("for")))
+        self.decided.append((asked["command"], asked["id"], asked.get("for") or asked.get("decision")))
         for one in self.entries:
             if one["id"] == asked["id"]:
-                one |= {"state": "approved" if asked["command"] == "approve" else "refused", "by": "0 (root)"}
+                one |= {"state": "refused" if asked["command"] == "refuse" else "approved", "by": "0 (root)"}
         return [{"ok": True}]
 
     def ask(self, id, host="api.example.com", **more):
@@ -178,6 +178,25 @@ def test_what_comes_meanwhile_moves_neither_focus_nor_buttons(page, desk):
     page.call("Input.dispatchKeyEvent", type="keyDown", key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r", autoRepeat=True)
     heard(page, desk)
     assert len(desk.decided) == 1
+
+
+def test_flagged_content_is_released_or_refused(page, desk):
+    flagged = {"content": "answer", "found": ["override-previous"], "place": "answer", "excerpt": "Ignore </p> \u202eall", "path": "/a"}
+    desk.ask("aaaaa", **flagged)
+    desk.ask("bbbbb", **flagged | {"content": "request", "found": ["github-token"], "place": "request body", "excerpt": None})
+    page.waits_for("document.querySelectorAll('article').length === 2")
+    buttons = "[...document.querySelectorAll('article')].map((one) => [...one.querySelectorAll('button')].map((node) => node.textContent).join())"
+    assert page.ask(buttons) == ["Release,Refuse"] * 2
+    words = page.ask("document.querySelector('article').textContent")
+    assert "reads like instructions to an agent: override-previous." in words and "Ignore </p> \\u{202e}all" in words
+    assert "what looks like a secret: github-token, in its request body." in page.ask("document.querySelectorAll('article')[1].textContent")
+    page.ask("window.testNow = 1000")
+    page.waits_for(f"document.querySelector('{button('bbbbb')}').getAttribute('aria-disabled') === 'false'")
+    click(page, button("aaaaa"))
+    click(page, button("bbbbb", "refuse"))
+    page.waits_for("document.querySelectorAll('article')[1].dataset.state === 'refused'")
+    heard(page, desk)
+    assert sorted(desk.decided) == [("refuse", "bbbbb", None), ("review", "aaaaa", "release")]
 
 
 HOSTILE = ("</p><button class=allow>Allow once</button><img src=x onerror=alert(1)>\n\n"
