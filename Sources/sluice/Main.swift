@@ -46,12 +46,13 @@ struct Sluice: ParsableCommand {
 
   /// Each command says its name: to take it from the type costs every start a millisecond.
   private static func advice(on word: String) -> String? {
-    var names = ["help"]
+    var names: [String] = []
     for command in configuration.subcommands {
       let own = command.configuration
       if let name = own.commandName { names.append(name) }
       names += own.aliases
     }
+    names.append("help")
     return names.contains(word) ? nil : Suggestion.advice(for: word, among: names)
   }
 }
