@@ -27,6 +27,8 @@ package struct ServeOptions: Sendable {
   package var clientName: String?
   /// A changed policy file is read again without a signal.
   package var watchesPolicy = false
+  /// Told of approvals beside what the policy names.
+  package var desktopNotice: [String]?
 
   package init(
     workers: Int? = nil, listen: [ListenerKind: [ListenAddress]] = [:], logFile: String? = nil,

@@ -111,7 +111,8 @@ package final class Server {
     } catch {
       throw .cannotOpenLog(logFile ?? "standard output", error)
     }
-    notifiers = ApprovalNotifiers(shared.credentials, gate: options.gateName.text)
+    notifiers = ApprovalNotifiers(
+      shared.credentials, gate: options.gateName.text, desktop: options.desktopNotice)
   }
 
   /// Of the options, or of the policy; nil where nobody may ask.

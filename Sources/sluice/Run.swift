@@ -224,6 +224,7 @@ struct Run: ParsableCommand {
         workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile, adminPath: desk.socket,
         servesAdmin: desk.socket != nil, explainsDenials: trust.explainsDenials, gateName: gateName)
       options.watchesPolicy = watch
+      options.desktopNotice = quiet ? nil : DesktopNotice.command(sandbox: name)
       server = try Server(LoadedPolicySource(first: loaded, source: source), options)
     }
     let door = try desk.open(server)

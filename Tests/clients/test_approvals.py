@@ -420,7 +420,13 @@ def test_ten_thousand_targets_hide_nobody(admin, soon):
 def test_a_sandbox_is_answered_from_a_second_terminal(user_place, web, hello):
     server = web(hello)
     user_place.write(f"network_policy: {{default: deny}}\n{WAIT}")
-    process = user_place.start("curl", "-sS", "--max-time", "60", f"http://allowed.test:{server.port}/")
+    # A desktop: what it is told is in a file.
+    tools, shown = user_place.folder / "tools", user_place.state / "shown"
+    tools.mkdir()
+    (tools / "notify-send").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {shown}\n')
+    (tools / "notify-send").chmod(0o755)
+    process = user_place.start("curl", "-sS", "--max-time", "60", f"http://allowed.test:{server.port}/",
+                               env={"PATH": f"/usr/bin:/bin:{tools}", "DBUS_SESSION_BUS_ADDRESS": "unix:path=/nonexistent"})
     def second(*words):
         return subprocess.run([*user_place.prefix, user_place.sluice, *words], cwd=user_place.folder, capture_output=True, text=True,
                               timeout=60, env=user_place.environment())
@@ -434,6 +440,8 @@ def test_a_sandbox_is_answered_from_a_second_terminal(user_place, web, hello):
     out, errors = process.communicate(timeout=DEADLINE)
     assert out.startswith("hello"), (out, errors)
     assert errors.count("`sluice approvals` lists what waits") == 1, errors
+    # Once: that it was approved is no news.
+    assert shown.read_text() == "--app-name=sluice\nThe sandbox sandbox asks to go further\nsluice approvals lists it\n"
     user_place.logged(event="approval", verdict="approved", by=str(UID))
     assert second("approvals").returncode == 2
     user_place.leaves_nothing()

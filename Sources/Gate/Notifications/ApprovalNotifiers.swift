@@ -17,17 +17,26 @@ final class ApprovalNotifiers {
 
   private let credentials: GateCredentials
   private let gate: String
+  /// The command that the caller's desktop is told by.
+  private let desktop: [String]?
   private var receivers: [(notifier: Notifier, queue: NotificationQueue)] = []
   /// nil: programs are started as they are needed. Else by these alone, as the gate can start none any more.
   private var helpers: [[String]: CommandHelper]?
 
-  init(_ credentials: GateCredentials, gate: String) { (self.credentials, self.gate) = (credentials, gate) }
+  init(_ credentials: GateCredentials, gate: String, desktop: [String]?) {
+    (self.credentials, self.gate, self.desktop) = (credentials, gate, desktop)
+  }
+
+  private func notifiers(of policy: Policy) -> [Notifier] {
+    guard let approvals = policy.settings.approvals else { return [] }
+    return approvals.notify + (desktop.map { [.command($0)] } ?? [])
+  }
 
   /// Before the gate gives up starting programs, and before it has threads.
   func keepPrograms(_ policy: Policy) throws(SystemError) {
     let hidden = policy.credentials.flatMap(\.secretVariables)
     var all: [[String]: CommandHelper] = [:]
-    for case .command(let words) in policy.settings.approvals?.notify ?? [] where all[words] == nil {
+    for case .command(let words) in notifiers(of: policy) where all[words] == nil {
       all[words] = try CommandHelper(words, hiding: hidden, timeoutMs: Self.commandTimeoutMs)
     }
     helpers = all
@@ -37,7 +46,7 @@ final class ApprovalNotifiers {
   func take(_ policy: Policy) {
     var next: [(notifier: Notifier, queue: NotificationQueue)] = []
     let hidden = policy.credentials.flatMap(\.secretVariables)
-    for notifier in policy.settings.approvals?.notify ?? [] where !next.contains(where: { $0.notifier == notifier }) {
+    for notifier in notifiers(of: policy) where !next.contains(where: { $0.notifier == notifier }) {
       let queue = receivers.first { $0.notifier == notifier }?.queue ?? queue(notifier, hiding: hidden)
       next.append((notifier, queue))
     }
