@@ -40,7 +40,8 @@ soak: build ## honest and hostile clients on every listener for half an hour
 	Tests/clients/run soak.py -s --timeout 100000
 
 # Ten gates that share limits, minute by minute, while Redis stops, forgets, fails over and moves slots: a table is at the
-# end, after a quarter of an hour. FLEET_SOAK=1200 is the soak of so many seconds, while Redis flaps, in place of it.
+# end, after ten minutes; nothing else should be busy on the machine. FLEET_SOAK=1200 is in place of it the soak of so
+# many seconds, while Redis flaps.
 fleet: release ## ten gates that share limits, through the faults of a store (root)
 	@.ci/deps tests
 	SLUICE=$$PWD/sluice Tests/clients/run fleet.py -s --timeout 7200
