@@ -31,6 +31,8 @@ int mounts_link(const char *path, const char *to);
 int mounts_file(const char *path, const char *bytes, uint64_t count);
 int mounts_seed(const char *path, const char *bytes, uint64_t count, uint32_t mode);
 int mounts_layer(const char *path, const char *files, uint64_t count);
+int mounts_substitute(const char *path, const char *to);
+int mounts_copy(const char *path, const char *store);
 int mounts_bind(const char *outside, const char *inside, uint64_t flags);
 int mounts_attach(int tree, const char *inside, uint64_t flags);
 int mounts_pin(const char *path, uint64_t flags);

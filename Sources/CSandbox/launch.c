@@ -328,6 +328,8 @@ static int perform(struct inside *inside, uint32_t index) {
     case CSANDBOX_FILE: return mounts_file(first, second, step->number);
     case CSANDBOX_SEED: return mounts_seed(first, second, step->number, (uint32_t)step->more);
     case CSANDBOX_LAYER: return mounts_layer(first, second, step->number);
+    case CSANDBOX_SUBSTITUTE: return mounts_substitute(first, second);
+    case CSANDBOX_COPY: return mounts_copy(first, second);
     case CSANDBOX_BIND:
       if (step->more) return mounts_attach(inside->plan->trees[step->more - 1], second, step->number);
       return mounts_bind(first, second, step->number);

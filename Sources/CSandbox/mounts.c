@@ -218,8 +218,10 @@ int mounts_pin(const char *path, uint64_t flags) {
 static int make_file_system(const char *kind, const char *const options[][2], uint64_t attributes, int *tree) {
   int context = (int)syscall(SYS_fsopen, kind, FSOPEN_CLOEXEC);
   FAIL_IF(context < 0, "fsopen");
-  for (; (*options)[0]; options++)
-    FAIL_IF(syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, (*options)[0], (*options)[1], 0) < 0, "fsconfig");
+  for (; (*options)[0]; options++) {
+    int how = (*options)[1] ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG;
+    FAIL_IF(syscall(SYS_fsconfig, context, how, (*options)[0], (*options)[1], 0) < 0, "fsconfig");
+  }
   FAIL_IF(syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0, "fsconfig(create)");
   *tree = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, attributes);
   FAIL_IF(*tree < 0, "fsmount");
@@ -368,6 +370,41 @@ int mounts_layer(const char *path, const char *files, uint64_t count) {
     name = sandbox_next(text);
   }
   return 0;
+}
+
+// A folder of the user's as it is, whose changes go to another one. Both by descriptors, as above.
+int mounts_copy(const char *path, const char *store) {
+  char lower[48], upper[56], work[56];
+  int source = open_below(old_root, path, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+  int kept = open_below(old_root, store, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+  FAIL_IF(source < 0 || kept < 0, "open");
+  snprintf(lower, sizeof lower, "/old/proc/self/fd/%d", source);
+  snprintf(upper, sizeof upper, "/old/proc/self/fd/%d/upper", kept);
+  snprintf(work, sizeof work, "/old/proc/self/fd/%d/work", kept);
+  const char *const options[][2] = {
+      {"lowerdir", lower}, {"upperdir", upper}, {"workdir", work}, {"userxattr", NULL}, {NULL, NULL}};
+  int result = mount_new("overlay", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, path);
+  close(source);
+  close(kept);
+  return result;
+}
+
+// A link in place of a file, which nobody inside can take away. A program that writes the file anew by renaming, as git does,
+// follows the link first, and writes where that leads. Where a link cannot be mounted, the file is read-only.
+int mounts_substitute(const char *path, const char *to) {
+  static unsigned number;
+  char own[32];
+  snprintf(own, sizeof own, "/link%u", number++);
+  FAIL_IF(symlink(to, own) < 0, "symlink");
+  int link = open(own, O_PATH | O_NOFOLLOW | O_CLOEXEC), target = open_inside(path);
+  FAIL_IF(link < 0 || target < 0, "open");
+  int tree = (int)syscall(SYS_open_tree, link, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+  int is_done = tree >= 0 && move_to(tree, target) == 0;
+  if (tree >= 0) close(tree);
+  close(link);
+  int result = is_done ? 0 : bind_onto(target, target, 0);
+  close(target);
+  return result;
 }
 
 int mounts_enter(void) {

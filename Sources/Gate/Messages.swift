@@ -14,6 +14,16 @@ package enum Messages {
   /// A warning that is told also to who wants none.
   package static func insist(_ text: String) { StandardError.write("sluice: warning: \(clean(text))\n") }
 
+  /// A line of a text, with its tabs and without a name in front.
+  package static func show(_ line: String) {
+    StandardError.write(
+      line.split(separator: "\t", omittingEmptySubsequences: false).map { clean(String($0)) }.joined(separator: "\t")
+        + "\n")
+  }
+
+  /// A question, which is answered behind it.
+  package static func ask(_ text: String) { StandardError.write("sluice: \(clean(text))") }
+
   /// From now on no warning is told.
   package static func quieten() { isQuiet.store(true, ordering: .relaxed) }
 

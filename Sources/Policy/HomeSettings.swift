@@ -66,3 +66,10 @@ package enum HomePlace {
     return "the sandbox has its own /\(first); put the home elsewhere, such as /home/agent"
   }
 }
+
+package enum WorkspaceMode: String, CaseIterable, Sendable {
+  case readWrite = "rw"
+  case readOnly = "ro"
+  /// Writable, and what was written is shown and applied at the end, or dropped.
+  case copy
+}

@@ -13,6 +13,7 @@ extension Settings {
     }
 
     package var workspace: Entry?
+    package var workspaceMode = WorkspaceMode.readWrite
     package var readOnly: [Entry] = []
     package var readWrite: [Entry] = []
     package var hidden: [Entry] = []

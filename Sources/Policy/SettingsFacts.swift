@@ -129,6 +129,7 @@ extension Settings.Files {
     let name = "filesystem_policy"
     return home.facts + [
       PolicyFact("\(name).workspace", workspace?.path ?? "where it is started"),
+      PolicyFact("\(name).workspace_mode", workspaceMode.rawValue),
       PolicyFact("\(name).read_only", list(readOnly.map(\.path))),
       PolicyFact("\(name).read_write", list(readWrite.map(\.path))),
       PolicyFact("\(name).hidden", list(hidden.map(\.path))),

@@ -11,11 +11,12 @@ struct FilesSection {
   func read(_ node: YAMLNode) -> Settings.Files {
     var files = Settings.Files()
     let known = [
-      "workspace", "read_only", "read_write", "hidden", "protected", "tmp", "home", "caches",
+      "workspace", "workspace_mode", "read_only", "read_write", "hidden", "protected", "tmp", "home", "caches",
     ]
     guard let fields = Fields(node, of: "filesystem_policy", known: known, findings) else { return files }
     files.workspace = absolute(
       "workspace", fields, orElse: "leave it out for the folder that the command is started in")
+    files.workspaceMode = fields.choice("workspace_mode", WorkspaceMode.self) ?? files.workspaceMode
     var seen: Seen = [:]
     files.readOnly = list("read_only", fields, &seen, example: "[/opt/toolchain]")
     files.readWrite = list("read_write", fields, &seen, example: "[/var/cache/agent]")

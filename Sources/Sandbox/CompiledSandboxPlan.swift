@@ -120,6 +120,8 @@ struct CompiledSandboxPlan {
     case .data(let path, let bytes):
       let start = place(bytes)
       return entry(CSANDBOX_FILE, place(path), start, number: UInt64(bytes.count))
+    case .substitute(let path, let to): return entry(CSANDBOX_SUBSTITUTE, place(path), place(to))
+    case .copy(let path, let changes): return entry(CSANDBOX_COPY, place(path), place(changes))
     case .layer(let path, let files):
       let (place, texts) = (place(path), place(files.flatMap { [$0.name, $0.text] }))
       return entry(CSANDBOX_LAYER, place, texts, number: UInt64(files.count))

@@ -107,6 +107,8 @@ struct FilesPart {
       let container = above(one.path)
       let isIn = container?.inside(one.source) == one.path
       switch (container?.access, one.access) {
+      case _ where one.path == options.workspace && options.workspaceChanges != nil:
+        steps.append(.copy(one.path, changes: options.workspaceChanges ?? ""))
       case (.writable?, .readOnly) where isIn: pin(one.path)
       case (.readOnly?, .readOnly) where isIn: break
       default: steps.append(bind(one.source, at: one.path, one.access))
@@ -135,7 +137,10 @@ struct FilesPart {
   private mutating func protect(_ one: ProtectedPath) {
     var isCovered = false
     for path in places(of: one.path) where above(path)?.access == .writable {
-      if let placeholder = one.placeholder {
+      if let copy = options.gitCopies.first(where: { $0.path == one.path }) {
+        pinAbove(path)
+        steps.append(.substitute(path, to: copy.inside))
+      } else if let placeholder = one.placeholder {
         pinAbove(path)
         steps.append(.cover(path, placeholder))
         isCovered = true

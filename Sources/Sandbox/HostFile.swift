@@ -37,6 +37,12 @@ package enum HostFile {
 
   package static func names(in folder: String) -> [String] { list(folder).map(\.name) }
 
+  /// nil where it cannot be read, or not whole.
+  static func entries(of path: String) -> [(name: String, kind: Kind)]? {
+    let bytes = unsafe bytes(room: listBytesMax) { unsafe csandbox_list(path, $0, $1) }
+    return bytes.flatMap { $0.count > listBytesMax - 1024 ? nil : DirectoryEntries($0).all }
+  }
+
   private static let listBytesMax = 4 << 20
 
   /// The whole of a small file; nil where there is none, or a larger one.
@@ -113,6 +119,14 @@ package enum HostFile {
     let owner = user.onDisk
     return unsafe csandbox_make_folder_of(path, owner.uid, owner.gid) == 0
   }
+
+  /// A new file that is the user's alone.
+  static func write(_ path: String, _ bytes: [UInt8], as user: SandboxUser) -> Bool {
+    unsafe bytes.withUnsafeBytes { unsafe csandbox_write_new(path, $0.baseAddress, $0.count, user.uid, user.gid) } == 0
+  }
+
+  /// Empty folders beside it whose names end in the number of a process that is gone.
+  package static func sweepBeside(_ path: String) { unsafe csandbox_sweep(path.parentFolder, "") }
 
   /// An empty one.
   package static func removeFolder(_ path: String) { _ = unsafe csandbox_remove_folder(path) }

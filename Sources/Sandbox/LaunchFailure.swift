@@ -73,6 +73,7 @@ package struct LaunchFailure: Error, CustomStringConvertible {
     case (.setting, EROFS): "/proc/sys is read-only: a container masks it"
     case (.enterRoot, EINVAL), (.newRoot, EINVAL): "the root of this system cannot be left (an initramfs)"
     case (.bind, EACCES): "who the command runs as cannot reach it: another --workspace, or as root another --user"
+    case (.copy, _): "a copy of the workspace takes overlayfs for users (Linux 5.11): --workspace-mode rw or ro"
     case (.landlock, ENOSYS), (.landlock, EOPNOTSUPP): landlockRemedy
     default: nil
     }

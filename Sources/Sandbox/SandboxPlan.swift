@@ -30,6 +30,10 @@ package struct SandboxOptions: Equatable, Sendable {
   package var workspaceAccess = MountAccess.writable
   /// Sources whose owner on the disk is `user.owner`.
   package var mapped: Set<String> = []
+  /// Configurations of git that the command has copies of.
+  package var gitCopies: [GitCopy] = []
+  /// Where the workspace's changes are kept, when the command writes to a copy of it.
+  package var workspaceChanges: String?
   package var limits = ProcessLimits()
   package var cgroup: CgroupSpec?
   /// The system's configuration of git inside.

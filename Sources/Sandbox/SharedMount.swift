@@ -43,3 +43,15 @@ package struct LayerFile: Equatable, Sendable {
 
   init(_ name: String, _ text: String) { (self.name, self.text) = (name, text) }
 }
+
+/// A configuration of git's that the command has a copy of.
+package struct GitCopy: Equatable, Sendable {
+  /// Where the copies are seen inside.
+  package static let folder = "/run/sluice-git"
+
+  /// The configuration itself.
+  package let path: String
+  let number: Int
+
+  package var inside: String { "\(Self.folder)/\(number)/config" }
+}

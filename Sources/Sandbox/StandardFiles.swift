@@ -8,6 +8,21 @@ package enum StandardFiles {
   /// A closed descriptor leads nowhere, instead of to the next file that is opened.
   package static func fill() { csandbox_standard_fill() }
 
+  /// True if somebody can be asked, and can answer.
+  package static var areTerminal: Bool { csandbox_standard_asks() != 0 }
+
+  /// One line; nil where `sluice run` itself is gone.
+  package static func answer() -> String? {
+    var count: Int32 = 0
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: 256) { buffer, filled in
+      guard let base = buffer.baseAddress else { return }
+      // SAFETY: the call writes no more than the room it is told.
+      count = unsafe base.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe csandbox_standard_answer($0, 256) }
+      filled = max(Int(clamping: count), 0)
+    }
+    return count < 0 ? nil : String(decoding: bytes, as: UTF8.self).trimmed
+  }
+
   package static func check() throws(LaunchFailure) {
     for (index, name) in names.enumerated() {
       switch csandbox_standard_kind(CInt(truncatingIfNeeded: index)) {

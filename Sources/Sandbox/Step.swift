@@ -92,6 +92,10 @@ package enum Step: Equatable, Sendable {
   case file(String, String)
   /// A file of any bytes.
   case data(String, [UInt8])
+  /// A link in place of a file, which stays as it is.
+  case substitute(String, to: String)
+  /// A folder of the host, whose changes are kept in another one.
+  case copy(String, changes: String)
   /// Files over those of a folder of the system.
   case layer(String, [LayerFile])
   /// A file of the home, unless there is one.
@@ -161,6 +165,8 @@ extension Step: CustomStringConvertible {
     case .link(let path, let to): "link \(path) -> \(to)"
     case .file(let path, let text): "file \(path), \(text.utf8.count) bytes"
     case .data(let path, let bytes): "file \(path), \(bytes.count) bytes"
+    case .substitute(let path, let to): "in place of \(path), a link to \(to)"
+    case .copy(let path, let changes): "a copy of \(path), its changes in \(changes)"
     case .layer(let path, let files): "layer on \(path): \(files.map(\.name).joined(separator: " "))"
     case .seed(let one): "file \(one.path), \(one.bytes.count) bytes, unless there is one"
     case .bind(let source, let path, let access):

@@ -92,7 +92,8 @@ struct Doctor: ParsableCommand {
       var files = policy.settings.files
       files.protected = []
       let paths = try SandboxPaths(run, files)
-      return try SandboxRequest(run, policy, trust: nil).plan(paths, terminal: nil, canaries: canaries.probes)
+      let request = SandboxRequest(run, policy, trust: nil)
+      return try request.plan(paths, try request.runFolder(paths), terminal: nil, canaries: canaries.probes)
     }
     do { return (try plan(["--limits", "cgroup"]), true) } catch is LaunchFailure {
       return (try plan(["--limits", "best-effort"]), false)

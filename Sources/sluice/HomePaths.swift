@@ -23,12 +23,13 @@ struct HomePaths {
 
   /// `files` are settings of tools that a registry's answer names.
   init(
-    _ wanted: HomeSettings, at option: String?, folder: Home, around: Around, user: SandboxUser, files: [String]
+    _ wanted: HomeSettings, makes: Bool, at option: String?, folder: Home, around: Around, user: SandboxUser,
+    files: [String]
   ) throws(LaunchFailure) {
     (self.user, writable, callersHome) = (user, around.writable + folder.folders, around.callersHome)
     path = try Self.place(option, wanted.place, around)
     if case .persistent(let name) = wanted.store {
-      store = .folder(try KeptFolders(user: user).folder("homes/\(name)"))
+      store = .folder(try KeptFolders(user: user, makes: makes).folder("homes/\(name)"))
     } else {
       store = folder
     }
@@ -38,7 +39,7 @@ struct HomePaths {
     for cache in wanted.caches {
       for folder in cache.folders {
         let part = cache.folders.count > 1 ? "/\(folder)" : ""
-        let source = try KeptFolders(user: user).folder("caches/\(cache.name)\(part)")
+        let source = try KeptFolders(user: user, makes: makes).folder("caches/\(cache.name)\(part)")
         mounts.append(SharedMount(source, at: "\(path)/\(folder)", .writable))
       }
     }
@@ -137,6 +138,8 @@ struct HomePaths {
 /// Folders that Sluice keeps between runs, for the command's user.
 struct KeptFolders {
   let user: SandboxUser
+  /// A plan that is only printed makes nothing.
+  var makes = true
 
   /// Of root's sandboxes, where their users may go.
   private var base: String? {
@@ -148,6 +151,7 @@ struct KeptFolders {
   func folder(_ name: String) throws(LaunchFailure) -> String {
     guard let base else { throw LaunchFailure("no place for \(name): HOME is not set") }
     let whole = "\(base)/\(name)"
+    guard makes else { return whole }
     var made = ""
     for part in whole.split(separator: "/").dropLast() {
       made += "/\(part)"

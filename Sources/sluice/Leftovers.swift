@@ -11,11 +11,14 @@ struct Leftovers {
   private let workspace: String
   private let isMoved: Bool
   private let refusals: Refusals?
+  private let kept: RunFolder
+  private let applies: ApplyMode
   private let record: String
 
   /// `record`: the id of the record that this run keeps.
-  init(_ paths: SandboxPaths, _ options: Run, log: String?, record: String) {
-    self.record = record
+  init(_ paths: SandboxPaths, _ options: Run, _ kept: RunFolder, log: String?, record: String) {
+    (self.kept, self.record) = (kept, record)
+    applies = options.apply
     refusals = options.failOnRefusal ? log.map { Refusals(log: $0, client: options.name) } : nil
     before = BeforeRun(paths.look, roots: paths.writable, caller: paths.caller)
     workspace = paths.workspace
@@ -32,6 +35,9 @@ struct Leftovers {
   }
 
   private func say() {
+    // Before the look, since what is applied is a leftover as well; what is written back is the caller's own doing.
+    kept.review(applies)
+    defer { kept.writeBack() }
     let findings = before.findings()
     var quarantine = Quarantine(workspace: workspace, nowMs: Clock.wallMs())
     var left = 0

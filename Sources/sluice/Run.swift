@@ -35,6 +35,16 @@ struct Run: ParsableCommand {
       valueName: "dir"), completion: .directory)
   var workspace: String?
   @Option(
+    name: .customLong("workspace-mode"),
+    help: ArgumentHelp(
+      "The workspace inside: rw, ro, or copy, whose changes are shown at the end and applied when you say so.",
+      valueName: "mode"))
+  var workspaceMode: WorkspaceMode?
+  @Option(
+    help: ArgumentHelp(
+      "Whether changes of a copied workspace are applied: ask, always or never.", valueName: "when"))
+  var apply = ApplyMode.ask
+  @Option(
     help: ArgumentHelp(
       "The admin socket of a running gate, which serves the sandbox in place of one of its own: its rules and its log hold, and of --policy the files and limits alone.",
       valueName: "socket"), completion: .file())
@@ -194,7 +204,8 @@ struct Run: ParsableCommand {
     let canaries = noProbe ? nil : try HostProbeListeners()
     let paths = try SandboxPaths(self, loaded.settings.files)
     try StandardFiles.check()
-    let plan = try wish.plan(paths, terminal: supervisor.terminal, canaries: canaries?.probes ?? [])
+    let kept = try wish.runFolder(paths)
+    let plan = try wish.plan(paths, kept, terminal: supervisor.terminal, canaries: canaries?.probes ?? [])
     if printPlan {
       print(plan.text, terminator: "")
       return 0
@@ -208,7 +219,7 @@ struct Run: ParsableCommand {
       name: name, command: command, gate: gate, loaded, workspace: paths.workspace, log: logFile)
     ResourceLimits.raiseOpenFiles()
     if plan.user.isOther { try SandboxUser.dropGroups() }
-    aftermath = try Leftovers(paths, self, log: logFile, record: desk.id).follow(plan)
+    aftermath = try Leftovers(paths, self, kept, log: logFile, record: desk.id).follow(plan)
     // The clone comes before the gate's threads: what follows it in the child is C alone, and finds no lock held.
     let sandbox = try Launched.start(plan) { why in
       wish.warnOfPorts(why)

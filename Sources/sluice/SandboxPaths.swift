@@ -7,6 +7,7 @@ import Sandbox
 
 struct SandboxPaths {
   let workspace: String
+  let mode: WorkspaceMode
   private(set) var readOnly: [String] = []
   private(set) var readWrite: [String] = []
   private(set) var hidden: [String] = []
@@ -38,6 +39,7 @@ struct SandboxPaths {
       entries.map { Wish(path: $0.path, from: "\($0.line): \(key)", folder: workspace) }
     }
     self.workspace = workspace
+    mode = options.workspaceMode ?? files.workspaceMode
     let writable =
       wishes(files.readWrite, "read_write")
       + options.readWrite.map { Wish(path: $0, from: "--read-write", folder: here) }
@@ -52,6 +54,10 @@ struct SandboxPaths {
       Self.add(path, to: &readOnly)
     }
     readWrite.removeAll { $0 == workspace }
+    if let common = WorkspaceLook.mainRepository(of: workspace), !readWrite.contains(where: { common.isAtOrBelow($0) })
+    {
+      readWrite.append(common)
+    }
     home = .temporary(bytes: 0)
     look = WorkspaceLook([workspace] + readWrite, caller: caller)
     home = try home(files.home.store, places)
@@ -172,7 +178,7 @@ struct SandboxPaths {
   /// Paths that the policy protects; else those that programs outside obey.
   private mutating func protect(_ wishes: [Wish]?) throws(LaunchFailure) {
     guard let wishes else {
-      for one in look.obeyed(in: writable) {
+      for one in look.obeyed(in: mode == .readOnly ? readWrite : writable) {
         switch one {
         case .path(let path): protected.append(path)
         case .link(let link): unprotectable.append(link)

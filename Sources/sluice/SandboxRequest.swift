@@ -20,13 +20,30 @@ struct SandboxRequest {
     (self.options, self.policy, self.trust, self.gateRules) = (options, policy, trust, gateRules)
   }
 
-  func plan(_ paths: SandboxPaths, terminal: TerminalUse?, canaries: [Probe]) throws(LaunchFailure) -> SandboxPlan {
+  func runFolder(_ paths: SandboxPaths) throws(LaunchFailure) -> RunFolder {
+    guard !options.printPlan else { return RunFolder() }
+    let user = try user(paths)
+    if paths.mode == .copy, user.owner != nil {
+      throw LaunchFailure(
+        "--workspace-mode copy: the workspace \(paths.workspace) is root's, and a copy cannot show its files as "
+          + "another user's; chown it to a user, or use rw or ro")
+    }
+    // Files of root's are not written back by the user that the command runs as.
+    let isCopied = paths.mode != .copy && user.owner == nil
+    return try RunFolder(
+      of: options.name, user: user, configurations: isCopied ? paths.look.configurations(in: paths.writable) : [],
+      copying: paths.mode == .copy ? paths.workspace : nil, protected: paths.protected.map(\.path))
+  }
+
+  func plan(
+    _ paths: SandboxPaths, _ kept: RunFolder, terminal: TerminalUse?, canaries: [Probe]
+  ) throws(LaunchFailure) -> SandboxPlan {
     let workspace = paths.workspace
-    let user = try user(workspace: workspace)
+    let user = try user(paths)
     let secrets = SandboxSecrets(credentials: policy.credentials)
     let files = policy.settings.registries.flatMap(\.files)
     let home = try HomePaths(
-      policy.settings.files.home, at: options.home, folder: paths.home,
+      policy.settings.files.home, makes: !options.printPlan, at: options.home, folder: paths.home,
       around: .init(writable: paths.writable, readOnly: paths.readOnly, callersHome: paths.caller.home), user: user,
       files: files)
     let tools = ToolFolders(
@@ -39,6 +56,12 @@ struct SandboxRequest {
       user: user)
     try share(paths, home, tools, in: &wanted)
     wanted.mapped = mapped(wanted, tools: tools.shown)
+    if paths.mode == .readOnly { wanted.workspaceAccess = .readOnly }
+    wanted.workspaceChanges = kept.changes?.folder
+    if let copies = kept.gitCopies {
+      wanted.gitCopies = copies.copies
+      wanted.mounts.append(SharedMount(copies.folder, at: GitCopy.folder, .writable))
+    }
     wanted.hostName = options.name
     wanted.ports = ports().ports
     wanted.hidden = paths.hidden
@@ -222,7 +245,8 @@ struct SandboxRequest {
 
   // MARK: - Who
 
-  private func user(workspace: String) throws(LaunchFailure) -> SandboxUser {
+  private func user(_ paths: SandboxPaths) throws(LaunchFailure) -> SandboxUser {
+    let workspace = paths.workspace
     guard SandboxUser.isRoot else {
       guard options.user == nil else { throw LaunchFailure("--user: only root can run the command as somebody else") }
       return .caller()
@@ -234,7 +258,8 @@ struct SandboxRequest {
       user = .dropped(workspace: workspace)
     }
     if let problem = user.mappingProblem(workspace) { return owner(of: workspace, problem) }
-    if !user.mayWrite(workspace) {
+    let mayUse = paths.mode == .readOnly ? HostFile.mayRead(workspace, as: user) : user.mayWrite(workspace)
+    if !mayUse {
       throw LaunchFailure(
         "the workspace \(workspace) cannot be written by user \(user.uid), whom the command would run as; "
           + "chown it to that user (any one but root), or give --user or another --workspace")

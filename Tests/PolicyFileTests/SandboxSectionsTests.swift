@@ -42,6 +42,7 @@ let sandboxMistakes: [Mistake] = [
   Mistake(files("home: {read_only: [.a], copy: [.a]}"), "2:52", "stands in `read_only` already"),
   Mistake(files("caches: [pipp]"), "2:30", "did you mean `pip`?"),
   Mistake(files("caches: [/var/cache]"), "2:30", "paths in your home"),
+  Mistake(files("workspace_mode: rx"), "2:37", "rw"),
   Mistake(head + "tls: {trust: ca.pem}\n", "2:14", "whole paths"),
   Mistake(head + "environment: [A]\n", "2:14", "is a mapping"),
   Mistake(environment("pas: [A]"), "2:15", "did you mean `pass`?"),

@@ -294,7 +294,7 @@ private let sectionChanges: [Change] =
   + section(
     "filesystem_policy",
     [
-      ("workspace", "/a", "/b"), ("caches", "[pip]", "[.cache/x]"),
+      ("workspace", "/a", "/b"), ("workspace_mode", "ro", "copy"), ("caches", "[pip]", "[.cache/x]"),
       ("read_only", "[/a]", "[/b]"), ("read_write", "[/a]", "[/b]"),
       ("hidden", "[a]", "[b]"),
       ("protected", "[a]", "[b]"), ("tmp", "1MiB", "2MiB"), ("home", "{size: 1MiB}", "{folder: /a}"),

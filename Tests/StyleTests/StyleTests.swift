@@ -94,6 +94,8 @@ import Testing
     "Gate/DNS/SystemServers.swift": "a list of c-ares, read before it is freed",
     "Sandbox/GuardedFile.swift": "locals and a C string for the time of a call",
     "Sandbox/JoinedCommand.swift": "an array and a local for the time of a call",
+    "Sandbox/StandardFiles.swift": "a buffer for the time of a call",
+    "Sandbox/Changes/WorkspaceCopy.swift": "C strings for the time of a call",
     "Sandbox/HostFile.swift": "buffers and locals for the time of a call",
     "Sandbox/Placeholders.swift": "C strings for the time of a call",
     "Sandbox/Aftermath.swift": "a local for the time of a call",

@@ -23,6 +23,8 @@ enum csandbox_op {
   CSANDBOX_FILE,              // first the path, second its bytes, number how many
   CSANDBOX_SEED,              // the same, where there is nothing of that name; more: its mode
   CSANDBOX_LAYER,             // first a folder of the system, second: a sequence of names and texts, number how many files
+  CSANDBOX_SUBSTITUTE,        // first a file, second: where a link in its place leads; the file stays as it is
+  CSANDBOX_COPY,              // first a folder, second: where what is written to it is kept, in `upper` and `work`
   CSANDBOX_BIND,              // first outside, second inside, number CSANDBOX_BIND_*; more: one of `trees` in its place, from 1 on
   CSANDBOX_PIN,               // first: a mount point of its own, number CSANDBOX_BIND_*
   CSANDBOX_TEMPORARY,         // first, second the mode, number bytes, more inodes
@@ -249,6 +251,23 @@ struct csandbox_lacks {
 // -errno, with the call by csandbox_stage, where no_new_privs or capabilities failed.
 int csandbox_confine_gate(const struct csandbox_reach *reach, struct csandbox_lacks *lacks);
 const char *csandbox_stage(void);
+// Changes of a workspace, made in a copy of it. Paths are below the folder that `root` is; what a link leads to is not
+// reached. 0, or -errno.
+int csandbox_is_whiteout(const char *path);
+int csandbox_is_opaque(const char *path);
+uint32_t csandbox_mode(const char *path);
+int csandbox_open_folder(const char *path);
+int csandbox_change_remove(int root, const char *path);
+int csandbox_change_folder(int root, const char *path, uint32_t mode);
+int csandbox_change_file(int root, const char *path, const char *source, uint32_t mode);
+int csandbox_change_link(int root, const char *path, const char *target);
+// A new file of that owner's.
+int csandbox_write_new(const char *path, const void *bytes, size_t count, uint32_t uid, uint32_t gid);
+// 1 where standard input and standard error are terminals.
+int csandbox_standard_asks(void);
+// The bytes of one answer, of a terminal in line mode; -1 where the parent process is gone.
+int csandbox_standard_answer(char *line, int room);
+
 // True if this user may read the file, Landlock not asked.
 int csandbox_may_read(const char *path);
 int csandbox_may_read_as(const char *path, uint32_t uid, uint32_t gid);

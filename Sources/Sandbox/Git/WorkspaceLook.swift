@@ -106,6 +106,28 @@ package struct WorkspaceLook: Sendable {
     return all
   }
 
+  /// Of a linked worktree, the folder of the repository that it is a part of. That one has to name the worktree, too:
+  /// the file in the worktree could be the work of an earlier run.
+  package static func mainRepository(of workspace: String) -> String? {
+    let entry = "\(workspace)/.git"
+    guard HostFile.kind(entry) == .file, let own = Repository(entry: entry, worktree: workspace),
+      own.common != own.folder,
+      own.folder.isBelow("\(own.common)/worktrees"), !own.common.isAtOrBelow(workspace),
+      let named = HostFile.readText("\(own.folder)/gitdir", bytesMax: 4096)?.trimmed,
+      HostFile.realPath(named.parentFolder) == workspace, named.lastPart == ".git"
+    else { return nil }
+    return own.common
+  }
+
+  /// Of the repositories, the configurations that are there, in writable `roots`.
+  package func configurations(in roots: [String]) -> [String] {
+    var all: [String] = []
+    for path in repositories.flatMap(\.configurations) where !all.contains(path) && !HostFile.isPlaceholder(path) {
+      if HostFile.kind(path) == .file, roots.contains(where: { path.isBelow($0) }) { all.append(path) }
+    }
+    return all
+  }
+
   // MARK: - For the comparison
 
   /// Of each path that git obeys, its stamp; of folders, those of their entries too.

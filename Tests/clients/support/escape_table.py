@@ -18,6 +18,8 @@ from sandbox import UID, Place
 
 METADATA, PRIVATE, INTERNET, LINK_LOCAL = "169.254.169.254", "10.77.0.1", "203.0.113.66", "fe80::77"
 COLUMNS = ("sluice run", "bubblewrap", "no sandbox")
+CONFIGURATIONS = {"settings_that_git_outside_would_read": ".git/config", "settings_of_a_repository_in_a_folder": "inner/.git/config",
+                  "settings_of_a_submodule": ".git/modules/sub/config"}
 SECRET = {"SLUICE_TEST_SECRET": "x"}
 PROBES = ["/usr/bin/python3", "escapes.py", "facts"]
 
@@ -220,7 +222,7 @@ def by_exec(host, column):
     try:
         return column([*place.prefix, place.sluice, "exec", "sandbox", "--"], place)
     finally:
-        first.kill()
+        first.terminate()
         first.communicate()
 
 
@@ -235,8 +237,11 @@ def columns(host):
     # What a user's own rights hold already, a sandbox is not seen to hold: root's, without a sandbox, tell.
     merged = {name: "BROKEN as root" if text.startswith("HELD") and root[name].startswith("BROKEN") else text for name, text in bare.items()}
     sluice = place.arguments(options=kind)
-    return {"limits": "best effort" if "best-effort" in kind else "cgroup", "sluice run": column(sluice, place),
-            "sluice run as root": column(sluice[len(user):], place), "sluice exec": by_exec(host, column),
+    found = {"sluice run": column(sluice, place), "sluice run as root": column(sluice[len(user):], place), "sluice exec": by_exec(host, column)}
+    for name, path in CONFIGURATIONS.items():
+        if "sluice-escape" in (place.workspace / path).read_text():
+            found = {one: results | {name: "BROKEN written back"} for one, results in found.items()}
+    return {"limits": "best effort" if "best-effort" in kind else "cgroup", **found,
             "bubblewrap": column([*user, *bubblewrap(place)], place), "no sandbox": merged}
 
 

@@ -45,6 +45,19 @@ def writes(path):
         return True
 
 
+def sets(path):
+    """A setting that runs a program. A copy that a sandbox has is no way out; whether it comes out is looked at from there."""
+    path = os.path.join(facts["workspace"], path)
+    with open(path, "a") as file:
+        before = os.fstat(file.fileno()).st_size
+        file.write("[core]\n\tfsmonitor = ./sluice-escape\n")
+        file.flush()
+        if not os.path.realpath(path).startswith(os.path.realpath(facts["workspace"])):
+            return False
+        os.ftruncate(file.fileno(), before)
+    return True
+
+
 def answers(family, kind, address):
     with socket.socket(family, kind) as sock:
         sock.settimeout(2)
@@ -433,7 +446,7 @@ def hooks_that_git_outside_would_run():
 
 @probe
 def settings_that_git_outside_would_read():
-    return writes(os.path.join(facts["workspace"], ".git/config"))
+    return sets(".git/config")
 
 
 @probe
@@ -497,7 +510,7 @@ def another_folder_of_such_programs():
 
 @probe
 def settings_of_a_repository_in_a_folder():
-    return writes(outside("inner/.git/config"))
+    return sets("inner/.git/config")
 
 
 @probe
@@ -507,7 +520,7 @@ def another_repository_in_its_place():
 
 @probe
 def settings_of_a_submodule():
-    return writes(outside(".git/modules/sub/config"))
+    return sets(".git/modules/sub/config")
 
 
 @probe
