@@ -1,5 +1,5 @@
-// A scope of the user's own systemd, for this process: the cgroup below it is then this user's to divide. The manager is
-// asked by busctl, which comes with it, for what `systemd-run --user --scope -p Delegate=yes` asks for.
+// A scope of the user's own systemd, for this process: the cgroup below it is then this user's to divide. The manager
+// is asked by busctl, which comes with it, for what `systemd-run --user --scope -p Delegate=yes` asks for.
 import Kernel
 
 package enum UserScope {
