@@ -51,7 +51,8 @@ package struct HostFacts: Equatable, Sendable {
     "ld.so.conf.d", "ld.so.preload", "alternatives", "localtime", "timezone", "mime.types", "services", "protocols",
     "gai.conf", "host.conf", "locale.alias", "locale.conf", "bash.bashrc", "profile", "profile.d", "inputrc",
     "terminfo", "magic", "debian_version", "os-release", "python3", "python3.11", "python3.12", "python3.13", "perl",
-    "java-11-openjdk", "java-17-openjdk", "java-21-openjdk", "java-25-openjdk", "fonts", "vim", "nanorc",
+    "java-11-openjdk", "java-17-openjdk", "java-21-openjdk", "java-25-openjdk", "fonts", "vim", "nanorc", "maven",
+    "chromium.d",
   ]
   private static let maskedNames = [
     "kcore", "keys", "key-users", "kallsyms", "config.gz", "timer_list", "latency_stats", "sched_debug", "kmsg",
