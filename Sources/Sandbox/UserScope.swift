@@ -9,7 +9,7 @@ package enum UserScope {
 
   /// True once this process is in a scope of its own. `label` is what `systemctl --user` shows.
   package static func enter(label: String) -> Bool {
-    guard isManaged, HostFile.kind(program) == .file else { return false }
+    guard SessionBus.isThere, HostFile.kind(program) == .file else { return false }
     let unit = "sluice-\(Machine.processID).scope"
     let request = [
       program, "--user", "--quiet", "call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
@@ -27,9 +27,11 @@ package enum UserScope {
       TextFile.read("/proc/self/cgroup").contains("/\(unit)\n")
     }
   }
+}
 
-  /// A user's manager has a bus, where this process would know of it.
-  private static var isManaged: Bool {
+/// The caller's own D-Bus, by which a desktop and the user's systemd are reached.
+package enum SessionBus {
+  package static var isThere: Bool {
     if Environment.value("DBUS_SESSION_BUS_ADDRESS") != nil { return true }
     return Environment.value("XDG_RUNTIME_DIR").map { HostFile.kind("\($0)/bus") != .missing } ?? false
   }

@@ -93,7 +93,9 @@ struct Doctor: ParsableCommand {
       files.protected = []
       let paths = try SandboxPaths(run, files)
       let request = SandboxRequest(run, policy, trust: nil)
-      return try request.plan(paths, try request.runFolder(paths), terminal: nil, canaries: canaries.probes)
+      let user = try request.user(paths)
+      return try request.plan(
+        paths, user, try request.runFolder(paths, user), terminal: nil, canaries: canaries.probes)
     }
     do { return (try plan(["--limits", "cgroup"]), true) } catch is LaunchFailure {
       return (try plan(["--limits", "best-effort"]), false)

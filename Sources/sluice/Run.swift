@@ -204,8 +204,9 @@ struct Run: ParsableCommand {
     let canaries = noProbe ? nil : try HostProbeListeners()
     let paths = try SandboxPaths(self, loaded.settings.files)
     try StandardFiles.check()
-    let kept = try wish.runFolder(paths)
-    let plan = try wish.plan(paths, kept, terminal: supervisor.terminal, canaries: canaries?.probes ?? [])
+    let user = try wish.user(paths)
+    let kept = try wish.runFolder(paths, user)
+    let plan = try wish.plan(paths, user, kept, terminal: supervisor.terminal, canaries: canaries?.probes ?? [])
     if printPlan {
       print(plan.text, terminator: "")
       return 0
@@ -235,7 +236,8 @@ struct Run: ParsableCommand {
         workers: 1, listen: [.connect: [], .transparent: [], .dns: []], logFile: logFile, adminPath: desk.socket,
         servesAdmin: desk.socket != nil, explainsDenials: trust.explainsDenials, gateName: gateName)
       options.watchesPolicy = watch
-      options.desktopNotice = quiet ? nil : DesktopNotice.command(sandbox: name)
+      let asksPeople = loaded.settings.approvals != nil && !quiet
+      options.desktopNotice = asksPeople ? DesktopNotice.command(sandbox: name) : nil
       server = try Server(LoadedPolicySource(first: loaded, source: source), options)
     }
     let door = try desk.open(server)

@@ -20,9 +20,8 @@ struct SandboxRequest {
     (self.options, self.policy, self.trust, self.gateRules) = (options, policy, trust, gateRules)
   }
 
-  func runFolder(_ paths: SandboxPaths) throws(LaunchFailure) -> RunFolder {
+  func runFolder(_ paths: SandboxPaths, _ user: SandboxUser) throws(LaunchFailure) -> RunFolder {
     guard !options.printPlan else { return RunFolder() }
-    let user = try user(paths)
     if paths.mode == .copy, user.owner != nil {
       throw LaunchFailure(
         "--workspace-mode copy: the workspace \(paths.workspace) is root's, and a copy cannot show its files as "
@@ -36,10 +35,9 @@ struct SandboxRequest {
   }
 
   func plan(
-    _ paths: SandboxPaths, _ kept: RunFolder, terminal: TerminalUse?, canaries: [Probe]
+    _ paths: SandboxPaths, _ user: SandboxUser, _ kept: RunFolder, terminal: TerminalUse?, canaries: [Probe]
   ) throws(LaunchFailure) -> SandboxPlan {
     let workspace = paths.workspace
-    let user = try user(paths)
     let secrets = SandboxSecrets(credentials: policy.credentials)
     let files = policy.settings.registries.flatMap(\.files)
     let home = try HomePaths(
@@ -245,7 +243,8 @@ struct SandboxRequest {
 
   // MARK: - Who
 
-  private func user(_ paths: SandboxPaths) throws(LaunchFailure) -> SandboxUser {
+  /// Asked once a run: as root the file system is tried, and a warning may be said.
+  func user(_ paths: SandboxPaths) throws(LaunchFailure) -> SandboxUser {
     let workspace = paths.workspace
     guard SandboxUser.isRoot else {
       guard options.user == nil else { throw LaunchFailure("--user: only root can run the command as somebody else") }

@@ -39,6 +39,9 @@ enum RedisRefusal {
     }
   }
 
+  private static let rights =
+    "its ACL does not let this user do what a gate does: docs/at-scale.md has the rights"
+
   private static let known = [
     Refusal(sign: "NOAUTH", advice: "it wants a password: write `password_file`, and `user` for an ACL user"),
     Refusal(
@@ -46,14 +49,9 @@ enum RedisRefusal {
     Refusal(
       sign: "without any password configured",
       advice: "it has no password set: remove `password_file`, or set requirepass or an ACL user there"),
-    Refusal(
-      sign: "NOPERM", advice: "its ACL does not let this user do what a gate does: docs/at-scale.md has the rights"),
-    Refusal(
-      sign: "ACL failure in script",
-      advice: "its ACL does not let this user do what a gate does: docs/at-scale.md has the rights"),
-    Refusal(
-      sign: "can't run this command",
-      advice: "its ACL does not let this user do what a gate does: docs/at-scale.md has the rights"),
+    Refusal(sign: "NOPERM", advice: rights),
+    Refusal(sign: "ACL failure in script", advice: rights),
+    Refusal(sign: "can't run this command", advice: rights),
     Refusal(
       sign: "READONLY", advice: "it is a replica, which takes no writes: name the master in `redis`, or its sentinels",
       isLasting: false),

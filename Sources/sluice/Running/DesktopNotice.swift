@@ -13,17 +13,12 @@ enum DesktopNotice {
 
   /// nil without a desktop.
   static func command(sandbox: String) -> [String]? {
-    guard hasSession else { return nil }
+    guard SessionBus.isThere else { return nil }
     for folder in (Environment.value("PATH") ?? "").split(separator: ":") where folder.hasPrefix("/") {
       let path = "\(folder)/\(program)"
       guard HostFile.kind(path) != .missing, HostFile.mayRead(path) else { continue }
       return ["/bin/sh", "-c", script, path, "The sandbox \(sandbox) asks to go further"]
     }
     return nil
-  }
-
-  private static var hasSession: Bool {
-    if Environment.value("DBUS_SESSION_BUS_ADDRESS") != nil { return true }
-    return Environment.value("XDG_RUNTIME_DIR").map { HostFile.kind("\($0)/bus") != .missing } ?? false
   }
 }
