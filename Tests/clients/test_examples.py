@@ -205,7 +205,7 @@ BUILT = """#!/bin/sh
 
 def test_from_a_clone_to_a_learned_policy(host):
     """Each command of that section, as a new user who knows nothing else, on an internet that has example.com."""
-    section = (EXAMPLES.parent / "README.md").read_text().split("## Run a command, learn its policy")[1].split("\nA shell in there")[0]
+    section = (EXAMPLES.parent / "README.md").read_text().split("## Run a command, learn its policy")[1].split("\nA shell in such")[0]
     commands = [re.sub(r"  +#.*", "", line.strip()) for line in section.splitlines() if line.startswith("    ")]
     assert len(commands) == 9
     repository, swift, resolv = host.folder / "repository", host.folder / "swift", host.folder / "resolv.conf"
