@@ -8,17 +8,17 @@ package enum AgentGuide {
 private let page = #"""
   # For agents: working behind an egress gate
 
-  This machine reaches the network through Sluice, an egress gate. The gate lets out what its operator's policy names,
-  and answers everything else itself. A refusal is the policy's, not a broken network: trying again, another DNS
-  server, another proxy or another port does not help.
+  This machine reaches the network through Sluice, an egress gate. The gate allows only what its operator's policy
+  names, and refuses everything else. A refusal comes from the policy, not from a broken network. Trying again, another
+  DNS server, another proxy or another port does not help.
 
-  Ask the gate what holds for you at `http://sluice.internal/`. It needs no key, no TLS and no entry in the policy.
+  Ask the gate for your rules and limits at `http://sluice.internal/`. This needs no key, no TLS and no policy rule.
 
   | ask | answer |
   | --- | --- |
   | `GET /policy` | the hosts, ports, methods and paths that you may reach, your limits, and what is left of them now |
   | `GET /refusals` | your latest refusals, the newest first, each with its id, reason and state |
-  | `POST /requests` with `{"target": "host:port", "reason": "…"}` | asks the operator for it; the answer has an id |
+  | `POST /requests` with `{"target": "host:port", "reason": "…"}` | asks the operator to allow it; the answer has an id |
   | `GET /requests/ID` | the state of that request: `waiting`, `recorded`, `approved`, `refused` or `expired` |
 
   Answers are JSON; with `Accept: text/plain` they are text.
@@ -30,29 +30,29 @@ private let page = #"""
 
   - HTTP: status 403, and `X-Sluice-Reason`. The JSON body has `reason`, `message`, and `policy_line`, the line that
     an operator would add. The answer to a refused API call has an `error.message` as the API's own errors do.
-  - HTTPS: a failed CONNECT (`403 Denied by egress policy: not_allowed`), or a TLS alert. Certificates are not at
-    fault, and turning verification off changes nothing.
+  - HTTPS: a failed CONNECT (`403 Denied by egress policy: not_allowed`), or a TLS alert. The certificates are not the
+    problem, and turning verification off changes nothing.
   - DNS: the name does not exist, or it resolves to an address at which the gate answers with the refusal.
-  - Status 429 with `Retry-After`: a limit of the policy. Wait that long; more tries at once take longer.
+  - Status 429 with `Retry-After`: a limit of the policy. Wait that long; trying at once takes longer.
 
   | reason | what to do |
   | --- | --- |
   | `not_allowed` | use a host of `/policy`, or ask for this one |
   | `method_refused`, `path_refused` | the host is allowed, this request is not: see `methods` and `paths` there |
-  | `denied_by_rule`, `address_refused` | the operator does not want this: leave it |
-  | `not_approved` | a person said no, or nobody answered: do not ask again at once |
+  | `denied_by_rule`, `address_refused` | the operator does not want this: do not ask again |
+  | `not_approved` | a person refused, or nobody answered: do not ask again at once |
   | `rate_limited`, `too_many` | wait for `Retry-After` |
   | `content_refused`, `secret_refused` | the content is refused, wherever it goes: do not encode it or split it |
   | `resolve_failed`, `connect_failed`, `timeout` | the server is at fault; trying again later may help |
 
   ## When the work needs more
 
-  Say so instead of working around it. Name the target, and why: `POST /requests`, and where that answers 404, tell
-  the person who started you, with the `policy_line`. While a request waits, the connection that asked stays open for
-  as long as the operator allows; do other work meanwhile, and ask `GET /requests/ID` from time to time, not in a
-  loop.
+  Ask for it instead of working around the gate. Name the target and the reason: `POST /requests`. If the answer is 404,
+  tell the person who started you, and quote the `policy_line`. While a request waits, the connection that asked stays
+  open for as long as the operator allows. Do other work meanwhile, and ask `GET /requests/ID` from time to time, not in
+  a loop.
 
-  Keys that you see here may be placeholders. The gate puts the real ones into requests to their own hosts, and into
-  no others. Send them as they are.
+  Keys that you see here may be placeholders. The gate replaces them with the real keys in requests to
+  their own hosts only. Send them as they are.
 
   """#
