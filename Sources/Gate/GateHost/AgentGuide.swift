@@ -47,7 +47,7 @@ private let page = #"""
 
   ## When the work needs more
 
-  Ask for it instead of working around the gate. Name the target and the reason: `POST /requests`. If the answer is 404,
+  Ask for it instead of working around the gate. Name the target and the reason: `POST /requests`. If that answers 404,
   tell the person who started you, and quote the `policy_line`. While a request waits, the connection that asked stays
   open for as long as the operator allows. Do other work meanwhile, and ask `GET /requests/ID` from time to time, not in
   a loop.
