@@ -18,7 +18,7 @@ private let page = #"""
   | --- | --- |
   | `GET /policy` | the hosts, ports, methods and paths that you may reach, your limits, and what is left of them now |
   | `GET /refusals` | your latest refusals, the newest first, each with its id, reason and state |
-  | `POST /requests` with `{"target": "host:port", "reason": "…"}` | asks the operator to allow it; the answer has an id |
+  | `POST /requests` with `{"target": "host:port", "reason": "…"}` | asks the operator to allow it; returns an id |
   | `GET /requests/ID` | the state of that request: `waiting`, `recorded`, `approved`, `refused` or `expired` |
 
   Answers are JSON; with `Accept: text/plain` they are text.
