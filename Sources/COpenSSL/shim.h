@@ -8,9 +8,14 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
-// No file of settings: what it could load (engines, other providers) a static binary cannot, and the gate must not.
+// Has to be the first call of the process. By default OpenSSL frees its tables at exit(3), while threads that have just
+// ended their work still free their own connections: both then write to the same memory.
+static inline int copenssl_keep_until_exit(void) { return OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL); }
+
+// No configuration file: it could load engines and other providers, which a static binary cannot and the gate must not.
 static inline int copenssl_start(void) {
-  return OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_LOAD_SSL_STRINGS, NULL);
+  return OPENSSL_init_ssl(
+      OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_LOAD_SSL_STRINGS | OPENSSL_INIT_NO_ATEXIT, NULL);
 }
 
 // MARK: contexts

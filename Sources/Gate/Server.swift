@@ -142,6 +142,7 @@ package final class Server {
     defer {
       admin?.close()
       metricsDesk?.close()
+      main.loop.end()
     }
     try openState()
     try whenBound()

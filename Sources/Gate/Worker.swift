@@ -177,6 +177,7 @@ final class Worker: LoopDelegate {
     audit.finish(wallMs: loop.wallMs)
     resolver.end()
     report(0, .ended(counts()))
+    loop.end()
   }
 
   // MARK: - Sessions

@@ -150,6 +150,9 @@ package protocol LoopDelegate: AnyObject {
 
   package func stop() { isRunning = false }
 
+  /// Sources hold their loop and the loop holds its sources: a thread that ends lets both go.
+  package func end() { slots = SlotTable(nowMs: nowMs) }
+
   package func run(_ delegate: any LoopDelegate) {
     isRunning = true
     while isRunning { turn(delegate, waitMsMax: .max) }

@@ -183,25 +183,18 @@ package final class SharedAppendFile: Sendable {
     bell.ring()
     if !isRunning.load(ordering: .relaxed) { writeOnce() }
     let dueMs = Clock.monotonicMs() &+ Self.reopenMsMax
-    while true {
-      let opened = queue.withLock { $0.opened }
-      if opened.done >= token { return opened.error.map { .failed($0) } ?? .done }
-      if Clock.monotonicMs() >= dueMs { return .waiting }
-      Clock.pause(ms: 1)
-    }
+    guard Clock.wait(until: dueMs, for: { queue.withLock { $0.opened.done >= token } }) else { return .waiting }
+    return queue.withLock { $0.opened.error }.map { .failed($0) } ?? .done
   }
 
   /// At the end of the process: all that waits, as far as it can be written in that time.
   package func finish(msMax: UInt64) -> Bool {
     let dueMs = Clock.monotonicMs() &+ msMax
     bell.ring()
-    while pendingBytes > 0 {
-      if !isRunning.load(ordering: .relaxed) { writeOnce() }
-      if pendingBytes == 0 { break }
-      if Clock.monotonicMs() >= dueMs { return false }
-      Clock.pause(ms: 1)
+    return Clock.wait(until: dueMs) {
+      if pendingBytes > 0 && !isRunning.load(ordering: .relaxed) { writeOnce() }
+      return pendingBytes == 0
     }
-    return true
   }
 
   // MARK: - Under the writer's lock

@@ -118,6 +118,8 @@ package final class Cgroup {
 
   var processes: String { "\(spec.path)/cgroup.procs" }
 
+  private static let removeMsMax: UInt64 = 1_000
+
   // A launch that failed: nobody asks what a limit ended.
   deinit { _ = end() }
 
@@ -131,11 +133,7 @@ package final class Cgroup {
         spec.settings)
       _ = CgroupFile.write("\(spec.path)/cgroup.kill", "1")
       // Processes that were killed may take a moment. A cgroup that stays is empty, and the next run removes it.
-      var triesLeft = 500
-      while CgroupFile.remove(spec.path) == EBUSY && triesLeft > 0 {
-        Clock.pause(ms: 2)
-        triesLeft -= 1
-      }
+      Clock.wait(until: Clock.monotonicMs() + Self.removeMsMax) { CgroupFile.remove(spec.path) != EBUSY }
     }
     goBack()
     return reached

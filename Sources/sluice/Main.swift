@@ -2,6 +2,7 @@
 // It relies on swift-argument-parser; standard output is for results, standard error for messages.
 import ArgumentParser
 import Gate
+import Intercept
 import YAML
 
 @main
@@ -37,6 +38,7 @@ struct Sluice: ParsableCommand {
 
   /// ArgumentParser suggests options, and not commands.
   static func main() {
+    OpenSSL.keepUntilExit()
     if let word = CommandLine.arguments.dropFirst().first, !word.hasPrefix("-"), let advice = advice(on: word) {
       Messages.say("there is no command `\(word.quotable)`; \(advice)")
       exit(withError: ExitCode(64))

@@ -56,6 +56,6 @@ final class LimitsDesk: Sendable {
   func leave() {
     mail.post(.leave)
     let dueMs = Clock.monotonicMs() + Self.endMsMax
-    while !status.hasEnded && Clock.monotonicMs() < dueMs { Clock.pause(ms: 2) }
+    Clock.wait(until: dueMs) { status.hasEnded }
   }
 }

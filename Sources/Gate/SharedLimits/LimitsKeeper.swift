@@ -96,6 +96,7 @@ final class LimitsKeeper: LoopDelegate {
     }
     store?.close()
     resolver.end()
+    loop.end()
     var status = board.status
     status.hasEnded = true
     board.status = status

@@ -91,6 +91,6 @@ final class StateKeeper: Sendable {
   /// Waits for the last write, within a bound.
   func finish() {
     let dueMs = Clock.monotonicMs() + Self.endMsMax
-    while waiting.withLock({ $0.bytes != nil || $0.isWriting }) && Clock.monotonicMs() < dueMs { Clock.pause(ms: 2) }
+    Clock.wait(until: dueMs) { waiting.withLock { $0.bytes == nil && !$0.isWriting } }
   }
 }

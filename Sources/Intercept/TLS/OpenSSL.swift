@@ -15,9 +15,12 @@ package struct TLSProblem: Error, Equatable, Sendable, CustomStringConvertible {
   }
 }
 
-enum OpenSSL {
-  /// True if the library is there; the first use starts it, once a process.
+package enum OpenSSL {
+  /// True if the library is there; the first use starts it, once per process.
   static let isReady = copenssl_start() == 1
+
+  /// A process with threads calls this before it has any: then no table of OpenSSL is freed while one still runs.
+  package static func keepUntilExit() { _ = copenssl_keep_until_exit() }
 
   /// The first thing in the error queue, which is emptied.
   static func takeError() -> String? {
