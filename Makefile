@@ -1,4 +1,4 @@
-# Verbs, each with a line of its own for `make help`.
+# `make help` prints each target with the text after its ##.
 FUZZ_SECONDS ?= 60
 SWIFT ?= swift
 STATIC = .build-static
@@ -14,7 +14,7 @@ deps: ## Debian packages that building and the demo need (root or sudo)
 build: deps ## debug build: .build/debug/sluice
 	$(SWIFT) build --product sluice
 
-test: deps ## unit tests, and the suite with real clients
+test: deps ## unit tests, and client tests with real programs
 	@.ci/deps tests
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
@@ -27,7 +27,7 @@ check: lint build ## lint, unit tests and the main client tests, in a few minute
 	Tests/clients/run -n 4 --dist loadfile test_running.py test_refusals.py test_one_path.py test_exchanges.py \
 	  test_transparent.py test_socks.py test_dns.py test_policy_tools.py test_log.py test_run.py
 
-clients: build ## the suite with real clients alone
+clients: build ## the client tests only
 	@.ci/deps tests
 	Tests/clients/run
 
@@ -39,10 +39,10 @@ soak: build ## honest and hostile clients on every listener for half an hour
 	@.ci/deps tests
 	Tests/clients/run soak.py -s --timeout 100000
 
-# Ten gates that share limits, minute by minute, while Redis stops, forgets, fails over and moves slots: a table is at the
-# end, after ten minutes; nothing else should be busy on the machine. FLEET_SOAK=1200 is in place of it the soak of so
-# many seconds, while Redis flaps.
-fleet: release ## ten gates that share limits, through the faults of a store (root)
+# Ten gates share limits while Redis stops, loses its data, fails over and moves slots. Takes ten minutes on an idle
+# machine, and prints a table at the end. FLEET_SOAK=1200 runs a soak of 1200 seconds instead, while Redis comes and
+# goes.
+fleet: release ## ten gates that share limits, while their Redis fails (root)
 	@.ci/deps tests
 	SLUICE=$$PWD/sluice Tests/clients/run fleet.py -s --timeout 7200
 
@@ -55,17 +55,17 @@ format: ## swift format, in place
 demo: build ## an example agent in a sandbox
 	@Examples/sandbox
 
-demo-gate: build ## the gate alone
+demo-gate: build ## the gate as a proxy, without a sandbox
 	@Examples/gate
 
-# link.map names every archive that the linker took: release-check holds it to docs/licences.md.
+# link.map names every archive that was linked: release-check compares it with docs/licences.md.
 release: deps ## one static binary, stripped: ./sluice
 	. Packaging/release/facts && $(SWIFT) build -c release --product sluice --scratch-path $(STATIC) \
 	  -Xswiftc -static-executable --static-swift-stdlib -Xlinker -Map=$(STATIC)/link.map
 	strip -o sluice $(STATIC)/release/sluice
 	@ls -l sluice
 
-release-small: deps ## the same without Foundation, ./sluice-small: about 5 MB less, and not tried as a whole yet
+release-small: deps ## the same without Foundation, ./sluice-small: about 5 MB less; not fully tested yet
 	SWIFT='$(SWIFT)' Packaging/release/build .build-small sluice-small
 	@ls -l sluice-small
 
@@ -73,12 +73,12 @@ release-small: deps ## the same without Foundation, ./sluice-small: about 5 MB l
 dist: release ## release archive, checksums and SBOM in dist/
 	Packaging/release/dist ./sluice dist
 
-release-check: release ## that binary in a bare Debian 12 without Swift (root)
+release-check: release ## test the static binary in a minimal Debian 12 without Swift (root)
 	@.ci/deps tests debootstrap
 	@$(MAKE) $(DEBIAN)
 	SLUICE=$$PWD/sluice DEBIAN=$$PWD/$(DEBIAN) Tests/clients/run release.py
 
-# A Debian 12 that has nothing but its base.
+# A minimal Debian 12.
 $(DEBIAN):
 	rm -rf $@.new
 	debootstrap --variant=minbase bookworm $@.new
@@ -90,8 +90,8 @@ image: release ## OCI image of the static binary by buildah, the same bytes from
 	cp $(PACKAGE)/sluice-image.tar .
 	@ls -l sluice-image.tar
 
-# The manifests of Examples/kubernetes held to the newest schemas, that image, and the sidecar pod by podman.
-kube: release ## that image, the Kubernetes manifests, and the sidecar pod (root)
+# Validates the manifests of Examples/kubernetes against the newest schemas, and runs the sidecar pod with podman.
+kube: release ## test the image, the Kubernetes manifests and the sidecar pod (root)
 	@.ci/deps buildah podman runc catatonit busybox-static ca-certificates iproute2 openssl
 	SLUICE=$$PWD/sluice Tests/clients/run-logs kube.py
 
@@ -99,7 +99,7 @@ at-scale: build ## 100,000 lines to a collector that is killed; DuckDB, ClickHou
 	@.ci/deps rsyslog systemd
 	Tests/clients/run-logs at_scale.py
 
-# Made out of what the commands say of themselves, and of docs/policy.md.
+# Generated from the help texts of the commands and from docs/policy.md.
 man: build ## man pages in .build-package/man
 	@rm -rf $(PACKAGE)/man
 	python3 Packaging/man.py .build/debug/sluice $(PACKAGE)/man
@@ -110,38 +110,38 @@ deb: release ## a Debian package of the static binary
 	cp $(PACKAGE)/sluice_*.deb .
 	@ls -l sluice_*.deb
 
-deb-check: deb ## that package installed, started and purged in an overlay over a bare Debian 12 (root)
+deb-check: deb ## install, start and purge the package in an overlay over a minimal Debian 12 (root)
 	@.ci/deps tests debootstrap lintian
 	@$(MAKE) $(DEBIAN)
 	SLUICE=$$PWD/sluice DEBIAN=$$PWD/$(DEBIAN) PACKAGE=$$(ls $$PWD/$(PACKAGE)/sluice_*.deb) Tests/clients/run package.py
 
-boot: deb ## the same in a virtual machine that systemd boots (root)
+boot: deb ## the same test in a virtual machine with systemd (root)
 	@.ci/deps qemu-system-x86 debootstrap e2fsprogs
 	PACKAGE=$$(ls $(PACKAGE)/sluice_*.deb) SYSTEM=.build-boot Tests/boot/run
 
-# What users get is what is measured: the static binary.
+# Benchmarks measure the static binary, since users get that one.
 bench: release ## the gate beside a C relay, squid, tinyproxy and HAProxy
 	@.ci/deps squid-openssl tinyproxy haproxy gcc libc6-dev
 	python3 Benchmarks/run.py --sluice sluice
 
-# Redirected TLS beside nginx, HAProxy and sniproxy, in a network namespace of its own: as root.
+# Redirected TLS beside nginx, HAProxy and sniproxy, in its own network namespace: needs root.
 bench-sni: release ## redirected TLS beside nginx, HAProxy and sniproxy (root)
 	@.ci/deps haproxy nginx-light libnginx-mod-stream sniproxy iptables gcc libc6-dev
 	python3 Benchmarks/sni.py --sluice sluice
 
-# Inspected TLS beside nginx as a reverse proxy, squid and mitmproxy, in a network namespace of its own: as root.
+# Inspected TLS beside nginx as a reverse proxy, squid and mitmproxy, in its own network namespace: needs root.
 bench-inspect: release ## inspected TLS beside nginx, squid and mitmproxy (root)
 	@.ci/deps nginx-light nghttp2-client iptables squid-openssl
 	[ -x .venv/bench/bin/mitmdump ] || { python3 -m venv --clear .venv/bench && .venv/bench/bin/pip install -q --disable-pip-version-check mitmproxy; }
 	python3 Benchmarks/inspect_tls.py --sluice sluice
 
-# Limits of a sandbox in a virtual machine of its own, since this one may have cgroup v1: no KVM, no root.
+# Tests the limits of a sandbox in a virtual machine, since this machine may have cgroup v1. Needs neither KVM nor root.
 cgroups: release ## limits of a sandbox, in a virtual machine
 	@.ci/deps qemu-system-x86 busybox-static cpio binutils
 	SLUICE=$$PWD/sluice Tests/cgroups/run
 
-# Ways out of a sandbox, tried inside `sluice run`, inside bubblewrap and without a sandbox: as root.
-escapes: build ## ways out of a sandbox, tried in it, in bubblewrap and without one (root)
+# Tries ways out of a sandbox inside `sluice run`, inside bubblewrap and without a sandbox: needs root.
+escapes: build ## try ways out of a sandbox: in sluice run, in bubblewrap and without one (root)
 	@.ci/deps tests
 	@SLUICE=$${SLUICE:-$$PWD/.build/debug/sluice} python3 Tests/clients/support/escape_table.py
 
@@ -153,7 +153,7 @@ bench-dns: release ## the DNS server beside dnsmasq and unbound
 	@.ci/deps dnsmasq-base unbound gcc libc6-dev
 	python3 Benchmarks/dns.py --sluice sluice
 
-bench-limits: release ## what shared limits cost beside limits of one gate (redis-server)
+bench-limits: release ## cost of shared limits, beside limits of one gate (redis-server)
 	@.ci/deps tests
 	python3 Benchmarks/shared_limits.py --sluice sluice
 
@@ -164,12 +164,12 @@ screenshots: build ## pictures of the dashboard for docs/
 	@.ci/deps tests pngquant
 	Tests/clients/run screenshots.py
 
-# What the content checks find in the corpus, tuned and held-out, and what a 100 KiB answer costs.
-content-figures: release ## what the content checks find in their corpus, and what they cost
+# Findings of the content checks in the tuned and the held-out corpus, and their CPU time for a response of 100 KiB.
+content-figures: release ## hit rates and cost of the content checks on their corpus
 	@.ci/deps valgrind
 	python3 Benchmarks/content.py --sluice sluice
 
-# Each fuzz target for FUZZ_SECONDS; a finding ends it with the input in a file.
+# Runs each fuzz target for FUZZ_SECONDS. A finding ends the run, with its input in a file.
 fuzz: deps ## each fuzz target for FUZZ_SECONDS (60)
 	@set -e; for target in $(filter-out Driver, $(notdir $(wildcard Fuzz/*))); do \
 	  SLUICE_FUZZ=1 $(SWIFT) build --scratch-path .build-fuzz --product Fuzz$$target; \
@@ -178,8 +178,8 @@ fuzz: deps ## each fuzz target for FUZZ_SECONDS (60)
 	    -artifact_prefix=results/fuzz/$$target- results/fuzz/$$target Fuzz/$$target/corpus; \
 	done
 
-# Unit tests, and the gate itself with all its clients, under the address and the thread sanitizer. Leaks of the gate
-# count; those of the unit tests do not, as XCTest itself has some.
+# Runs unit tests and client tests under the address and the thread sanitizer. Leaks count in the gate only,
+# since XCTest itself leaks.
 sanitize: deps ## unit tests and clients under the address and the thread sanitizer
 	@.ci/deps tests
 	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --sanitize=address --scratch-path .build-address
@@ -191,7 +191,7 @@ sanitize: deps ## unit tests and clients under the address and the thread saniti
 	    Tests/clients/run -m 'not figures and not confined'; \
 	done
 
-clean: ## all that was built
+clean: ## remove everything that was built
 	rm -rf .build .build-* sluice sluice-small sluice_*.deb dist sluice-image.tar results
 
 .PHONY: fuzz sanitize help deps build check test clients volume soak lint format demo demo-gate release release-small release-check image kube at-scale dist man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run \

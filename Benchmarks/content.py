@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the content checks find in Tests/corpus/content, and what they cost: `make content-figures`.
+"""Hit rates of the content checks on Tests/corpus/content, and their cost: `make content-figures`.
 
 The corpus has two parts: `tuned`, which the patterns were written against, and `held-out`, which was written before the first run
 and not looked at while the patterns were. A document counts as flagged when `sluice clean` says so."""

@@ -1,4 +1,4 @@
-"""Stands in for the internet in Examples/sandbox: a model that answers, a site that must never hear anything, and a name server
+"""Stands in for the internet in Examples/sandbox: a model that answers, a site that must not get any request, and a name server
 for both. Prints their ports; what the site hears is written to the file of the first argument."""
 import sys
 import threading

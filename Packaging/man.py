@@ -31,7 +31,7 @@ def prose(text):
     for index, part in enumerate(parts):
         part = escaped(part)
         if index % 2:
-            # What stands in code stays on one line.
+            # Code stays on one line.
             out += "\\fB" + part.replace("-", "\\-").replace(" ", "\0") + "\\fP"
         else:
             part = re.sub(r"\*([^*\n]+)\*", r"\\fI\1\\fP", part)
@@ -127,7 +127,7 @@ def description(text):
     return body, status
 
 
-# What sluice(1) says of all of them.
+# Texts of sluice(1) about all commands.
 COMMON = """
 .Sh ENVIRONMENT
 .Bl -tag -width Ds

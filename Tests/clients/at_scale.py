@@ -1,4 +1,4 @@
-"""`make at-scale`: what a fleet does with its logs, at size and with real stores. 100,000 lines to a collector that is killed
+"""`make at-scale`: logs of a fleet, in large numbers and with real log stores. 100,000 lines to a collector that is killed
 and started again; the queries of docs/at-scale.md in DuckDB and ClickHouse over ten gates' logs; rsyslog and the journal with the examples."""
 import http.server
 import json

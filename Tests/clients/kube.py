@@ -272,7 +272,7 @@ def test_a_new_config_map_takes_effect_and_the_log_names_the_client(pod):
     assert ready.returncode == 0 and ready.stdout == "" and ready.stderr == ""
 
 
-# What the image is
+# The image
 
 
 def test_the_image_is_small_and_the_same_each_time(tmp_path):

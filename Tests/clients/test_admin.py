@@ -1,4 +1,4 @@
-"""The admin socket: what a running gate says of itself, what it is told, and who may ask."""
+"""The admin socket: state and control of a running gate, and access to the socket."""
 import concurrent.futures
 import json
 import os
@@ -68,7 +68,7 @@ def test_a_tunnel_is_listed_and_cut_by_its_number(admin, upstream):
         first.recv(1)
     line = one.gate.logged(event="revoked", id=got["id"])
     assert line["reason"] == "shutdown" and line["bytes_up"] == 5
-    # One that is gone, one that never was, and what is no number.
+    # A tunnel that ended, one that never existed, and a text that is not an id.
     assert one.run("close", got["id"]).returncode == 1
     assert "no such tunnel" in one.run("close", "ffff").stderr
     assert one.run("close", "x y").returncode == 64

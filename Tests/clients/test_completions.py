@@ -1,4 +1,4 @@
-"""The completions, pressed in real shells: bash and zsh on a terminal of their own, fish by its own query."""
+"""Shell completions in real shells: bash and zsh on a terminal, fish by its own query."""
 import os
 import pty
 import re
@@ -13,7 +13,7 @@ from gate import DEADLINE
 SLUICE = os.environ["SLUICE"]
 END = "at-the-prompt"
 
-# What is typed, what must be offered, and what must not.
+# Typed text, completions that must be offered, and completions that must not.
 CASES = [
     ("sluice ru", ["run"], []),
     ("sluice t", ["test", "top", "tunnels"], ["run"]),

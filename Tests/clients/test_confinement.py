@@ -1,4 +1,4 @@
-"""The gate confines itself once it listens; what it does afterwards still works, and `--no-self-sandbox` leaves it as it was."""
+"""The gate confines itself once it listens; what it does afterwards still works, and `--no-self-sandbox` turns the confinement off."""
 import os
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""`sluice clean`: what a tool printed, before a model reads it."""
+"""`sluice clean`: the filter for the output of a tool before a model reads it."""
 import json
 import os
 import re

@@ -1,4 +1,4 @@
-"""Credentials: the gate puts a key in where its host is proved, takes echoes of it out, and lets it go nowhere else."""
+"""Credentials: the gate adds a key only for its verified host, removes echoes of the key, and sends the key nowhere else."""
 import asyncio
 import base64
 import contextlib

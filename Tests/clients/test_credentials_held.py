@@ -1,4 +1,4 @@
-"""A key goes only with what the policy would let out: in report mode too, and with no call that hands out other keys."""
+"""A key is added only to requests that the policy allows, also in report mode, and not to calls that issue other keys."""
 import json
 
 import pytest

@@ -1,4 +1,4 @@
-"""A credential goes to no host but its own: upstreams that write down each byte they are sent hear it nowhere else."""
+"""A credential goes only to its own host: recording upstreams of other hosts never receive it."""
 import ssl
 
 import pytest

@@ -1,4 +1,4 @@
-"""`sluice dashboard`: what it answers, what a browser makes of it, and that its figures are the gate's own."""
+"""`sluice dashboard`: its responses, its page in a browser, and that its figures equal the gate's."""
 import base64
 import concurrent.futures
 import contextlib
@@ -113,7 +113,7 @@ def page(browser):
         one.close()
 
 
-# What it answers
+# Responses
 
 
 def test_figures_of_a_log(tmp_path, dashboard):
@@ -192,7 +192,7 @@ def test_streams_are_bounded_and_a_slow_one_is_dropped(tmp_path, dashboard):
         assert next(events(file))[0] == "figures"
     assert one.raw(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").startswith(b"HTTP/1.1 503 ")
     before = one.resident_kib()
-    # Nobody reads any more, while the log goes on.
+    # The reader is gone, while the log grows.
     with open(log, "a") as file:
         for number in range(30):
             file.write("".join(now("denied", number, host=f"h{number}.example", port=443, reason="not_allowed") + "\n" for _ in range(10)))
@@ -471,7 +471,7 @@ def test_a_hostile_log_is_harmless_in_a_browser(way, tmp_path, dashboard, page):
         ["#main", "icon.svg", "page.css", "page.js"] if way == "live" else ["#main"])
     text = one.ask("document.body.innerText")
     assert "<script>alert(1)</script>" in text and "\\u{202e}" in text and "\\u{1b}" in text
-    # What turns text around, and what is no letter, is shown by its number; the page's own signs are the rest.
+    # Direction marks and characters that are not letters are shown by their number; the other signs are the page's own.
     assert {char for char in text if not 0x20 <= ord(char) < 0x7F} <= set("\n\t\u00b7\u25cf\u25b2\u25a0\u25cc")
     assert max(map(len, text.split("\n"))) < 20_000 and one.ask("document.documentElement.scrollWidth") <= 1440
     assert one.ask("Object.prototype.polluted === undefined && ({}).all === undefined")
@@ -626,7 +626,7 @@ def test_figures_equal_the_gates_own_counters(mode, gate, upstream, dashboard, t
         return counts, until("the dashboard has read it", lambda: (lambda got: got if got["log"]["lines"] == len(one.log.read_bytes().splitlines()) else None)(view.figures()))
 
     counts, figures = caught_up(7)
-    # What is let out and has no end in the log yet is open.
+    # A tunnel without an end in the log is open.
     assert counts["tunnels"] - figures["totals"]["tunnels"] == 7
     for sock in held:
         sock.close()
@@ -638,7 +638,7 @@ def test_figures_equal_the_gates_own_counters(mode, gate, upstream, dashboard, t
     counts, figures = until("each side says the same", agreed)
     assert (figures["totals"]["tunnels"], figures["totals"]["requests"]) == (counts["tunnels"], counts["requests"])
     assert figures["log"]["broken"] == 0 and sum(counts[event]["all"] for event in REPORTED) + counts["tunnels"] + counts["requests"] >= requests
-    # It was a mixed load: each of these reasons is in it, and each client's figures are the sum of its rows.
+    # The load is mixed: each of these reasons is in it, and each client's figures are the sum of its rows.
     reasons = {reason for event in (*REPORTED, "would_deny") for reason in figures["totals"][event]}
     assert reasons >= {"not_allowed", "denied_by_rule", "expired", "rate_limited", "bad_request", "connect_failed", "resolve_failed"}
     assert sum(row["bytes_down"] for row in figures["rows"]["shown"]) <= figures["totals"]["bytes_down"]

@@ -1,4 +1,4 @@
-"""The DNS responder: what it answers, what it refuses, and that a refused name is never a packet to anyone."""
+"""The DNS responder: answers, refusals, and that a refused name causes no packet to any server."""
 import concurrent.futures
 import itertools
 import json
@@ -369,7 +369,7 @@ def test_nothing_malformed_ends_it_or_is_answered_at_length(gate, names):
         count += 1
         if count % 50 == 0:
             until("all are taken", lambda: UDP(one.dns_port).ask("allowed.test").addresses)
-    # What is well-formed by chance is answered as any query is; the rest gets a header or nothing.
+    # Random bytes that form a query are answered like any query; other bytes get a header or nothing.
     client.socket.setblocking(False)
     try:
         while True:
@@ -578,7 +578,7 @@ def test_look_ups_under_way_are_bounded_and_others_are_served(gate, names):
     for number in range(1200):
         floods[number // 50].socket.send(query(f"n{number}.wild.test", number=number))
         if number < 1000 and number % 50 == 0:
-            # What is cached is answered while look-ups wait, although nobody says that there is no AAAA.
+            # A cached name is answered while look-ups wait, although no server has answered for AAAA.
             assert UDP(one.dns_port).ask("allowed.test").addresses
     until("too many look-ups are refused", lambda: [line for line in dns_lines(one) if line["reason"] == "too_many"])
     one.signal(signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""`sluice doctor`: what it says of this machine, and of machines that lack something."""
+"""`sluice doctor`: its report on this machine, and on machines that lack a feature."""
 import json
 import os
 import re
@@ -68,7 +68,7 @@ def test_it_tells_what_there_is_and_tries_the_walls(place):
         assert said.checks[name]["state"] == "ok", said.checks[name]
     assert said.checks["kernel"]["found"] == os.uname().release
     assert len(said.probes) >= 14 and set(said.probes.values()) == {"HELD"}, said.probes
-    # Whether a cgroup can be had is this machine's affair; what is said of it must be true.
+    # A cgroup may be available on this machine or not; the report must be true.
     assert said.missing() <= {"cgroup"}
     assert said.status == (1 if said.missing() else 0)
     assert said.verdict["verdict"] == ("missing" if said.missing() else "ok")

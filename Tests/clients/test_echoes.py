@@ -1,4 +1,4 @@
-"""No key comes back, whichever library writes it into an answer: each is called itself, and its text is what the upstream says."""
+"""A key in a response is removed, whichever library escaped it: each library is called, and the upstream sends its text."""
 import base64
 import html
 import re

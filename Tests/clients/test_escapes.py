@@ -1,4 +1,4 @@
-"""Ways out of a sandbox: held by `sluice run`, and seen to be open without it, so that each probe can fail."""
+"""Ways out of a sandbox: closed in `sluice run`, and open without it, so that each probe can fail."""
 import json
 import os
 import re
@@ -16,7 +16,7 @@ DOCUMENT = ROOT / "docs/sandbox.md"
 # How much of a processor a process gets without a sandbox is a figure.
 pytestmark = pytest.mark.figures
 
-# What no column can have broken on some machine: it has no such disk, protocol or file, or refuses it to all.
+# Probes that fail in every column on some machines: the machine lacks the disk, protocol or file, or refuses all users.
 MAY_HOLD_WITHOUT = {"a_name_that_no_rule_allows", "a_disk", "rare_protocols", "typing_into_a_terminal", "io_uring", "cgroup_files",
                     "the_root_of_process_1", "the_environment_of_process_1"}
 # Settings of the kernel give some of these to users, or not.

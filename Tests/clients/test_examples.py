@@ -1,4 +1,4 @@
-"""Each of Examples/ does what it says. Those for real hosts are run as they stand, in a network that has such hosts."""
+"""Each of Examples/ does what it says. Policies for real hosts run unchanged, in a network that has such hosts."""
 import os
 import re
 import shutil

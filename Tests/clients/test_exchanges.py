@@ -1,4 +1,4 @@
-"""Plain HTTP exchanges that follow each other on one connection, and what one side may not do to the others."""
+"""Plain HTTP exchanges that follow each other on one connection, and that no exchange disturbs another."""
 
 import socket
 import struct
@@ -105,7 +105,7 @@ def test_a_verdict_on_a_password_counts_for_that_password_alone(gate, tmp_path):
     request = get("refused.test").replace(b"\r\n\r\n", b"\r\n" + basic("agent", "one").encode() + b"\r\n")
     with one.dial() as sock:
         sock.sendall(request)
-        # It has been taken up once an answer on another connection has come.
+        # The request has been read once a response on another connection has arrived.
         one.ask(get("refused.test"))
         passwords.write_text(f"agent:{TWO}\n")
         one.reload()

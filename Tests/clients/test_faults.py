@@ -1,4 +1,4 @@
-"""Each system call of the way of a tunnel fails once with each errno that it can give (strace injects it)."""
+"""Each system call on the path of a tunnel fails once with each of its errno values (injected by strace)."""
 import contextlib
 import os
 import re
@@ -96,7 +96,7 @@ def test_a_failed_call_harms_one_connection_at_most(call, error, when, gate, ups
 
         def lost():
             # strace keeps a failed close from happening at all; Linux would have closed the descriptor.
-            # It counts for each thread.
+            # strace counts per thread.
             return trace.read_text().count("(INJECTED)") if call == "close" else 0
 
         # A call that strace let fail, and left before it ended, is in no trace.

@@ -1,4 +1,4 @@
-"""HTTP/2 peers that keep a gate busy are cut, on both sides of it; clients beside them notice nothing, and clients that only work are never cut."""
+"""HTTP/2 peers that flood a gate are cut, clients and upstreams alike; other clients are not affected, and normal clients are never cut."""
 import os
 import shutil
 import subprocess

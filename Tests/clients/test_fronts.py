@@ -23,7 +23,7 @@ from inspection import Inspecting
 
 # Of TLS, HTTP/1.1 and HTTP/2 as libcurl counts the kinds of proxies.
 HTTPS, HTTPS2 = 2, 3
-# What a session says to its client, which here is the front; lines count it as they do for a plain one.
+# Bytes that a session sends to its client, here the front; log lines count them as for a plain listener.
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
@@ -505,7 +505,7 @@ def test_a_connection_that_asks_nothing_is_told_to_go(fronts):
     assert http.hasLeft
 
 
-# What is no request
+# Malformed requests
 
 def test_plain_http_hears_that_the_listener_speaks_tls(fronts):
     gate = fronts.gate(rules('"a.test:443"'))
@@ -564,7 +564,7 @@ def test_a_renewed_certificate_is_shown_from_its_reload_on(fronts, upstream, tmp
     until("its workers have it", is_new)
     http.send(stream, b"still here")
     assert http.read(stream, 10) == b"still here"
-    # One that does not fit its key changes nothing.
+    # A certificate that does not match its key changes nothing.
     Identity(tmp_path, "other")
     fronts.identity.key.write_bytes((tmp_path / "other.key").read_bytes())
     gate.signal(signal.SIGHUP)

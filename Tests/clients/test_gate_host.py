@@ -1,4 +1,4 @@
-"""`sluice.internal`: a client asks the gate itself, by each way that leads to it, and hears of itself only."""
+"""`sluice.internal`: a client asks the gate itself, over each listener, and learns only about itself."""
 import json
 import os
 import struct

@@ -1,4 +1,4 @@
-"""ClientHellos that are cut, and whose lengths lie: what the gate lets through, OpenSSL reads as the same name."""
+"""ClientHellos that are truncated or have wrong lengths: OpenSSL reads the same name from all that the gate lets through."""
 import socket
 import ssl
 
@@ -57,7 +57,7 @@ def name_in_openssl(hello, certificates):
     try:
         server.do_handshake()
     except ssl.SSLWantReadError:
-        # It has answered, or waits for a record that was never sent.
+        # The server has answered, or waits for a record that was never sent.
         return seen[-1] if seen else None if outgoing.pending else "refused"
     except ssl.SSLError:
         return "refused"

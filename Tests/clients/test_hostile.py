@@ -1,4 +1,4 @@
-"""Whatever stands in a policy, in cases or in an answer of the admin socket: no command lets it reach a terminal as it is."""
+"""Hostile text in a policy, in cases or in an answer of the admin socket: no command prints it unescaped."""
 import json
 import os
 import socket

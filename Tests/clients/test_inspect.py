@@ -1,4 +1,4 @@
-"""Inspected targets in HTTP/1.1: the gate terminates the TLS, judges each request, and vouches only for what it verified."""
+"""Inspected targets in HTTP/1.1: the gate terminates the TLS, judges each request, and presents a certificate only for a verified upstream."""
 import json
 import os
 import random
@@ -64,7 +64,7 @@ def test_what_the_client_is_shown_is_for_its_name_alone_and_short_lived(site, in
     assert days < 8
 
 
-# Who is judged
+# Judged requests
 
 RULE = ', methods: [GET, POST], paths: ["/public/**", "/"]'
 
@@ -326,7 +326,7 @@ def test_a_plain_http_request_is_held_to_methods_and_paths_too(inspecting, web, 
         assert one.logged(event="denied")["reason"] in ("method_refused", "path_refused")
 
 
-# What passes
+# Forwarded requests
 
 class Echo(BaseHTTPRequestHandler):
     """Sends back what it got, chunked as it came or with its length, with a trailer."""

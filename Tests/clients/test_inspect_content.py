@@ -1,4 +1,4 @@
-"""Checks of content inside the gate: secrets do not leave, pages come as text, instructions are told, marked or refused."""
+"""Checks of content inside the gate: secrets do not leave, pages become text, instructions are logged, marked or refused."""
 import asyncio
 import base64
 import gzip
@@ -471,7 +471,7 @@ def test_what_stands_for_the_rules_own_credential_is_no_secret(inspecting, web, 
     assert server.asked[0][1]["X-Api-Key"] == OWN
 
 
-# What is read as it comes
+# Streams
 
 def test_events_are_not_held_back(inspecting, web, certificates):
     go = threading.Event()

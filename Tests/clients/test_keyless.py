@@ -1,4 +1,4 @@
-"""Programs in `sluice run` that work with hosts that demand a key, and have none: git, pip, boto3, grpcio."""
+"""Programs in `sluice run` that use hosts which demand a key, without holding it: git, pip, boto3, grpcio."""
 import base64
 import os
 import subprocess

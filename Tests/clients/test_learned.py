@@ -1,4 +1,4 @@
-"""A policy learned from a recorded run lets that run out again, and nothing beside it: at a gate, and in a sandbox."""
+"""A policy learned from a recorded run allows that run again, and nothing else: at a gate, and in a sandbox."""
 import os
 import struct
 

@@ -1,4 +1,4 @@
-"""Verbs of the Makefile: each is explained, expands, and names files that exist; each benchmark starts, and finds its binary."""
+"""Targets of the Makefile: each has a help line, expands, and names files that exist; each benchmark starts and finds its binary."""
 import os
 import re
 import subprocess

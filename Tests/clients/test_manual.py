@@ -1,4 +1,4 @@
-"""The man pages: made out of what the commands say, without a fault, and with nothing left out."""
+"""The man pages: complete, without faults, and generated from the help texts."""
 import json
 import os
 import re
@@ -42,7 +42,7 @@ def test_each_command_has_a_page_with_all_its_options(manual):
         assert command["abstract"].rstrip(".") in " ".join(text.split()), name
         for argument in command.get("arguments", []):
             names = [("--" if one["kind"] == "long" else "-") + one["name"] for one in argument.get("names", [])]
-            # What all commands have stands in sluice(1).
+            # Options of all commands are in sluice(1).
             if names and (name == "sluice" or not {"--help", "--version"} & set(names)) and argument.get("shouldDisplay", True):
                 assert re.search(rf"^ +{re.escape(names[-1])}( |$)|, {re.escape(names[-1])}( |$)", text, re.M), (name, names)
         for child in command.get("subcommands", []):

@@ -350,7 +350,7 @@ BAD = {
 
 def bad_request(name, text):
     def way(scene):
-        # What 127.1 would mean is allowed.
+        # The address that 127.1 would mean is allowed.
         scene.start(rules(local("allowed.test", scene.port), local("127.0.0.1", scene.port)))
         got = scene.gate.ask(text.format(port=scene.port).encode())
         assert got.startswith(b"HTTP/1.1 431 " if name == "long head" else b"HTTP/1.1 400 "), got

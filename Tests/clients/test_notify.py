@@ -1,4 +1,4 @@
-"""Notifications of approvals: a signed webhook, which the example verifies, and a program that reads JSON."""
+"""Notifications of approvals: a signed webhook, verified by the example, and a program that reads JSON."""
 import http.client
 import json
 import os

@@ -1,4 +1,4 @@
-"""Numbers of any size in policies and logs: each is taken or refused, and none ends the program."""
+"""Numbers of any size in policies and logs: each is accepted or refused, and none crashes the program."""
 import json
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What an operator does with a policy file: check, diff and test it, put it together, stop something at once."""
+"""Work with a policy file: check, diff, test, include, and stop a target at once."""
 import json
 import os
 import subprocess

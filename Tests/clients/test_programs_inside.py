@@ -56,7 +56,7 @@ def place(user_place, web, certificates, tmp_path):
     return place
 
 
-# What each does for the URL $1, of host $2 and port $3; and whether it reads the proxy's variables.
+# The command of each program for the URL $1, of host $2 and port $3; and if it reads the proxy's variables.
 PROGRAMS = {
     "curl": ('curl -sS --max-time 20 --cacert ca.pem "$1/hello"', True),
     "wget": ('wget -q -O - --tries=1 --ca-certificate=ca.pem "$1/hello"', True),
@@ -73,7 +73,7 @@ git push -q origin HEAD:main && git clone -q "$1/repo.git" ~/two && cmp ~/one/fi
     "make and a C program": ('make -s HOST=$2 PORT=$3 fetch', False),
 }
 
-# What docs/sandbox.md says to write, as the machine may be a large one.
+# The setting of docs/sandbox.md for large machines.
 MORE = {"java": ("--env", "JAVA_TOOL_OPTIONS=-Xmx256m -XX:ActiveProcessorCount=2")}
 
 

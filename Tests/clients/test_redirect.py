@@ -1,4 +1,4 @@
-"""`sluice redirect`: what it catches arrives at the gate with its destination, what it does not serve fails at once.
+"""`sluice redirect`: redirected traffic arrives at the gate with its destination, other traffic fails at once.
 A world of three network namespaces, made and removed here: out -- host -- (bridge) -- box. Nothing is set elsewhere."""
 import itertools
 import json

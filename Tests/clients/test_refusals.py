@@ -1,4 +1,4 @@
-"""What the gate refuses, how it says so, and that no upstream and no name server hears of it."""
+"""Refusals of the gate: their text, and that no packet goes to an upstream or a DNS server."""
 import json
 import socket
 

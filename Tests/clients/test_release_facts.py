@@ -1,4 +1,4 @@
-"""What a release says of itself: version, libraries, SBOM. `make release-check` looks at the static binary."""
+"""The facts of a release: version, libraries, SBOM. `make release-check` tests the static binary."""
 import json
 import os
 import re

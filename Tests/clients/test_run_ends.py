@@ -1,4 +1,4 @@
-"""What a run leaves behind: nothing, however it ends and however many there are."""
+"""A run leaves nothing behind, however it ends and however many run at once."""
 import concurrent.futures
 import ctypes
 import glob
@@ -197,7 +197,7 @@ def test_links_that_change_while_a_sandbox_is_made_lead_nowhere(user_place):
         racer.join()
     assert swaps > 1000 and all(one.stdout == "" for one in ends), ends
     assert sorted(os.listdir(outside)) == ["secret"] and (outside / "secret").read_text() == "secret"
-    # It is made or it is not, and both happen; the step that met a link says so.
+    # The file is made or not, and both happen; the step that met a link reports it.
     print({status: [one.returncode for one in ends].count(status) for status in (1, 125)})
     assert {one.returncode for one in ends} == {1, 125}, ends
     assert all("pin" in one.stderr or "hooks" in one.stderr for one in ends if one.returncode == 125), ends

@@ -1,4 +1,4 @@
-"""The launch of a debug build, beside bubblewrap; release.py holds a release to its bar."""
+"""The launch of a debug build, beside bubblewrap; release.py measures a release."""
 import os
 
 import pytest

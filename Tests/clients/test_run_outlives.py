@@ -1,4 +1,4 @@
-"""What a run leaves in the workspace is harmless to programs outside: git runs nothing of it, and nothing of ours stays."""
+"""Files that a run leaves in the workspace are harmless to programs outside: git runs none of them, and the sandbox adds none."""
 import contextlib
 import os
 import signal
@@ -124,7 +124,7 @@ git checkout -qb b; git -c user.name=a -c user.email=a@b rebase -x false HEAD~0;
     for path, text in ((".gitattributes", "asks git to run filter lfs"), (".gitmodules", "names submodules"), (".git/rebase-merge", "git rebase --abort"),
                        ("deep/.vscode", "made inside"), ("deep/.envrc", "made inside")):
         assert f"{place.workspace}/{path}: " in got.stderr and text in got.stderr, (path, got)
-    # It was there before the next one.
+    # The file existed before the next run.
     assert place.run("true").stderr.count(str(place.workspace)) == 0
 
 
@@ -182,7 +182,7 @@ def test_what_a_killed_process_left_is_taken_away_by_the_next_run(repository):
     process = place.start("bash", "-c", "echo up; sleep 1000")
     assert process.stdout.readline() == "up\n"
     for pid in place.processes():
-        # One that dies with another is gone before its turn.
+        # A process that dies with another one is gone before its turn.
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()

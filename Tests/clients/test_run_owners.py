@@ -41,7 +41,7 @@ def test_what_is_protected_stays_so_and_nothing_is_left(place):
     got = place.shell("git config --local core.fsmonitor ./evil; echo x > .git/hooks/post-commit; mkdir .vscode; git init -q inner; echo x > file; git add file && git status --short")
     assert "A  file" in got.stdout, got
     assert not (place.workspace / ".git/hooks/post-commit").exists() and "fsmonitor" not in (place.workspace / ".git/config").read_text()
-    # It is looked at afterwards, as root's own.
+    # The command's files are checked afterwards, as root's.
     assert "inner" in got.stderr
     assert sorted(one.name for one in place.workspace.iterdir()) == [".git", "file", "inner"]
 

@@ -1,4 +1,4 @@
-"""What leads into a sandbox and to its host: published ports, services of the host by policy, rights that an option gives back."""
+"""Ways into a sandbox and to its host: published ports, services of the host by policy, system calls that an option allows."""
 import json
 import os
 import shutil

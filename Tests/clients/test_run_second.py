@@ -1,4 +1,4 @@
-"""`sluice ps`, `exec` and `stop`: a sandbox that runs is found, takes further commands, and ends when it is asked to."""
+"""`sluice ps`, `exec` and `stop`: a running sandbox is listed, runs further commands, and can be stopped."""
 import json
 import os
 import re
@@ -98,7 +98,7 @@ def test_who_may_ask_for_a_further_command(place, first):
     stranger = subprocess.run([*place.prefix, "unshare", "--user", "--map-current-user", "--pid", "--fork", place.sluice, "exec", "sandbox", "--", "true"],
                               env=place.environment(), capture_output=True, text=True)
     assert stranger.returncode == 125 and "pid namespace" in stranger.stderr, stranger
-    # Nobody sees the folder from inside.
+    # The folder is not visible inside.
     got = place.run("true", options=("--limits", "best-effort", "--read-only", place.state))
     assert got.returncode == 125 and "the folder of this user's sandboxes" in got.stderr, got
     second = place.start("sleep", "1000")

@@ -1,4 +1,4 @@
-"""Standard input, output and error, and the terminal: the command has its own, and the caller's is as it was."""
+"""Standard input, output and error, and the terminal: the command gets its own terminal, and the caller's is restored."""
 import fcntl
 import os
 import signal
@@ -92,7 +92,7 @@ def test_the_terminal_is_as_it_was_after_every_end(place, how):
 
 def test_a_terminal_in_a_pipeline(place):
     terminal = shell(place)
-    # What was typed stays with the shell as long as nobody asks for it.
+    # Typed input stays in the terminal until a program reads it.
     terminal.say(words(place, "bash", "-c", "'echo out; echo tty > /dev/tty'") + " | cat\n")
     terminal.hear(r"tty\r\n")
     terminal.hear("outer> ")
@@ -105,7 +105,7 @@ def test_a_terminal_in_a_pipeline(place):
     terminal.say(words(place, "bash", "-c", "'read x < /dev/tty; echo piped-$x; echo own-$x >&2; seq 3 > /dev/tty'") + " | cat\n")
     until("it has asked", lambda: not modes(terminal)[3] & termios.ISIG)
     terminal.say("y\n")
-    # What goes through the pipe may be there before the echo of the key.
+    # Output through the pipe may arrive before the echo of the key.
     lines = terminal.hear(r"(?s)\r\n(.*)outer> ")[1].splitlines(keepends=True)
     seen = "".join(sorted(line for line in lines if "warning" not in line))
     assert seen == "1\r\n2\r\n3\r\nown-y\r\npiped-y\r\ny\r\n", seen
@@ -223,7 +223,7 @@ def test_files_can_be_opened_by_their_names_in_dev(place):
     with open(place.folder / "in") as given, open(place.folder / "out", "a") as out, open(place.folder / "errors", "a") as errors:
         subprocess.run(place.arguments("bash", "-c", script), cwd=place.workspace, env=place.environment(), stdin=given, stdout=out, stderr=errors)
     assert "three" in (place.folder / "out").read_text() and "two" in (place.folder / "errors").read_text(), (place.folder / "errors").read_text()
-    # What is open for reading is not opened for writing.
+    # A descriptor open for reading cannot be reopened for writing.
     with open(place.folder / "in") as given:
         got = place.run("bash", "-c", "echo x > /dev/stdin", stdin=given)
     assert got.returncode == 1 and (place.folder / "in").read_text() == "text\n", got

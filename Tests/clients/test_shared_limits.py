@@ -1,4 +1,4 @@
-"""Gates of one group share their limits through a real Redis: each minute's sum is the limit's, whatever dies."""
+"""Gates of one group share their limits through a real Redis: the sum of each minute is the limit, whichever process dies."""
 import hashlib
 import signal
 import subprocess
@@ -193,7 +193,7 @@ def test_levels_and_totals_survive_a_restart(admin, gate, upstream, tmp_path):
     load, began = Load([again.gate], f"h0.test:{server.port}"), time.monotonic()
     until("a second has passed", lambda: time.monotonic() - began > 1)
     load.end()
-    # What was refilled meanwhile, at one token in two seconds.
+    # Tokens refilled meanwhile, one every two seconds.
     assert granted + len(load.granted) <= 30 + (time.monotonic() - first) / 2 + 1
     again.gate.stop()
     for damaged in (kept[: len(kept) // 2], "{}", "\0" * 100):

@@ -1,4 +1,4 @@
-"""Shared limits with sentinels, with a cluster, and with a Redis that cannot be used: each says what to do."""
+"""Shared limits with sentinels, with a cluster, and with a Redis that cannot be used: each message says what to do."""
 import re
 import socket
 import subprocess

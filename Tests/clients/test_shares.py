@@ -1,4 +1,4 @@
-"""One client against the others: what is shared has a share for each, and nothing is held for a connection that is gone."""
+"""One client against the others: each client has a share of every shared resource, and a closed connection holds nothing."""
 import socket
 import struct
 import threading
@@ -195,6 +195,6 @@ def test_what_a_broken_stream_asked_for_is_looked_up_no_longer(admin, names):
     began = time.monotonic()
     reset(stream.socket)
     until("no look-up is under way", lambda: "\nsluice_resolver_lookups 0\n" in one.run("metrics").stdout)
-    # They would fail after 14 s, and be answered after 6.
+    # The look-ups would fail after 14 s, and are answered after 6 s.
     assert time.monotonic() - began < 4
     one.gate.leaves_none(before)

@@ -110,7 +110,7 @@ def test_ssh_goes_through_nc(gate, tmp_path):
     (tmp_path / "sshd").write_text(f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {tmp_path}/host\nAuthorizedKeysFile {tmp_path}/authorized\n"
                                    f"StrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile {tmp_path}/pid\n")
     (tmp_path / "known").write_text(f"[allowed.test]:{port} {host_key}[refused.test]:{port} {host_key}")
-    # What sshd gives up its rights in while it does not know who speaks.
+    # The folder that sshd uses before authentication.
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     server = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", tmp_path / "sshd"], stderr=open(tmp_path / "said", "wb"))
     try:

@@ -1,4 +1,4 @@
-"""Checks of content and credentials in HTTP/1.1 change nothing beside what they find: trailers, reason phrase, names of fields."""
+"""Checks of content and credentials in HTTP/1.1 change only what they find: trailers, reason phrase, names of fields."""
 import pytest
 
 from gate import DEADLINE

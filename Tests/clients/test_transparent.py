@@ -1,4 +1,4 @@
-"""The transparent gate between real namespaces: what a client that knows nothing of proxies can and cannot reach."""
+"""The transparent gate between real namespaces: what a client without proxy settings can and cannot reach."""
 import datetime
 import signal
 

@@ -1,4 +1,4 @@
-"""Clients of a TLS listener that take nothing of what they asked for: they keep their place for a bounded time, and are counted until then."""
+"""Clients of a TLS listener that never read their response: they hold a connection for a bounded time, and count until then."""
 import os
 import socket
 import ssl

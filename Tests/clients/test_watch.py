@@ -1,4 +1,4 @@
-"""What an orchestrator asks of a gate: a policy that is swapped, one client for all, readiness."""
+"""Features for orchestrators: a replaced policy file, one client for all connections, readiness."""
 import os
 import subprocess
 

@@ -53,7 +53,7 @@ class Page:
     def __init__(self, address):
         self.socket = websocket.create_connection(address, timeout=DEADLINE, suppress_origin=True)
         self.numbers = itertools.count(1)
-        # What the page complained of: errors, console messages, what its policy blocked.
+        # Problems of the page: errors, console messages, loads blocked by its policy.
         self.complaints, self.dialogs = [], []
         for domain in ("Page", "Runtime", "Log", "Network", "Audits"):
             self.call(f"{domain}.enable")

@@ -1,4 +1,4 @@
-"""What the processes of a sandbox hold, as root sees them from outside while they live: environment, arguments, memory."""
+"""Environment, arguments and memory of the processes of a sandbox, read by root from outside while they run."""
 import base64
 import os
 import re
@@ -87,7 +87,7 @@ def files(place, *secrets):
         root = f"/proc/{pid}/root"
         for top in ("/home/agent", "/tmp", "/var/tmp", "/run", "/dev/shm", str(place.workspace)):
             for folder, folders, names in os.walk(root + top):
-                # What is shown read-only was there before.
+                # Read-only files existed before.
                 folders[:] = [name for name in folders if not os.statvfs(os.path.join(folder, name)).f_flag & os.ST_RDONLY]
                 for path in (os.path.join(folder, name) for name in names):
                     if os.path.isfile(path) and not os.path.islink(path):

@@ -1,4 +1,4 @@
-"""Escapers of libraries, each called itself: what an upstream that is written with them makes of a key that it echoes."""
+"""Escape functions of real libraries: an upstream echoes a key as each of them writes it."""
 import base64
 import binascii
 import csv

@@ -1,4 +1,4 @@
-"""Tries to get out of wherever it runs, and prints HELD or BROKEN for each way. Facts of the host come as JSON.
+"""Tries to escape from its sandbox, and prints HELD or BROKEN for each way. Facts of the host come as JSON.
 
 It runs by itself, with the standard library alone: `python3 escapes.py FILE [NAME …]`; without names it tries all."""
 import ctypes

@@ -1,4 +1,4 @@
-"""What tests of inspected targets share: a gate with a CA of its own, and rules that look inside."""
+"""Shared by tests of inspected targets: a gate with its own CA, and inspected rules."""
 import ssl
 import subprocess
 import threading

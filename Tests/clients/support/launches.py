@@ -1,4 +1,4 @@
-"""How long `sluice run` takes to its command's first instruction, by bubblewrap's time, by Benchmarks/launch.py."""
+"""Time from `sluice run` to the first instruction of its command, relative to bubblewrap, by Benchmarks/launch.py."""
 import json
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Clients as programs, written down once for all the suites that run them."""
+"""Command lines of client programs, shared by all tests that run them."""
 
 # Reads the URL; by the proxy of HTTPS_PROXY, where that is set, which Java itself does not look at.
 JAVA = """

@@ -1,4 +1,4 @@
-"""A log as a day of two agents and a build machine leaves it: seeded, so that it is the same each time. `write` gives it an end."""
+"""The log of a day of two agents and a build machine, seeded so that each run writes the same. `write` takes its end time."""
 import json
 import random
 from datetime import datetime, timezone

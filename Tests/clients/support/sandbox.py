@@ -1,4 +1,4 @@
-"""`sluice run`, started as root or as a user that is nobody else, in a folder that this user may reach."""
+"""`sluice run`, started as root or as a separate user, in a folder that this user may reach."""
 import json
 import os
 import shutil

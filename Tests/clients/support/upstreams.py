@@ -1,4 +1,4 @@
-"""What programs come for: a package index with one small wheel, and git repositories served by git itself."""
+"""Upstreams for programs: a package index with one small wheel, and git repositories served by git itself."""
 import os
 import subprocess
 import zipfile

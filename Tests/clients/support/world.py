@@ -15,7 +15,7 @@ NAMESERVER = "93.184.216.53"
 GATE, GATE6 = "10.77.0.1", "fd77::1"
 PORT = 3129
 
-# What sends the client's connections to the gate, in each way that a kernel can.
+# Packet rules that send the client's connections to the gate, one set for each kernel feature.
 IPTABLES = f"""
 iptables -t nat -A PREROUTING -i g0 -p tcp ! -d {GATE} -j REDIRECT --to-ports {PORT}
 ip6tables -t nat -A PREROUTING -i g0 -p tcp ! -d {GATE6} -j REDIRECT --to-ports {PORT}
@@ -84,7 +84,7 @@ END""")
             for address in addresses:
                 self.run(name, "ip", "address", "add", address, "dev", end, *(["nodad"] if ":" in address else []))
 
-    # What runs in it
+    # Processes in the world
 
     def within(self, name, command):
         return ["ip", "netns", "exec", name, *map(str, command)]
@@ -157,7 +157,7 @@ END""")
             return text in path.read_text()
         until(f"{path.name} says {text}", said)
 
-    # What was seen
+    # Recorded traffic
 
     def packets_to_attacker(self):
         text = self.run(self.internet, "nft", "list", "counter", "inet", "count", "attacker").stdout
