@@ -31,6 +31,10 @@ clients: build ## the client tests only
 	@.ci/deps tests
 	Tests/clients/run
 
+clients-page: build ## docs/clients.md out of what clients say in a sandbox (root)
+	@.ci/deps tests
+	CLIENTS_PAGE=write Tests/clients/run test_clients_table.py
+
 volume: build ## 100,000 requests by real clients through inspected tunnels; VOLUME=0.1 is a tenth of it
 	@.ci/deps tests
 	Tests/clients/run volume.py -s
@@ -194,5 +198,5 @@ sanitize: deps ## unit tests and clients under the address and the thread saniti
 clean: ## remove everything that was built
 	rm -rf .build .build-* sluice sluice-small sluice_*.deb dist sluice-image.tar results
 
-.PHONY: fuzz sanitize help deps build check test clients volume soak lint format demo demo-gate release release-small release-check image kube at-scale dist man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run \
+.PHONY: fuzz sanitize help deps build check test clients clients-page volume soak lint format demo demo-gate release release-small release-check image kube at-scale dist man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run \
   bench-limits bench-views screenshots content-figures cgroups escapes fleet clean

@@ -101,11 +101,12 @@ extension Flow {
       return openTunnel(conditions, isHeldToTLS: isHello)
     }
     if state.hasAnsweredConnect {
-      if inHTTP {
+      let form = buffers?.replyForm
+      if let form, inHTTP || form.isNative {
         var refusal = Refusal(reason, target: target, client: client.name)
         refusal.detail = detail
-        buffers?.write(refusal)
-      } else if reason != .notTLS || buffers?.firstByte.map(ReplyForm.init) == .tls {
+        say(refusal, in: inHTTP ? .http : form)
+      } else if reason != .notTLS || form == .tls {
         buffers?.reply(reason.alert)
       }
     }

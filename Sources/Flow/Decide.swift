@@ -129,6 +129,7 @@ extension Flow {
       refusal.requestID = finding.approvalID
       refusal.closes = !mayGoOn
       refusal.isToAPI = finding.isOfInspectedRule && via == .http
+      if via == .http { refusal.form = buffers.refusalForm }
       refusal.isToHEAD = via == .http && target != nil && buffers.request.isHEAD
       if mayExplain(refusal, conditions) {
         end(outcome)

@@ -47,8 +47,8 @@ extension Flow {
   }
 
   private mutating func readOpening(_ conditions: borrowing Conditions) -> Action {
-    guard let buffers, let first = buffers.firstByte else { return .wait }
-    if ReplyForm(first) == .http {
+    guard let buffers, let form = buffers.replyForm else { return .wait }
+    if form == .http {
       state = .readingHead
       return readHead(conditions)
     }

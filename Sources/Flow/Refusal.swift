@@ -17,6 +17,8 @@ package struct Refusal: Sendable {
   package var isToHEAD = false
   /// The client takes the answer for that of an API: `error` is then an object, as the SDKs of model providers read it.
   package var isToAPI = false
+  /// Told by the request's fields, where there were any.
+  package var form = RefusalForm()
   /// The client did not finish its head in time: 408, since 504 speaks of an upstream.
   var isClientSlow = false
   /// The request's head is longer, or has more fields, than the gate takes: 431 (RFC 6585 section 5).
@@ -32,11 +34,12 @@ package struct Refusal: Sendable {
 
   /// What HTTP/2 needs of it: status, fields with names in lower case, body.
   package var message: (status: Int, fields: [(name: String, value: String)], body: [UInt8]) {
+    if form.form == .grpc { return grpcMessage }
     var body: [UInt8] = []
     writeBody(into: &body)
     var fields = [
       (name: "proxy-status", value: "sluice; error=\(reason.row.proxyError); details=\"\(reason.rawValue)\""),
-      (name: "x-sluice-reason", value: reason.rawValue), (name: "content-type", value: "application/json"),
+      (name: "x-sluice-reason", value: reason.rawValue), (name: "content-type", value: "\(contentType)"),
       (name: "content-length", value: "\(body.count)"), (name: "cache-control", value: "no-store"),
     ]
     if let retryAfterSeconds { fields.append(("retry-after", "\(retryAfterSeconds)")) }
@@ -67,19 +70,29 @@ package struct Refusal: Sendable {
       JSONText.appendDecimal(retryAfterSeconds, to: &out)
     }
     if reason == .notAuthenticated { out.append("\r\nProxy-Authenticate: Basic realm=\"sluice\"") }
-    out.append("\r\nContent-Type: application/json\r\nContent-Length: ")
+    out.append("\r\nContent-Type: ")
+    out.append(contentType)
+    out.append("\r\nContent-Length: ")
     JSONText.appendDecimal(body.count, to: &out)
     out.append("\r\nCache-Control: no-store\r\nConnection: ")
     out.append(closes ? "close\r\n\r\n" : "keep-alive\r\n\r\n")
     if !isToHEAD { out += body }
   }
 
-  private var statusLine: (code: Int, phrase: StaticString) {
+  var statusLine: (code: Int, phrase: StaticString) {
     if isHeadTooLarge { return (431, "Request Header Fields Too Large") }
     return isClientSlow ? (408, "Request Timeout") : (reason.row.status, reason.row.phrase)
   }
 
   private func writeBody(into body: inout [UInt8]) {
+    switch form.form {
+    case .json, .grpc: writeJSON(into: &body)
+    case .text: body += "\(sentence)\n".utf8
+    case .s3: body += s3Body.utf8
+    }
+  }
+
+  private func writeJSON(into body: inout [UInt8]) {
     body.append("{")
     if isToAPI { writeError(into: &body) } else { body.append(#""error":"refused""#) }
     body.append(#","reason":""#)
@@ -113,7 +126,7 @@ package struct Refusal: Sendable {
   }
 
   /// A client that is asked for a password is nobody yet, and is told nothing.
-  private var mentionsGate: Bool { target != nil && reason != .notAuthenticated }
+  var mentionsGate: Bool { target != nil && reason != .notAuthenticated }
 
   /// The shape of OpenAI (`error.message`, `error.code`) and of Anthropic (`type`, `error.type`, `error.message`) at
   /// once. The words stand in `error.message` whole, as some SDKs show nothing else.

@@ -133,6 +133,15 @@ final class RequestBuffers {
     request.writeUpstream(from: bytes.span, to: target, judgedPath: judgedPath, into: &toUpstream)
   }
 
+  /// While the head is there.
+  var refusalForm: RefusalForm {
+    var form = RefusalForm()
+    guard headLength > 0 else { return form }
+    let bytes = input
+    request.forEachField(in: bytes.span) { form.note(name: $0, value: $1) }
+    return form
+  }
+
   func keepRequestLine() {
     let bytes = input
     requestLine.keep(request, in: bytes.span)

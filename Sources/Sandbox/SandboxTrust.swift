@@ -7,6 +7,10 @@ package struct SandboxTrust: Equatable, Sendable {
   private static let bundlePath = "\(folder)/ca-bundle.pem"
   private static let javaPath = "\(folder)/ca.jks"
   private static let wgetPath = "\(folder)/wgetrc"
+  /// Chromium and Chrome read neither the system's certificates nor a variable: an administrator's policy adds some.
+  private static let browserPaths = [
+    "/etc/chromium/policies/managed/sluice.json", "/etc/opt/chrome/policies/managed/sluice.json",
+  ]
 
   /// The gate's CA alone; with the system's roots; the same for Java.
   private let certificate: [UInt8]
@@ -48,7 +52,20 @@ package struct SandboxTrust: Equatable, Sendable {
     return steps + others.map { .cover($0, .file(text)) } + [
       .data(Self.certificatePath, certificate), .data(Self.bundlePath, bundle), .data(Self.javaPath, javaStore),
       .file(Self.wgetPath, "ca_certificate = \(Self.bundlePath)\n"),
-    ]
+    ] + Self.browserPaths.map { .file($0, browserPolicy) }
+  }
+
+  /// What stands between the first and the last line of a PEM block is the Base64 that the policy takes.
+  private var browserPolicy: String {
+    var blocks: [String] = []
+    for line in String(decoding: certificate, as: UTF8.self).split(whereSeparator: \.isNewline) {
+      if line.hasPrefix("-----BEGIN") {
+        blocks.append("")
+      } else if !line.hasPrefix("-----"), !blocks.isEmpty {
+        blocks[blocks.count - 1] += line
+      }
+    }
+    return "{\"CACertificates\": [" + blocks.map { "\"\($0)\"" }.joined(separator: ", ") + "]}\n"
   }
 
   /// In place of the system's roots, but for those that only add to them.

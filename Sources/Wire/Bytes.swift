@@ -43,6 +43,12 @@ extension Span where Element == UInt8 {
     return true
   }
 
+  /// True if the bytes are `lower`, a lower-case ASCII literal, without regard to case.
+  package func matches(_ lower: StaticString) -> Bool { matches(lower, at: 0..<count) }
+
+  /// True if the bytes begin with `lower`, a lower-case ASCII literal, without regard to case.
+  package func begins(_ lower: StaticString) -> Bool { hasPrefix(lower, at: 0..<count) }
+
   /// True if the bytes of `range` are exactly `literal`.
   @inline(__always)
   package func equals(_ literal: StaticString, at range: Range<Int>) -> Bool {

@@ -199,7 +199,8 @@ private func alert(_ description: UInt8) -> [UInt8] { [0x15, 3, 1, 0, 2, 2, desc
 
   @Test(
     arguments: [
-      (Script.hello(name: "raw.example"), UInt8(0x15)), (Array("POST / HTTP".utf8), 0x48), ([0, 0, 0, 8], 0),
+      (Script.hello(name: "raw.example"), UInt8(0x15)), (Array("POST / HTTP".utf8), 0x48),
+      ([0, 0, 0, 8, 0, 9, 0, 0], 0),
     ] as [([UInt8], UInt8)])
   func aRefusalWaitsForTheClientsLanguage(bytes: [UInt8], first: UInt8) throws {
     var driver = try Driver(policyText, opening: try redirected(23, to: .v4(0xC612_0001), name: "raw.example"))

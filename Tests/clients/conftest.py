@@ -73,7 +73,7 @@ class Certificates:
     def __init__(self, folder):
         self.ca, self.key, self.cert = folder / "ca.pem", folder / "key.pem", folder / "cert.pem"
         ca_key, request, extensions = folder / "ca.key", folder / "request", folder / "extensions"
-        extensions.write_text("subjectAltName=DNS:allowed.test,DNS:refused.test,DNS:git.test,DNS:*.wild.test,"
+        extensions.write_text("subjectAltName=DNS:allowed.test,DNS:refused.test,DNS:git.test,DNS:*.wild.test,DNS:*.opaque.test,DNS:*.inspected.test,"
                               "DNS:api.model.example,DNS:git.example,DNS:index.example,DNS:example.com\n")
 
         def openssl(*arguments):

@@ -1,5 +1,5 @@
-"""Programs as an agent uses them, inside `sluice run`, started by a user without rights: with the proxy's variables and without
-them, each to a host that the policy names and to one that it does not."""
+"""Programs as an agent uses them, inside `sluice run`, started by a user without rights: without the proxy's variables, with which
+test_clients_table.py has them, each to a host that the policy names and to one that it does not."""
 import os
 import shutil
 import subprocess
@@ -56,50 +56,47 @@ def place(user_place, web, certificates, tmp_path):
     return place
 
 
-# The command of each program for the URL $1, of host $2 and port $3; and if it reads the proxy's variables.
+# The command of each program for the URL $1, of host $2 and port $3.
 PROGRAMS = {
-    "curl": ('curl -sS --max-time 20 --cacert ca.pem "$1/hello"', True),
-    "wget": ('wget -q -O - --tries=1 --ca-certificate=ca.pem "$1/hello"', True),
-    "python": ("""python3 -c 'import sys, urllib.request, ssl
-print(urllib.request.urlopen(sys.argv[1] + "/hello", timeout=20, context=ssl.create_default_context(cafile="ca.pem")).read().decode(), end="")' "$1" """, True),
-    "node": ('NODE_EXTRA_CA_CERTS=ca.pem node client.js "$1/hello"', False),
-    "java": ('java -Djavax.net.ssl.trustStore=store -Djavax.net.ssl.trustStorePassword=changeit Client.java "$1/hello"', True),
-    "git": ("""export GIT_SSL_CAINFO=$PWD/ca.pem GIT_TERMINAL_PROMPT=0
+    "curl": 'curl -sS --max-time 20 --cacert ca.pem "$1/hello"',
+    "wget": 'wget -q -O - --tries=1 --ca-certificate=ca.pem "$1/hello"',
+    "python": """python3 -c 'import sys, urllib.request, ssl
+print(urllib.request.urlopen(sys.argv[1] + "/hello", timeout=20, context=ssl.create_default_context(cafile="ca.pem")).read().decode(), end="")' "$1" """,
+    "node": 'NODE_EXTRA_CA_CERTS=ca.pem node client.js "$1/hello"',
+    "java": 'java -Djavax.net.ssl.trustStore=store -Djavax.net.ssl.trustStorePassword=changeit Client.java "$1/hello"',
+    "git": """export GIT_SSL_CAINFO=$PWD/ca.pem GIT_TERMINAL_PROMPT=0
 git config --global user.name agent && git config --global user.email agent@git.test
 git clone -q "$1/repo.git" ~/one && cd ~/one && head -c 300000 /dev/urandom > file && git add file && git commit -qm file &&
-git push -q origin HEAD:main && git clone -q "$1/repo.git" ~/two && cmp ~/one/file ~/two/file && echo 'hello from upstream'""", True),
-    "pip": ("""python3 -m venv ~/venv && REQUESTS_CA_BUNDLE=ca.pem ~/venv/bin/pip --isolated install -q --disable-pip-version-check --retries 0 --cert ca.pem ${HTTPS_PROXY:+--proxy "$HTTPS_PROXY"} \\
-  --index-url "$1/simple/" thing && ~/venv/bin/python -c 'import thing; print("hello from upstream" if thing.value == 1 else thing)' """, True),
-    "make and a C program": ('make -s HOST=$2 PORT=$3 fetch', False),
+git push -q origin HEAD:main && git clone -q "$1/repo.git" ~/two && cmp ~/one/file ~/two/file && echo 'hello from upstream'""",
+    "pip": """python3 -m venv ~/venv && REQUESTS_CA_BUNDLE=ca.pem ~/venv/bin/pip --isolated install -q --disable-pip-version-check --retries 0 --cert ca.pem \\
+  --index-url "$1/simple/" thing && ~/venv/bin/python -c 'import thing; print("hello from upstream" if thing.value == 1 else thing)' """,
+    "make and a C program": 'make -s HOST=$2 PORT=$3 fetch',
 }
 
 # The setting of docs/sandbox.md for large machines.
 MORE = {"java": ("--env", "JAVA_TOOL_OPTIONS=-Xmx256m -XX:ActiveProcessorCount=2")}
 
 
-@pytest.mark.parametrize("variables", ["with the variables", "without them"])
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_program_reaches_what_is_allowed_and_nothing_else(place, program, variables):
-    script, reads_variables = PROGRAMS[program]
+def test_a_program_reaches_what_is_allowed_and_nothing_else(place, program):
+    script = PROGRAMS[program]
     if program == "java":
         subprocess.run(["keytool", "-importcert", "-noprompt", "-file", "ca.pem", "-keystore", "store", "-storepass", "changeit"],
                        cwd=place.workspace, check=True, capture_output=True)
-    by_proxy = variables == "with the variables" and reads_variables
     site = place.plain if program == "make and a C program" else place.tls
 
     def run(host):
-        without = WITHOUT.split() if variables == "without them" else []
-        return place.run(*without, "bash", "-c", script, "bash", f"https://{host}:{site.port}", host, str(site.port),
+        return place.run(*WITHOUT.split(), "bash", "-c", script, "bash", f"https://{host}:{site.port}", host, str(site.port),
                          options=("--limits", "best-effort", *MORE.get(program, ())))
 
     got = run("allowed.test")
     assert got.returncode == 0 and got.stdout.endswith("hello from upstream\n"), got
-    place.logged(event="closed", client="sandbox", via="connect" if by_proxy else "address", host="allowed.test", port=site.port)
+    place.logged(event="closed", client="sandbox", via="address", host="allowed.test", port=site.port)
     before = site.connections
     got = run("refused.test")
     # Past the proxy the name leads to the gate, whose refusal some programs print as any other answer.
     assert (got.returncode != 0 or "not_allowed" in got.stdout) and "hello from upstream" not in got.stdout, got
-    place.logged(event="denied", client="sandbox", via="connect" if by_proxy else "dns", host="refused.test", reason="not_allowed")
+    place.logged(event="denied", client="sandbox", via="dns", host="refused.test", reason="not_allowed")
     assert site.connections == before and "refused.test" not in place.names.asked
 
 

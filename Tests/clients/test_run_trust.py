@@ -1,6 +1,5 @@
 """`sluice run`: the command trusts the gate's CA, so a refusal is heard inside TLS, and inspected targets work with each tool."""
 import json
-import os
 import shutil
 
 import pytest
@@ -9,19 +8,9 @@ from gate import rules
 from inspection import inspected
 from sandbox import Place
 
-JAVA = """
-import java.net.URI; import java.net.http.*;
-public class Ask {
-  public static void main(String[] a) throws Exception {
-    System.out.println(HttpClient.newHttpClient().send(HttpRequest.newBuilder(URI.create(a[0])).build(), HttpResponse.BodyHandlers.ofString()).body());
-  }
-}
-"""
-
 PYTHON = """/usr/bin/python3 -c 'import urllib.request, urllib.error, sys
 try: print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode())
 except urllib.error.HTTPError as error: print(error.read().decode())'"""
-NODE = """node -e 'require("https").get(process.argv[1], answer => answer.on("data", text => process.stdout.write(text)))'"""
 OPENSSL = r"""printf 'GET / HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n' |
     openssl s_client -quiet -verify_return_error -ign_eof -servername {host} -connect {address}:{port} 2>/dev/null | sed '1,/^\r$/d'"""
 
@@ -64,17 +53,13 @@ def test_a_port_that_is_not_for_tls_is_refused_as_ever(place):
     assert got.stdout == "403", got
 
 
-@pytest.mark.parametrize("tool", [
-    "curl -sS", "curl -sS --noproxy '*'", "wget -q -O -", "wget -q -O - --no-proxy", PYTHON, NODE, "java Ask.java", OPENSSL])
+# test_clients_table.py has the others.
+@pytest.mark.parametrize("tool", ["curl -sS --noproxy '*'", "wget -q -O - --no-proxy", PYTHON, OPENSSL])
 def test_each_tool_trusts_what_the_gate_shows_for_an_inspected_target(place, web, hello, certificates, tool):
     server = web(hello, certificates.server())
     target = f"allowed.test:{server.port}"
     place.write(rules(inspected("allowed.test", server.port, certificates)))
-    (place.workspace / "Ask.java").write_text(JAVA)
-    os.chmod(place.workspace / "Ask.java", 0o644)
     whole = tool.format(target=target, host="allowed.test", address="allowed.test", port=server.port) if tool == OPENSSL else f"{tool} https://{target}/"
-    # A JVM takes more than 512 MiB of address space.
-    place.policy.write_text(place.policy.read_text() + "process_limits: {memory.max: max, pids.max: 512}\n")
     got = place.shell(whole)
     assert got.stdout.strip() == f"hello from {target}", got
     assert place.logged(event="closed", host="allowed.test")["inspected"] is True

@@ -69,6 +69,8 @@ final class HTTP1Bridge: Bridge {
   var down = BodyPipe()
   var filter: (any RequestFilter)?
   var headLength = 0
+  /// Of the request that is under way.
+  private var refusalForm = RefusalForm()
   var keepsConnection = false
   var hasClientEnded = false
   var deadlineMs = UInt64.max
@@ -204,7 +206,10 @@ final class HTTP1Bridge: Bridge {
       return refuse(requests.refuse(.badRequest, tick, detail: "\(problem)", isHeadTooLarge: problem.isTooLarge))
     case .complete(let length):
       headLength = length
-      input.parse { line.keep(request, in: $0) }
+      input.parse { bytes in
+        line.keep(request, in: bytes)
+        request.forEachField(in: bytes) { refusalForm.note(name: $0, value: $1) }
+      }
       return judgeRequest(tick)
     }
   }
@@ -417,6 +422,7 @@ final class HTTP1Bridge: Bridge {
       && refusal.reason.keepsConnection
     refusal.closes = !mayGoOn
     refusal.isToHEAD = (isHeadWhole || isUnderWay) && request.isHEAD
+    refusal.form = refusalForm
     var reply: [UInt8] = []
     refusal.write(into: &reply)
     endFilter()
@@ -445,6 +451,7 @@ final class HTTP1Bridge: Bridge {
     endFilter()
     headLength = 0
     judgedPath = nil
+    refusalForm = RefusalForm()
     collected = nil
     (up, down) = (BodyPipe(), BodyPipe())
     state = .reading(sinceMs: nil)

@@ -42,7 +42,10 @@ extension HTTP2Bridge: HTTP2Events {
       method = Array("GET".utf8)
     }
     var overrides = MethodOverrides()
-    block.forEachField { name, value, _ in overrides.note(name: name, value: value) }
+    block.forEachField { name, value, _ in
+      overrides.note(name: name, value: value)
+      stream.refusalForm.note(name: name, value: value)
+    }
     block.withValue(.path) { stream.line.keep(method: method.span, path: $0, overrides: overrides) }
     let verdict = requests.judge(
       stream.line, named: named(block), pacedSinceMs: stream.pacedSinceMs, ordinal: stream.ordinal, tick, payment)
@@ -138,6 +141,7 @@ extension HTTP2Bridge: HTTP2Events {
     guard case .refuse(let refused) = verdict else { return }
     var refusal = refused.refusal
     refusal.isToHEAD = stream.isHEAD
+    refusal.form = stream.refusalForm
     let (status, fields, body) = refusal.message
     var block = FieldBlock()
     block.append(":status", Array("\(status)".utf8))

@@ -14,6 +14,7 @@ final class HTTP2Stream {
   var isRefused = false
   var hasFinalHead = false
   var isHEAD = false
+  var refusalForm = RefusalForm()
   var interimHeads = 0
   var filter: (any RequestFilter)?
   /// The answer's head, while a filter holds it back.

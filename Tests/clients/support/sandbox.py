@@ -55,9 +55,9 @@ class Place(Logged):
         return subprocess.Popen(self.arguments(*command, options=options), cwd=self.workspace, env=self.environment(env), text=True,
                                 **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | more))
 
-    def run(self, *command, **more):
+    def run(self, *command, timeout=DEADLINE * 2, **more):
         process = self.start(*command, **more)
-        out, errors = process.communicate(timeout=DEADLINE * 2)
+        out, errors = process.communicate(timeout=timeout)
         assert "Fatal error" not in errors, errors
         return subprocess.CompletedProcess(command, process.returncode, out, errors)
 

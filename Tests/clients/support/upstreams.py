@@ -24,13 +24,13 @@ def bare_repository(folder):
     subprocess.run(["git", "-C", folder / "repo.git", "config", "http.receivepack", "true"], check=True)
 
 
-def repository(folder):
+def repository(folder, text="content\n"):
     """The same with one commit in it."""
     bare_repository(folder)
     work = folder / "work"
     git = ["git", "-C", work, "-c", "user.name=a", "-c", "user.email=a@example.com"]
     subprocess.run(["git", "clone", "-q", folder / "repo.git", work], check=True, capture_output=True)
-    (work / "file").write_text("content\n")
+    (work / "file").write_text(text)
     for step in (["add", "file"], ["commit", "-qm", "one"], ["push", "-q", "origin", "HEAD:main"]):
         subprocess.run([*git, *step], check=True)
 
