@@ -1,4 +1,4 @@
-// Addresses as the kernel has them and as Wire has them: the same numbers, two types, since Kernel knows no Wire.
+// Conversions between the address types of Kernel and Wire: Kernel does not depend on Wire, so both have their own.
 package import Kernel
 package import Wire
 

@@ -1,10 +1,10 @@
-// A socket that the main thread bound, or was handed, for one worker, and what it is for.
-// It relies on the worker to take it over: until then nobody closes it, and then its Listener or DNSDatagramSocket
-// does.
+// A socket that the main thread bound, or was handed, for one worker, with the listener's kind.
+// It relies on the worker to take ownership: until then nobody closes the socket; later its Listener or
+// DNSDatagramSocket does.
 import Kernel
 package import Policy
 
-/// A place that the gate listens on, with the port that it got.
+/// An address that the gate listens on, with the actual port.
 struct Listening {
   let door: ListenerKind
   let address: SocketAddress
@@ -17,11 +17,11 @@ package struct BoundSocket: Sendable {
   package let door: ListenerKind
   package let transport: Transport
   package let raw: CInt
-  /// Of one that speaks TLS: the address by which the policy knows it.
+  /// The policy's address of a listener that speaks TLS. Nil for the others.
   var identity: ListenAddress?
-  /// The sandbox that it was made in: all that comes by it is that client's.
+  /// The sandbox that the socket was made in: all its connections belong to that client.
   var sandbox: String?
-  /// Other workers have the same one, under numbers of their own.
+  /// True if other workers have duplicates of this socket.
   let isShared: Bool
 
   package init(door: ListenerKind, transport: Transport, raw: CInt, sandbox: String? = nil, isShared: Bool = false) {
@@ -32,11 +32,12 @@ package struct BoundSocket: Sendable {
     self.isShared = isShared
   }
 
-  /// A port that is free for streams may be taken for datagrams: how often the kernel is asked for another.
+  /// Attempts to find a port that is free for both streams and datagrams.
   private static let portsTriedMax = 20
 
-  /// What one worker needs of a listener: DNS has a socket for datagrams beside the one for streams.
-  /// Port 0 takes a port from the kernel; the caller passes it on, so that all sockets of the listener share it.
+  /// Opens one worker's sockets of a listener: DNS has a datagram socket beside the stream socket.
+  /// For port 0 the kernel picks a port. The caller passes that port on, so that all sockets of the listener share
+  /// it.
   static func open(_ door: ListenerKind, _ address: inout SocketAddress, reusePort: Bool) throws(SystemError)
     -> [BoundSocket]
   {

@@ -1,5 +1,5 @@
-// What the Flow asks for, done: one function an action, and the log line of an outcome.
-// It relies on an action being performed at once; what takes time comes back as an event.
+// Performs the Flow's actions: one function per action, and the log line of an outcome.
+// It relies on an action being performed at once; a result that takes time comes back as an event.
 import Flow
 import Kernel
 import Policy
@@ -100,13 +100,14 @@ extension Connection {
     }
   }
 
-  /// Nobody looks a name up for a connection that is gone, or that has its answer.
+  /// Cancels the lookup of a connection that has ended or no longer needs the name.
   mutating func forgetLookup() {
     guard let lookup = lookup.take() else { return }
     worker.resolver.forget(lookup, for: slot, token: nameToken)
   }
 
-  /// Who asks is known better than when the connection was accepted. False: the client has its share of connections.
+  /// Moves the connection to its client's share once the client is identified. False if the client's share is used
+  /// up.
   mutating func moveShare() -> Bool {
     let policy = worker.conditions.policy
     let owner =
@@ -121,7 +122,7 @@ extension Connection {
 
   mutating func openRelay(up isUp: Bool, down isDown: Bool) -> Action? {
     down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
-    // It is asked for twice where the first bytes are looked at in between.
+    // The flow asks for the relay twice if the first bytes are checked in between.
     tunnelOpens()
     if isUp {
       up.open(.tunnel)
@@ -135,7 +136,7 @@ extension Connection {
     return nil
   }
 
-  /// An upstream that is to serve a further request has nothing to say before it.
+  /// An idle upstream that is readable has sent unexpected bytes or has closed: it cannot serve another request.
   private func isStandingUnfit() -> Bool {
     guard flow.usesStandingUpstream, upstream.fd >= 0 else { return false }
     if case .wouldBlock = Socket.peek(upstream.fd) { return false }
@@ -184,14 +185,13 @@ extension Connection {
     down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
     phase = .flushingAnswer
     flushAnswer()
-    // What was read last was not all that there was: the next request, or the rest of it, and no edge tells of it
-    // again.
+    // The last read may have left bytes in the socket, and no further edge reports them.
     if client.isReadable { worker.loop.again(slot) }
     guard phase == .open, flow.hasInput else { return nil }
     return flow.handle(.clientSent, worker.conditions)
   }
 
-  /// No further request is read before the last answer has gone: else answers could pile up without bound.
+  /// No further request is read before the last answer is sent: otherwise answers could pile up without bound.
   mutating func flushAnswer() {
     switch down.flush(to: &client, bucket: downloadBucket()) {
     case nil: phase = .open
@@ -218,7 +218,7 @@ extension Connection {
     case .failed(let code): tell(.attemptFailed(code: code))
     case .connected(let dialled, let peer):
       upstream = SocketState(fd: upstreamSocket.fd, haste: .atFirstSend)
-      // A server that speaks first may have done so: no further edge tells of what this one told.
+      // A server that speaks first may have sent bytes already, and no further edge reports them.
       upstream.note(readiness)
       connectionStands()
       keepAliveAtMs = worker.conditions.nowMs + Self.keepAliveMs
@@ -227,7 +227,7 @@ extension Connection {
     advance()
   }
 
-  /// What it has not taken goes with it: no other upstream, and no second copy of the request, follows those bytes.
+  /// Drops the bytes that the upstream has not taken: no other upstream may get a second copy of the request.
   mutating func closeUpstream(cut: Bool = false) {
     upstreamSocket.close(cut: cut)
     up.abandon(worker.tools.pipes)

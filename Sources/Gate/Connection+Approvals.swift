@@ -1,14 +1,14 @@
-// A request of this connection that waits for a person: asked, answered, and withdrawn when it waits no more.
-// It relies on the registry that all loops share; the client is not read meanwhile, but its end is seen.
+// Approval requests of this connection: asked, answered, and withdrawn when no longer needed. It relies on the
+// registry that all loops share; the client is not read while it waits, but its end is seen.
 import Flow
 import Kernel
 import Policy
 
 extension Connection {
   mutating func ask(_ question: ApprovalQuestion) -> Action? {
-    // A sandbox that checks itself wants to be refused, and nobody is asked about that.
+    // The self-check of a sandbox expects a refusal: ask no person about it.
     if worker.audit.isProbe(question.key.client, id) { return flow.handle(.approval(.full), worker.conditions) }
-    // A question that this connection still has out is about an earlier request, or the same one.
+    // An open question of this connection is about an earlier request, or the same one.
     asksApproval = true
     let waiter = ApprovalWaiter(seat, ordinal: flow.ordinal)
     let time = approvalTime
@@ -16,7 +16,7 @@ extension Connection {
     return flow.handle(.approval(answer), worker.conditions)
   }
 
-  /// Called when the flow has gone on, and at the end.
+  /// Called when the flow no longer waits, and at the connection's end.
   mutating func withdrawApproval() {
     guard asksApproval else { return }
     asksApproval = false
@@ -29,7 +29,7 @@ extension Connection {
     tellFromOutside(.approvalAnswered)
   }
 
-  /// For the requests of an inspected tunnel; nil where nobody is asked.
+  /// Approvals for the requests of an inspected tunnel. Nil if the policy has no approvals.
   mutating func approvalsOfTunnel() -> ConnectionApprovals? {
     guard worker.conditions.policy.settings.approvals != nil, flow.via != .http else { return nil }
     asksApproval = true
@@ -37,7 +37,7 @@ extension Connection {
       worker.shared.approvals, seat, client: flow.client.name, via: flow.via.rawValue, approvalTime)
   }
 
-  /// For the content of its requests and answers; nil where nobody is asked.
+  /// Reviews for the content of requests and answers. Nil if the policy has no approvals.
   var reviews: ConnectionReviews? {
     guard worker.conditions.policy.settings.approvals != nil else { return nil }
     return ConnectionReviews(worker.shared.approvals, seat, via: flow.via.rawValue)

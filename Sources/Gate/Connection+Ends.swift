@@ -1,5 +1,5 @@
-// How a connection ends: the last bytes reach the client, no reset overtakes them, and nothing stays behind.
-// It relies on the deadline to end what a client does not.
+// The end of a connection: the last bytes reach the client, no reset overtakes them, and every resource is released.
+// It relies on the deadline to end a connection that its client leaves open.
 import Flow
 import Intercept
 import Kernel
@@ -10,7 +10,7 @@ extension Connection {
     dropInspected()
     up.abandon(worker.tools.pipes)
     if case .cut = ending { return close(cut: true) }
-    // Both ends were carried over: nothing is left to say or to hear.
+    // Both directions have ended and forwarded their end: nothing is left to send or read.
     if up.hasCarriedEnd && down.hasCarriedEnd && down.isEmpty { return close(cut: false) }
     closeUpstream()
     down.isOpen = false
@@ -28,19 +28,19 @@ extension Connection {
       phase = .lingering
       lingering.begin(nowMs: worker.conditions.nowMs)
       arm(atMs: lingering.deadlineMs(nowMs: worker.conditions.nowMs))
-      // What came before is there, and no edge tells of it.
+      // Bytes may have arrived already, and no further edge reports them.
       client.isReadable = true
       linger()
     case .sinkReset: close(cut: true)
     case .limited(let grant):
-      // An answer under a pace ends as slowly as it went.
+      // An answer under `on_limit: pace` keeps its pace to its last byte.
       guard pace(grant) else { return close(cut: true) }
       arm(atMs: pacedUntilMs)
     default: break
     }
   }
 
-  /// Reads and drops until the client's end: a close(2) with unread bytes would send a reset that may overtake the
+  /// Reads and drops bytes until the client ends: close(2) with unread bytes sends a reset, which may overtake the
   /// answer.
   mutating func linger() {
     for _ in 0..<Lingering.chunksMax {
@@ -72,14 +72,14 @@ extension Connection {
 
   // MARK: - What comes next
 
-  /// Before each return to the loop: what is waited for is asked for.
+  /// Called before each return to the loop: sets the deadline and the events to wait for.
   mutating func awaitNext() {
-    // A reset may come in the same event as the request: nothing is read of a client that waits, and no edge follows.
+    // A reset may arrive in the same event as the request. A waiting client is not read, and no further edge follows.
     if client.isBroken && phase == .open && flow.state.isUndecided { tell(.clientReset) }
     if client.hasPeerEnded && phase == .open && flow.state.isAwaiting { tell(.clientLeft) }
     if !client.isWritable && !hearsClientWritable && phase != .closed {
       hearsClientWritable = true
-      // Without this edge the client would be waited for in vain: it is taken for one that has gone.
+      // Without this edge the wait for the client would never end: treat the client as gone.
       guard (try? worker.loop.watchWritingEdgesToo(client.fd, slot, tag: Self.clientTag)) != nil else {
         return phase == .farewell ? close(cut: true) : tell(.clientReset)
       }

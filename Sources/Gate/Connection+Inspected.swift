@@ -1,5 +1,5 @@
-// Step "intercept": the sockets of a tunnel whose rule looks inside are handed to Intercept, and its turns are taken.
-// It relies on InspectedTunnel for the bytes; what an end means is the Flow's to say.
+// Step "intercept": hands the sockets of an inspected tunnel to Intercept and runs its turns.
+// It relies on InspectedTunnel for the bytes; the Flow decides what an end means.
 import Flow
 import Intercept
 import Kernel
@@ -21,7 +21,7 @@ extension Connection {
     return nil
   }
 
-  /// A plain HTTP request whose rule looks into its content.
+  /// Starts a plain HTTP request whose rule inspects content.
   mutating func inspectExchange() -> Action? {
     guard let target = flow.target else { return flow.handle(.gateFailed, worker.conditions) }
     worker.audit.count { $0.requests &+= 1 }
@@ -34,7 +34,7 @@ extension Connection {
     return nil
   }
 
-  /// The client is answered inside its TLS; the upstream, if one stands, is asked nothing more.
+  /// Answers the client inside its TLS. An open upstream gets no further request.
   mutating func explain() -> Action? {
     down.hold(flow.takeToClient(), isOwn: flow.isReplyOwn)
     guard let refusal = flow.unsaid, let contexts = worker.intercept, let target = flow.target else {
@@ -54,13 +54,13 @@ extension Connection {
 
   mutating func moveInspected() {
     guard let inspected else { return }
-    // What was said before TLS goes out before it.
+    // Bytes from before TLS are sent first.
     if let end = down.flush(to: &client, bucket: downloadBucket()) { return stalled(end) }
     inspected.noteClient(
       isReadable: client.isReadable, isWritable: client.isWritable, hasPeerEnded: client.hasPeerEnded)
     inspected.noteUpstream(
       isReadable: upstream.isReadable, isWritable: upstream.isWritable, hasPeerEnded: upstream.hasPeerEnded)
-    // From now on the tunnel knows; the next edge tells more.
+    // The tunnel now holds this readiness; the next edge adds to it.
     (client.isReadable, client.isWritable) = (false, false)
     (upstream.isReadable, upstream.isWritable) = (false, false)
     (client.hasPeerEnded, upstream.hasPeerEnded) = (false, false)
@@ -81,7 +81,7 @@ extension Connection {
     }
   }
 
-  /// The connection is the flow's again.
+  /// Gives the connection back to the flow after an inspected exchange.
   private mutating func exchangeEnded(_ exchange: InspectedTunnel) {
     dropInspected()
     if let back = exchange.handBack() {
@@ -103,7 +103,7 @@ extension Connection {
     return tick
   }
 
-  /// What its filters still had to say is written down.
+  /// Ends the inspected tunnel and records the last reports of its filters.
   mutating func dropInspected() {
     guard inspected != nil else { return }
     inspected = nil
@@ -116,12 +116,12 @@ extension Connection {
     worker.record(report, of: flow, id: id)
   }
 
-  /// One request within the tunnel: its bytes are counted in the line of the tunnel.
+  /// Records one request inside the tunnel. Its bytes count in the tunnel's own line.
   private func record(_ outcome: Outcome) {
     var outcome = outcome
     outcome.address = outcome.address ?? flow.address
     outcome.isInspected = flow.isInspected
-    // Outside of a tunnel the flow counts the requests.
+    // Outside a tunnel the flow numbers the requests.
     if flow.via == .http { outcome.ordinal = flow.ordinal }
     worker.record(outcome, of: flow, AuditFacts(id: id, bytesUp: 0, bytesDown: 0, durationMs: 0))
   }

@@ -1,5 +1,5 @@
-// Steps "relay" and what bounds it: each direction is pumped as far as its sockets and its byte bucket allow.
-// It relies on RelayDirection for the bytes; what an end means is the Flow's to say.
+// Step "relay": each direction is pumped as far as its sockets and its byte bucket allow.
+// It relies on RelayDirection for the bytes; the Flow decides what an end means.
 import Flow
 import Kernel
 import Policy
@@ -22,7 +22,7 @@ extension Connection {
     case .again: return true
     case .bodyEnded:
       up.isOpen = false
-      // The next request may stand right behind a chunked body.
+      // The bytes behind a chunked body may be the next request.
       flow.clientSent(up.takeSurplus().span)
       tell(.requestBodyEnded)
     case .sourceEnded:
@@ -43,7 +43,7 @@ extension Connection {
     case .again: return true
     case .bodyEnded:
       down.isOpen = false
-      // What an upstream says unasked: it will not serve the next request.
+      // Bytes behind the answer's body: such an upstream is not used for the next request.
       flow.upstreamSent(down.takeSurplus().span)
       if flow.state.isExchanging { tell(.responseBodyEnded) }
     case .sourceEnded:
@@ -58,7 +58,7 @@ extension Connection {
     return false
   }
 
-  /// Held bytes of an answer did not all go.
+  /// Handles a flush that did not send all held bytes of an answer.
   mutating func stalled(_ end: PumpEnd) {
     switch end {
     case .sinkReset: tell(.clientReset)
@@ -71,7 +71,7 @@ extension Connection {
     if !pace(grant) { tell(event) }
   }
 
-  /// Waits for tokens where the rule says so, and where a shared bucket is being asked.
+  /// Waits for tokens if the rule paces, or while the store of a shared bucket is being asked.
   mutating func pace(_ grant: ByteBucket.Grant) -> Bool {
     guard grant.isFetching || flow.rule?.onLimit == .pace else { return false }
     let waitMs = max(1, min(grant.retryAfterNs / 1_000_000, 1_000))
@@ -79,7 +79,7 @@ extension Connection {
     return true
   }
 
-  /// The store of shared limits has answered: whoever waits for it is judged again.
+  /// The store of shared limits has answered: a paced session is judged again.
   mutating func tokensCame() {
     guard phase == .open, flow.state.isPacing else { return }
     tell(.deadlinePassed)

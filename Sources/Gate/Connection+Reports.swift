@@ -1,5 +1,5 @@
-// What an operator may know of a connection, and its end by an operator's hand.
-// It relies on being asked between events; nothing here is kept for that sake alone.
+// Facts of a connection for operators, and its end by an operator.
+// It relies on being called between events; no state is kept only for these reports.
 import Flow
 import Kernel
 import Policy
@@ -16,7 +16,7 @@ extension Connection {
   }
 
   borrowing func addTo(_ counts: inout WorkerCounts) {
-    // A refusal on its way to the client is no byte of a tunnel, nor of any line of the log.
+    // Bytes of a refusal count neither as tunnel bytes nor in any log line.
     guard phase == .open, flow.isLetOut else { return }
     counts.liveBytesUp &+= up.moved
     counts.liveBytesDown &+= down.moved

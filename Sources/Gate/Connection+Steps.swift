@@ -1,10 +1,10 @@
-// When one step of a request ends and the next begins, for the histograms of the metrics.
-// It relies on the clock of the loop's turn; nothing is read for its sake, and a relay costs nothing.
+// Durations of the steps of a request, for the histograms of the metrics.
+// It relies on the clock of the loop's turn: no clock is read here, and a relay costs nothing.
 import Flow
 import Kernel
 
 extension Connection {
-  /// Where a request stands between its beginning and the first byte that goes over.
+  /// The stages of a request from its start to the first forwarded byte.
   enum Stage: UInt8 {
     case reading, resolving, connecting, standing, open
   }
@@ -14,12 +14,12 @@ extension Connection {
     begins(.resolving)
   }
 
-  /// The first attempt, or a further one.
+  /// Called for the first connect attempt and for each further one.
   mutating func attemptBegins() {
     switch stage {
     case .reading: ended(.read)
     case .resolving: ended(.resolve, sinceMicroseconds: stepMicroseconds)
-    // Another upstream is dialled in place of one that was gone.
+    // A new upstream replaces one that has gone.
     case .standing, .open: break
     case .connecting: return
     }
@@ -31,10 +31,10 @@ extension Connection {
     begins(.standing)
   }
 
-  /// Bytes may go over from now on.
+  /// Called when bytes may be forwarded.
   mutating func requestOpens() {
     if stage == .open { return }
-    // The upstream of the last request serves this one too.
+    // The upstream of the last request is used again.
     if stage == .reading { ended(.read) }
     ended(.open)
     stage = .open
@@ -55,7 +55,7 @@ extension Connection {
     stepMicroseconds = UInt32(clamping: (worker.conditions.nowNs &- flow.startedNs) / 1_000)
   }
 
-  /// Mutating, as `facts` is: a connection that is only looked at is copied for the call.
+  /// Mutating, as `facts` is: a call that only borrows would copy the connection.
   private mutating func ended(_ step: StepTimes.Step, sinceMicroseconds start: UInt32 = 0) {
     let ns = worker.conditions.nowNs &- flow.startedNs
     let spentNs = ns - min(ns, UInt64(start) * 1_000)

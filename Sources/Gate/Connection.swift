@@ -1,5 +1,5 @@
-// What one client connection is made of, and what moves it: its two sockets, its Flow, one RelayDirection a direction.
-// It performs the Flow's actions and tells the Flow what came of them. A value owned by its Session: see there why.
+// One client connection: its two sockets, its Flow, and one RelayDirection per direction. A connection performs the
+// Flow's actions and tells the Flow the results. It relies on its Session, which owns the connection as a value.
 import Flow
 import Intercept
 import Kernel
@@ -9,22 +9,23 @@ import Wire
 struct Connection: ~Copyable {
   /// The tag of the client's socket in epoll's key; each connect attempt has the next one.
   static let clientTag: UInt8 = 0
-  /// So long a peer may take to accept the last bytes.
+  /// Time limit for a peer to take the last bytes.
   static let farewellMs: UInt64 = 10_000
   static let keepAliveMs: UInt64 = 60_000
-  /// Chunks read in one turn while heads are read: each may hold hundreds of requests, and others are to be served too.
+  /// Chunks read in one turn while heads are read. Each may hold hundreds of requests, and other clients wait
+  /// meanwhile.
   static let headChunksMax = 4
 
-  /// The worker holds the session and lets it go at its end: until then, this is a cycle.
+  /// The worker owns the session and releases it at its end. Until then, this reference is a cycle.
   let worker: Worker
   let id: UInt64
   var slot = Slot.none
   let clientSocket: Descriptor
-  /// In whose share of the connections it is, and of all that it asks the gate for.
+  /// The owner whose fair share this connection and its lookups and password checks count against.
   var shareOwner: ShareOwner
-  /// Behind TLS its place is that of the whole connection, which may end after it.
+  /// True behind a TLS listener: the connection slot belongs to the outer connection, which may outlive this one.
   let isOwnerFixed: Bool
-  /// Where it went to an address that was made up for a name: no other name gets it meanwhile.
+  /// The lease of a synthetic address that the client connected to. No other name gets that address meanwhile.
   var lease: NameLease?
   var upstreamSocket = Upstream()
   var flow: Flow
@@ -32,35 +33,35 @@ struct Connection: ~Copyable {
   var upstream = SocketState()
   var up = RelayDirection()
   var down = RelayDirection()
-  /// What is inside, where the rule wants it looked at.
+  /// The inspected tunnel or exchange. Nil unless the rule inspects.
   var inspected: InspectedTunnel?
   var filters: TunnelFilters?
   var phase = Phase.open
-  /// Whether epoll tells when the client can take more: asked for when it first could not.
+  /// True if epoll reports a writable client; requested when the first write blocks.
   var hearsClientWritable = false
   var isTunnel = false
   var stage = Stage.reading
-  /// When the step that it says began, counted from the request's beginning: small, as the object is one size of
-  /// malloc's.
+  /// Start of the current stage, counted from the start of the request. Kept small so that the object fits a malloc
+  /// size class.
   var stepMicroseconds: UInt32 = 0
   var armedMs = UInt64.max
   var pacedUntilMs = UInt64.max
-  /// When the tunnel is old enough to be worth TCP keep-alive: most end before, and never pay for its timers.
+  /// Time at which TCP keep-alive starts. Most tunnels end earlier and never pay for the kernel's timers.
   var keepAliveAtMs = UInt64.max
   var nameToken: UInt64 = 0
-  /// What it waits for in `dialling`.
+  /// The name lookup that the flow waits for while dialling.
   var lookup: NameLookup?
   var lingering = Lingering()
-  /// A request of it may stand in the registry of approvals.
+  /// True if the registry of approvals may hold a request of this connection.
   var asksApproval = false
 
   enum Phase: UInt8 {
     case open
-    /// The answer to the last request is still on its way; the next request waits for it.
+    /// The answer to the last request is still being sent; the next request waits for it.
     case flushingAnswer
-    /// The last bytes are on their way to the client.
+    /// The last bytes are being sent to the client.
     case farewell
-    /// All was sent; what the client still sends is read and dropped, so that no reset overtakes the answer.
+    /// All bytes are sent. Bytes from the client are read and dropped, so that no reset overtakes the answer.
     case lingering
     case closed
   }
@@ -80,12 +81,12 @@ struct Connection: ~Copyable {
     self.lease = lease
   }
 
-  /// Watches its socket; false when the kernel refused.
+  /// Watches the client socket. False if the kernel refused.
   mutating func begin(_ slot: Slot) -> Bool {
     self.slot = slot
     // A connection that the kernel cannot watch is closed; the next one may be watched again.
     guard (try? worker.loop.watchReadingEdges(client.fd, slot, tag: Self.clientTag)) != nil else { return false }
-    // A client's first bytes often come with its connection: they are looked for before epoll says so.
+    // A client's first bytes often arrive with its connection: try to read before epoll reports them.
     client.isReadable = true
     awaitNext()
     return true
@@ -134,7 +135,7 @@ struct Connection: ~Copyable {
     awaitNext()
   }
 
-  /// It counts for the very password that was asked about: after a reload the connection may be on to another request.
+  /// Applies only if the flow still waits for this password: after a reload the connection may be at another request.
   mutating func verified(_ verified: VerifiedPassword) {
     let question = verified.question
     guard flow.client.proxyUser == question.user, flow.client.passwordHash == question.hash,
@@ -143,26 +144,26 @@ struct Connection: ~Copyable {
     tellFromOutside(verified.isRight && !moveShare() ? .gateFailed : .authenticated(verified.isRight))
   }
 
-  /// The control side: a new policy, the end of a drain.
+  /// Events of the control side: a new policy, an approval, the end of a drain.
   mutating func tellFromOutside(_ event: Event) {
     guard phase == .open || phase == .flushingAnswer else { return }
     tell(event)
-    // What is inside of a tunnel is held to a new policy by the tunnel's next turn.
+    // An inspected tunnel applies the new policy in its next turn.
     if inspected != nil && phase == .open { worker.loop.again(slot) }
     awaitNext()
   }
 
-  /// A drain waits for what is under way, not for a client that may ask no more.
+  /// A drain waits for open requests, not for a client that may never send another one.
   mutating func closeIfQuiet() {
     if flow.isQuiet || flow.state.isAwaiting { tellFromOutside(.drainEnded) }
   }
 
-  /// The last moment: whatever is left is not waited for.
+  /// Closes at once, without sending what is left.
   mutating func closeNow() { close(cut: true) }
 
   // MARK: - Bytes that have come
 
-  /// Does all that the two sockets now allow.
+  /// Does all the work that the two sockets allow now.
   mutating func advance() {
     switch phase {
     case .closed: return
@@ -170,7 +171,7 @@ struct Connection: ~Copyable {
     case .farewell: sayFarewell()
     case .flushingAnswer:
       flushAnswer()
-      // Requests that came in the meantime stand in the flow's input.
+      // The flow's input may hold requests that arrived meanwhile.
       if phase == .open && flow.hasInput { tell(.clientSent) }
     case .open: break
     }
@@ -207,7 +208,8 @@ struct Connection: ~Copyable {
     }
   }
 
-  /// Interim answers come in any number: those that the client has not taken are all that is held of them.
+  /// Reads the answer's head. An upstream may send any number of interim answers: unsent ones are flushed first, so
+  /// memory stays bounded.
   mutating func readAnswer() {
     var chunks = 0
     while phase == .open && upstream.isReadable && flow.wantsAnswerHead {
@@ -233,7 +235,8 @@ struct Connection: ~Copyable {
     }
   }
 
-  /// Nothing was asked of it: whatever it says, it will not serve the next request.
+  /// An idle upstream must not send anything (RFC 9112 section 9.3): bytes or an end make it unfit for the next
+  /// request.
   mutating func standingUpstreamEvent() {
     if upstream.isReadable {
       flow.standingUpstreamEnded()

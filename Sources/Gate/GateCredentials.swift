@@ -1,5 +1,5 @@
-// Credentials as the gate has them: the store, with what its fetches need of the world.
-// It relies on Intercept for values and places; where a fetch needs a name, it asks as the gate's own loops do.
+// The credential store with the surroundings that its fetches need.
+// It relies on Intercept for values and placements; names are resolved as the gate's own loops do.
 import Flow
 import Intercept
 import Kernel
@@ -7,7 +7,8 @@ import Policy
 import Synchronization
 import Wire
 
-/// The store, and what its fetches need: it changes with each policy, and is read by the threads that fetch.
+/// The credential store and the surroundings of its fetches. Each new policy replaces the surroundings; the fetching
+/// threads read them.
 final class GateCredentials: Sendable {
   struct Surroundings: Sendable {
     var settings: Settings
@@ -39,12 +40,13 @@ final class GateCredentials: Sendable {
       }, tell: { Messages.warn($0) })
   }
 
-  /// Of a target that the operator wrote into the policy; it blocks.
+  /// Resolves a target that the operator wrote into the policy. Blocks.
   func addresses(of target: Target) throws(CredentialProblem) -> [SocketAddress] {
     try EndpointLookup.addresses(of: target, surroundings.value)
   }
 
-  /// Before the gate gives up starting programs, and before it has threads: one process for each program of the policy.
+  /// Starts one helper process per program of the policy. Call before the gate gives up starting programs, and before
+  /// it starts threads.
   func keepPrograms(_ policy: Policy) throws(SystemError) {
     let hidden = policy.credentials.flatMap(\.secretVariables)
     var all: [[String]: CommandHelper] = [:]
@@ -54,17 +56,17 @@ final class GateCredentials: Sendable {
     helpers.all = all
   }
 
-  /// At the start, and with each new policy: values are read again.
+  /// Called at the start and with each new policy: values are read again.
   func take(_ policy: Policy, hosts: HostsTable, gate: GateAddresses) {
     surroundings.value = Surroundings(
       settings: policy.settings, hosts: hosts, gate: gate,
       hiddenVariables: policy.credentials.flatMap(\.secretVariables))
     store.take(policy.credentials)
-    // A value that is to be kept from leaving has to be known before anyone has used it.
+    // The check for leaked secrets needs their values before the first request.
     if policy.contentPolicies.contains(where: { $0.secrets != nil }) { store.fetchAll() }
   }
 
-  /// Every round of the main thread.
+  /// Called in every round of the main thread.
   func lookAround(hosts: HostsTable, gate: GateAddresses) {
     var now = surroundings.value
     (now.hosts, now.gate) = (hosts, gate)

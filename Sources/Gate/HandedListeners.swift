@@ -1,5 +1,5 @@
-// Sockets that a service manager has bound, in place of those that the gate would bind itself.
-// It relies on `listen` to say where the gate listens: a socket for another place is an error, not one more listener.
+// Sockets bound by a service manager, used instead of sockets that the gate would bind.
+// It relies on `listen` for the gate's addresses: a socket for another address is an error, not one more listener.
 import Kernel
 import Policy
 import Wire
@@ -15,7 +15,7 @@ struct HandedListeners: Sendable {
   /// The admin socket, and its path.
   private(set) var admin: (raw: CInt, path: String)?
 
-  /// `listen` and `adminPath` are what is in force, of the policy or the options.
+  /// `listen` and `adminPath` are the settings in force, from the options or else the policy.
   init(
     _ sockets: [HandedSocket], listen: (ListenerKind) -> [ListenAddress], adminPath: String?
   ) throws(ServerError) {
@@ -97,7 +97,7 @@ struct HandedListeners: Sendable {
 
   // MARK: - Handing on
 
-  /// The sockets of this listener, for each worker its own; nil where none was handed in.
+  /// The sockets of this listener per worker. Nil if none was handed in.
   func sockets(_ door: ListenerKind, _ address: ListenAddress, workers: Int) throws(SystemError) -> [[BoundSocket]]? {
     let place = Place(door: door, address: address)
     guard let streams = streams[place] else { return nil }
@@ -110,7 +110,7 @@ struct HandedListeners: Sendable {
     return sockets
   }
 
-  /// Each worker has one, and each socket at least one worker.
+  /// Each worker gets at least one socket, and each socket at least one worker.
   private static func spread(
     _ raws: [CInt], _ transport: BoundSocket.Transport, _ door: ListenerKind, _ workers: Int
   ) throws(SystemError) -> [[BoundSocket]] {

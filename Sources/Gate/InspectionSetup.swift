@@ -1,11 +1,11 @@
-// What a policy needs before its tunnels can be looked into: the CA, and the TLS settings of its upstreams.
-// It relies on Intercept; all of it is done on the main thread, before the policy is in force.
+// Preparation for inspection: the CA, and the TLS settings of the upstreams.
+// It relies on Intercept; the main thread does all of this before the policy is in force.
 import Content
 package import Intercept
 package import Policy
 
 package enum InspectionSetup {
-  /// The folder of the CA: what the policy names, else that of who runs the gate.
+  /// The CA's folder: the policy's setting, or else the folder of the user who runs the gate.
   package static func folder(_ policy: Policy) throws(TLSProblem) -> AuthorityFolder {
     if let path = policy.settings.caFolder { return AuthorityFolder(path) }
     guard let own = AuthorityFolder.own() else {
@@ -38,7 +38,7 @@ package enum InspectionSetup {
     }
   }
 
-  /// A listener that a new policy no longer has stands until the next start, and shows what it did.
+  /// A listener that the new policy no longer has stays open until the next start, with its old identity.
   private static func listeners(
     _ policy: Policy, keeping old: PolicyInForce?
   ) throws(ServerError) -> [ListenAddress: ListenerTLS] {

@@ -1,10 +1,10 @@
-// How long a connection that has said its last is still read (RFC 9112 section 9.6): until its peer stops, or a bound.
+// The time for which a finished connection is still read (RFC 9112 section 9.6): until the peer stops, or a limit.
 // It relies on its owner to read and drop the bytes, and to keep the deadline.
 
-/// Many clients read an answer only when they have sent all of a request: a refused upload has to be taken to its end,
-/// or the reset for its bytes overtakes the refusal.
+/// Many clients read an answer only after sending the whole request. A refused upload has to be read to its end:
+/// otherwise the reset for its bytes overtakes the refusal.
 struct Lingering {
-  /// So long nothing comes.
+  /// Lingering ends after this time without bytes.
   static let quietMs: UInt64 = 2_000
   private static let mostMs: UInt32 = 30_000
   private static let bytesMax: UInt32 = 64 << 20
@@ -17,7 +17,7 @@ struct Lingering {
 
   mutating func begin(nowMs: UInt64) { beganMs = UInt32(truncatingIfNeeded: nowMs) }
 
-  /// False: that is too much.
+  /// Counts dropped bytes. False if the limit is reached.
   mutating func takes(_ count: Int) -> Bool {
     bytes &+= min(UInt32(clamping: count), Self.bytesMax)
     return bytes < Self.bytesMax

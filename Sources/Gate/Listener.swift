@@ -1,4 +1,4 @@
-// Step "accept": a listening socket of one loop. It survives the end of descriptors without spinning.
+// Step "accept": a listening socket of one loop. Running out of descriptors pauses it instead of spinning.
 // It relies on Kernel for accept4(2), and hands each connection to its acceptor, a Worker.
 import Kernel
 import Policy
@@ -6,21 +6,21 @@ import Policy
 /// Takes the connections that a listener accepts.
 protocol ConnectionAcceptor: AnyObject {
   func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, at door: ListenerKind, _ sandbox: String?)
-  /// By a listener that speaks TLS, which the policy in force knows by its address.
+  /// Called by a listener that speaks TLS. `identity` is its address in the policy in force.
   func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, identity: ListenAddress)
 }
 
 final class Listener: Source {
   private unowned let acceptor: any ConnectionAcceptor
   private let loop: Loop
-  /// nil once it is closed.
+  /// Nil once the listener is closed.
   private var socket: Descriptor?
   private let fd: CInt
   private let door: ListenerKind
-  /// Of one that speaks TLS: the address by which the policy in force knows what it shows.
+  /// The address by which the policy in force finds the certificate of a listener that speaks TLS.
   private let identity: ListenAddress?
   let sandbox: String?
-  /// Other workers have it too.
+  /// True if other workers have this socket too.
   private let isShared: Bool
   private var slot = Slot.none
   private var isResting = false
@@ -46,7 +46,7 @@ final class Listener: Source {
     try loop.watchEdges(fd, slot, tag: 0)
   }
 
-  /// From now on the kernel refuses connections here, unless somebody else has the socket too.
+  /// Closes the socket. The kernel then refuses connections, unless another process or worker holds the socket.
   func close() {
     if socket != nil { loop.unwatch(fd) }
     loop.release(slot)
@@ -75,7 +75,7 @@ final class Listener: Source {
     }
   }
 
-  /// Told once, until a connection is accepted again.
+  /// Pauses accepting. The warning appears once, until a connection is accepted again.
   private func rest(_ error: SystemError) {
     if !saidResting { Messages.warn("accept rests: \(error)") }
     saidResting = true

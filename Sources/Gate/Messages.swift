@@ -1,5 +1,5 @@
-// What the gate says to the person who runs it: standard error, one line each.
-// It relies on Kernel for the write; the log is another thing, and goes elsewhere.
+// Messages for the operator on standard error, one line each.
+// It relies on Kernel for the write; the audit log is separate.
 import Kernel
 import Synchronization
 import Wire
@@ -11,28 +11,27 @@ package enum Messages {
     if !isQuiet.load(ordering: .relaxed) { insist(text) }
   }
 
-  /// A warning that is told also to who wants none.
+  /// A warning that is printed even after `quieten`.
   package static func insist(_ text: String) { StandardError.write("sluice: warning: \(clean(text))\n") }
 
-  /// A line of a text, with its tabs and without a name in front.
+  /// Prints one line of a text with its tabs and without the prefix `sluice:`.
   package static func show(_ line: String) {
     StandardError.write(
       line.split(separator: "\t", omittingEmptySubsequences: false).map { clean(String($0)) }.joined(separator: "\t")
         + "\n")
   }
 
-  /// A question, which is answered behind it.
+  /// Prints a question without a line end: the answer follows on the same line.
   package static func ask(_ text: String) { StandardError.write("sluice: \(clean(text))") }
 
-  /// From now on no warning is told.
+  /// Suppresses further warnings.
   package static func quieten() { isQuiet.store(true, ordering: .relaxed) }
 
-  /// Of the process: set at its start, read by all threads.
+  /// Shared by the whole process: set at its start, read by all threads.
   private static let isQuiet = Atomic<Bool>(false)
 
-  /// A name of a file, or whatever else is quoted, moves no cursor and begins no line of ours: what goes on in a
-  /// further
-  /// line is indented.
+  /// Escapes control characters, so that a quoted file name can neither move the cursor nor forge a line of the gate.
+  /// A message's own further lines are indented.
   private static func clean(_ text: String) -> String {
     if text.unicodeScalars.allSatisfy(JSONText.isHarmless) { return text }
     return text.split(separator: further, omittingEmptySubsequences: false).map(cleanLine).joined(separator: further)

@@ -1,5 +1,5 @@
-// Proxy passwords: verified by crypt(3) on a thread of their own, since a good hash is slow by design.
-// It relies on libcrypt; a loop remembers a right password by a keyed digest, never the password itself.
+// Proxy passwords: verified by crypt(3) on a separate thread, since a good hash is slow by design.
+// It relies on libcrypt; a loop remembers a right password as a keyed digest, never the password itself.
 import CCrypt
 import Kernel
 import Policy
@@ -19,9 +19,9 @@ package struct VerifiedPassword: Sendable {
   var asker: Slot { question.asker }
 }
 
-/// The thread that hashes, and its bounded queue.
+/// The hashing thread and its bounded queue.
 package final class PasswordVerifier: Sendable {
-  /// More than these wait for an attacker's guesses: the rest is told no at once.
+  /// Limit of queued questions, against an attacker's flood of guesses. Further questions get "no" at once.
   private static let waitingMax = 256
 
   private let queue = Mutex(FairQueue<PasswordQuestion>())
@@ -29,14 +29,15 @@ package final class PasswordVerifier: Sendable {
 
   init() throws(SystemError) { bell = try Bell() }
 
-  /// Passwords of each owner are hashed in turn: a client that guesses delays only its own questions.
+  /// Queues a question; owners take turns, so a client that guesses delays only its own questions. False if the queue
+  /// is full.
   func ask(_ question: PasswordQuestion, for owner: ShareOwner, _ sharing: Sharing) -> Bool {
     let isTaken = queue.withLock { $0.append(question, of: Self.waitingMax, for: owner, sharing) }
     if isTaken { bell.ring() }
     return isTaken
   }
 
-  /// The thread's whole life; it ends when the process does.
+  /// The main function of the hashing thread, which ends with the process.
   func run(answer: @Sendable (VerifiedPassword) -> Void) {
     while bell.wait() {
       while let question = queue.withLock({ $0.popFirst() }) {
@@ -46,7 +47,7 @@ package final class PasswordVerifier: Sendable {
   }
 
   static func matches(_ password: [UInt8], _ hash: [UInt8]) -> Bool {
-    // A NUL would end the C string early, and so verify a shorter password.
+    // A NUL would end the C string early, so that a shorter password would match.
     if password.contains(0) || hash.contains(0) { return false }
     var data = crypt_data()
     let phrase = password.map { CChar(bitPattern: $0) } + [0]
@@ -57,7 +58,7 @@ package final class PasswordVerifier: Sendable {
     return isEqual(unsafe [UInt8](String(cString: result).utf8), hash)
   }
 
-  /// In a time that does not tell where the two differ.
+  /// Compares in constant time: the duration does not reveal where two hashes differ.
   private static func isEqual(_ left: [UInt8], _ right: [UInt8]) -> Bool {
     guard left.count == right.count else { return false }
     var difference: UInt8 = 0
@@ -66,7 +67,7 @@ package final class PasswordVerifier: Sendable {
   }
 }
 
-/// What one loop knows of passwords.
+/// The verified passwords of one loop.
 final class PasswordCache {
   enum Check {
     case known(Bool)
@@ -98,6 +99,6 @@ final class PasswordCache {
     remembered[verified.question.user + verified.question.hash] = digest(verified.question.password)
   }
 
-  /// SipHash under a key that the process drew at its start.
+  /// SipHash under a random key of this process.
   private func digest(_ password: [UInt8]) -> Int { password.hashValue }
 }

@@ -1,33 +1,33 @@
-// Options of whoever starts a gate, in place of what its policy says: addresses, paths, names.
-// It relies on Server to take it; what is not said here, the policy says.
+// Options that override the policy: addresses, paths, names.
+// It relies on Server to apply them; the policy decides whatever is not set here.
 package import Kernel
 package import Policy
 
 package struct ServeOptions: Sendable {
   package var workers: Int?
-  /// In place of what the file says; a door that is not here is the file's to open.
+  /// Overrides `listen` per kind of listener. The policy decides the kinds that are missing here.
   package var listen: [ListenerKind: [ListenAddress]]
-  /// In place of `log.file`.
+  /// Overrides `log.file`.
   package var logFile: String?
-  /// In place of `listen.admin`.
+  /// Overrides `listen.admin`.
   package var adminPath: String?
-  /// False: whatever the policy says of an admin socket, there is none.
+  /// False disables the admin socket, whatever the policy says.
   package var servesAdmin: Bool
-  /// In place of `listen.metrics`.
+  /// Overrides `listen.metrics`.
   package var metrics: ListenAddress?
-  /// Where the policy does not say: whether clients trust the gate's CA, and so can be told inside TLS why they are
-  /// refused.
+  /// The default if the policy says nothing: true if clients trust the gate's CA, so that a refusal can be explained
+  /// inside TLS.
   package var explainsDenials: Bool
   /// Sockets that a service manager has bound.
   package var handed: [HandedSocket]
-  /// As each line of the log has it.
+  /// The gate's name in each log line.
   package var gateName: GateName
 
-  /// The one client that all listeners serve, by its name in the policy, or a new one.
+  /// The single client that all listeners serve, by its name in the policy or a new name.
   package var clientName: String?
-  /// A changed policy file is read again without a signal.
+  /// True reloads a changed policy file without a signal.
   package var watchesPolicy = false
-  /// Told of approvals beside what the policy names.
+  /// A command for desktop notices of approvals, in addition to the policy's notifiers.
   package var desktopNotice: [String]?
 
   package init(

@@ -1,21 +1,21 @@
-// What the admin socket asks of the gate as a process: its state, and changes that are made on the main thread.
-// It relies on AdminListener for who asks, and on Survey for what only workers know.
+// Requests of the admin socket to the gate as a process: its state, and changes made on the main thread.
+// It relies on AdminListener to identify the caller, and on Survey for the answers of the workers.
 import Kernel
 import Policy
 import Wire
 
 extension Server {
   var openConnections: Int { shared.liveConnections }
-  /// With those of the gate before this one, where they were kept.
+  /// Counts of ended workers, plus the kept counts of the gate's earlier runs.
   var retiredCounts: WorkerCounts {
     var counts = main?.survey.retired ?? WorkerCounts()
     if let kept = state?.found?.totals { counts.counters += Counters(kept) }
     return counts
   }
 
-  /// Asks every worker that is still at work.
+  /// Asks every worker that still runs.
   func survey(_ finish: @escaping (Survey.Answers) -> Void, asking message: (_ token: UInt64) -> WorkerMessage) {
-    // Of a gate that somebody else looks after, the loops are told, and nobody waits for their answers.
+    // Without a main loop, the workers get the message, and nobody waits for their answers.
     guard let main else {
       for mailbox in shared.mailboxes { mailbox.post(message(0)) }
       return finish(Survey.Answers(isWhole: false))
@@ -23,7 +23,7 @@ extension Server {
     main.survey.askAll(message, finish: finish)
   }
 
-  /// What all workers have counted, with those that have ended.
+  /// The counts of all workers, including ended ones.
   func count(_ finish: @escaping (WorkerCounts, _ isWhole: Bool) -> Void) {
     survey { [self] answers in
       var counts = retiredCounts
@@ -34,7 +34,7 @@ extension Server {
     }
   }
 
-  /// As a monitoring system reads it.
+  /// The metrics as text for a monitoring system.
   func metrics(_ finish: @escaping ([UInt8]) -> Void) {
     count { [self] counts, isWhole in
       finish(
@@ -47,7 +47,7 @@ extension Server {
     }
   }
 
-  /// Why no new tunnel would be let out; nil where it would.
+  /// The reason why new tunnels are refused. Nil if they are not.
   var unready: String? {
     if isDraining { return "the gate drains" }
     if shared.log.isUnwritable && policy.settings.log.refusesWhenUnwritable { return "the log cannot be written" }
@@ -73,7 +73,8 @@ extension Server {
     )
   }
 
-  /// What `sluice run` must know of the rules before it makes a sandbox, and which files of the gate it must not show.
+  /// Facts for `sluice run` before it makes a sandbox: the client's rules, and the gate's files that the sandbox must
+  /// not show.
   func describe(client name: String, probe: HostName, _ taken: [String]) -> JSONValue {
     guard case .client(let client) = policy.identify(source: .v4(0), sandbox: name) else {
       return .failure("no such client")
@@ -88,14 +89,14 @@ extension Server {
     ])
   }
 
-  /// The policy file as other processes find it.
+  /// The absolute path of the policy file, for other processes.
   var policyPath: String? { source.file.map(absolute) }
 
   private func absolute(_ path: String) -> String {
     path.hasPrefix("/") ? path : "\(startFolder ?? "")/\(path)"
   }
 
-  /// Sandboxes come and go: no rule of anybody else changes by it.
+  /// Replaces the set of sandboxes. Rules of other clients do not change.
   func replaceSandboxes(_ change: (Policy) -> Policy) {
     policy = change(policy)
     for mailbox in shared.mailboxes { mailbox.post(.sandboxes(policy)) }

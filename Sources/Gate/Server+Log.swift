@@ -1,6 +1,5 @@
-// The log as the main thread sees it: its own lines, a path that is opened anew, and words on standard error when the
-// disk is full or hangs. It relies on SharedAppendFile, whose thread writes; nothing here waits for a disk without a
-// bound.
+// The main thread's part of the log: its own lines, reopening, and warnings if the disk is full or hangs.
+// It relies on SharedAppendFile, whose thread writes; nothing here waits for a disk without a time limit.
 import Kernel
 import Policy
 
@@ -11,26 +10,26 @@ extension Server {
     record { log, policy in log.recordPolicy(policy, wallMs: Clock.wallMs()) }
   }
 
-  /// A limit of `process_limits` ended a process of this client's, or kept one from starting.
+  /// Records that a limit of `process_limits` ended a process of this client, or kept one from starting.
   package func recordLimit(_ limit: String, client: String) {
     record { log, policy in log.recordLimit(limit, client: client, policy: policy, wallMs: Clock.wallMs()) }
   }
 
-  /// A connection to a published port of this client's has ended.
+  /// Records the end of a connection to a published port of this client.
   package func recordPublished(_ port: UInt16, _ counts: PublishedCounts, client: String) {
     record { log, policy in
       log.recordPublished(port, counts, client: client, policy: policy, wallMs: Clock.wallMs())
     }
   }
 
-  /// A line of the main thread's own.
+  /// Writes one line from the main thread.
   func record(_ line: (AuditLog, Policy) -> Void) {
     let log = AuditLog(file: shared.log, sequence: shared.sequence, gate: shared.gate)
     line(log, policy)
     log.flush()
   }
 
-  /// After a rename, lines go to a new file.
+  /// Reopens the log by its path, so that lines go to a new file after a rename.
   func reopenLog(_ say: (String) -> Void) {
     switch shared.log.reopen() {
     case .done: break

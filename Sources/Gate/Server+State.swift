@@ -1,5 +1,6 @@
-// Levels and totals across restarts, as the main thread keeps them: read before the gate confines itself, saved by its
-// rounds. It relies on StateKeeper's thread for the writing.
+// Bucket levels and totals kept across restarts: read before the gate confines itself, saved by the main thread's
+// rounds.
+// It relies on StateKeeper's thread for the writing.
 import Kernel
 import Policy
 
@@ -16,14 +17,14 @@ extension Server {
     stateDueMs = Clock.monotonicMs() + StateKeeper.everyMs
   }
 
-  /// As often as it is due.
+  /// Saves the state if a save is due.
   func saveState() {
     guard let state, Clock.monotonicMs() >= stateDueMs else { return }
     stateDueMs = Clock.monotonicMs() + StateKeeper.everyMs
     count { [self] counts, _ in state.save(policy, Self.totals(counts)) }
   }
 
-  /// When all workers have ended.
+  /// Saves the state a last time, after all workers have ended.
   func finishState() {
     guard let state else { return }
     state.save(policy, Self.totals(retiredCounts), isLast: true)

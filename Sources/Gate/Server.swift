@@ -1,5 +1,5 @@
-// The gate as a process: it binds the listeners, starts a worker a core, and on the main thread waits for signals; or
-// as a part of one that hands it its sockets and looks after it.
+// The gate as a process: it binds the listeners, starts one worker per core, and waits for signals on the main
+// thread. The gate can also be a part of a process that hands it its sockets and calls `lookAround`.
 // It relies on a PolicySource for the file; a policy that does not load never replaces one that does.
 package import Flow
 import Intercept
@@ -8,18 +8,18 @@ package import Policy
 import Synchronization
 import Wire
 
-/// Where policies come from; it says what is wrong with one.
+/// A source of policies. A source reports problems of a policy through the callback.
 package protocol PolicySource {
-  /// The file's path, where there is one.
+  /// The path of the policy file. Nil for a source without a file.
   var file: String? { get }
   func load(replacing old: Policy?, _ say: (String) -> Void) -> Policy?
-  /// True if a file that the policy was read from is another one by now, or has another age or size.
+  /// True if a file that the policy was read from was replaced, or has another modification time or size.
   func hasChanged() -> Bool
-  /// One allow rule, as it would stand in the file.
+  /// Parses one allow rule, in the form of the policy file.
   func rule(_ text: String) -> Result<AllowSpec, RuleProblem>
 }
 
-/// Why a text is no rule.
+/// The reason why a text is not a valid rule.
 package struct RuleProblem: Error {
   package let text: String
   package init(_ text: String) { self.text = text }
@@ -35,36 +35,36 @@ extension PolicySource {
 }
 
 package final class Server {
-  /// How often the main thread looks after what has no event: /etc/hosts, interfaces, a log that waits for its disk.
+  /// Interval at which the main thread checks what causes no event: /etc/hosts, interfaces, an unwritable log.
   package static let roundMs = 2_000
   private static let unwritableRoundMs = 200
   private static let probingMsMax: UInt64 = 1_000
   private static let stopMsMax: UInt64 = 1_000
-  /// Lines of a reload on standard error; `sluice reload` shows more.
+  /// Changed lines that a reload prints on standard error; `sluice reload` shows more.
   private static let changesShownMax = 20
   private static let hostsPath = "/etc/hosts"
   private static let hostsBytesMax = 4 << 20
-  /// Of files outside of the folders that a gate keeps when it confines itself.
+  /// The warning for files outside the folders that a self-confined gate can still read.
   static let replaced = "a file that was replaced since the start is read at the next start; what it said before holds"
 
   let source: any PolicySource
   private let options: ServeOptions
-  /// With the sandboxes that are served.
+  /// The policy in force, including the clients of the sandboxes now served.
   var policy: Policy
   private var inForce: PolicyInForce
   private(set) var listening: [Listening] = []
   let shared: Shared
-  /// nil where this gate counts for itself.
+  /// Nil if limits are not shared with other gates.
   let limits: LimitsDesk?
   let workers: Int
   let startedMs = Clock.monotonicMs()
   let startedWallMs = Clock.wallMs()
   var reloads = ReloadCounts(loadedWallMs: Clock.wallMs())
-  /// nil where /proc does not tell, and where nobody asks.
+  /// Nil if /proc is not readable, or if the gate is a part of another process.
   private(set) var figures: ProcessFigures?
-  /// What the paths that it was given are relative to.
+  /// The folder that relative paths of the options and the policy refer to.
   let startFolder = Machine.currentFolder()
-  /// What `run` waits in; nil for a gate that somebody else looks after.
+  /// The main thread's event loop. Nil if another process owns the main thread.
   private(set) var main: MainLoop?
   private(set) var admin: AdminListener?
   private(set) var metricsDesk: MetricsListener?
@@ -74,14 +74,14 @@ package final class Server {
   private(set) var hosts = HostsTable.empty
   var saidOfLog = SharedAppendFile.Condition.fine
   private var notices: ServiceNotices?
-  /// Of a gate that is a part of `sluice run`.
+  /// Sandbox names of a gate that is a part of `sluice run`.
   private var ownSandboxes: Set<String> = []
-  /// Names of the sandboxes that are served now.
+  /// Names of the sandboxes served now.
   var sandboxes: Set<String> { ownSandboxes.union(admin?.sandboxNames ?? []) }
-  /// Called with each change of a request that waits for a person.
+  /// Called for each change of a request that waits for a person's approval.
   package var onApproval: ((ApprovalEvent) -> Void)?
   let notifiers: ApprovalNotifiers
-  /// nil where a restart begins anew.
+  /// Nil if no state is kept across restarts.
   var state: StateKeeper?
   var stateDueMs: UInt64 = 0
 
@@ -115,14 +115,14 @@ package final class Server {
       shared.credentials, gate: options.gateName.text, desktop: options.desktopNotice)
   }
 
-  /// Of the options, or of the policy; nil where nobody may ask.
+  /// The admin socket's path, from the options or else the policy. Nil without an admin socket.
   package var adminPath: String? { options.adminPath(policy) }
 
-  /// Where lines go to: of the options, or of the policy; nil is standard output.
+  /// The log file, from the options or else the policy. Nil for standard output.
   package var logFile: String? { options.logFile ?? policy.settings.log.file }
 
-  /// Serves until a signal ends it. The exit status: 0, or 1 when log lines could not be written to the end.
-  /// `whenBound` is called with the listeners there and no thread started.
+  /// Serves until a signal ends the gate. Returns the exit status: 0, or 1 if log lines could not all be written.
+  /// `whenBound` is called after the listeners are bound and before any thread starts.
   package func run(whenBound: () throws(ServerError) -> Void) throws(ServerError) -> Int32 {
     let main: MainLoop
     do throws(SystemError) { main = try MainLoop(shared) } catch { throw .cannotStart(error) }
@@ -133,7 +133,7 @@ package final class Server {
     let handed = try HandedListeners(
       options.handed, listen: { options.listen[$0] ?? policy.settings.listen[$0] }, adminPath: adminPath)
     let sockets = try bindListeners(handed)
-    // Where /proc is not there, these figures are left out.
+    // Metrics omit these figures if /proc is missing.
     figures = try? ProcessFigures()
     if let path = adminPath { admin = try AdminListener(self, at: path, handed: handed.admin?.raw, main) }
     if let address = options.metrics ?? policy.settings.listen.metrics {
@@ -154,7 +154,7 @@ package final class Server {
     return finishLog() ? 0 : 1
   }
 
-  /// Of a gate that another process looks after.
+  /// Opens the admin socket of a gate that is a part of another process.
   func serveDesk(_ main: MainLoop, at path: String?) throws(ServerError) {
     self.main = main
     if let path { admin = try AdminListener(self, at: path, handed: nil, main) }
@@ -176,19 +176,20 @@ package final class Server {
     }
   }
 
-  /// As SIGTERM does.
+  /// Starts a drain, as SIGTERM does.
   func beginDrain() { isDraining = true }
 
-  /// Serves sockets that were made in a sandbox. One worker has them all: one client is hardly more than a loop can
-  /// carry, and no connection wakes a worker that does not get it. The caller's thread is its own; every `roundMs` it
-  /// calls `lookAround`, and at the end `finish`.
+  /// Serves sockets that were made in a sandbox. One worker serves all of them: one sandbox rarely needs more than
+  /// one loop, and no other worker is woken in vain. The caller keeps its thread: it calls `lookAround` every
+  /// `roundMs` and `finish` at the end.
   package func start(adopting sockets: [BoundSocket]) throws(ServerError) {
     precondition(workers == 1, "adopted sockets are served by one worker")
     ownSandboxes = Set(sockets.compactMap(\.sandbox))
     try start([sockets])
   }
 
-  /// Before and after a sandbox checks itself: its lines of that time are marked. It returns when the worker knows.
+  /// Called before and after a sandbox checks itself, so that the log marks the lines of the check. Waits up to
+  /// `probingMsMax` until the worker has the message.
   package func noteProbing(_ sandbox: String, isOver: Bool) {
     let count = shared.probingTakenCount
     tellAll(.probing(sandbox: sandbox, isOver: isOver, token: 0))
@@ -196,7 +197,7 @@ package final class Server {
     Clock.wait(until: dueMs) { shared.probingTakenCount != count }
   }
 
-  /// What stands may finish within `graceMs`. False when log lines are lost.
+  /// Open connections may finish within `graceMs`. Returns false if log lines are lost.
   package func finish(graceMs: UInt64) -> Bool {
     let dueMs = Clock.monotonicMs() + graceMs
     tellAll(.drain)
@@ -214,8 +215,8 @@ package final class Server {
 
   // MARK: - Start
 
-  /// One socket a worker and address (SO_REUSEPORT), and the kernel spreads the connections; or those that were handed
-  /// in.
+  /// Opens one socket per worker and address (SO_REUSEPORT), so that the kernel spreads connections over the workers.
+  /// Sockets handed in by the service manager are used instead of new ones.
   private func bindListeners(_ handed: HandedListeners) throws(ServerError) -> [[BoundSocket]] {
     var sockets = [[BoundSocket]](repeating: [], count: workers)
     for door in ListenerKind.allCases {
@@ -316,14 +317,14 @@ package final class Server {
 
   // MARK: - While it serves
 
-  /// SIGHUP, or `sluice reload`: the log is opened anew (it may have been renamed), and the policy is read again.
+  /// Called at SIGHUP and `sluice reload`. Reopens the log, which may have been renamed, and reads the policy again.
   func reload(_ finish: @escaping (Reloaded) -> Void) {
     var messages: [String] = []
     func say(_ text: String) {
       messages.append(text)
       Messages.say(text)
     }
-    // A gate that somebody else looks after has given up making files.
+    // A gate inside another process can no longer create files.
     if main?.takesSignals == true { reopenLog(say) }
     guard let read = source.load(replacing: policy, say) else {
       return finish(keptPolicy(messages))
@@ -348,7 +349,7 @@ package final class Server {
     limits?.replace(policy, hosts)
     recordPolicy()
     var result = Reloaded(policy: new, change: change, messages: messages)
-    // A caller may rely on these words: they are said when each loop has the policy.
+    // Reported only when every loop has the policy: a caller may rely on the message.
     survey { answers in
       result.silent = answers.silent
       if let silence = result.silence { Messages.warn(silence) } else { Messages.say("policy \(new.hash) is in force") }
@@ -362,8 +363,8 @@ package final class Server {
     }
   }
 
-  /// The same policy with other approved rules. False where it cannot be put in force, which `say` explains.
-  /// `finish` is called when each loop has it.
+  /// Puts the same policy with other approved rules in force. Returns false if that fails; `say` gets the reason.
+  /// `finish` is called when every loop has the new policy.
   func replacePolicy(
     _ new: Policy, say: (String) -> Void, _ finish: @escaping (Survey.Answers) -> Void
   ) -> Bool {
@@ -404,7 +405,7 @@ package final class Server {
     }
   }
 
-  /// Before this process gives up starting programs, and before it has threads.
+  /// Call before this process gives up starting programs, and before it starts threads.
   package func keepPrograms() throws(ServerError) {
     do throws(SystemError) {
       try shared.credentials.keepPrograms(policy)
@@ -443,7 +444,7 @@ package final class Server {
 
   // MARK: - End
 
-  /// What stands may finish up to `timeouts.drain`; a second signal ends that wait.
+  /// Open connections may finish within `timeouts.drain`; a second signal ends the wait.
   private func drain(_ main: MainLoop) {
     let dueMs = Clock.monotonicMs() + policy.settings.timeouts.drainMs
     Messages.say("draining \(shared.liveConnections) connections")
@@ -458,19 +459,19 @@ package final class Server {
       _ = main.wait(msMax: 10)
       rounds += 1
     }
-    // A worker reports its last counts before it is gone, maybe behind the last turn.
+    // A worker's last counts may arrive after the last turn above: read the mailbox once more.
     _ = main.wait(msMax: 0)
     limits?.leave()
   }
 }
 
-/// How many worker threads are still at work.
+/// The number of running worker threads.
 final class RunningWorkers: Sendable {
   private let live = Atomic<Int>(0)
 
   var count: Int { live.load(ordering: .acquiring) }
   func entered() { live.wrappingAdd(1, ordering: .relaxed) }
   func left() { live.wrappingSubtract(1, ordering: .releasing) }
-  /// A gate with a worker missing would answer a part of its clients only.
+  /// Ends the process: without one worker, the gate would leave a part of its clients unanswered.
   func failed() { Machine.exit(status: 2) }
 }

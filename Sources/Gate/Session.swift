@@ -1,5 +1,5 @@
-// One client connection on its loop: what the loop, the resolver and the control side call of it.
-// A session never leaves its loop. All its state is one value, which one call at a time may change.
+// One client connection on its loop: the calls of the loop, the resolver and the control side arrive here.
+// It relies on staying on its loop. Its whole state is one value, which one call at a time may change.
 import Flow
 import Kernel
 import Policy
@@ -7,7 +7,7 @@ import Policy
 final class Session: Source {
   private let loop: Loop
   let id: UInt64
-  /// Sandbox whose listener it came by.
+  /// The sandbox of the listener that accepted the connection.
   let sandbox: String?
   /// SAFETY of `@exclusivity(unchecked)`: `enter` lets in one call at a time, as the check would, at a tenth of its
   /// cost.
@@ -26,7 +26,7 @@ final class Session: Source {
       worker: worker, id: id, socket: socket, flow: flow, lease: lease, owner: owner, isOwnerFixed: isOwnerFixed)
   }
 
-  /// Takes its slot; nil when the kernel refused to watch the socket.
+  /// Registers the session in a slot. Nil if the kernel refused to watch the socket.
   func begin() -> Slot? {
     let slot = loop.register(self)
     if enter({ $0.begin(slot) }) { return slot }
@@ -59,10 +59,10 @@ final class Session: Source {
 
   // MARK: - What an operator asks
 
-  /// nil where nothing was let out, or all is over.
+  /// Nil if no request was let out, or if the connection has ended.
   func facts() -> TunnelFacts? { enter { $0.tunnelFacts() } }
   var clientName: String { enter { $0.flow.client.name } }
   func addTo(_ counts: inout WorkerCounts) { enter { $0.addTo(&counts) } }
-  /// False where there is no such request (any more).
+  /// False if that request does not exist, or has ended.
   func closeForOperator(ordinal: UInt32?) -> Bool { enter { $0.closeForOperator(ordinal: ordinal) } }
 }

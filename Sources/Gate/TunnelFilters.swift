@@ -1,5 +1,5 @@
-// The filters of one tunnel's requests: credentials and checks of content, and what they have to say to the log.
-// It relies on Intercept for what they do; a rule that wants neither has none, and pays for none.
+// The filters of one tunnel's requests: credentials and content checks, with their reports for the log.
+// It relies on Intercept for the filters; a rule without credentials and content checks has none, and costs nothing.
 import Intercept
 import Policy
 import Wire
@@ -13,9 +13,8 @@ final class TunnelFilters: FilterSource {
   private let held: HeldBytes
   private let reviews: ConnectionReviews?
 
-  /// nil where the policy has no credentials and checks no content: then there is nothing to put in, to find or to
-  /// look into.
-  /// What filters of `old` that are still at work have to say is not lost.
+  /// Nil if the policy has no credentials and checks no content.
+  /// Reports of `old`'s filters that still run are kept.
   init?(
     _ policy: Policy, _ plans: ContentPlans, _ store: CredentialStore, _ pages: PagePool, for owner: ShareOwner,
     _ reviews: ConnectionReviews?, keeping old: TunnelFilters?, wake: @escaping @Sendable () -> Void
@@ -74,7 +73,7 @@ final class TunnelFilters: FilterSource {
     return told.reports
   }
 
-  /// Filters outlive no tunnel, and all of it is one loop's.
+  /// Collected reports. All filters of a tunnel end with it and run on one loop, so no lock is needed.
   private final class ReportedFindings {
     var uses: [CredentialUse] = []
     var reports: [ContentReport] = []

@@ -1,21 +1,21 @@
-// Step "connect": attempts to screened addresses, of which the first that stands becomes the upstream.
-// It relies on the flow to say which address comes next; the peer is read back and handed to the flow.
+// Step "connect": attempts to screened addresses; the first that connects becomes the upstream.
+// It relies on the flow to choose the next address; the peer's address is read back for the flow.
 import Kernel
 import Wire
 
-/// The upstream socket of one session, and the attempts that race for that place (RFC 8305).
+/// The upstream socket of one session, and the connect attempts that race for it (RFC 8305).
 struct Upstream: ~Copyable {
   enum Started {
     case underWay
     case failed(code: CInt)
-    /// No descriptor, no port, no memory: the gate's own fault.
+    /// The gate ran out of descriptors, ports or memory.
     case exhausted
   }
 
   enum Settled {
     case connected(dialled: IPAddress, peer: IPAddress)
     case failed(code: CInt)
-    /// Not yet, or an event of an attempt that was given up.
+    /// The attempt is still under way, or the event belongs to an abandoned attempt.
     case nothing
   }
 
@@ -25,7 +25,7 @@ struct Upstream: ~Copyable {
     let address: IPAddress
   }
 
-  /// An array holds what can be copied.
+  /// A box, since an array cannot hold a noncopyable value.
   private final class Boxed {
     let tag: UInt8
     var attempt: Attempt?
@@ -36,7 +36,7 @@ struct Upstream: ~Copyable {
     }
   }
 
-  /// The first one races alone, as a rule: it needs no allocation.
+  /// The first attempt. Mostly there is no second one, so this one needs no allocation.
   private var attempt: Attempt?
   private var attemptTag = Upstream.noTag
   private var others: [Boxed] = []
@@ -45,7 +45,7 @@ struct Upstream: ~Copyable {
   private var lastTag: UInt8 = 0
   private(set) var fd: CInt = -1
 
-  /// Zero is the client's tag.
+  /// Marks "no attempt": zero is the client's tag, so no attempt has it.
   private static let noTag: UInt8 = 0
 
   var isStanding: Bool { fd >= 0 }
@@ -55,20 +55,20 @@ struct Upstream: ~Copyable {
   mutating func start(_ address: IPAddress, port: UInt16, _ loop: Loop, _ slot: Slot) -> Started {
     do {
       let socket = try Socket.connect(to: SocketAddress(address, port: port))
-      // With 255 attempts a session, a stale event cannot meet a new socket of its tag.
+      // A tag is used again only after 255 attempts, so a stale event does not meet a new socket.
       lastTag = lastTag == .max ? 1 : lastTag + 1
-      // Exhaustion of the machine's, whatever errno says: its table of watches is full.
+      // A failed watch means exhaustion, whatever errno says: the machine's limit of epoll watches is reached.
       guard (try? loop.watchEdges(socket.raw, slot, tag: lastTag)) != nil else { return .exhausted }
       keep(Attempt(socket: socket, tag: lastTag, address: address))
       return .underWay
     } catch {
-      // A machine without IPv6 has no source address for it: of IPv4, it says that no port is left.
+      // On a machine without IPv6, this errno means no source address. For IPv4 it means that no port is left.
       if address.width == 128 && error.isWithoutAddress { return .failed(code: error.code) }
       return error.isExhaustion ? .exhausted : .failed(code: error.code)
     }
   }
 
-  /// An event on an attempt's socket. getpeername(2) tells at once that it stands, and with whom.
+  /// Handles an event of an attempt. getpeername(2) succeeds only on a connected socket, and names the peer.
   mutating func settle(_ tag: UInt8) -> Settled {
     guard let attempt = take(tag) else { return .nothing }
     if let peer = Socket.peerAddress(attempt.socket.raw) {
@@ -109,7 +109,7 @@ struct Upstream: ~Copyable {
     if !others.isEmpty { others = [] }
   }
 
-  /// Closes what stands and what is under way.
+  /// Closes the upstream and all attempts.
   mutating func close(cut: Bool) {
     if cut, isStanding { Socket.abort(fd) }
     standing = nil

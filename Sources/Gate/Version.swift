@@ -1,4 +1,4 @@
-// Which version this is: `sluice version`, and what a running gate says of itself.
+// The version for `sluice version` and for the status of a running gate.
 // It relies on CVersion, whose texts are constants of the program.
 import CAres
 import CCrypt

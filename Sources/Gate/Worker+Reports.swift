@@ -1,5 +1,5 @@
-// A worker's answers to the main thread, and the sandboxes that it serves for others.
-// It relies on being called by mail, between events, and on looking at sessions only when asked.
+// A worker's answers to the main thread, and the sandboxes that it serves.
+// It relies on being called from the mailbox, between events; sessions are read only when asked.
 import Flow
 import Kernel
 import Policy
@@ -39,7 +39,7 @@ extension Worker {
 
   // MARK: - Sandboxes
 
-  /// Serves a sandbox's sockets. What cannot be watched closes them all.
+  /// Serves a sandbox's sockets. If one cannot be watched, all are closed.
   func adopt(_ sockets: [BoundSocket], _ token: UInt64) {
     guard !isStopping else {
       for socket in sockets { _ = Descriptor(owning: socket.raw) }
@@ -56,14 +56,14 @@ extension Worker {
     report(token, .adopted(isWhole))
   }
 
-  /// Mail comes behind the events of its turn: connections that the check made before its end have their numbers.
+  /// The mailbox is read after the turn's events, so connections of the self-check already have their numbers.
   func noteProbing(_ sandbox: String, isOver: Bool, _ token: UInt64) {
     if isOver { audit.endProbing(sandbox, before: shared.upcomingId) } else { audit.beginProbing(sandbox) }
     shared.tookProbing()
     report(token, .probing)
   }
 
-  /// The sandbox's listeners and silent connections are closed; the rest may finish, unless it is cut.
+  /// Closes the sandbox's listeners and idle connections. The others may finish, unless `isCut`.
   func dismiss(_ name: String, isCut: Bool, _ token: UInt64) {
     closeListeners(of: name)
     for session in liveSessions where session.sandbox == name {
@@ -72,7 +72,7 @@ extension Worker {
     if isCut { for session in liveSessions where session.sandbox == name { session.closeNow() } }
     let left = liveSessions.count { $0.sandbox == name }
     if left == 0 { audit.forgetProbing(name) }
-    // A later sandbox of this name is another client.
+    // A later sandbox of this name is a different client.
     shared.refusals.forget(ShareOwner(client: name))
     report(token, .dismissed(left: left))
   }

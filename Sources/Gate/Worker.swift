@@ -1,6 +1,5 @@
-// One event loop with all that lives on it: listeners, sessions, names, log lines. One thread each.
-// What other threads want of it comes through its mailbox; nothing else is shared but the policy, the buckets and the
-// log.
+// A worker: one event loop on one thread, with its listeners, sessions, resolver and log buffer. It relies on a
+// mailbox for messages from other threads; workers share only the policy, the buckets and the log.
 import Flow
 import Intercept
 package import Kernel
@@ -10,43 +9,43 @@ import Wire
 
 package enum WorkerMessage: Sendable {
   case policy(PolicyInForce, GateAddresses, HostsTable, token: UInt64)
-  /// The same policy with other sandboxes: nothing that stands is touched by it.
+  /// The same policy with other sandboxes. Open connections are not affected.
   case sandboxes(Policy)
   case surroundings(GateAddresses, HostsTable)
   case verified(VerifiedPassword)
   case question(WorkerQuestion, token: UInt64)
   case adopt([BoundSocket], token: UInt64)
   case dismiss(sandbox: String, isCut: Bool, token: UInt64)
-  /// A sandbox begins to check itself, or has done so.
+  /// A sandbox starts or ends its self-check.
   case probing(sandbox: String, isOver: Bool, token: UInt64)
-  /// What a session waited for is there, or cannot be had.
+  /// A credential or a review that a session waited for is ready, or failed.
   case wake(Slot)
-  /// A person has answered a request of this connection.
+  /// A person has answered an approval request of this connection.
   case answered(connection: UInt64)
-  /// Shared limits have tokens or slots again, or are known to have none.
+  /// Shared limits have tokens or slots again, or their store answered that there are none.
   case tokens
   case drain
   case stop
 }
 
-/// A policy with what was made of it on the main thread.
+/// A policy with the TLS contexts and content plans that the main thread built for it.
 package struct PolicyInForce: Sendable {
   let policy: Policy
-  /// nil where nothing is inspected and no denial explained.
+  /// Nil if no rule inspects and no denial is explained inside TLS.
   let intercept: InterceptContexts?
   let content: ContentPlans
   let explainsDenials: Bool
-  /// Of listeners that speak TLS, by the address that the policy has.
+  /// The listeners that speak TLS, keyed by the address in the policy.
   let listeners: [ListenAddress: ListenerTLS]
 }
 
-/// What all workers of a process share.
+/// State shared by all workers of a process. Immutable, atomic or behind a lock.
 package final class Shared: Sendable {
   let log: SharedAppendFile
   let sequence: AuditSequence
   let gate: GateName
   let mailboxes: [Mailbox<WorkerMessage>]
-  /// What workers answer to the main thread.
+  /// Answers of the workers to the main thread.
   let reports: Mailbox<WorkerReport>
   let passwords: PasswordVerifier
   let syntheticNames: SyntheticNames
@@ -56,7 +55,7 @@ package final class Shared: Sendable {
   let approvals: Approvals
   private let places = Mutex(FairShare())
   private let nextId = Atomic<UInt64>(1)
-  /// Messages of `probing` that a worker has taken.
+  /// The number of `probing` messages that workers have handled.
   private let probingTaken = Atomic<Int>(0)
 
   init(
@@ -77,7 +76,7 @@ package final class Shared: Sendable {
 
   var liveConnections: Int { places.withLock(\.used) }
 
-  /// A place of `limits.connections`; false where none is free, or the owner has its share.
+  /// Takes one connection of `limits.connections`. False if none is free, or if the owner has used its fair share.
   func takePlace(for owner: ShareOwner, _ policy: Policy) -> Bool {
     places.withLock { $0.take(of: policy.settings.limits.connections, for: owner, policy.sharing) }
   }
@@ -111,17 +110,18 @@ final class Worker: LoopDelegate {
   private var listenersTLS: [ListenAddress: ListenerTLS]
   private var content: ContentPlans
   let audit: AuditLog
-  /// Connections that come in TLS.
+  /// Connections accepted by listeners that speak TLS.
   private(set) lazy var fronts = TLSListenerConnections(of: self)
   private let mailbox: Mailbox<WorkerMessage>
   /// SAFETY of `@exclusivity(unchecked)`: it is changed at the beginning of a turn and by mail, when no flow looks at
   /// it.
   @safe @exclusivity(unchecked) private(set) var conditions: Conditions
   private var listeners: [Listener] = []
-  /// nil where no DNS is served.
+  /// Nil until a DNS listener is served.
   private var desk: DNSServer?
   private var sessionCount = 0
-  /// Sessions that began to wait; those that are not here look for themselves, a millisecond later.
+  /// Sessions that wait for the store of shared limits. Sessions beyond `fetchingMax` are not listed: their own
+  /// deadline wakes them.
   private var fetching: [Slot] = []
   private static let fetchingMax = 4_096
   private(set) var isStopping = false
@@ -150,7 +150,7 @@ final class Worker: LoopDelegate {
     for bound in listening { try serve(bound) }
   }
 
-  /// Takes the socket over: where it throws, the socket is closed.
+  /// Takes ownership of the socket: the socket is closed if this throws.
   func serve(_ bound: BoundSocket) throws(SystemError) {
     let socket = Descriptor(owning: bound.raw)
     let desk = bound.door == .dns ? desk ?? DNSServer(worker: self) : nil
@@ -182,7 +182,7 @@ final class Worker: LoopDelegate {
 
   // MARK: - Sessions
 
-  /// Step "accept": a new flow, or a refusal when there are too many connections.
+  /// Step "accept": starts a new flow, or refuses the connection if there are too many.
   func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, at door: ListenerKind, _ sandbox: String?) {
     if door == .dns {
       desk?.accepted(socket, from: DNSClient(source: peer.ip, sandbox: sandbox))
@@ -201,7 +201,8 @@ final class Worker: LoopDelegate {
     if door == .transparent { session(at: slot)?.tellFromOutside(.accepted) }
   }
 
-  /// The same where the listener speaks TLS: what comes by it gets sessions when it has said what it wants.
+  /// Accepts a connection of a listener that speaks TLS. Sessions start only once the client has sent its requests
+  /// inside TLS.
   func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, _ listener: ListenerTLS) {
     let owner = conditions.policy.shareOwner(source: peer.ip)
     if !takePlace(for: owner) {
@@ -213,8 +214,8 @@ final class Worker: LoopDelegate {
     if !fronts.accepted(front) { shared.givePlace(by: owner) }
   }
 
-  /// A session whose client is at the other end of this socket; nil when the kernel refused to watch it. The caller has
-  /// taken a place for it, which is given back at its end.
+  /// Starts a session on this client socket. Nil if the kernel refused to watch the socket. The caller has taken a
+  /// connection slot of the limit; the session's end gives the slot back.
   func begin(
     _ socket: consuming Descriptor, _ flow: consuming Flow, lease: NameLease?, id: UInt64, owner: ShareOwner,
     isOwnerFixed: Bool = false
@@ -237,7 +238,7 @@ final class Worker: LoopDelegate {
     sandbox == nil && conditions.policy.settings.listen.proxyProtocol.contains { $0.contains(peer) }
   }
 
-  /// As the log has it, of one that says no password.
+  /// The client's name in the log, for a client without proxy credentials.
   func clientName(_ source: IPAddress, _ sandbox: String?) -> String {
     guard case .client(let client) = conditions.policy.identify(source: source, sandbox: sandbox) else {
       return Policy.fallbackName
@@ -245,7 +246,8 @@ final class Worker: LoopDelegate {
     return client.name
   }
 
-  /// Where the connection went before it was sent here. A kernel that does not tell is one that sent nothing here.
+  /// The original destination of a redirected connection. If the kernel knows none, the connection was not
+  /// redirected.
   private func redirected(_ fd: CInt, _ peer: SocketAddress) -> (Opening, NameLease?) {
     guard let destination = Socket.originalDestination(fd, peer: peer) else {
       return (.redirected(to: .v4(0), port: 0, name: nil), nil)
@@ -256,12 +258,12 @@ final class Worker: LoopDelegate {
 
   private func refuse(_ socket: borrowing Descriptor, at door: ListenerKind, client: String, _ id: UInt64) {
     if door == .connect {
-      // What the client has sent is read first, as far as it is there: else close(2) would reset the answer away.
+      // Read first what the client has sent: close(2) with unread bytes sends a reset, which destroys the answer.
       _ = tools.scratch.receive(from: socket.raw, upTo: RelayDirection.copyBytesMax)
       let reply = Flow.tooManyReply
       _ = Socket.send(socket.raw, reply.span)
     } else {
-      // In which language it would be told is not known.
+      // The client's protocol is not known yet, so no refusal can be written.
       Socket.abort(socket.raw)
     }
     recordRefused(client: client, .tooMany, id)
@@ -276,7 +278,7 @@ final class Worker: LoopDelegate {
 
   func stopIfDone() { if isStopping && sessionCount == 0 && fronts.isEmpty { loop.stop() } }
 
-  /// Sessions of this moment: one that ends meanwhile is still among them, and hears nothing more.
+  /// A snapshot of the sessions. A session that ends during an iteration is still listed, and ignores further calls.
   var liveSessions: [Session] { loop.sources.compactMap { $0 as? Session } }
 
   func session(at slot: Slot) -> Session? { loop.source(at: slot) as? Session }
@@ -286,7 +288,7 @@ final class Worker: LoopDelegate {
     remember(outcome, of: flow, facts.id)
   }
 
-  /// A connection, or what came of one, that never came to be a flow.
+  /// Records a connection that was refused before a flow existed.
   func recordRefused(client: String, _ reason: Reason, _ id: UInt64, _ detail: String? = nil) {
     audit.recordRefusedConnection(
       client: client, reason, detail, id: id, policy: conditions.policy, wallMs: loop.wallMs)
@@ -300,7 +302,7 @@ final class Worker: LoopDelegate {
     audit.record(report, of: flow, id: id, policy: conditions.policy, wallMs: loop.wallMs)
   }
 
-  /// For the requests of one tunnel: those that it has, until there is another policy.
+  /// The filters for one tunnel's requests. The old filters are kept until the policy changes.
   func filters(
     for slot: Slot, _ owner: ShareOwner, _ reviews: ConnectionReviews?, keeping old: TunnelFilters?
   ) -> TunnelFilters? {
@@ -320,7 +322,7 @@ final class Worker: LoopDelegate {
 
   // MARK: - LoopDelegate
 
-  /// What the flows see of the world moves once a turn.
+  /// Updates time and log state once per turn, so that all flows of a turn see the same conditions.
   func turnBegan() {
     conditions.nowMs = loop.nowMs
     conditions.nowNs = loop.nowNs
@@ -372,7 +374,7 @@ final class Worker: LoopDelegate {
     report(token, .replaced(cut: Int(clamping: audit.counters.lines(.revoked) - before)))
   }
 
-  /// Where limits are shared: a paced session may wait for the group's store, and is judged again at its answer.
+  /// Notes a paced session that may wait for the store of shared limits; the store's answer wakes it.
   func noteFetching(_ slot: Slot) {
     if conditions.policy.leaseBell != nil, fetching.count < Self.fetchingMax { fetching.append(slot) }
   }
@@ -388,7 +390,7 @@ final class Worker: LoopDelegate {
     session(at: verified.asker)?.verified(verified)
   }
 
-  /// No new connections; what stands may finish.
+  /// Accepts no new connections; open ones may finish.
   private func drain() {
     for listener in listeners { listener.close() }
     listeners.removeAll()
@@ -414,7 +416,7 @@ final class Worker: LoopDelegate {
 }
 
 extension Worker: ConnectionAcceptor {
-  /// As the policy in force has it: a renewed certificate is shown from its reload on.
+  /// Looks the identity up in the policy in force, so that a renewed certificate is used from its reload on.
   func accepted(_ socket: consuming Descriptor, from peer: SocketAddress, identity: ListenAddress) {
     if let tls = listenersTLS[identity] { accepted(socket, from: peer, tls) }
   }
