@@ -1,5 +1,5 @@
-// Step "ask the gate": a request for `sluice.internal` is read whole, and goes to nobody. See docs/for-agents.md.
-// It relies on the Gate to answer; no rule is asked, nothing is resolved, and no line is written for an answer.
+// Step "ask the gate": reads a request for `sluice.internal` whole; it is never forwarded. See docs/for-agents.md.
+// It relies on the Gate to answer; no rule is checked, no name is resolved, and an answer writes no log line.
 import Policy
 import Wire
 
@@ -10,8 +10,8 @@ extension Flow {
     guard target.port == GateHost.port, via != .tls else {
       return refuse(.notAllowed, conditions, detail: Self.plainAlone)
     }
-    // Requests inside are read like those of a redirected connection. One is answered: a client that gave a password
-    // has given it for the tunnel.
+    // Requests inside are read like those of a redirected connection. `isAnswered` stops a second password check: the
+    // client gave its password for the tunnel.
     let isAnswered = opening == .proxy
     if isAnswered, buffers.socks == nil { buffers.dropHead() }
     sayEstablished()
@@ -26,7 +26,7 @@ extension Flow {
 
   private static let plainAlone = "The gate answers at http://sluice.internal/, on port 80 and without TLS"
 
-  /// The connection is to the gate itself: the client named it before its request.
+  /// True if the client asked for a tunnel to the gate itself.
   var isTunnelToGate: Bool {
     guard case .redirected(_, _, let name?) = opening else { return false }
     return name.isGate

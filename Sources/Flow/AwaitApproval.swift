@@ -1,16 +1,17 @@
-// Step "decide", where no rule does: the request waits for a person, or for a policy that settles it.
+// Step "decide" without a matching rule: the request waits for a person, or for a policy that settles it.
 // It relies on the registry behind `Action.askApproval`; nothing is looked up, dialled or read meanwhile.
 import Policy
 import Wire
 
 extension Flow {
-  /// `open` where a person may be asked about this target. An address that is the gate's own or a metadata service's,
-  /// or that no rule could let out, is refused at once.
+  /// `open` if a person may be asked about this target. The gate's own address, a metadata service, and an address
+  /// that no rule could allow are refused at once.
   func approvalStanding(of target: Target, _ conditions: borrowing Conditions) -> ApprovalStanding {
     if conditions.policy.settings.approvals == nil { return .off }
     if let answer = buffers?.approvalAnswer { return .answered(answer) }
     guard case .address(let address) = target.host else { return .open }
-    // Credentials of the machine: a rule in the file may name them, and nobody is asked in between.
+    // A metadata service gives out the machine's credentials: only a rule in the file may allow it, never an
+    // approval.
     if MetadataServices.contains(address) { return .off }
     let spec = AllowSpec(
       line: SourceLine(approval: ""), pattern: .exact(target.host), ports: PortSet([target.port...target.port]))
@@ -20,7 +21,7 @@ extension Flow {
 
   mutating func ask(_ subject: ApprovalSubject, _ finding: Finding, _ conditions: borrowing Conditions) -> Action {
     state = .awaiting
-    // Until the registry says how long.
+    // A provisional deadline, until the registry answers with the real one.
     deadlineMs = conditions.nowMs + (conditions.policy.settings.approvals?.waitMs ?? 0)
     buffers?.approvalAnswer = nil
     let key = ApprovalKey(client: client.name, subject: subject)
@@ -35,7 +36,7 @@ extension Flow {
     case .approval(let answer):
       buffers?.approvalAnswer = answer
       return decide(conditions)
-    // The registry is asked again: it knows whose time is over, and who was refused.
+    // Ask the registry again: it knows which questions have expired and which were refused.
     case .deadlinePassed, .approvalAnswered: return decide(conditions)
     case .clientLeft, .clientReset, .clientEnded, .upstreamReset:
       end(Outcome(.closed))

@@ -1,5 +1,5 @@
-// Follows one HTTP body through a relay and knows where it ends.
-// It relies on Wire for chunked framing; a tunnel is a body that ends with its connection.
+// Follows one HTTP body through a relay and finds its end.
+// It relies on Wire for chunked framing; a tunnel counts as a body that ends with its connection.
 package import Wire
 
 package struct BodyMeter: Sendable {
@@ -19,7 +19,7 @@ package struct BodyMeter: Sendable {
   }
 
   private var framing: Framing
-  /// Of the bytes that were followed last: chunk extensions, which are not passed on.
+  /// Ranges of chunk extensions in the bytes followed last. They are not forwarded.
   package private(set) var leftOut: [Range<Int>] = []
 
   package init(_ length: BodyLength) {
@@ -36,7 +36,7 @@ package struct BodyMeter: Sendable {
   package var hasEnded: Bool { if case .ended = framing { true } else { false } }
   package var endsWithConnection: Bool { if case .untilClose = framing { true } else { false } }
 
-  /// How many bytes may be moved without looking at them: none for a chunked body.
+  /// The number of bytes that may be moved without parsing: zero for a chunked body.
   package var blindBytesMax: Int {
     switch framing {
     case .ended, .chunked: 0
@@ -45,13 +45,13 @@ package struct BodyMeter: Sendable {
     }
   }
 
-  /// How many bytes may be read: what stands behind a body of known length is not part of it.
+  /// The number of bytes that may be read: bytes behind a body of known length are not part of it.
   package var readBytesMax: Int {
     if case .chunked = framing { return .max }
     return blindBytesMax
   }
 
-  /// Accounts for bytes that were moved without a look.
+  /// Counts bytes that were moved without parsing.
   package mutating func moved(_ count: Int) {
     guard case .length(let left) = framing else { return }
     framing = UInt64(count) >= left ? .ended : .length(left - UInt64(count))

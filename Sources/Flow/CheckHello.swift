@@ -1,12 +1,12 @@
-// What a CONNECT tunnel opens with is held to its rule: a ClientHello whose SNI is the target, or anything.
-// It relies on Wire.ClientHello; the upstream connection may stand by, but no byte goes out before the check.
+// Checks the first bytes of a CONNECT tunnel against its rule: a ClientHello whose SNI is the target, or any bytes.
+// It relies on Wire.ClientHello; the upstream may be connected already, but no byte goes out before the check.
 import Policy
 import Wire
 
 extension Flow {
   mutating func openConnect(_ conditions: borrowing Conditions) -> Action {
     guard let buffers, let target, let rule else { return .wait }
-    // What is inspected is requests: inside a tunnel there are none without TLS.
+    // Inspection sees requests, and a tunnel shows them only inside TLS: an inspecting rule requires TLS.
     switch rule.isInspected ? .tls : rule.wireProtocol(port: target.port) {
     case .tcp: return openTunnel(conditions)
     case .tls:
@@ -17,7 +17,7 @@ extension Flow {
       lastActivityMs = conditions.nowMs
       deadlineMs = relayDeadlineMs(conditions)
     }
-    // Bytes right behind the CONNECT may be refused with a readable answer, as nothing was answered yet.
+    // Bytes right behind the CONNECT can be refused with a readable answer, as the CONNECT has no answer yet.
     if buffers.hasInput { return checkHello(conditions) }
     return answerConnect()
   }
@@ -36,11 +36,11 @@ extension Flow {
     switch event {
     case .clientSent: return checkHello(conditions)
     case .clientEnded:
-      // In `auto` a client may have nothing to say: its end is carried like any other.
+      // In `auto` a client may send nothing: its end is forwarded like any other.
       if state.isPeeking && !hasInput { return openTunnel(conditions) }
       return refuse(hasInput ? .badRequest : .notTLS, conditions)
     case .deadlinePassed:
-      // In `auto` the server may be the one that speaks: what bounds a tunnel bounds it here.
+      // In `auto` the server may speak first, so the time limits of a tunnel apply.
       if state.isPeeking && !hasInput { return relayDeadlinePassed(conditions) }
       return refuse(.timeout, conditions, isClientSlow: true)
     case .drainEnded: return refuse(.shutdown, conditions)
@@ -82,7 +82,8 @@ extension Flow {
     }
   }
 
-  /// A client that speaks HTTP without TLS waits for an answer in HTTP, also behind the 200 of its CONNECT.
+  /// Refuses a client that speaks HTTP without TLS in HTTP, even behind the 200 of its CONNECT: the client waits for
+  /// an HTTP answer.
   private mutating func refuseOtherProtocol(_ conditions: borrowing Conditions) -> Action {
     guard buffers?.read(HTTPOpening.isRequest) == true else { return mismatch(.notTLS, conditions, isHello: false) }
     let detail =
@@ -115,16 +116,16 @@ extension Flow {
     return action
   }
 
-  /// From here on bytes of the client may go out. `isHeldToTLS`: it opened with a ClientHello that was looked at.
+  /// Opens the tunnel: bytes of the client may go out from here on. `isHeldToTLS`: a ClientHello was checked.
   mutating func openTunnel(_ conditions: borrowing Conditions, isHeldToTLS: Bool = false) -> Action {
-    // A tunnel under `auto` stands since its server could speak: a drain or a full disk does not end it.
+    // An `auto` tunnel is open since its server could speak: a drain or a full disk does not end it.
     if !state.isPeeking, let refusal = refuseIfTooLate(conditions) { return refusal }
     if !state.hasAnsweredConnect { sayEstablished() }
     let content: Tunnel.Content = rule?.isInspected == true ? .inspected : .opaque(isHeldToTLS: isHeldToTLS)
     return beginRelay(content, conditions)
   }
 
-  /// In the words of whoever asked; a redirected client asked nobody.
+  /// Confirms the tunnel in the client's protocol. A redirected client gets no confirmation, as it asked for none.
   func sayEstablished() {
     guard let buffers, opening == .proxy else { return }
     buffers.reply(buffers.socks == nil ? establishedReply : SOCKS5.reply(.succeeded))

@@ -1,5 +1,5 @@
-// What a flow may know of the world at the moment of an event: the clocks and the policy in force.
-// It is handed in with each event, so that a flow owns no clock and a simulation can set every value.
+// The surroundings of a flow at the moment of an event: the clocks and the policy in force.
+// It relies on being passed in with each event, so that a flow owns no clock and a simulation can set every value.
 package import Policy
 
 package struct Conditions: ~Copyable, Sendable {
@@ -10,7 +10,7 @@ package struct Conditions: ~Copyable, Sendable {
   package var gate: GateAddresses
   package var isDraining: Bool
   package var isLogUnwritable: Bool
-  /// A refused TLS target is told why inside TLS: the client trusts the gate's CA.
+  /// Explain refusals of TLS targets inside TLS: the client trusts the gate's CA.
   package var explainsDenials: Bool
 
   package init(policy: Policy, gate: GateAddresses) {
@@ -24,7 +24,7 @@ package struct Conditions: ~Copyable, Sendable {
     self.explainsDenials = false
   }
 
-  /// For the judge.
+  /// The same facts in the judge's form.
   package var moment: Moment {
     Moment(
       nowMs: nowMs, nowNs: nowNs, unixSeconds: unixSeconds, isDraining: isDraining, isLogUnwritable: isLogUnwritable)

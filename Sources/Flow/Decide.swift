@@ -1,11 +1,11 @@
-// Step "decide": who asks, may it, and is there a token left. Nothing is resolved before this says yes.
-// It relies on Policy for the verdict and the buckets; a refusal costs no token.
+// Step "decide": identifies the client, checks the rules and takes a token. No name is resolved before a rule allows
+// the request. It relies on Policy for the verdict and the buckets; a refusal costs no token.
 import Policy
 import Wire
 
 extension Flow {
   mutating func identify(_ conditions: borrowing Conditions) -> Action {
-    // Only a proxy can ask for a password: others have the rules of who is no client.
+    // Only a proxy client can be asked for a password. Other clients get the rules for unidentified clients.
     guard needsCredentials, opening == .proxy else { return decide(conditions) }
     guard let buffers, let credentials = buffers.credentials(),
       let client = conditions.policy.client(source: source, user: credentials.user)
@@ -16,7 +16,7 @@ extension Flow {
     return .authenticate
   }
 
-  /// What the Gate verifies, off the loop, for `Action.authenticate`.
+  /// The password for `Action.authenticate`, which the Gate verifies off the loop.
   package var presentedPassword: [UInt8] { buffers?.credentials()?.password ?? [] }
 
   mutating func authenticated(_ isRight: Bool, _ conditions: borrowing Conditions) -> Action {
@@ -56,7 +56,7 @@ extension Flow {
     }
   }
 
-  /// What this flow asks for, put to the judge.
+  /// Judges this flow's request.
   func judge(
     _ target: Target, _ payment: JudgedRequest.Payment, _ rules: JudgedRequest.Rules, _ moment: Moment,
     _ placeholders: Placeholders? = nil, approval: ApprovalStanding = .off
@@ -72,7 +72,7 @@ extension Flow {
     return Judge.judge(request, requestLine, moment)
   }
 
-  /// Of a plain request, also when its head is gone.
+  /// The request line of a plain request, kept even when its head is gone.
   private var requestLine: RequestLine {
     if case .relaying(let tunnel) = state, case .upgraded(let line) = tunnel.content { return line }
     return buffers?.requestLine ?? RequestLine()
@@ -82,8 +82,8 @@ extension Flow {
     if case .pacing(let sinceMs) = state { sinceMs } else { nil }
   }
 
-  /// Called where the first byte goes to the upstream: a request that waited is held to the clock, the log and the
-  /// drain of this moment. A policy that came meanwhile was applied when it came. Nil: it may leave.
+  /// Called before the first byte goes to the upstream: a request that waited is checked against the current time,
+  /// log and drain. A newer policy was applied when it arrived. Nil if the request may go out.
   mutating func refuseIfTooLate(_ conditions: borrowing Conditions) -> Action? {
     guard let target, case .refuse(let finding) = judge(target, .paid, .rule(rule), conditions.moment).verdict else {
       return nil
@@ -107,7 +107,7 @@ extension Flow {
     isClientSlow: Bool = false
   ) -> Action {
     let reason = finding.reason
-    // Nothing named a target: the log says where the connection went.
+    // No target was named, so the log gets the connection's original destination.
     if target == nil, case .redirected(let address, let port, let name) = opening {
       via = .address
       target = Target(host: name.map(Host.name) ?? .address(address), port: port)
@@ -117,7 +117,7 @@ extension Flow {
     outcome.explain(finding.detail)
     if isClientSlow { outcome.event = .denied }
     let mayGoOn = mayServeNext(after: reason)
-    // Attempts may be under way; what stands from the last request may serve the next.
+    // Close attempts that are under way; an idle upstream of the last request may serve the next one.
     let keepUpstream = !state.isDialling
     var unsaid: Refusal?
     if let buffers, !state.hasAnsweredConnect {
@@ -144,7 +144,7 @@ extension Flow {
     return awaitNextRequest(keepUpstream: keepUpstream, conditions)
   }
 
-  /// A refused CONNECT ends its connection, and so does a request whose body would have to be read.
+  /// A refused CONNECT ends its connection. So does a request with a body, since the body would have to be read.
   private func mayServeNext(after reason: Reason) -> Bool {
     guard let buffers, via == .http, target != nil, !state.isExchanging else { return false }
     guard case .none = buffers.request.body, buffers.request.keepAlive else { return false }

@@ -1,5 +1,5 @@
-// Happy Eyeballs (RFC 8305) as values: which screened address to try next, and when.
-// It opens no socket; the flow hands it answers and failures and asks what comes next.
+// Happy Eyeballs (RFC 8305) as values: the next screened address to try, and when.
+// It relies on the flow for answers and failures, and opens no socket.
 import Policy
 import Wire
 
@@ -7,14 +7,14 @@ import Wire
 package enum HappyEyeballs {
   package static let resolutionDelayMs: UInt64 = 50
   package static let attemptDelayMs: UInt64 = 250
-  /// Attempts that may be under way at once: a bound on descriptors, not of the RFC.
+  /// Limit of attempts under way at once. It bounds descriptors and is not from the RFC.
   package static let attemptsMax = 4
 }
 
 struct Dialling: Sendable {
   enum Next: Equatable {
     case connect(IPAddress)
-    /// Ask again at this time; without one, only an event can help.
+    /// Ask again at this time. Nil: only an event can change anything.
     case wait(untilMs: UInt64?)
     case exhausted
   }
@@ -31,13 +31,13 @@ struct Dialling: Sendable {
   private(set) var refused: (reason: Reason, address: IPAddress)?
   private(set) var sawAddress = false
 
-  /// For a name: both families are to come.
+  /// Starts with a name: the answers of both families are pending.
   init() {
     isV6Pending = true
     isV4Pending = true
   }
 
-  /// For a target that is an address.
+  /// Starts with a target that is an address.
   init(_ address: IPAddress) {
     isV6Pending = false
     isV4Pending = false
@@ -46,11 +46,11 @@ struct Dialling: Sendable {
   }
 
   mutating func answered(_ answer: NameAnswer, nowMs: UInt64, screen: (IPAddress) -> Reason?) {
-    // A late answer about the name of an earlier request says nothing of this target.
+    // A late answer for an earlier request's name does not apply to this target.
     guard answer.family == .v6 ? isV6Pending : isV4Pending else { return }
     if !answer.addresses.isEmpty { sawAddress = true }
     var passed = answer.addresses
-    // The usual answer passes whole, and its array is taken as it is.
+    // Usually all addresses pass, and the array is used without a copy.
     for address in answer.addresses {
       guard let reason = screen(address) else { continue }
       passed.removeAll { $0 == address }
@@ -69,7 +69,7 @@ struct Dialling: Sendable {
     if !isV6Pending && underWay == 0 { mayStartAtMs = 0 }
   }
 
-  /// What is still to be tried, held to a rule that has changed.
+  /// Screens the untried addresses again after the rule has changed.
   mutating func screen(_ check: (IPAddress) -> Reason?) {
     for address in v6 + v4 where refused == nil { refused = check(address).map { ($0, address) } }
     v6 = v6.filter { check($0) == nil }[...]

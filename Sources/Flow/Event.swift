@@ -1,28 +1,29 @@
-// What can happen to a flow, and what it may ask for in return.
-// These two enums are the whole surface between the pure core and the Gate that does the I/O.
+// The events of a flow and the actions that it returns.
+// It relies on nothing else: these two enums are the whole interface between the pure core and the Gate's I/O.
 package import Wire
 
-/// How a connection came in, and so who says its target.
+/// The way a connection arrived, which decides how its target is named.
 package enum Opening: Sendable, Equatable {
-  /// To a proxy: CONNECT, a request in absolute form, or SOCKS 5.
+  /// A proxy client: CONNECT, a request in absolute form, or SOCKS 5.
   case proxy
-  /// Redirected: its first bytes, or where it went. `name` is the one that this address was made up for.
+  /// A redirected connection: its first bytes or its original destination name the target. `name` is the name that a
+  /// synthetic address stands for.
   case redirected(to: IPAddress, port: UInt16, name: HostName?)
 }
 
 package enum Event: Sendable {
-  /// The first event of a redirected connection: it may be about to hear a server that speaks first.
+  /// The first event of a redirected connection: its server may speak first, so the client may send nothing.
   case accepted
-  /// What is known of the address that a PROXY header said the connection went to.
+  /// The name behind the destination address of a PROXY header, if the address is synthetic.
   case destinationNamed(HostName?)
   /// Bytes were added with `Flow.clientSent`.
   case clientSent
   case clientEnded
   case authenticated(Bool)
   case answered(NameAnswer)
-  /// Both families were known at once.
+  /// Both families were in the cache.
   case resolved(v4: [IPAddress], v6: [IPAddress])
-  /// The attempt to `dialled` stands; `peer` is what getpeername(2) says of it.
+  /// The attempt to `dialled` is connected; `peer` is the result of getpeername(2).
   case connected(dialled: IPAddress, peer: IPAddress)
   case attemptFailed(code: Int32)
   /// The gate itself could not go on, e.g. no descriptor was left for the upstream socket.
@@ -34,29 +35,30 @@ package enum Event: Sendable {
   case responseBodyEnded
   /// The framing of a body broke: nothing that follows can be trusted.
   case bodyMalformed
-  /// Both directions of a tunnel are done.
+  /// Both directions of a tunnel have ended.
   case relayEnded
-  /// A checked exchange is over, and its client may ask again; what it said behind is back in the flow's input.
+  /// A checked exchange has ended, and its client may send another request. Bytes behind the request are back in the
+  /// flow's input.
   case exchangeEnded
   case upstreamReset
   case clientReset
-  /// Its certificate did not verify; no byte of the client has gone to it.
+  /// The upstream's certificate did not verify. No byte of the client has been sent to it.
   case upstreamUntrusted(String)
-  /// The TLS handshake with it came to nothing.
+  /// The TLS handshake with the upstream failed.
   case upstreamFailed(String)
   case uploadLimited
   case downloadLimited
   case deadlinePassed
   case policyReplaced
-  /// An operator wants it gone.
+  /// An operator closes the connection.
   case operatorCloses
-  /// The time to drain is over.
+  /// The drain's time limit has passed.
   case drainEnded
   /// The registry's answer to the question that `Action.askApproval` asked.
   case approval(ApprovalAnswer)
-  /// There may be another answer now.
+  /// The registry may have a new answer.
   case approvalAnswered
-  /// A client that waits for an approval sends no more: it is taken for one that has gone.
+  /// The client closed its sending side while it waited for an approval, and counts as gone.
   case clientLeft
 }
 
@@ -68,7 +70,7 @@ package enum Absence: Sendable {
   case name
   /// The name has no address of this family.
   case address
-  /// Nobody who knows has said so: another try may find one.
+  /// The DNS servers gave no usable answer: another try may succeed.
   case failure
 }
 
@@ -90,42 +92,41 @@ package enum Action: Sendable {
   /// Nothing to do before the next event or the flow's deadline.
   case wait
   case authenticate
-  /// Put the question to the registry: `approval` follows. The question stands until the flow does something else.
+  /// Ask the registry: `approval` follows. The question stays open until the flow moves on.
   case askApproval(ApprovalQuestion)
   case resolve(HostName)
-  /// Say which name this address was made up for, if any: `destinationNamed` follows.
+  /// Look up the name that this synthetic address stands for: `destinationNamed` follows.
   case nameDestination(IPAddress)
-  /// Give up an upstream that stands, and start one more attempt.
+  /// Close an open upstream, and start one more attempt.
   case connect(IPAddress, port: UInt16)
-  /// Send `flow.toClient`; the client has more to say before its target is known.
+  /// Send `flow.toClient`; more bytes of the client are needed to know the target.
   case reply
   /// Send `flow.toClient`, send `flow.toUpstream`, then relay the named directions.
   case relay(up: Bool, down: Bool)
-  /// Send `flow.toClient`, then terminate the TLS that the client begins, and that of the upstream: see Intercept.
+  /// Send `flow.toClient`, then terminate the client's TLS and start TLS to the upstream: see Intercept.
   case intercept
-  /// Send `flow.toClient`, give up the upstream, terminate the client's TLS, and answer there with `flow.unsaid`.
+  /// Send `flow.toClient`, close the upstream, terminate the client's TLS, and answer there with `flow.unsaid`.
   case explain
-  /// The request and its answer are looked into: they are Intercept's from `flow.takeJudgedRequest` on, until
-  /// `exchangeEnded`.
+  /// Inspect the request and its answer: Intercept owns both from `flow.takeJudgedRequest` until `exchangeEnded`.
   case inspectExchange
   /// Answer `flow.question`, about the gate itself: `flow.answer` takes the bytes.
   case answerQuestion
-  /// Send `flow.toUpstream`, then a request body so framed; bytes from the upstream go to the flow.
+  /// Send `flow.toUpstream`, then a request body with this framing; bytes from the upstream go to the flow.
   case sendRequest(BodyLength)
   /// Send `flow.toClient`; more of the answer's head follows (an interim answer).
   case sendInterim
-  /// Send `flow.toClient`, then an answer body so framed.
+  /// Send `flow.toClient`, then an answer body with this framing.
   case sendResponse(BodyLength)
-  /// Send `flow.toClient` if there is any; the exchange is over: give up the upstream unless it may serve the next
+  /// Send `flow.toClient` if not empty. The exchange has ended: close the upstream unless it may serve the next
   /// request.
   case nextRequest(keepUpstream: Bool)
-  /// Send `flow.toClient` if there is any, then close both sides.
+  /// Send `flow.toClient` if not empty, then close both sides.
   case close(Ending)
 }
 
 package enum Ending: Sendable {
-  /// The client gets all that was sent to it, then the end.
+  /// The client gets all bytes queued for it, then the end.
   case graceful
-  /// Both sides are reset: what was cut must not look complete.
+  /// Both sides are reset, so that a cut transfer does not look complete.
   case cut
 }

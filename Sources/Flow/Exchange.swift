@@ -16,13 +16,13 @@ private let brokenChunks = "the chunks of its body are malformed (RFC 9112 secti
 ///       +---> checked: a bridge has it (see Intercept) ---> ended, or the next request
 /// ```
 package enum Exchange {
-  /// Heads and bodies are the bridge's, which also answers what goes wrong with them.
+  /// Intercept's bridge handles heads and bodies, and answers their errors.
   case checked(openedMs: UInt64)
   /// `sawInterim`: an interim answer has gone to the client.
   case awaitingAnswer(Sent, sawInterim: Bool)
   case answering(Sent, Continuation)
 
-  /// The request as it goes out.
+  /// The request that was sent.
   package struct Sent {
     let openedMs: UInt64
     let upstream: UpstreamUse
@@ -31,20 +31,20 @@ package enum Exchange {
 
   enum Body {
     case sending, sent
-    /// The client has shut down its sending side, and still waits for the answer.
+    /// The client has closed its sending side, and still waits for the answer.
     case sentAndEnded
   }
 
-  /// The connection that a request goes by.
+  /// The kind of upstream connection that a request uses.
   enum UpstreamUse {
     case first
-    /// The one that stands from the last request.
+    /// The idle connection of the last request.
     case kept
-    /// Another one, in place of a kept one that broke.
+    /// A new connection, in place of a kept one that broke.
     case second
   }
 
-  /// The connections that outlive the exchange.
+  /// The connections that stay open after the exchange.
   package struct Continuation {
     var keepsClient: Bool
     var keepsUpstream: Bool
@@ -118,7 +118,7 @@ extension Flow {
       return .close(.cut)
     case (.bodyMalformed, _):
       let isOfRequest = sent.body == .sending
-      // Nothing of an answer has gone: it can still be said.
+      // No byte of an answer was sent, so a refusal can still be written.
       if isOfRequest && !exchange.isAnswering { return refuse(.badRequest, conditions, detail: brokenChunks) }
       return cut(Outcome(isOfRequest ? .denied : .failed, isOfRequest ? .badRequest : .connectFailed), brokenChunks)
     case (.deadlinePassed, .awaitingAnswer(_, sawInterim: false)): return answerDeadlinePassed(conditions)
@@ -176,7 +176,7 @@ extension Flow {
       return refuseAnswer(conditions)
     }
     let body = isUpgrade ? BodyLength.none : buffers.response.body(toHEAD: buffers.request.isHEAD)
-    // A 1.0 client cannot read chunks, and was asked for on its own terms: see writeUpstream.
+    // An HTTP/1.0 client cannot read chunks; writeUpstream sent the request as HTTP/1.0.
     if case .chunked = body, buffers.request.minorVersion == 0 { return refuseAnswer(conditions) }
     if case .chunked = body, buffers.hasBrokenChunks(behind: length) {
       return refuseAnswer(conditions, "Its answer is malformed: \(brokenChunks)")
@@ -206,7 +206,7 @@ extension Flow {
     return awaitNextRequest(keepUpstream: keepUpstream, conditions)
   }
 
-  /// The upstream of the last request went away while nothing was asked of it.
+  /// The idle upstream of the last request has gone.
   package mutating func standingUpstreamEnded() { buffers?.standing = nil }
 
   /// RFC 9112 section 9.3.1: a request on a kept connection that broke before any answer may go out once more, if it is
@@ -222,13 +222,13 @@ extension Flow {
     return refuseAnswer(conditions)
   }
 
-  /// The request goes to the upstream that stands from the last one.
+  /// True if the request uses the idle upstream of the last request.
   package var usesStandingUpstream: Bool {
     if case .exchanging(let exchange) = state { exchange.sent?.upstream == .kept } else { false }
   }
 
-  /// The upstream that stands has sent what nobody asked for, or has ended: its next bytes would be taken for the
-  /// answer (RFC 9112 sections 6.3 and 9.2). Nothing of the request has gone to it, so any request may go to a new
+  /// Replaces an idle upstream that has sent unexpected bytes or has ended: its next bytes would be taken for the
+  /// answer (RFC 9112 sections 6.3 and 9.2). No byte of the request was sent to it, so any request may use a new
   /// connection.
   package mutating func replaceStandingUpstream(_ conditions: borrowing Conditions) -> Action {
     _ = buffers?.takeToUpstream()
@@ -244,14 +244,14 @@ extension Flow {
     return .connect(address, port: target.port)
   }
 
-  /// Nothing of a final answer has gone: it can still be the gate's.
+  /// Refuses an upstream's answer. No byte of the final answer was sent, so the gate can still answer.
   private mutating func refuseAnswer(
     _ conditions: borrowing Conditions, _ detail: String = "It sent no HTTP answer that the gate can pass on"
   ) -> Action {
     refuse(.connectFailed, conditions, detail: detail)
   }
 
-  /// What has gone must not look complete.
+  /// Resets both sides, so that a partial answer does not look complete.
   private mutating func cut(_ outcome: Outcome, _ detail: String) -> Action {
     var outcome = outcome
     outcome.explain(detail)

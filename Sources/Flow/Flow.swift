@@ -44,16 +44,16 @@ package struct Flow: ~Copyable {
   package internal(set) var rule: AllowRule? {
     didSet { limitsBytes = rule.map { $0.uploadBytes != nil || $0.downloadBytes != nil } ?? false }
   }
-  /// Of the rule: most bound no bytes, and a relay asks on each event.
+  /// True if the rule limits bytes. Cached, since a relay asks on each event and most rules have no such limit.
   package private(set) var limitsBytes = false
-  /// The address that is connected to.
+  /// The address of the upstream.
   package internal(set) var address: IPAddress?
-  /// When this request (or tunnel) began, and when the flow wants to be asked again.
+  /// The start of this request or tunnel, and the time at which the flow wants an event.
   package internal(set) var startedNs: UInt64
   package internal(set) var deadlineMs: UInt64
   /// Counts the requests of one connection.
   package internal(set) var ordinal: UInt32 = 0
-  /// What is needed until a tunnel stands, and then given back: an idle tunnel holds no buffer.
+  /// Buffers needed until the tunnel is open. Then they are freed: an idle tunnel holds no buffer.
   var buffers: RequestBuffers?
   package internal(set) var source: IPAddress
   package let sandbox: String?
@@ -63,11 +63,11 @@ package struct Flow: ~Copyable {
   package internal(set) var lastActivityMs: UInt64 = 0
   private(set) var outcome: Outcome?
   private var notice: Outcome?
-  /// One line of what enforce would refuse is enough for a request.
+  /// True once report mode has logged a line: one line per request is enough.
   package internal(set) var hasNoted = false
 
-  /// `sandbox`: whose listener it came by, where that says who asks. `expectsProxyHeader`: the peer passes on the
-  /// connections of others, and says first whose.
+  /// `sandbox`: the sandbox of the listener, if it identifies the client. `expectsProxyHeader`: the peer forwards
+  /// other clients' connections and must send a PROXY header first.
   package init(
     source: IPAddress, sandbox: String? = nil, opening: Opening = .proxy, expectsProxyHeader: Bool = false,
     _ conditions: borrowing Conditions
@@ -84,7 +84,7 @@ package struct Flow: ~Copyable {
     state = expectsProxyHeader ? .readingProxyHeader : firstState
   }
 
-  /// Where the client's own bytes are read first.
+  /// The state that reads the client's first bytes.
   var firstState: State { opening == .proxy ? .readingHead : .readingRedirected }
 
   mutating func identifySource(_ conditions: borrowing Conditions) {
@@ -108,7 +108,7 @@ package struct Flow: ~Copyable {
     buffers?.appendAnswer(bytes)
   }
 
-  /// Bytes of the client that no state has used: the start of a body, or of the next request.
+  /// Takes unused bytes of the client: the start of a body, or of the next request.
   package mutating func takeInput(within meter: inout BodyMeter) -> (bytes: [UInt8], progress: BodyMeter.Progress) {
     buffers?.takeInput(within: &meter) ?? ([], .ended(0))
   }
@@ -116,10 +116,10 @@ package struct Flow: ~Copyable {
     buffers?.takeAnswer(within: &meter) ?? ([], .ended(0))
   }
   package mutating func takeToClient() -> [UInt8] { buffers?.takeToClient() ?? [] }
-  /// The bytes that were taken last are the gate's own words, not an upstream's.
+  /// True if the bytes taken last were written by the gate, not by an upstream.
   package var isReplyOwn: Bool { buffers?.isReplyOwn ?? false }
   package mutating func takeToUpstream() -> [UInt8] { buffers?.takeToUpstream() ?? [] }
-  /// It has asked for nothing yet, or for nothing more.
+  /// True if no request is open.
   package var isQuiet: Bool {
     switch state {
     case .readingHead, .readingRedirected, .readingProxyHeader: !hasInput
@@ -127,12 +127,12 @@ package struct Flow: ~Copyable {
     }
   }
   package var isLetOut: Bool { state.isLetOut }
-  /// The requests of its tunnel are seen, and judged one by one.
+  /// True if the tunnel's requests are visible and judged one by one.
   package var isInspected: Bool {
     if case .relaying(let tunnel) = state, case .inspected = tunnel.content { true } else { false }
   }
   package var hasInput: Bool { buffers?.hasInput ?? false }
-  /// It asked by SOCKS 5; known until the tunnel stands.
+  /// True for a SOCKS 5 client. Known only until the tunnel is open.
   package var isSOCKS: Bool { buffers?.socks != nil }
   package var hasAnswer: Bool { buffers?.hasAnswer ?? false }
 
@@ -145,16 +145,16 @@ package struct Flow: ~Copyable {
   package mutating func takeOutcome() -> Outcome? { outcome.take() }
   package mutating func takeNotice() -> Outcome? { notice.take() }
 
-  /// A relay calls this on each event: one store, no timer is moved.
+  /// Called by a relay on each event: one store, and no timer is moved.
   package mutating func touched(atMs nowMs: UInt64) { lastActivityMs = nowMs }
 
-  /// All that came before the tunnel stood; a tunnel needs no buffers, so they are given back.
+  /// Takes all bytes from before the tunnel was open, and frees the buffers.
   package mutating func takeAllForTunnel() -> EarlyBytes {
     defer { if state.isRelaying { buffers = nil } }
     return buffers?.takeAll() ?? EarlyBytes()
   }
 
-  /// The request that was judged, and all that came behind it.
+  /// Takes the judged request and all bytes behind it.
   package mutating func takeJudgedRequest() -> [UInt8] { buffers?.takeJudgedRequest() ?? [] }
 
   // MARK: - The one function that moves it
@@ -189,7 +189,7 @@ package struct Flow: ~Copyable {
     }
   }
 
-  /// Events that may come in any state before a tunnel stands.
+  /// Handles events that may come in any state before a tunnel is open.
   mutating func onUnfinished(_ event: Event, _ conditions: borrowing Conditions) -> Action {
     switch event {
     case .drainEnded: return refuse(.shutdown, conditions)
@@ -213,7 +213,7 @@ package struct Flow: ~Copyable {
     end()
   }
 
-  /// Nothing is left to be written down.
+  /// Ends the flow without another log line.
   mutating func end() {
     heldConcurrency?.leave()
     heldConcurrency = nil
@@ -223,7 +223,7 @@ package struct Flow: ~Copyable {
 
   mutating func note(_ finding: Finding) { note(finding.reason, line: finding.line) }
 
-  /// In report mode: what enforce would refuse goes out, and this is written down.
+  /// Logs, in report mode, a request that enforce mode would refuse.
   mutating func note(_ reason: Reason, line: SourceLine? = nil, address: IPAddress? = nil) {
     guard !hasNoted else { return }
     hasNoted = true

@@ -1,5 +1,5 @@
-// The states of a flow, each with the data that only it needs; and what must hold between two events.
-// It relies on Flow to move from one to the next: see the diagram there.
+// The states of a flow, each with its own data, and the invariants between two events.
+// It relies on Flow for the transitions: see the diagram there.
 
 extension Flow {
   package enum State {
@@ -10,30 +10,31 @@ extension Flow {
     case authenticating
     /// `sinceMs`: when the request first found no token.
     case pacing(sinceMs: UInt64)
-    /// No rule settles the request, and a person is asked.
+    /// No rule matches the request, and a person is asked.
     case awaiting
     case dialling(Dial)
-    /// The upstream stands, and gets nothing before the ClientHello is checked. `isAnswered`: the CONNECT has its 200.
+    /// The upstream is connected, and gets nothing before the ClientHello is checked. `isAnswered`: the CONNECT has
+    /// its 200.
     case readingHello(isAnswered: Bool)
-    /// As `readingHello`, but the client may say anything, or nothing, and the server may speak meanwhile.
+    /// As `readingHello`, but the client may send any bytes or none, and the server may speak meanwhile.
     case peeking(isAnswered: Bool, openedMs: UInt64)
     case relaying(Tunnel)
     case exchanging(Exchange)
-    /// The outcome is recorded; the client's first bytes will tell in which language it can be told.
+    /// The outcome is recorded; the client's first bytes will show its protocol for the refusal.
     indirect case refusing(Refusal)
-    /// The outcome is recorded; the client hears it inside its TLS.
+    /// The outcome is recorded; the refusal is sent inside the client's TLS.
     indirect case explaining(Refusal)
     case ended
   }
 
-  /// A tunnel that stands.
+  /// An open tunnel.
   package struct Tunnel {
     package enum Content {
-      /// Spliced. `isHeldToTLS`: it opened with a ClientHello that was held to its target.
+      /// Spliced. `isHeldToTLS`: its ClientHello was checked against the target.
       case opaque(isHeldToTLS: Bool)
-      /// Requests inside the tunnel are seen, and judged one by one.
+      /// Requests inside the tunnel are visible and judged one by one.
       case inspected
-      /// A plain request that became a WebSocket: a reload is held to its method and path.
+      /// A plain request that became a WebSocket: a reload judges its method and path again.
       indirect case upgraded(RequestLine)
     }
 
@@ -41,13 +42,14 @@ extension Flow {
     let openedMs: UInt64
   }
 
-  /// The attempts to reach the upstream of one target. A reference: most flows spend their life in smaller states.
+  /// The attempts to reach the upstream of one target. A class, so that the enum stays small: most flows spend their
+  /// life in smaller states.
   package final class Dial {
     @safe @exclusivity(unchecked) var attempts: Dialling
     let deadlineMs: UInt64
-    /// A request whose kept upstream broke before any answer goes out a second time, not a third.
+    /// True for the second try of a request whose kept upstream broke before any answer. No third try follows.
     let isSecond: Bool
-    /// A reload came while attempts were under way: what they lead to is screened again.
+    /// A reload came while attempts were under way: their addresses are screened again.
     @safe @exclusivity(unchecked) var isRuleReplaced = false
 
     /// SAFETY of `@exclusivity(unchecked)`: as that of RequestBuffers.
@@ -60,7 +62,7 @@ extension Flow {
 }
 
 extension Flow.State {
-  /// Bytes of the client are read in these states only: what it sends before a verdict waits in the kernel.
+  /// True if client bytes are read. Bytes sent before a verdict otherwise wait in the kernel.
   package var wantsClientBytes: Bool {
     switch self {
     case .readingProxyHeader, .readingRedirected, .readingHead, .readingSOCKS, .readingQuestion, .readingHello,
@@ -91,7 +93,7 @@ extension Flow.State {
   package var isEnded: Bool { if case .ended = self { true } else { false } }
   var isPeeking: Bool { if case .peeking = self { true } else { false } }
 
-  /// The target was let out, and has an upstream or looks for one.
+  /// The target was allowed, and has an upstream or is dialling one.
   var isLetOut: Bool {
     switch self {
     case .dialling, .readingHello, .peeking, .relaying, .exchanging: true
@@ -99,7 +101,7 @@ extension Flow.State {
     }
   }
 
-  /// The client knows that its tunnel stands: a refusal in words would be taken for the upstream's.
+  /// The client has its answer to CONNECT: a refusal in HTTP would be taken for the upstream's bytes.
   var hasAnsweredConnect: Bool {
     switch self {
     case .readingHello(let isAnswered), .peeking(let isAnswered, _): isAnswered
@@ -108,7 +110,7 @@ extension Flow.State {
     }
   }
 
-  /// Since when bytes may go over; zero where none may.
+  /// The time since which bytes may be forwarded; zero if none may.
   var openedMs: UInt64 {
     switch self {
     case .peeking(_, let openedMs): openedMs
@@ -122,7 +124,7 @@ extension Flow.State {
 // MARK: - Invariants
 
 extension Flow {
-  /// The first rule that does not hold after an event; nil where all hold. Debug builds ask after each event.
+  /// The first violated invariant after an event; nil if all hold. Debug builds check after each event.
   package var brokenInvariant: String? {
     if state.isEnded != (deadlineMs == .max) { return "a deadline stands exactly until the end" }
     if state.isLetOut && (target == nil || rule == nil) { return "what is let out has a target and a rule" }

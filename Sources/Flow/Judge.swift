@@ -1,10 +1,10 @@
-// The judge: whether a request may go out. A tunnel, a plain HTTP request, a request inside an inspected tunnel and a
-// stream of HTTP/2 are all judged here, and nowhere else. It relies on Policy for rules and buckets, and holds no
-// state.
+// The judge: decides if a request may go out. A tunnel, a plain HTTP request, a request inside an inspected tunnel
+// and a stream of HTTP/2 are all judged here, and nowhere else. It relies on Policy for rules and buckets, and holds
+// no state.
 package import Policy
 package import Wire
 
-/// What the judge may know of the world.
+/// The surroundings that the judge may use.
 package struct Moment: Sendable {
   package var nowMs: UInt64
   package var nowNs: UInt64
@@ -20,23 +20,23 @@ package struct Moment: Sendable {
   }
 }
 
-/// One request as the judge sees it, but for its method and path.
+/// One request as the judge sees it, without its method and path.
 package struct JudgedRequest {
   package enum Kind: Sendable {
-    /// A CONNECT, a SOCKS request or a redirected connection: what goes on inside is not seen here.
+    /// A CONNECT, a SOCKS request or a redirected connection; its content is not visible here.
     case tunnel
-    /// A plain HTTP request. It leaves without TLS.
+    /// A plain HTTP request, sent without TLS.
     case plain
-    /// A request inside an inspected tunnel, whose slot of `concurrent` its tunnel holds.
+    /// A request inside an inspected tunnel. The tunnel holds the slot of `concurrent`.
     case inspected
   }
 
   package enum Rules {
     case policy(NetworkPolicy)
-    /// The rule that the tunnel or the request was let out by; nil: none is left after a reload.
+    /// The rule that allowed the tunnel or the request. Nil if a reload removed it.
     case rule(AllowRule?)
 
-    /// The rule that report mode lets out by what no rule allows.
+    /// The stand-in rule by which report mode lets unmatched requests out.
     var inReportMode: AllowRule? {
       switch self {
       case .policy(let network): network.reportRule
@@ -48,7 +48,7 @@ package struct JudgedRequest {
   package enum Payment: Sendable {
     /// A token and a slot are to be taken.
     case due
-    /// The request was let out before, and is only held to what may have changed since.
+    /// The request was allowed before, and is only checked for changes since then.
     case paid
   }
 
@@ -57,7 +57,7 @@ package struct JudgedRequest {
   package let rules: Rules
   package let isReportOnly: Bool
   package var payment = Payment.due
-  /// The authority that a request inside a tunnel names; nil where it names none, or two.
+  /// The authority that a request inside a tunnel names. Nil if it names none, or two.
   package var named: Target?
   /// A redirected ClientHello offers Encrypted ClientHello.
   package var offersECH = false
@@ -65,7 +65,7 @@ package struct JudgedRequest {
   package var carriesPlaceholder = false
   /// When the request first found no token.
   package var pacedSinceMs: UInt64?
-  /// Where the request stands with the people who may be asked.
+  /// The state of the request's approval.
   package var approval = ApprovalStanding.off
 
   package init(_ kind: Kind, target: Target, rules: Rules, isReportOnly: Bool) {
@@ -74,61 +74,61 @@ package struct JudgedRequest {
 }
 
 package enum ApprovalStanding: Sendable {
-  /// Nobody is asked.
+  /// No person is asked.
   case off
   case open
   case answered(ApprovalAnswer)
 }
 
-/// A refusal, or in report mode what enforce would have refused.
+/// A refusal, or in report mode what enforce mode would have refused.
 package struct Finding: Sendable {
   package var reason: Reason
   package var line: SourceLine?
   package var detail: String?
   package var retryAfterSeconds: UInt64?
-  /// The bucket as it stood, where no token was left.
+  /// The bucket's level, if no token was left.
   package var bucket: BucketLevel?
-  /// The rule that was found looks inside: the client reads answers of HTTP.
+  /// The matched rule inspects, so the client can read HTTP answers inside its tunnel.
   package var isOfInspectedRule = false
   /// The head exceeds its limit, which has a status of its own (RFC 6585 section 5).
   package var isHeadTooLarge = false
-  /// The entry that a person was, or could be, asked by.
+  /// The approval entry of the request.
   package var approvalID: String?
 
   package init(_ reason: Reason, line: SourceLine? = nil, detail: String? = nil, retryAfterSeconds: UInt64? = nil) {
     (self.reason, self.line, self.detail) = (reason, line, detail)
-    // A gate that is about to be replaced, or to write again, is worth another try.
+    // Suggest a retry: a gate that restarts, or whose log recovers, may allow the next try.
     self.retryAfterSeconds = retryAfterSeconds ?? (reason == .shutdown || reason == .logUnwritable ? 1 : nil)
   }
 }
 
 package struct Judgement {
   package enum Verdict {
-    /// `path` goes out in place of the client's spelling; nil: as it came.
+    /// `path` is sent in place of the client's spelling; nil: as received.
     case allow(AllowRule, path: [UInt8]?)
-    /// Judge again then: no token is left, and the rule says to wait.
+    /// No token is left, and the rule says to wait: judge again at that time.
     case pace(AllowRule, untilMs: UInt64)
-    /// No rule settles it: ask for an approval, and judge again when there is an answer.
+    /// No rule matches: ask for an approval, and judge again at its answer.
     case ask(ApprovalSubject, Finding)
     case refuse(Finding)
   }
 
   package fileprivate(set) var verdict: Verdict
-  /// The slot of `concurrent` that was taken; whoever holds it leaves it once.
+  /// The slot of `concurrent` that was taken. Its holder releases it exactly once.
   package fileprivate(set) var slot: ConcurrencyLimit?
   /// The first thing that enforce mode would have refused.
   package fileprivate(set) var note: Finding?
-  /// The approval that lets out what the rule itself would refuse.
+  /// The approval that allows what the rule itself would refuse.
   package fileprivate(set) var approvedBy: SourceLine?
 }
 
 /// The order of the checks: authority against target, drain, log, rule and its end, what the connection opened with,
 /// method and path, placeholders, `concurrent`, token. A refusal costs no token, so the token comes last.
 package enum Judge {
-  /// A request that would be paced for longer than this in all is refused: no client waits for it, and a client that
-  /// has gone would keep its place for as long as others take the tokens.
+  /// Limit of the total pacing time. No client waits longer, and a client that has gone would hold its place while
+  /// others take the tokens.
   package static let paceMsMax: UInt64 = 60_000
-  /// A shared bucket that is out of reach is given up before that.
+  /// A shared bucket that cannot be reached is given up after this time.
   private static let fetchMsMax: UInt64 = 1_000
 
   /// `line` is empty for a tunnel.
@@ -170,7 +170,7 @@ package enum Judge {
     return pay(request, rule, spelling, note, approved, moment)
   }
 
-  /// A request that no rule settles may wait for a person.
+  /// Asks for an approval if no rule matches, or refuses.
   private static func askOrRefuse(
     _ finding: Finding, _ request: JudgedRequest, _ line: RequestLine
   ) -> Judgement.Verdict {
@@ -191,7 +191,7 @@ package enum Judge {
     return .refuse(refused)
   }
 
-  /// The approval beside the rule that lets the request out.
+  /// The approval that is needed in addition to the matched rule.
   private static func approval(
     of finding: Finding, _ request: JudgedRequest, _ rule: AllowRule, _ line: RequestLine, _ moment: Moment,
     _ spelling: inout [UInt8]?
@@ -223,7 +223,7 @@ package enum Judge {
     }
   }
 
-  /// What the rule says of the request itself.
+  /// Checks the request itself against the rule.
   private static func look(
     into request: JudgedRequest, _ rule: AllowRule, _ line: RequestLine, _ spelling: inout [UInt8]?
   ) -> Finding? {
@@ -242,14 +242,14 @@ package enum Judge {
     }
   }
 
-  /// The slot of `concurrent` is taken first, so that a refusal for its sake costs no token.
+  /// Takes the slot of `concurrent` first, so that a refusal for lack of a slot costs no token.
   private static func pay(
     _ request: JudgedRequest, _ rule: AllowRule, _ path: [UInt8]?, _ note: Finding?, _ approved: ApprovedRequest?,
     _ moment: Moment
   ) -> Judgement {
     var judgement = Judgement(verdict: .allow(rule, path: path), note: note, approvedBy: approved?.line)
     guard request.payment == .due else { return judgement }
-    // An approval for one request is for one tunnel where the requests are not seen.
+    // Where requests are not visible, an approval for one request counts for one tunnel.
     let uses = approved?.approval.uses ?? (request.kind == .inspected ? nil : rule.approval?.uses)
     if let uses, !uses.take() { return refusal(Finding(.notAllowed)) }
     judgement = payLimits(request, rule, judgement, moment)
@@ -285,7 +285,7 @@ package enum Judge {
     return judgement
   }
 
-  /// The gates of a group are being asked for a token or a slot: the request waits as a paced one does.
+  /// The store of shared limits is being asked for a token or a slot: the request waits like a paced one.
   private static func fetch(
     _ request: JudgedRequest, _ rule: AllowRule, _ moment: Moment, _ begun: Judgement, or reason: Reason
   ) -> Judgement {
@@ -297,7 +297,7 @@ package enum Judge {
     return Judgement(verdict: .pace(rule, untilMs: moment.nowMs + 1), note: begun.note)
   }
 
-  /// No token is left.
+  /// Handles an empty bucket: pace or refuse.
   private static func starve(
     _ request: JudgedRequest, _ rule: AllowRule, _ bucket: RequestBucket, _ retryAfterNs: UInt64, _ moment: Moment,
     _ begun: Judgement
@@ -306,7 +306,7 @@ package enum Judge {
     judgement.slot?.leave()
     judgement.slot = nil
     let retryAfterMs = retryAfterNs / 1_000_000
-    // Rounded up: a millisecond early would find no token.
+    // Round up: a millisecond too early would find no token.
     let waitMs = retryAfterMs + 1
     if rule.onLimit == .pace, moment.nowMs + retryAfterMs <= (request.pacedSinceMs ?? moment.nowMs) + paceMsMax {
       judgement.verdict = .pace(rule, untilMs: moment.nowMs + waitMs)
@@ -325,7 +325,7 @@ package enum Judge {
 }
 
 extension Span<UInt8> {
-  /// The bytes from `start` on; none where that lies behind the end.
+  /// The bytes from `start` on; empty if `start` is behind the end.
   package func array(from start: Int) -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.append(extracting(droppingFirst: Swift.min(start, count)))

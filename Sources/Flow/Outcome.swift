@@ -1,5 +1,5 @@
-// What the log says of a flow: how it ended, or what report mode let pass.
-// The words are those of the log's `event` field; the Gate adds bytes, times and numbers.
+// The log's view of a flow: how it ended, or what report mode let pass.
+// It relies on the Gate to add bytes, times and numbers; the words are those of the log's `event` field.
 package import Policy
 package import Wire
 
@@ -13,16 +13,16 @@ package struct Outcome: Sendable {
   package var line: SourceLine?
   /// The address that was dialled, or the first one that was refused.
   package var address: IPAddress?
-  /// What the client said in its ClientHello, where that matters.
+  /// The SNI of the client's ClientHello, if relevant.
   package var sni: HostName?
   package var wouldDeny = false
-  /// Of a tunnel whose requests are seen, or of one of these requests.
+  /// True for an inspected tunnel and for its requests.
   package var isInspected = false
-  /// Which request of its connection this is about, counted from zero.
+  /// The number of the request on its connection, from zero.
   package var ordinal: UInt32 = 0
-  /// Why, in a few words, for a malformed request and for what failed.
+  /// A short reason for a malformed request or a failure.
   package private(set) var detail: String?
-  /// The bucket as it stood, for a limited request.
+  /// The bucket's level, for a limited request.
   package var bucket: BucketLevel?
 
   package init(_ event: LogEvent, _ reason: Reason? = nil, line: SourceLine? = nil, address: IPAddress? = nil) {
@@ -32,15 +32,15 @@ package struct Outcome: Sendable {
     self.address = address
   }
 
-  /// Keeps what the client is told where the reason alone does not say what to mend.
+  /// Keeps the detail for the client, where the reason alone does not say what to fix.
   package mutating func explain(_ detail: String?) {
     if event == .failed || reason == .badRequest || reason == .notTLS { self.detail = detail }
   }
 
-  /// Report mode let it out; enforce mode would have refused.
+  /// An outcome that report mode let pass and enforce mode would have refused.
   package init(noting reason: Reason, line: SourceLine?) {
     let event = reason.logEvent
-    // An upstream or a secret did not fail here: the line says what the policy would have done.
+    // Nothing failed here: the line says what the policy would have done.
     self.init(event == .limited ? .limited : .denied, reason, line: line)
     wouldDeny = true
   }
@@ -63,6 +63,6 @@ package enum Via: String, Sendable {
   case http
   /// The SNI of a redirected connection.
   case tls
-  /// Where a redirected connection went: an address made up for a name, or one that a rule names.
+  /// The destination of a redirected connection: a synthetic address, or an address that a rule names.
   case address
 }

@@ -1,5 +1,5 @@
-// The header with which a listed peer says whose connection it passes on (PROXY protocol, version 2).
-// It relies on Wire.ProxyHeader; what the client itself sends follows, and is read as if it had come directly.
+// The PROXY protocol header (version 2), in which a listed peer names the client that it forwards.
+// It relies on Wire.ProxyHeader; the client's own bytes follow, and are read as if it had connected directly.
 import Policy
 import Wire
 
@@ -9,8 +9,7 @@ extension Flow {
     return onUnread(event, inside: "its PROXY header", conditions)
   }
 
-  /// What else may happen while the first thing that a connection says is read: one that has said nothing ends
-  /// silently.
+  /// Handles other events while the first message is read. A connection that has sent nothing ends silently.
   mutating func onUnread(_ event: Event, inside message: String, _ conditions: borrowing Conditions) -> Action {
     switch event {
     case .clientEnded:

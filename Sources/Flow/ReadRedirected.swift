@@ -1,5 +1,5 @@
-// Step "read target" of a redirected connection: the address it went to, its ClientHello, or its HTTP head names the
-// target. It relies on the Gate for where the connection went; that address is never dialled unless a rule names it.
+// Step "read target" of a redirected connection: its destination address, its ClientHello or its HTTP head names the
+// target. It relies on the Gate for the destination; that address is never dialled unless a rule names it.
 import Policy
 import Wire
 
@@ -16,7 +16,7 @@ extension Flow {
     }
   }
 
-  /// Before a byte has come: where the server speaks first, none may ever come.
+  /// Tries the destination address before any byte arrives: if the server speaks first, the client may send nothing.
   mutating func readDestination(_ conditions: borrowing Conditions) -> Action {
     guard case .redirected(let address, let port, let name) = opening else { return .wait }
     let destination = Target(host: name.map(Host.name) ?? .address(address), port: port)
@@ -25,8 +25,8 @@ extension Flow {
       target = destination
       return refuse(.loop, conditions, address: address)
     }
-    // All that a sandbox sends comes here. Where no rule names the port, no name would help; on those of the web, whose
-    // clients speak first, the log has it.
+    // A sandbox redirects all of its connections here. If no rule names the port, no host name would help, so refuse
+    // early. On web ports clients speak first: read on, so that the log gets the name.
     let isHopeless =
       sandbox != nil && port != 80 && port != 443 && !isReportOnly && !client.network.mayAllow(port: port)
     if name == nil && !isHopeless && !isNamedByRule(destination, conditions) {
@@ -77,7 +77,7 @@ extension Flow {
     }
   }
 
-  /// Nothing names a target, so the log says where the connection went. Report mode lets it go there.
+  /// Refuses or, in report mode, lets out a connection that names no target. The log gets its destination.
   private mutating func refuseOpening(
     _ reason: Reason, _ detail: String?, _ conditions: borrowing Conditions
   ) -> Action {

@@ -1,16 +1,16 @@
-// Step "read target" of a SOCKS 5 client (RFC 1928): greeting, password where one is needed, request.
-// It relies on Wire for the messages; a target is judged as that of CONNECT is.
+// Step "read target" of a SOCKS 5 client (RFC 1928): greeting, password if needed, request.
+// It relies on Wire for the messages; the target is judged like that of a CONNECT.
 import Policy
 import Wire
 
-/// Which message comes next.
+/// The message that comes next.
 package enum SOCKSStep { case greeting, password, request }
 
-/// A client that speaks SOCKS, as far as a refusal has to know it.
+/// The state of a SOCKS negotiation, as far as a refusal needs it.
 struct SOCKSNegotiation {
-  /// The message that was read last, which a refusal answers.
+  /// The message read last, which a refusal answers.
   var step = SOCKSStep.greeting
-  /// The reply to a request that is wrong in a way of its own.
+  /// The reply for an error that only SOCKS has.
   var reply: SOCKSReply?
   var presented: SOCKSCredentials?
 }
@@ -79,7 +79,7 @@ extension Flow {
 
   private mutating func verify(_ credentials: SOCKSCredentials, _ conditions: borrowing Conditions) -> Action {
     buffers?.socks?.presented = credentials
-    // A client that nobody asked who it is may say so all the same, as with HTTP.
+    // A client may send credentials that were not asked for, as in HTTP.
     guard needsCredentials else { return acceptSOCKSUser(conditions) }
     guard let client = conditions.policy.client(source: source, user: credentials.user) else {
       return refuseCredentials(conditions)
@@ -104,7 +104,7 @@ extension Flow {
     case .connect(let target):
       via = .connect
       self.target = target
-      // A reload since the greeting may want a password of clients at this address.
+      // Since the greeting, a reload may require a password of clients at this address.
       return needsCredentials ? refuseCredentials(conditions) : decide(conditions)
     case .bind, .udpAssociate, .other:
       buffers?.socks?.reply = .commandNotSupported
@@ -112,7 +112,7 @@ extension Flow {
     }
   }
 
-  /// Each step of the negotiation has its own way to say no.
+  /// Writes a refusal in the form of the current negotiation step.
   func sayInSOCKS(_ refusal: Refusal) {
     guard let buffers, let negotiation = buffers.socks else { return }
     var reply: [UInt8] = []

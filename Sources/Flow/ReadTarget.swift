@@ -1,5 +1,5 @@
 // Step "read target": an HTTP/1 head becomes a target, under a byte limit and a deadline.
-// It relies on Wire.RequestHead for all strictness, and refuses what a proxy must not be asked.
+// It relies on Wire.RequestHead for strict parsing, and refuses requests that a proxy must not get.
 import Policy
 import Wire
 
@@ -12,7 +12,7 @@ extension Flow {
       if !hasBytes { return endSilently() }
       return refuseHead("The connection ended inside the request head", conditions)
     case .deadlinePassed:
-      // Quiet between two requests is how keep-alive ends; a client that never finishes a head is too slow.
+      // A quiet connection between two requests ends silently; a client that never finishes a head gets a timeout.
       if !hasBytes && ordinal > 0 { return endSilently() }
       return refuse(.timeout, conditions, isClientSlow: true)
     case .drainEnded:
@@ -58,7 +58,7 @@ extension Flow {
     }
   }
 
-  /// The host is the one that Host names, the port the one that the connection went to.
+  /// Reads a request in origin form: Host gives the host, the connection's destination gives the port.
   private mutating func readOriginHost(_ port: UInt16, _ conditions: borrowing Conditions) -> Action {
     guard let named = buffers?.request.originHost else { return .wait }
     via = .http
@@ -66,14 +66,14 @@ extension Flow {
     guard !isTunnelToGate || named.host.isGate else {
       return refuseHead("This connection is to the gate itself, and Host names another", conditions)
     }
-    // A Host without a port says 80.
+    // A Host without a port means port 80.
     guard named.port == port || named.port == 80 else {
       return refuseHead("Host names another port than the one that was connected to", conditions)
     }
     return identify(conditions)
   }
 
-  /// The first bytes of a further request on a kept connection.
+  /// Starts a further request on a kept connection.
   private mutating func beginHead(_ conditions: borrowing Conditions) {
     target = nil
     rule = nil

@@ -1,16 +1,15 @@
-// The table of reasons: for each one the status, the log event, the replies, and whether the connection continues.
-// It relies on Policy for the closed set; nothing else in Sources decides any of this, which a test ensures.
+// The table of reasons: the status, the log event, the replies, and if the connection continues.
+// It relies on Policy for the closed set; no other file in Sources decides any of this, which a test checks.
 package import Policy
 import Wire
 
 /// One row of the table.
 struct ReasonRow: Sendable {
-  /// The reason stands in the phrase's place of the status line, since most clients never show the body of a refused
-  /// CONNECT.
+  /// The reason is the status line's phrase, since most clients never show the body of a refused CONNECT.
   let status: Int
   let phrase: StaticString
   let event: LogEvent
-  /// Whether another request may follow on the same connection, where the request that was refused ended in its head.
+  /// True if another request may follow on the connection, provided that the refused one had no body.
   let keepsConnection: Bool
   /// The nearest registered error type (RFC 9209 section 2.3).
   let proxyError: StaticString
@@ -18,7 +17,7 @@ struct ReasonRow: Sendable {
   let alert: UInt8
   /// RFC 1928 section 6. A refusal by policy never looks like a broken network.
   let socks: SOCKSReply
-  /// Who could have made it otherwise: only these refusals are worth an explanation inside a client's TLS.
+  /// The party that caused the refusal: only some causes are worth an explanation inside a client's TLS.
   let origin: Origin
   let explanation: StaticString
 

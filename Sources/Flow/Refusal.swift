@@ -8,22 +8,22 @@ package struct Refusal: Sendable {
   package var reason: Reason
   package var target: Target?
   package var client: String
-  /// A rule of the policy names the target: what that rule keeps out, no line is suggested for.
+  /// A rule names the target already, so no further rule is suggested.
   package var hasRule = false
-  /// What exactly is wrong, for a malformed request.
+  /// The exact error of a malformed request.
   package var detail: String?
   package var retryAfterSeconds: UInt64?
   package var closes = true
   package var isToHEAD = false
-  /// The client takes the answer for that of an API: `error` is then an object, as the SDKs of model providers read it.
+  /// The client reads the answer as an API's: `error` is then an object, as the SDKs of model providers expect.
   package var isToAPI = false
-  /// Told by the request's fields, where there were any.
+  /// The form of the body, chosen by the request's fields.
   package var form = RefusalForm()
   /// The client did not finish its head in time: 408, since 504 speaks of an upstream.
   var isClientSlow = false
   /// The request's head is longer, or has more fields, than the gate takes: 431 (RFC 6585 section 5).
   package var isHeadTooLarge = false
-  /// By which the client, and a person, may ask about this request.
+  /// The identifier by which the client and a person can refer to this request.
   package var requestID: String?
 
   package init(_ reason: Reason, target: Target?, client: String) {
@@ -32,7 +32,7 @@ package struct Refusal: Sendable {
     self.client = client
   }
 
-  /// What HTTP/2 needs of it: status, fields with names in lower case, body.
+  /// The refusal for HTTP/2: status, fields with lower-case names, body.
   package var message: (status: Int, fields: [(name: String, value: String)], body: [UInt8]) {
     if form.form == .grpc { return grpcMessage }
     var body: [UInt8] = []
@@ -46,7 +46,7 @@ package struct Refusal: Sendable {
     return (statusLine.code, fields, isToHEAD ? [] : body)
   }
 
-  /// Bytes alone: a refusal that is built of Strings costs twice as much, and a hostile client asks for many.
+  /// Writes bytes without Strings: Strings double the cost, and a hostile client can ask for many refusals.
   package func write(into out: inout [UInt8]) {
     let (status, phrase) = statusLine
     var body: [UInt8] = []
@@ -101,7 +101,7 @@ package struct Refusal: Sendable {
     JSONText.appendString(client, to: &body)
     if let target {
       body.append(#","target":""#)
-      // A target's text is made of what needs no escape.
+      // A target's text has no characters that need an escape.
       target.append(to: &body)
       body.append("\"")
     }
@@ -125,7 +125,7 @@ package struct Refusal: Sendable {
     body.append("}\n")
   }
 
-  /// A client that is asked for a password is nobody yet, and is told nothing.
+  /// False for a client that has not authenticated: it learns nothing of the gate.
   var mentionsGate: Bool { target != nil && reason != .notAuthenticated }
 
   /// The shape of OpenAI (`error.message`, `error.code`) and of Anthropic (`type`, `error.type`, `error.message`) at
@@ -145,7 +145,7 @@ package struct Refusal: Sendable {
     body.append("}")
   }
 
-  /// In the words of Anthropic, which OpenAI's share in part.
+  /// The error type of Anthropic's API, which OpenAI's partly shares.
   private var errorType: StaticString {
     switch statusLine.code {
     case 400: "invalid_request_error"
@@ -163,7 +163,7 @@ package struct Refusal: Sendable {
     }
   }
 
-  /// The line of policy that an operator would add; nothing where no line helps.
+  /// Writes the policy line that an operator would add, or nothing if no line helps.
   private func writeHint(_ target: Target, into body: inout [UInt8]) {
     guard !target.host.isGate, let (before, behind) = reason.hint(hasRule: hasRule) else { return }
     body.append(#","policy_line":""#)
@@ -177,15 +177,15 @@ package struct Refusal: Sendable {
 }
 
 extension Reason {
-  /// What stands around the target in the line of policy that would let it out. Where a rule names the target already,
-  /// a line beside it or in its place could only weaken it: end its inspection, widen its addresses, raise its limits.
+  /// The text around the target in the policy line that would allow it. Nil if a rule names the target already: a
+  /// second rule could only weaken the first, e.g. end its inspection, widen its addresses or raise its limits.
   package func hint(hasRule: Bool) -> (before: StaticString, behind: StaticString)? {
     self == .notAllowed && !hasRule ? ("- ", "") : nil
   }
 }
 
 extension Flow {
-  /// For one that does not begin with TLS where a listener speaks it.
+  /// The reply to a client that does not start with TLS at a TLS listener.
   package static let wantsTLSReply: [UInt8] = {
     var refusal = Refusal(.badRequest, target: nil, client: Policy.fallbackName)
     refusal.detail = "This listener speaks TLS: point the client at https://, such as HTTPS_PROXY=https://GATE:PORT"
@@ -194,7 +194,7 @@ extension Flow {
     return reply
   }()
 
-  /// For a connection that is refused before anything of it was read: there are too many.
+  /// The reply to a connection refused before any byte was read, as there are too many.
   package static let tooManyReply: [UInt8] = {
     var refusal = Refusal(.tooMany, target: nil, client: Policy.fallbackName)
     refusal.retryAfterSeconds = 1

@@ -1,10 +1,10 @@
-// A refusal that the client hears inside its TLS: its certificate is the gate's, its upstream is never asked.
-// It relies on Intercept to terminate the TLS; what was refused is in the log by then.
+// A refusal inside the client's TLS: the gate's certificate is used, and the upstream gets no request.
+// It relies on Intercept to terminate the TLS; the refusal is already in the log.
 import Policy
 import Wire
 
 extension Flow {
-  /// Ends the tunnel for the log; the client still hears why.
+  /// Records the tunnel's end; the client still gets the explanation.
   mutating func explain(_ reason: Reason, _ detail: String?, _ conditions: borrowing Conditions) -> Action {
     let refusal = refusal(reason, detail: detail)
     end(Outcome(reason.logEvent, reason))
@@ -12,7 +12,7 @@ extension Flow {
   }
 
   mutating func beginExplaining(_ refusal: Refusal, _ conditions: borrowing Conditions) -> Action {
-    // A tunnel that stood has given its buffers back.
+    // An open tunnel has freed its buffers.
     buffers = buffers ?? RequestBuffers()
     var refusal = refusal
     refusal.isToAPI = true
@@ -21,8 +21,8 @@ extension Flow {
     return .explain
   }
 
-  /// Whether a refusal that could only be an alert, or the answer to a CONNECT that most clients do not show, is told
-  /// inside TLS. On port 443 a CONNECT is taken for one of TLS.
+  /// True if a refusal is explained inside TLS. Outside, it could only be an alert, or an answer to CONNECT that most
+  /// clients do not show. A CONNECT to port 443 is taken for TLS.
   func mayExplain(_ refusal: Refusal, _ conditions: borrowing Conditions) -> Bool {
     guard conditions.explainsDenials, let buffers, target != nil, refusal.reason != .notAuthenticated else {
       return false
@@ -33,7 +33,7 @@ extension Flow {
     return via == .connect && target?.port == 443 && refusal.reason.row.origin == .policy
   }
 
-  /// The client hears that its tunnel stands, and inside it why not.
+  /// Confirms the tunnel, and sends the refusal inside it.
   mutating func explainInTunnel(_ refusal: Refusal, _ conditions: borrowing Conditions) -> Action {
     if opening == .proxy, buffers?.socks == nil { buffers?.dropHead() }
     sayEstablished()
@@ -46,7 +46,7 @@ extension Flow {
     return refusal
   }
 
-  /// For `Action.explain`.
+  /// The refusal for `Action.explain`.
   package var unsaid: Refusal? {
     if case .explaining(let refusal) = state { refusal } else { nil }
   }

@@ -1,11 +1,11 @@
-// What can still end a tunnel that stands: its ends, its limits, its rule's expiry, a reload, a drain.
-// The bytes themselves are the Gate's; this decides, and says what the log will.
+// The reasons that can end an open tunnel: its ends, its limits, its rule's expiry, a reload, a drain.
+// It relies on the Gate to move the bytes; this file decides the end and the log line.
 import Policy
 import Wire
 
 extension Flow {
   mutating func beginRelay(_ content: Tunnel.Content, _ conditions: borrowing Conditions) -> Action {
-    // A tunnel that was watched for a ClientHello has been open since then.
+    // A tunnel in state `peeking` has been open since then.
     let openedMs = state.isPeeking ? state.openedMs : conditions.nowMs
     state = .relaying(Tunnel(content: content, openedMs: openedMs))
     lastActivityMs = conditions.nowMs
@@ -50,7 +50,7 @@ extension Flow {
     return .close(.cut)
   }
 
-  /// The earliest of: quiet for too long, the tunnel's lifetime, the rule's expiry.
+  /// The earliest of the idle timeout, the tunnel's lifetime and the rule's expiry.
   func relayDeadlineMs(_ conditions: borrowing Conditions) -> UInt64 {
     var dueMs = lastActivityMs + conditions.policy.settings.timeouts.idleMs
     if let lifetimeMs = rule?.tunnelLifetimeMs { dueMs = min(dueMs, state.openedMs + UInt64(lifetimeMs)) }
@@ -63,7 +63,7 @@ extension Flow {
 
   // MARK: - Reload
 
-  /// What stands is judged anew; what the new policy refuses is cut.
+  /// Judges an open connection again; a connection that the new policy refuses is cut.
   mutating func policyReplaced(_ conditions: borrowing Conditions) -> Action {
     switch state {
     case .readingHead, .readingProxyHeader, .readingRedirected, .ended:
@@ -73,7 +73,7 @@ extension Flow {
       identifySource(conditions)
       return .wait
     case .readingSOCKS, .readingQuestion:
-      // It has proved who it is; its target is not known yet.
+      // The client is authenticated; its target is not known yet.
       guard let client = successor(conditions) else { return refuse(.notAllowed, conditions) }
       self.client = client
       return .wait
@@ -89,7 +89,7 @@ extension Flow {
       return replaced(.notAllowed, nil, conditions)
     }
     self.client = client
-    // A full disk or a drain refuses what is new, not what stands.
+    // A full disk or a drain refuses new tunnels, not open ones.
     var moment = conditions.moment
     (moment.isDraining, moment.isLogUnwritable) = (false, false)
     let judgement = judge(target, .paid, .policy(client.network), moment)
@@ -101,16 +101,16 @@ extension Flow {
     case .refuse(let finding): return replaced(finding, conditions)
     case .pace, .ask: preconditionFailure("nothing is to be paid, or asked, on a reload")
     }
-    // What stands opaque cannot be judged by a rule that looks inside.
+    // An inspecting rule cannot judge an open opaque tunnel.
     if isOpaque, rule?.isInspected == true { return replaced(.notAllowed, rule?.line, conditions) }
     guard let rule, !isReportOnly else { return rearmed(conditions) }
     if let address, let reason = screen(address, target, rule, conditions) {
       return replaced(reason, Screening.line(reason, address, port: target.port, rule: rule), conditions)
     }
-    // A protocol is asked of tunnels, not of what a plain request was upgraded to.
+    // A rule's protocol applies to tunnels, not to an upgraded plain request.
     if via != .http && rule.wireProtocol(port: target.port) == .tls {
       if isOpaque && !isHeldToTLS { return replaced(.notTLS, rule.line, conditions) }
-      // What it opens with is still to come, and is held to the new rule.
+      // The first bytes are still to come, and are checked against the new rule.
       if case .peeking(let isAnswered, _) = state {
         state = .readingHello(isAnswered: isAnswered)
         deadlineMs = conditions.nowMs + conditions.policy.settings.timeouts.helloMs
@@ -133,7 +133,7 @@ extension Flow {
     return isHeld || via == .tls
   }
 
-  /// The new rule may expire sooner, or let a tunnel live less long.
+  /// Sets the deadline again: the new rule may expire sooner, or limit a tunnel's lifetime.
   private mutating func rearmed(_ conditions: borrowing Conditions) -> Action {
     switch state {
     case .relaying, .exchanging: deadlineMs = relayDeadlineMs(conditions)
@@ -143,7 +143,8 @@ extension Flow {
     return .wait
   }
 
-  /// Its password is being verified: nothing else is known of it, and only the hash that was asked about may answer.
+  /// Handles a reload while the password is verified: the client is not known yet, and only an answer for the same
+  /// hash may count.
   private mutating func identityReplaced(_ conditions: borrowing Conditions) -> Action {
     guard let client = successor(conditions), client.passwordHash == self.client.passwordHash else {
       client = conditions.policy.fallback
@@ -153,14 +154,14 @@ extension Flow {
     return .wait
   }
 
-  /// The same client in the new policy: by the user that it proved to be, else by its sandbox or its source.
+  /// The same client in the new policy: by its authenticated user, else by its sandbox or its source.
   private func successor(_ conditions: borrowing Conditions) -> Client? {
     if sandbox == nil, let user = client.proxyUser { return conditions.policy.client(source: source, user: user) }
     guard case .client(let client) = conditions.policy.identify(source: source, sandbox: sandbox) else { return nil }
     return client
   }
 
-  /// `sluice close`: what stands is cut, what is not there yet is refused.
+  /// `sluice close`: cuts an open tunnel; refuses a request without an upstream.
   mutating func operatorCloses(_ conditions: borrowing Conditions) -> Action {
     isLetOut ? replaced(.shutdown, rule?.line, conditions) : .wait
   }

@@ -1,14 +1,13 @@
-// In which language a client is told that it is refused: HTTP, SOCKS 5, a TLS alert, or its own protocol.
-// Relies on the client's first bytes where nothing else tells; a client that has said nothing is waited for.
+// The protocol in which a client gets its refusal: HTTP, SOCKS 5, a TLS alert, or the client's own.
+// It relies on the client's first bytes if nothing else tells the protocol; a silent client is waited for.
 import Policy
 import Wire
 
 enum ReplyForm {
   case http, tls, ssh, postgreSQL, redis
-  /// A PostgreSQL client that asks for TLS or GSSAPI first. Most ask once more without, and show only then what they
-  /// are told.
+  /// A PostgreSQL client that asks for TLS or GSSAPI first. Most ask again without, and show an error only then.
   case postgreSQLNegotiation
-  /// None of these: it can only be cut off.
+  /// An unknown protocol: the connection can only be cut.
   case unknown
 
   private static let startupBytesMax: UInt32 = 10_000
@@ -47,20 +46,20 @@ enum ReplyForm {
     (0..<4).reduce(0) { $0 << 8 | UInt32(truncatingIfNeeded: bytes[offset + $1]) }
   }
 
-  /// A protocol in which a refusal reads as its server's own.
+  /// True for a protocol in which the refusal reads like an error of its server.
   var isNative: Bool { self == .ssh || self == .postgreSQL || self == .redis }
 }
 
 extension RequestBuffers {
-  /// Nil until the first bytes tell.
+  /// Nil until the first bytes show the protocol.
   var replyForm: ReplyForm? { read { ReplyForm($0) } }
 }
 
 extension Flow {
-  /// How long a refused client has to say its first word.
+  /// Time limit for the first bytes of a refused client.
   private static var languageMs: UInt64 { 2_000 }
 
-  /// Puts the refusal into words; false: it cannot be told yet in which.
+  /// Writes the refusal in the client's protocol. False if the protocol is not known yet.
   func say(_ refusal: Refusal) -> Bool {
     guard let buffers else { return true }
     if buffers.socks != nil {
@@ -85,7 +84,7 @@ extension Flow {
     }
   }
 
-  /// A redirected client in whose protocol nothing can be said is reset: an orderly end could pass for an upstream's.
+  /// Resets a redirected client of an unknown protocol: an orderly end could pass for the upstream's.
   var refusedEnding: Ending {
     guard opening != .proxy, via != .http, buffers?.replyForm == .unknown else {
       return .graceful
@@ -93,7 +92,7 @@ extension Flow {
     return .cut
   }
 
-  /// The outcome is recorded; a client that speaks soon still hears why.
+  /// Waits for the client's first bytes, which show the protocol for the refusal. The outcome is recorded already.
   mutating func awaitLanguage(for refusal: Refusal, _ conditions: borrowing Conditions) -> Action {
     state = .refusing(refusal)
     deadlineMs = conditions.nowMs + Self.languageMs
@@ -106,7 +105,7 @@ extension Flow {
       guard let form = buffers?.replyForm else { return .wait }
       if form == .postgreSQLNegotiation {
         buffers?.drop(ReplyForm.negotiationBytes)
-        // Neither of the two: the deadline that runs bounds how often.
+        // `N` refuses both TLS and GSSAPI; the running deadline bounds how often.
         buffers?.reply([UInt8(ascii: "N")])
         return .reply
       }

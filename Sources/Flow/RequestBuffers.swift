@@ -1,12 +1,12 @@
-// The buffers and parsers that a flow needs before its tunnel stands.
-// One object, so that an idle tunnel gives all of it back at once.
+// The buffers and parsers that a flow needs before its tunnel is open.
+// It relies on Flow to free the one object, so that an idle tunnel holds none of it.
 import Policy
 import Wire
 
-/// What is on its way when a tunnel begins.
+/// Bytes under way when a tunnel begins.
 package struct EarlyBytes: Sendable {
   package var toUpstream: [UInt8] = []
-  /// What the client sent early: it was read past the byte bucket.
+  /// Bytes that the client sent early. They bypassed the byte bucket when they were read.
   package var input: [UInt8] = []
   package var answer: [UInt8] = []
 }
@@ -15,7 +15,7 @@ package struct EarlyBytes: Sendable {
 /// access to that is checked once an event. Nothing in here calls out. Checking each field cost a tunnel 4,400
 /// instructions of 36,400.
 final class RequestBuffers {
-  /// A rewritten head is rarely longer by more; where it is, it costs one more allocation.
+  /// Spare capacity for a rewritten head. A head that grows more costs one more allocation.
   private static let addedBytes = 128
 
   @safe @exclusivity(unchecked) private var input: [UInt8] = []
@@ -23,27 +23,27 @@ final class RequestBuffers {
   @safe @exclusivity(unchecked) private var answer: [UInt8] = []
   @safe @exclusivity(unchecked) private var answerOffset = 0
   @safe @exclusivity(unchecked) private var toClient: [UInt8] = []
-  /// These bytes are the gate's own words, not an upstream's answer.
+  /// True if the bytes were written by the gate, not by an upstream.
   @safe @exclusivity(unchecked) private(set) var isReplyOwn = false
   @safe @exclusivity(unchecked) private var toUpstream: [UInt8] = []
   @safe @exclusivity(unchecked) var request = RequestHead()
   @safe @exclusivity(unchecked) var response = ResponseHead()
-  /// Where the request's head ends in the input, while it is needed.
+  /// The end of the request's head in the input, while the head is needed.
   @safe @exclusivity(unchecked) private(set) var headLength = 0
-  /// The path and query that goes out in place of the client's spelling.
+  /// The path and query to send in place of the client's spelling.
   @safe @exclusivity(unchecked) var judgedPath: [UInt8]?
-  /// Method and path of a plain request, which a reload is held to when the head is gone.
+  /// Method and path of a plain request: a reload judges them again after the head is gone.
   @safe @exclusivity(unchecked) private(set) var requestLine = RequestLine()
   /// The registry's answer about this request, where no rule allows it.
   @safe @exclusivity(unchecked) var approvalAnswer: ApprovalAnswer?
-  /// The approval that lets out what the rule itself would refuse.
+  /// The approval that allows what the rule itself would refuse.
   @safe @exclusivity(unchecked) var approvedBy: SourceLine?
-  /// The upstream that stands from the last request, and may serve the next one to the same target.
+  /// The idle upstream of the last request, which may serve the next one to the same target.
   @safe @exclusivity(unchecked) var standing: (target: Target, address: IPAddress)?
   @safe @exclusivity(unchecked) var helloNeeded = 0
   /// The negotiation of SOCKS 5 so far; nil for a client that speaks HTTP.
   @safe @exclusivity(unchecked) var socks: SOCKSNegotiation?
-  /// What the hello of a redirected connection offers.
+  /// True if a redirected ClientHello offers Encrypted ClientHello.
   @safe @exclusivity(unchecked) var offersECH = false
 
   var firstByte: UInt8? { input.count > inputOffset ? input[inputOffset] : nil }
@@ -63,7 +63,7 @@ final class RequestBuffers {
     answer.append(bytes)
   }
 
-  /// The client has sent nothing that a request could begin with.
+  /// True if the client has sent only empty lines.
   var holdsEmptyLinesAlone: Bool { request.isPartlyRead && !request.hasBegun }
 
   func parseRequest(bytesMax: Int) -> HeadResult {
@@ -74,26 +74,26 @@ final class RequestBuffers {
     return result
   }
 
-  /// What a parser has gone over must stay where it is, so used bytes are dropped only between two heads.
+  /// Parsers keep offsets into the input, so used bytes are dropped only between two heads.
   private func dropUsedInput() {
     guard inputOffset > 0 else { return }
     input.removeFirst(inputOffset)
     inputOffset = 0
   }
 
-  /// The head has been used; what follows is a body, a hello, or the next request.
+  /// Drops the used head; a body, a hello or the next request follows.
   func dropHead() {
     inputOffset += headLength
     headLength = 0
   }
 
-  /// Reads what stands at the beginning of the input and has a length of its own.
+  /// Parses the start of the input.
   func read<Result>(_ parse: (Span<UInt8>) -> Result) -> Result {
     let bytes = input
     return parse(bytes.span.extracting(droppingFirst: inputOffset))
   }
 
-  /// What was read is used; what follows stays.
+  /// Drops used bytes; the rest stays.
   func drop(_ count: Int) { inputOffset += count }
 
   func credentials() -> (user: [UInt8], password: [UInt8])? {
@@ -133,7 +133,7 @@ final class RequestBuffers {
     request.writeUpstream(from: bytes.span, to: target, judgedPath: judgedPath, into: &toUpstream)
   }
 
-  /// While the head is there.
+  /// Valid only while the head is in the buffer.
   var refusalForm: RefusalForm {
     var form = RefusalForm()
     guard headLength > 0 else { return form }
@@ -147,7 +147,7 @@ final class RequestBuffers {
     requestLine.keep(request, in: bytes.span)
   }
 
-  /// Whether the head of a plain HTTP request holds what stands for a credential.
+  /// True if the head of a plain HTTP request holds a credential's placeholder.
   func carries(_ placeholders: Placeholders) -> Bool {
     !placeholders.isEmpty && placeholders.find(in: [Array(input[inputOffset..<(inputOffset + headLength)])]) != nil
   }
@@ -175,7 +175,7 @@ final class RequestBuffers {
       into: &toClient)
   }
 
-  /// Whether the chunks that came with an answer's head are malformed, while that head is still here.
+  /// True if chunks behind an answer's head are malformed. Call while that head is still in the buffer.
   func hasBrokenChunks(behind length: Int) -> Bool {
     var meter = BodyMeter(.chunked)
     let bytes = answer
@@ -201,7 +201,7 @@ final class RequestBuffers {
     isReplyOwn = true
   }
 
-  /// As much of the input as belongs to the request's body.
+  /// Takes the part of the input that belongs to the request's body.
   func takeInput(within meter: inout BodyMeter) -> (bytes: [UInt8], progress: BodyMeter.Progress) {
     Self.take(&input, &inputOffset, within: &meter)
   }
@@ -265,7 +265,7 @@ final class RequestBuffers {
     return toUpstream
   }
 
-  /// For the next request of the same connection; the pipelined input and the parsers' memory stay.
+  /// Resets for the next request of the connection; pipelined input and the parsers' memory stay.
   func beginNextRequest() {
     answer.removeAll(keepingCapacity: true)
     answerOffset = 0

@@ -1,5 +1,5 @@
-// What of a request's head a rule is asked about: method, path, and methods that fields ask for in place of the first.
-// It relies on one array that is used again for the next request, and outlives the head: a reload is held to it.
+// The parts of a request's head that rules check: method, path, and method overrides in fields.
+// It relies on one array that is reused for the next request; it outlives the head, since a reload judges it again.
 package import Policy
 package import Wire
 
@@ -14,7 +14,7 @@ package struct RequestLine: Sendable {
     body(bytes.span.extracting(first: methodCount), bytes.span.extracting(droppingFirst: methodCount))
   }
 
-  /// Of a complete head of HTTP/1, in the same bytes.
+  /// Keeps the line of a complete HTTP/1 head in these bytes.
   package mutating func keep(_ request: RequestHead, in bytes: Span<UInt8>) {
     var overrides = MethodOverrides()
     request.forEachField(in: bytes) { overrides.note(name: $0, value: $1) }

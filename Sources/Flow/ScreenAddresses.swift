@@ -1,5 +1,5 @@
-// Steps "resolve", "screen" and "connect": the judged target becomes one screened address that is connected to.
-// It relies on Policy.Screening for each address and on Dialling for the order; a name is asked for once.
+// Steps "resolve", "screen" and "connect": the judged target becomes one connected, screened address.
+// It relies on Policy.Screening for each address and on Dialling for the order; a name is resolved once.
 import Policy
 import Wire
 
@@ -54,7 +54,7 @@ extension Flow {
     return dialNext(dial, conditions)
   }
 
-  /// What passes the screening will be dialled; of what does not, report mode takes a note.
+  /// Screens an answer: passing addresses will be dialled; report mode logs the others.
   private mutating func take(_ answer: NameAnswer, _ dial: Dial, _ conditions: borrowing Conditions) {
     if answer.addresses.isEmpty {
       dial.attempts.answered(answer, nowMs: conditions.nowMs) { _ in nil }
@@ -96,12 +96,12 @@ extension Flow {
     return refuse(.resolveFailed, conditions)
   }
 
-  /// What was checked is what is connected: the peer that the kernel names is the address that was screened.
+  /// Verifies that the connected peer, as the kernel names it, is the screened address.
   private mutating func connected(
     _ dial: Dial, _ dialled: IPAddress, _ peer: IPAddress, _ conditions: borrowing Conditions
   ) -> Action {
     guard dialled == peer else { return refuse(.addressRefused, conditions, address: peer) }
-    // The rule is another one since the attempt began.
+    // The rule has changed since the attempt began.
     if dial.isRuleReplaced, let target, let rule, let reason = screen(dialled, target, rule, conditions),
       reason == .loop || !isReportOnly
     {
@@ -121,7 +121,7 @@ extension Flow {
     _ address: IPAddress, _ target: Target, _ rule: AllowRule, _ conditions: borrowing Conditions
   ) -> Reason? {
     guard let reason = screen(address, target, rule, conditions) else { return nil }
-    // The gate never connects to itself, whatever the mode: that loop would not end.
+    // The gate never connects to itself in any mode: that loop would not end.
     if reason == .loop || !isReportOnly { return reason }
     note(reason, line: Screening.line(reason, address, port: target.port, rule: rule), address: address)
     return nil
