@@ -10,8 +10,8 @@ extension Flow {
     guard target.port == GateHost.port, via != .tls else {
       return refuse(.notAllowed, conditions, detail: Self.plainAlone)
     }
-    // Requests inside are read like those of a redirected connection. `isAnswered` stops a second password check: the
-    // client gave its password for the tunnel.
+    // Requests inside are read like those of a redirected connection: they need no second password. Only a proxy
+    // client gets an answer that confirms its tunnel.
     let isAnswered = opening == .proxy
     if isAnswered, buffers.socks == nil { buffers.dropHead() }
     sayEstablished()

@@ -1,5 +1,5 @@
 // Kinds of addresses: the IANA special-purpose address registries (RFC 6890) as data.
-// It relies on nothing else; an address that no entry names is global unicast, or of no use to a gate.
+// It relies on nothing else; an address without an entry is global unicast, or of no use to a gate.
 package import Wire
 
 package enum AddressKind: String, CaseIterable, Sendable {
@@ -18,7 +18,8 @@ package enum AddressKind: String, CaseIterable, Sendable {
   case embedded = "IPv4 embedded in IPv6"
   case reserved
 
-  /// No connection to these makes sense, and one to the unspecified address reaches the gate's own machine.
+  /// True for addresses that no connection can mean. A connection to the unspecified address would reach the gate's
+  /// own machine.
   var isNeverDialled: Bool { self == .multicast || self == .unspecified || self == .broadcast }
 }
 
@@ -90,7 +91,7 @@ package struct AddressBlock: Sendable {
     }
   }.sorted { $0.prefix.length > $1.prefix.length }
 
-  /// By family and first byte: what an address may be in.
+  /// Candidate blocks by family and first byte, so that a lookup compares few blocks.
   fileprivate static let v4 = byFirstByte { .v4(UInt32($0) << 24) }
   fileprivate static let v6 = byFirstByte { .v6(high: UInt64($0) << 56, low: 0) }
 
@@ -113,7 +114,7 @@ extension IPAddress {
     return .reserved
   }
 
-  /// The IPv4 address that this IPv6 address stands for, where the network would go to that one.
+  /// The IPv4 address embedded in this IPv6 address, if the network would route to the IPv4 address.
   package var embeddedIPv4: IPAddress? {
     guard case .v6(let high, let low) = self else { return nil }
     if high == 0 && low >> 32 == 0xffff { return .v4(UInt32(truncatingIfNeeded: low)) }
@@ -124,7 +125,7 @@ extension IPAddress {
     return nil
   }
 
-  /// In the well-known NAT64 prefix, which alone among the embedding forms is globally reachable.
+  /// True in the well-known NAT64 prefix, the only embedding form that is globally reachable.
   var isNAT64: Bool {
     guard case .v6(0x0064_ff9b_0000_0000, let low) = self else { return false }
     return low >> 32 == 0

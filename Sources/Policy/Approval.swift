@@ -1,8 +1,7 @@
-// The mark of an approved rule: the number of the approval, and for how many requests it is left.
-// It relies on one atomic counter that all loops share.
+// The mark of an approved rule: the approval's number, and the number of requests left.
 import Synchronization
 
-/// For how many requests an approval is left. All loops share it.
+/// The number of requests left for an approval, shared by all loops.
 package final class RemainingUses: Sendable {
   private let left: Atomic<Int>
 
@@ -10,7 +9,7 @@ package final class RemainingUses: Sendable {
 
   package var isSpent: Bool { left.load(ordering: .relaxed) <= 0 }
 
-  /// False where none is left.
+  /// False if none is left.
   package func take() -> Bool {
     var count = left.load(ordering: .relaxed)
     while count > 0 {
@@ -21,7 +20,7 @@ package final class RemainingUses: Sendable {
     return false
   }
 
-  /// The request was refused after all.
+  /// Returns a use: the request was refused after all.
   package func give() { left.wrappingAdd(1, ordering: .relaxed) }
 }
 

@@ -1,4 +1,4 @@
-// A rule that a person approved for one client while the gate runs, as it joins that client's rules.
+// A rule that a person approved for one client while the gate runs. It joins that client's rules.
 // It relies on Approval for its end; docs/approvals.md has the commands.
 package import Wire
 
@@ -6,7 +6,7 @@ package struct ApprovedRule: Sendable {
   package enum Scope: Sendable {
     /// A whole rule.
     case rule(AllowSpec)
-    /// One method and path more of a target that a rule inspects.
+    /// One more method and path for a target that a rule inspects.
     case request(Target, Inspection.RequestPattern)
   }
 
@@ -20,10 +20,10 @@ package struct ApprovedRule: Sendable {
     (self.id, self.scope, self.expiresAt, self.uses) = (id, scope, expiresAt, uses)
   }
 
-  /// As `rule` of the log has it.
+  /// The rule's place as the log's `rule` field shows it.
   package var line: SourceLine { SourceLine(approval: id) }
 
-  /// In the words of the policy file.
+  /// The rule in the syntax of the policy file.
   package var text: String {
     switch scope {
     case .rule(let spec): "\(spec.pattern):\(spec.ports)"

@@ -1,16 +1,16 @@
-// Levels of buckets, as values that can be kept and given back: for a gate that is restarted.
-// It relies on the time that a debt is worth: that is what a bucket refills by, whoever counts it.
+// Levels of buckets, as values that are saved and restored across restarts.
+// It relies on counting a debt as refill time, which does not depend on who counts it.
 
 package struct BucketLevelKept: Equatable, Sendable {
   package let key: LeaseKey
-  /// How long the bucket would have taken to be full again.
+  /// The time that the bucket would need to be full again.
   package let debtUs: UInt64
 
   package init(key: LeaseKey, debtUs: UInt64) { (self.key, self.debtUs) = (key, debtUs) }
 }
 
 extension Policy {
-  /// Full buckets are left out, and those that gates share: their levels are the group's.
+  /// Omits full buckets, and shared ones, whose levels belong to the group of gates.
   package func bucketLevels(nowNs: UInt64) -> [BucketLevelKept] {
     ownBuckets.compactMap { key, bucket in
       let debtUs = min(bucket.state.debtNs(nowNs: nowNs), bucket.windowNs) / 1000
@@ -18,13 +18,14 @@ extension Policy {
     }
   }
 
-  /// Time that has passed since then has refilled them. A debt beyond what the limit can owe counts as an empty bucket.
+  /// Restores saved levels, less the refill of the time passed since. A debt above the limit counts as an empty
+  /// bucket.
   package func restore(_ levels: [BucketLevelKept], passedUs: UInt64, nowNs: UInt64) {
     let buckets = Dictionary(ownBuckets, uniquingKeysWith: { first, _ in first })
     for level in levels where level.debtUs > passedUs {
       let debtNs = (level.debtUs - passedUs).saturatingProduct(1000)
       guard let bucket = buckets[level.key] else { continue }
-      // The limit may have been another one then.
+      // The limit may have changed since the level was saved.
       bucket.state.set(fullAtNs: nowNs &+ min(debtNs, bucket.windowNs))
     }
   }

@@ -1,10 +1,11 @@
-// Token buckets as one 64-bit word each: the generic cell rate algorithm (ITU-T I.371), one compare-and-swap a take.
-// It relies on the caller's monotonic clock; the word is shared by all threads and outlives a policy reload.
+// Token buckets as one 64-bit word each: the generic cell rate algorithm (ITU-T I.371), one compare-and-swap per
+// take.
+// It relies on the caller's monotonic clock; all threads share the word, which outlives a policy reload.
 import Synchronization
 
 private let minuteNs: UInt64 = 60_000_000_000
 
-/// When the bucket will be full again: the theoretical arrival time of the algorithm, in nanoseconds.
+/// The time at which the bucket will be full again: the algorithm's theoretical arrival time, in nanoseconds.
 package final class BucketState: Sendable {
   fileprivate let fullAtNs = Atomic<UInt64>(0)
 
@@ -12,17 +13,16 @@ package final class BucketState: Sendable {
 }
 
 extension BucketState {
-  /// When it will be full again, as another clock or process knows it.
+  /// Sets the time of the full bucket, from a value that another process or clock counted.
   package func set(fullAtNs value: UInt64) { fullAtNs.store(value, ordering: .relaxed) }
 
-  /// How long until it is full again; what was spent is worth this much time.
+  /// The time until the bucket is full again, which is the refill time of what was spent.
   package func debtNs(nowNs: UInt64) -> UInt64 {
     let fullAt = fullAtNs.load(ordering: .relaxed)
     return fullAt - min(fullAt, nowNs)
   }
 
-  /// Moves the word from `now` or later by what `cost` answers for the room that is left, in nanoseconds.
-  /// `cost` must not take more than the room; nil leaves the bucket as it is.
+  /// Advances the word by the result of `cost`, which gets the room left in nanoseconds.
   func spend(windowNs: UInt64, nowNs: UInt64, cost: (_ roomNs: UInt64) -> UInt64?) {
     var seen = fullAtNs.load(ordering: .relaxed)
     while true {
@@ -55,7 +55,7 @@ extension BucketState {
   }
 }
 
-/// Requests a minute, with a burst. Exact under concurrency: never more than `burst` at once.
+/// A limit on requests per minute, with a burst. Exact under concurrency: never more than `burst` at once.
 package struct RequestBucket: Sendable {
   package enum Take: Equatable, Sendable {
     case taken
@@ -74,16 +74,16 @@ package struct RequestBucket: Sendable {
   package static let perMinuteMax = 1_000_000_000
   private static let windowNsMax: UInt64 = 1 << 61
 
-  /// `leased`: where gates share the limit, and `state` counts nothing.
+  /// `leased`: set if gates share the limit; `state` then counts nothing.
   package init(perMinute: Int, burst: Int, state: BucketState, leased: LeasedTokens? = nil) {
     precondition((1...Self.perMinuteMax).contains(perMinute) && (1...Self.perMinuteMax).contains(burst))
     self.perMinute = perMinute
     self.burst = burst
     self.state = leased?.group ?? state
     self.leased = leased
-    // Rounded up: the rate that was granted is never exceeded.
+    // Round up: the granted rate is never exceeded.
     intervalNs = (minuteNs + UInt64(perMinute) - 1) / UInt64(perMinute)
-    // A burst may be worth more time than fits 64 bits: then the bucket holds what 73 years refill.
+    // A burst may be worth more time than fits 64 bits: the bucket then holds the refill of 73 years.
     let (window, overflow) = intervalNs.multipliedReportingOverflow(by: UInt64(burst))
     windowNs = overflow ? Self.windowNsMax : min(window, Self.windowNsMax)
   }
@@ -101,7 +101,7 @@ package struct RequestBucket: Sendable {
     }
   }
 
-  /// `costNs` is more than the interval where the limit is divided among gates.
+  /// `costNs` exceeds the interval if the limit is divided among gates.
   private func take(from state: BucketState, _ costNs: UInt64, _ nowNs: UInt64) -> Take {
     var result = Take.taken
     state.spend(windowNs: max(windowNs, costNs), nowNs: nowNs) { roomNs in
@@ -117,13 +117,13 @@ package struct RequestBucket: Sendable {
   }
 }
 
-/// Bytes a minute; what stands still for a minute has all of them.
+/// A limit on bytes per minute. An unused bucket is full after a minute.
 package struct ByteBucket: Sendable {
   package struct Grant: Sendable {
     package let granted: Int
-    /// None granted: the time until some will be.
+    /// The time until bytes can be granted, if none are now.
     package let retryAfterNs: UInt64
-    /// None granted yet: a shared bucket is being asked.
+    /// True if none are granted yet because a shared bucket is being asked.
     package var isFetching = false
 
     package init(granted: Int, retryAfterNs: UInt64 = 0, isFetching: Bool = false) {
@@ -137,7 +137,8 @@ package struct ByteBucket: Sendable {
 
   package static let perMinuteMax: UInt64 = 1 << 50
   static let windowNs = minuteNs
-  /// A wait is long enough for this many bytes: a stream of single bytes would cost more than it carries.
+  /// A wait lasts at least until this many bytes are available: waking for single bytes would cost more than they
+  /// carry.
   private static let wakeBytes = 4096
   /// A shared bucket answers within a few milliseconds.
   private static let fetchNs: UInt64 = 1_000_000
@@ -180,7 +181,7 @@ package struct ByteBucket: Sendable {
 
   package func level(nowNs: UInt64) -> UInt64 { UInt64(bytes(forNs: state.roomNs(windowNs: minuteNs, nowNs: nowNs))) }
 
-  /// Gives back what was reserved and then not read.
+  /// Returns reserved tokens for bytes that were not read.
   package func refund(_ count: Int) {
     guard count > 0 else { return }
     guard let leased else { return state.giveBack(costNs(count, roundingUp: false)) }
@@ -202,19 +203,19 @@ package struct ByteBucket: Sendable {
   }
 }
 
-/// How many tunnels (or requests) of one pair are open now.
+/// The number of open tunnels (or requests) of one client and rule.
 package final class LiveCount: Sendable {
   fileprivate let live = Atomic<Int>(0)
 
   package init() {}
 }
 
-/// A bound on what is open at once. Whoever entered leaves once, on whatever thread.
+/// A limit on concurrent tunnels or requests. Each successful enter needs exactly one leave, on any thread.
 package struct ConcurrencyLimit: Sendable {
   package enum Entry: Equatable, Sendable {
     case entered
     case full
-    /// The gates of a group are being asked: try again within milliseconds.
+    /// The store of shared limits is being asked: try again within milliseconds.
     case fetching
   }
 
@@ -222,14 +223,14 @@ package struct ConcurrencyLimit: Sendable {
   private let count: LiveCount
   private let leased: LeasedSlots?
 
-  /// `leased`: where gates share the limit, and `count` counts nothing.
+  /// `leased`: set if gates share the limit; `count` then counts nothing.
   package init(limit: Int, count: LiveCount, leased: LeasedSlots? = nil) {
     self.limit = limit
     self.count = count
     self.leased = leased
   }
 
-  /// Of this gate.
+  /// The number that this gate holds.
   package var live: Int { leased?.live ?? count.live.load(ordering: .relaxed) }
 
   package func enter(nowNs: UInt64 = 0) -> Entry {

@@ -1,5 +1,5 @@
-// A named credential: where its value comes from, where in a request it is put, and what the client sends in its place.
-// It relies on nothing; no value of a credential is ever here, only where the gate reads it.
+// A named credential: its source, its place in a request, and the placeholder that the client sends instead.
+// It relies on the gate to read the value: no value of a credential is ever stored here.
 package import Wire
 
 package struct Credential: Hashable, Sendable {
@@ -16,7 +16,7 @@ package struct Credential: Hashable, Sendable {
     case header(name: String, prefix: String, suffix: String)
     case basic(user: String)
     case query(String)
-    /// Region and service where the policy states them; else those that the client signed for.
+    /// Region and service from the policy, or else those that the client signed for.
     case sigv4(region: String?, service: String?)
   }
 
@@ -43,10 +43,10 @@ package struct Credential: Hashable, Sendable {
     return nil
   }
 
-  /// Variables of the gate that hold values: no child of it may see them.
+  /// Environment variables that hold values: no child process of the gate may see them.
   package var secretVariables: [String] { source.secretVariables }
   package var secretFiles: [String] { source.secretFiles }
-  /// Files that the gate replaces while it serves.
+  /// Files that the gate overwrites while it runs.
   package var writtenFiles: [String] {
     guard case .oauth2(let grant) = source, grant.writesBack, case .file(let path)? = grant.refreshToken else {
       return []
@@ -106,7 +106,7 @@ package struct OAuth2: Hashable, Sendable {
   package var scope: String?
   package var audience: String?
   package var authentication = Authentication.basic
-  /// The only addresses that the endpoint may have.
+  /// The only addresses allowed for the endpoint.
   package var addresses: [AddressPrefix] = []
   package var tls = UpstreamTLS()
 
@@ -114,8 +114,7 @@ package struct OAuth2: Hashable, Sendable {
     (self.endpoint, self.path, self.clientID, self.clientSecret) = (endpoint, path, clientID, clientSecret)
   }
 
-  /// True if a refresh token that one was given serves the other: the same client, asking the same endpoint, began with
-  /// the same.
+  /// True if both can use the same refresh token: same client, same endpoint, same initial token.
   package func sharesRefreshToken(with other: OAuth2) -> Bool {
     refreshToken != nil && refreshToken == other.refreshToken && endpoint == other.endpoint && path == other.path
       && clientID == other.clientID

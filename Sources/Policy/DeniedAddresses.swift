@@ -1,12 +1,13 @@
-// Addresses and networks that deny rules name: never dialled, whether a client names the address or a name resolves to
-// it. Relies on AddressPrefix; a look-up costs one hash for each prefix length in use, however many rules there are.
+// Addresses and networks that deny rules name: never dialled, no matter if a client names the address or a name
+// resolves to it. It relies on AddressPrefix; a lookup costs one hash per prefix length in use, however many rules
+// there are.
 import Wire
 
 package struct DeniedAddresses: Sendable {
   package static let none = DeniedAddresses([])
 
   private var rules: [AddressPrefix: [DenyRule]] = [:]
-  /// Lengths in use by family, the longest first.
+  /// Prefix lengths in use per family, the longest first.
   private let lengths: [(width: Int, length: Int)]
 
   init(_ deny: [DenyRule]) {
@@ -35,7 +36,7 @@ package struct DeniedAddresses: Sendable {
 
   private func first(_ address: IPAddress, where isWanted: (DenyRule) -> Bool) -> DenyRule? {
     if rules.isEmpty { return nil }
-    // An IPv6 address that stands for an IPv4 address leads to the same machine.
+    // An IPv6 address that embeds an IPv4 address reaches the same machine.
     for form in [address, address.embeddedIPv4].compactMap(\.self) {
       for (width, length) in lengths where width == form.width {
         for rule in rules[AddressPrefix(form, length: length)] ?? [] where isWanted(rule) { return rule }
@@ -46,7 +47,7 @@ package struct DeniedAddresses: Sendable {
 }
 
 extension HostPattern {
-  /// The addresses that the pattern is about; nil where it is about names.
+  /// The pattern's addresses. Nil for a pattern of names.
   var prefix: AddressPrefix? {
     switch self {
     case .exact(.address(let address)): AddressPrefix(address, length: address.width)

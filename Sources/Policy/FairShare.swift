@@ -1,10 +1,10 @@
-// How much of a shared resource one client may hold: one rule for connections, look-ups, names, queues and held bytes.
-// It relies on the caller for a lock where loops share it, and for giving back exactly what was taken.
+// The share of one client in a resource: one rule for connections, lookups, names, queues and held bytes.
+// It relies on the caller for a lock where loops share it, and for returning exactly what was taken.
 package import Wire
 
-/// Owner of a share: a client by its name, or an address where no more is known.
+/// Owner of a share: a client by its name, or an address if the client is not known.
 package struct ShareOwner: Hashable, Sendable {
-  /// Drawn with the key of this process, so nobody can choose a name that has the digest of another.
+  /// A hash under this process's random key, so that nobody can choose a name whose digest collides with another's.
   private let digest: Int
 
   private init(_ kind: UInt8, _ add: (inout Hasher) -> Void) {
@@ -16,7 +16,7 @@ package struct ShareOwner: Hashable, Sendable {
 
   package init(client name: String) { self.init(0) { $0.combine(name) } }
 
-  /// A host has a whole /64 of IPv6 to choose from (RFC 6177), and so that counts as one address.
+  /// A host may own a whole IPv6 /64 (RFC 6177), so a /64 counts as one address.
   package init(address: IPAddress) {
     switch address {
     case .v4(let value): self.init(1) { $0.combine(value) }
@@ -24,21 +24,20 @@ package struct ShareOwner: Hashable, Sendable {
     }
   }
 
-  /// For names that are refused: however many its owner asks for, those that it is allowed have a share of their own.
+  /// A separate share for refused names, so that a flood of them does not use up the share of allowed names.
   package var ofRefusals: ShareOwner { ShareOwner(4) { $0.combine(digest) } }
 
-  /// The gate's own business.
+  /// The owner of the gate's own requests.
   package static let gate = ShareOwner(3) { _ in }
 }
 
-/// Among whom a resource is shared. With each, everyone may hold a multiple of what he leaves free: however much the
-/// first ones hold, something is left for the next, and when many ask, all get the same.
+/// The parties that share a resource. Each may hold a multiple of what it leaves free: however much the first ones
+/// hold, something is left for the next, and many parties get equal shares.
 package enum Sharing: Sendable {
-  /// Clients that the policy tells apart: each may hold as much as is free. One alone gets a half, two get a third
-  /// each.
+  /// Clients of the policy: each may hold as much as is free. A single client gets a half, two get a third each.
   case clients
-  /// The policy knows one client, and its addresses are told apart: each may hold three times what is free. One alone
-  /// gets three quarters, two get three sevenths each. A small number of places is no one's share.
+  /// Addresses, if the policy knows only one client: each may hold three times what is free. A single address gets
+  /// three quarters, two get three sevenths each. Below `alwaysMax`, no share limit applies.
   case addresses
 
   fileprivate func allows(_ held: Int, free: Int) -> Bool {
@@ -48,7 +47,7 @@ package enum Sharing: Sendable {
     }
   }
 
-  /// So many places everyone may have while there are any.
+  /// The number that each owner may hold regardless of shares, while any are free.
   fileprivate var alwaysMax: Int { self == .clients ? 1 : 16 }
 }
 
@@ -58,7 +57,7 @@ package struct FairShare: Sendable {
 
   package init() {}
 
-  /// False: none is free, or the owner has its share.
+  /// False if none is free, or if the owner's share is used up.
   package mutating func take(_ count: Int = 1, of capacity: Int, for owner: ShareOwner, _ sharing: Sharing) -> Bool {
     let free = capacity - used - count
     guard free >= 0 else { return false }
@@ -68,7 +67,7 @@ package struct FairShare: Sendable {
     return true
   }
 
-  /// Whatever the share: for what is there already.
+  /// Adds without a check of the share: the resource is held already.
   package mutating func add(_ count: Int, to owner: ShareOwner) {
     used += count
     held[owner, default: 0] += count
@@ -84,10 +83,10 @@ package struct FairShare: Sendable {
   package func held(by owner: ShareOwner) -> Int { held[owner, default: 0] }
 }
 
-/// Waiting elements, in turns: one of each owner, however many of one there are.
+/// A queue that serves owners in turns: one element per owner, however many an owner has queued.
 package struct FairQueue<Element> {
   private var waiting: [ShareOwner: [Element]] = [:]
-  /// Owners of whom something waits.
+  /// Owners with queued elements.
   private var turns: [ShareOwner] = []
   private var share = FairShare()
 
@@ -96,7 +95,7 @@ package struct FairQueue<Element> {
   package var count: Int { share.used }
   package var isEmpty: Bool { share.used == 0 }
 
-  /// False where there is no place for it.
+  /// False if the queue or the owner's share is full.
   package mutating func append(
     _ element: Element, of capacity: Int, for owner: ShareOwner, _ sharing: Sharing
   ) -> Bool {
@@ -128,7 +127,7 @@ package struct FairQueue<Element> {
 extension Policy {
   package var sharing: Sharing { tellsClientsApart ? .clients : .addresses }
 
-  /// Owner of a connection before it has said a password: known by its address until then.
+  /// The owner of a connection before its client authenticates: its address.
   package func shareOwner(source: IPAddress, sandbox: String? = nil) -> ShareOwner {
     switch identify(source: source, sandbox: sandbox) {
     case .client(let client): shareOwner(of: client, source: source)

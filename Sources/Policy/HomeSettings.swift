@@ -1,27 +1,27 @@
-// The home that a sandbox has: how large, which one, where it stands, and what of the caller's own home is in it.
-// Relies on whoever starts the sandbox for places on the disk.
+// The home folder of a sandbox: its size, its kind, its path, and the parts of the caller's own home in it.
+// It relies on the starter of the sandbox for places on the disk.
 
 package struct HomeSettings: Equatable, Sendable {
   package enum Store: Equatable, Sendable {
-    /// Empty, and gone at the end.
+    /// Empty at the start, deleted at the end.
     case temporary(bytes: Int)
-    /// A folder of the host, which stays.
+    /// A folder of the host, which is kept.
     case folder(Settings.Files.Entry)
     /// A folder that Sluice keeps under this name for the next run.
     case persistent(String)
   }
 
-  /// Where the home stands inside.
+  /// The path of the home inside the sandbox.
   package enum Place: Equatable, Sendable {
     case own
-    /// Where the caller's own home is, so that paths in settings of programs hold.
+    /// The path of the caller's own home, so that paths in programs' settings stay valid.
     case caller
     case path(String)
   }
 
   package var store = Store.temporary(bytes: 256 << 20)
   package var place = Place.own
-  /// Of the caller's home, relative to it, and at the same place inside.
+  /// Paths of the caller's home, relative to it, shown at the same place inside.
   package var readOnly: [Settings.Files.Entry] = []
   package var copied: [Settings.Files.Entry] = []
   package var caches: [HomeCache] = []
@@ -29,10 +29,10 @@ package struct HomeSettings: Equatable, Sendable {
   package init() {}
 }
 
-/// Folders of the home that runs share though the rest of the home is new.
+/// Folders of the home that runs share, even if the rest of the home is new.
 package struct HomeCache: Hashable, Sendable {
   package let name: String
-  /// Relative to the home.
+  /// Paths relative to the home.
   package let folders: [String]
 
   private init(_ name: String, _ folders: [String]) { (self.name, self.folders) = (name, folders) }
@@ -50,13 +50,13 @@ package struct HomeCache: Hashable, Sendable {
   ]
 }
 
-/// Where a home may stand inside.
+/// Allowed paths for a home inside the sandbox.
 package enum HomePlace {
   private static let taken: Set<Substring> = [
     "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "proc", "sys", "dev", "tmp", "run",
   ]
 
-  /// The problem with this whole path; nil where there is none.
+  /// The problem with this path; nil if there is none.
   package static func problem(_ path: String) -> String? {
     let parts = path.split(separator: "/")
     guard path.hasPrefix("/"), let first = parts.first, !parts.contains("..") else {
@@ -70,6 +70,6 @@ package enum HomePlace {
 package enum WorkspaceMode: String, CaseIterable, Sendable {
   case readWrite = "rw"
   case readOnly = "ro"
-  /// Writable, and what was written is shown and applied at the end, or dropped.
+  /// Writable; the changes are shown and applied at the end, or dropped.
   case copy
 }

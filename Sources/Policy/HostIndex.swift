@@ -1,15 +1,15 @@
-// Finds the rules that match a host without going through all of them: a look-up for each label of the name.
+// Finds the rules that match a host without visiting all rules: one lookup per label of the name.
 // It relies on a hash of the name from its end, so that one pass gives the hash of every parent.
 import Wire
 
 struct HostIndex: Sendable {
-  /// A name is attacker-chosen but the keys are the operator's, so a collision can only cost one comparison.
+  /// Keys are hashes of the operator's names. An attacker's name that collides can only cost one comparison.
   private var names: [UInt64: [Int32]] = [:]
   private var parents: [UInt64: [Int32]] = [:]
   private var addresses: [IPAddress: [Int32]] = [:]
   private var any: [Int32] = []
 
-  /// `patterns` in the order in which the matches of one host are to be visited.
+  /// `patterns` must be in the order in which a host's matches are visited.
   init(_ patterns: [(index: Int, pattern: HostPattern)]) {
     for (index, pattern) in patterns {
       let index = Int32(index)

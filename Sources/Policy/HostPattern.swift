@@ -1,14 +1,14 @@
 // Hosts and ports of a rule, compared label by label and number by number.
-// It relies on Wire for names that are already in the one spelling that may be compared.
+// It relies on Wire for names in canonical form.
 package import Wire
 
 package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
   case exact(Host)
-  /// One or more labels in front of this name; the name itself is not matched.
+  /// One or more labels below this name; the name itself does not match.
   case wildcard(HostName)
-  /// Every address of a network. In deny rules only.
+  /// Every address of a network. Allowed in deny rules only.
   case network(AddressPrefix)
-  /// Every name. An address is matched only by a rule that names it.
+  /// Every name, but no address: only a rule that names an address matches it.
   case any
 
   package var description: String {
@@ -20,7 +20,7 @@ package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// True if every host that `other` matches is matched here too.
+  /// True if this pattern matches every host that `other` matches.
   package func covers(_ other: HostPattern) -> Bool {
     switch (self, other) {
     case (.any, _): true
@@ -32,7 +32,7 @@ package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// True if some host is matched by both.
+  /// True if both patterns match some host.
   package func overlaps(_ other: HostPattern) -> Bool { covers(other) || other.covers(self) }
 
   /// More specific patterns are greater: an exact host, then wildcards by their length, then all.
@@ -47,7 +47,7 @@ package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
 }
 
 extension HostName {
-  /// True if this name is one or more labels in front of `parent`.
+  /// True if this name is a subdomain of `parent`.
   package func isBelow(_ parent: HostName) -> Bool {
     let front = bytes.count - parent.bytes.count - 1
     guard front > 0, bytes[front] == UInt8(ascii: ".") else { return false }

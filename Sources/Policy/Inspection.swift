@@ -1,16 +1,16 @@
-// A rule's keys for the requests to its target: methods, paths, a credential, checks of content, the upstream's TLS.
-// Relies on PathPattern for paths and on MethodOverrides for methods; a rule that says one of these is inspected.
+// A rule's keys for the requests to its target: methods, paths, a credential, content checks, the upstream's TLS.
+// It relies on PathPattern for paths and on MethodOverrides for methods; a rule with one of these keys is inspected.
 package import Wire
 
 package struct Inspection: Sendable {
-  /// Empty: any. Compared with case, as RFC 9110 section 9.1 has it.
+  /// Empty: any. Case-sensitive (RFC 9110 section 9.1).
   package var methods: [[UInt8]] = []
   /// Empty: any.
   package var paths: [PathPattern] = []
   /// Methods and paths as pairs, in place of `methods` and `paths`.
   package var requests: [RequestPattern] = []
   package var credential: Credential?
-  /// With a credential of AWS: calls that answer with other keys may be made.
+  /// True allows AWS calls that answer with new keys, for a rule with an AWS credential.
   package var allowsKeyIssuing = false
   package var content = ContentPolicy()
   package var tls = UpstreamTLS()
@@ -18,13 +18,13 @@ package struct Inspection: Sendable {
   package init() {}
 
   package enum Verdict: Sendable {
-    /// With the path that is sent on in place of the client's spelling; nil: the client's own, as no path was judged.
+    /// Carries the path to forward in place of the client's spelling. Nil: the client's own, as no path was judged.
     case allow(RequestPath?)
-    /// With a detail for the client and the log, where there is more to say than the reason.
+    /// Carries a detail for the client and the log, if the reason alone does not explain.
     case refuse(Reason, String?)
   }
 
-  /// One entry of `requests`; empty: any.
+  /// One entry of `requests`. An empty list means any.
   package struct RequestPattern: Hashable, Sendable {
     package var methods: [[UInt8]]
     package var paths: [PathPattern]
@@ -34,19 +34,18 @@ package struct Inspection: Sendable {
     fileprivate func allows(_ method: [UInt8]) -> Bool { methods.isEmpty || methods.contains(method) }
   }
 
-  /// All that a request may be: one of these.
+  /// All allowed combinations: a request must match one of them.
   package var patterns: [RequestPattern] {
     requests.isEmpty ? [RequestPattern(methods: methods, paths: paths)] : requests
   }
 
-  /// `target` is the path and query of the request (origin form). `overrides` are the fields that ask for another
-  /// method; those of the query are found here. A request must be allowed with each method that a server may take it
-  /// for.
+  /// `target` is the path and query of the request (origin form). `overrides` come from fields; those of the query
+  /// are found here. Every method that a server may execute must be allowed.
   package func judge(
     method: Span<UInt8>, target: Span<UInt8>, overrides: MethodOverrides = MethodOverrides()
   ) -> Verdict {
     let patterns = patterns
-    // Without a word on methods and paths, nothing is compared.
+    // A rule without methods and paths compares nothing.
     if patterns.allSatisfy({ $0.methods.isEmpty && $0.paths.isEmpty }) { return .allow(nil) }
     var own: [UInt8] = []
     own.append(method)
@@ -75,7 +74,7 @@ package struct Inspection: Sendable {
     "servers read this path in more than one way (%2F, //, \\, ;), and the rule does not allow every one of them"
 }
 
-/// A request that a person approved beside those that the rule of its target allows.
+/// A request that a person approved in addition to those of the rule.
 package struct ApprovedRequest: Sendable {
   package let line: SourceLine
   package let target: Target
@@ -85,9 +84,9 @@ package struct ApprovedRequest: Sendable {
   package let approval: Approval
 }
 
-/// How the upstream of an inspected rule is spoken to.
+/// TLS settings for the upstream of an inspected rule.
 package struct UpstreamTLS: Hashable, Sendable {
-  /// A file of the policy's with what stood in it when the policy was read.
+  /// A file that the policy names, with its content when the policy was read.
   package struct PEM: Hashable, Sendable {
     package let path: String
     package let bytes: [UInt8]
@@ -95,7 +94,7 @@ package struct UpstreamTLS: Hashable, Sendable {
     package init(path: String, bytes: [UInt8]) { (self.path, self.bytes) = (path, bytes) }
   }
 
-  /// A certificate and its key, as one side of a connection shows them.
+  /// A certificate and its key, which one side of a connection presents.
   package struct Identity: Hashable, Sendable {
     package let certificate: PEM
     package let key: PEM
@@ -103,14 +102,14 @@ package struct UpstreamTLS: Hashable, Sendable {
     package init(certificate: PEM, key: PEM) { (self.certificate, self.key) = (certificate, key) }
   }
 
-  /// In place of the system's roots.
+  /// Replaces the system's roots.
   package var roots: PEM?
   package var clientCertificate: Identity?
 
   package init() {}
 }
 
-/// Checks of requests and answers of inspected targets; nil or false: no such check.
+/// Checks of requests and answers of inspected targets. Nil or false means no such check.
 package struct ContentPolicy: Hashable, Sendable {
   package enum OnTooLarge: String, CaseIterable, Sendable { case cut, truncate }
   package enum OnInstructions: String, CaseIterable, Sendable { case log, annotate, block, review }
@@ -121,21 +120,21 @@ package struct ContentPolicy: Hashable, Sendable {
   package var onTooLarge = OnTooLarge.cut
   package var stripsHTML = false
   package var flagInstructions: OnInstructions?
-  /// Beside the patterns that come with the gate.
+  /// Patterns in addition to the built-in ones.
   package var patterns: UpstreamTLS.PEM?
-  /// Patterns that do not count.
+  /// Disabled patterns.
   package var muted: Set<String> = []
   package var secrets: OnSecrets?
-  /// From which sum of weights on a text is flagged.
+  /// A text is flagged if the sum of its weights reaches this value.
   package var threshold = 8
-  /// Bodies that a check cannot look into, and that no check has to refuse.
+  /// The action for bodies that a check cannot read.
   package var onUnchecked = OnUnchecked.pass
 
   package init() {}
 
-  /// A person is asked about what is found.
+  /// True if a person decides about findings.
   package var asksPeople: Bool { flagInstructions == .review || secrets == .review }
-  /// Requests with secrets do not leave, at least not unasked.
+  /// True if requests with secrets are blocked, or wait for a review.
   package var stopsSecrets: Bool { secrets == .block || secrets == .review }
 
   package var checksNothing: Bool {
@@ -144,8 +143,8 @@ package struct ContentPolicy: Hashable, Sendable {
 }
 
 extension AllowRule {
-  /// Why a request is refused inside a target that the rule allows; nil: it is allowed, or the rule does not look
-  /// inside.
+  /// The reason to refuse a request inside an allowed target. Nil if the request is allowed, or if the rule does not
+  /// inspect.
   package func refusal(method: String, path: String) -> (reason: Reason, detail: String?)? {
     guard let inspection else { return nil }
     let (method, path) = (Array(method.utf8), Array(path.utf8))

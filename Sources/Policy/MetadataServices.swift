@@ -1,9 +1,9 @@
-// Addresses at which clouds hand out credentials and settings to whatever machine asks: data, with the page that says
-// so. It relies on Screening to ask, and on nothing about the machine: a gate refuses all of them wherever it runs.
+// Addresses of cloud metadata services, which give credentials to any process on the machine: data, with its source.
+// It relies on Screening for the check: a gate refuses all of these addresses, wherever it runs.
 package import Wire
 
 package enum MetadataServices {
-  /// Some lie where an address would else be open: in global, private or shared space. As of 2026-10.
+  /// Some addresses lie in global, private or shared space, which a policy may open. As of 2026-10.
   private static let table: [(address: String, source: String)] = [
     // AWS, Azure, GCP, Oracle, OpenStack, DigitalOcean, Hetzner and others
     ("169.254.169.254", "docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html"),
@@ -29,13 +29,13 @@ package enum MetadataServices {
       return address
     })
 
-  /// As Amazon, Google, Azure, Oracle, Alibaba and OpenStack name theirs in their own documents.
+  /// Names from the documents of Amazon, Google, Azure, Oracle, Alibaba and OpenStack.
   package static let names: Set<String> = [
     "metadata.google.internal", "metadata", "instance-data", "instance-data.ec2.internal", "metadata.azure.internal",
     "metadata.platformequinix.com", "metadata.packet.net",
   ]
 
-  /// True where a connection there would reach such a service, also by an IPv6 address that embeds its IPv4 address.
+  /// True if a connection would reach a metadata service, also by an IPv6 address that embeds its IPv4 address.
   package static func contains(_ address: IPAddress) -> Bool {
     all.contains(address) || address.embeddedIPv4.map(all.contains) ?? false
   }

@@ -1,9 +1,9 @@
-// Methods that a request asks for beside the one in its first line: many frameworks carry out that one instead.
-// Relies on the names that frameworks read; a rule's `methods` hold for each of the methods found here.
+// Method overrides: many frameworks execute a method from a field or parameter instead of the request line's.
+// It relies on the names that frameworks read; a rule's `methods` apply to each method found here.
 import Wire
 
-/// Fields as Rails, Laravel, Symfony, Express' method-override, ASP.NET, OData and Google's APIs read them, and the
-/// parameter `_method` of a query.
+/// Overrides in fields that Rails, Laravel, Symfony, Express' method-override, ASP.NET, OData and Google's APIs read,
+/// and in the query parameter `_method`.
 package struct MethodOverrides: Sendable {
   /// In upper case, as frameworks compare them.
   package private(set) var methods: [[UInt8]] = []
@@ -13,7 +13,7 @@ package struct MethodOverrides: Sendable {
 
   package init() {}
 
-  /// Takes note of one field of a request, whatever its name.
+  /// Reads one field of a request, whatever its name.
   package mutating func note(name: Span<UInt8>, value: Span<UInt8>) {
     // Every request has many fields; the shortest name that matters has 13 bytes and begins with an x.
     guard name.count >= 13, name[0] | 0x20 == UInt8(ascii: "x") else { return }
@@ -39,7 +39,7 @@ package struct MethodOverrides: Sendable {
     }
   }
 
-  /// A list, where a field was sent twice and joined.
+  /// Adds a value, which is a list if repeated fields were joined.
   private mutating func add(_ value: [UInt8]) {
     for part in value.split(separator: UInt8(ascii: ",")) {
       let word = part.drop { $0 == 0x20 || $0 == 0x09 }

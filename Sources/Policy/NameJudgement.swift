@@ -1,15 +1,15 @@
-// The verdict on a name without a port, as a DNS question has it: is there a port on which a rule lets this name out.
-// It relies on the same rules as the verdict on a target, so that a name is answered if some target of it is allowed.
+// The verdict on a name without a port, as in a DNS question: some port must be allowed for the name.
+// It relies on the rules of the verdict on a target, so that a name is answered if some target of it is allowed.
 package import Wire
 
 package enum NameJudgement: Sendable {
-  /// The rules that let the name out on some port, the most specific first; never empty.
+  /// The rules that allow the name on some port, the most specific first; never empty.
   case allow([AllowRule])
   case refuse(Reason, SourceLine?)
 }
 
 extension NetworkPolicy {
-  /// A rule counts while a port of it is left that no deny rule takes away.
+  /// A rule counts if at least one of its ports is not denied.
   package func judge(name: HostName, nowUnix: Int64) -> NameJudgement {
     let host = Host.name(name)
     let denied = denying(host)
@@ -33,7 +33,7 @@ extension NetworkPolicy {
     return .refuse(.deniedByRule, denied.line)
   }
 
-  /// All ports that deny rules take from this name, and where the most specific of them stands.
+  /// All ports denied for this name, and the line of the most specific deny rule.
   private func denying(_ host: Host) -> (ports: PortSet, line: SourceLine)? {
     if deny.isEmpty { return nil }
     var ranges: [ClosedRange<UInt16>] = []

@@ -2,14 +2,14 @@
 // It relies on HostIndex, so that ten thousand rules cost no more than ten.
 package import Wire
 
-/// `network_policy` as it was written.
+/// `network_policy` as written in the file.
 package struct NetworkSpec: Sendable {
   package var defaultAllows = false
   package var isReportOnly = false
   package var deny: [DenyRule] = []
   package var allow: [AllowSpec] = []
   package var rateLimits: [RateLimit] = []
-  /// Where the whole stands; the implicit rules of report mode and of `default: allow` have this line.
+  /// The line of `network_policy`. The implicit rules of report mode and of `default: allow` have this line.
   package var line: SourceLine
 
   package init(line: SourceLine) { self.line = line }
@@ -20,7 +20,7 @@ package final class NetworkPolicy: Sendable {
   package let defaultAllows: Bool
   package let deny: [DenyRule]
   package let allow: [AllowRule]
-  /// Rule that lets out the rest in report mode: no limit, no protocol.
+  /// The rule that allows all other targets in report mode: no limit, no protocol.
   package let reportRule: AllowRule
   /// Rule that lets out the rest under `default: allow`.
   private let defaultRule: AllowRule
@@ -31,7 +31,7 @@ package final class NetworkPolicy: Sendable {
   private let denyIndex: HostIndex
   private let allowIndex: HostIndex
 
-  /// Tokens that were used up under `old` stay used up.
+  /// Tokens used under `old` stay used.
   package init(
     _ spec: NetworkSpec, approved: [ApprovedRule] = [], inheriting old: NetworkPolicy? = nil,
     sharing scope: SharedScope? = nil
@@ -62,7 +62,7 @@ package final class NetworkPolicy: Sendable {
     allowIndex = HostIndex(Self.leastSpecificFirst(allow))
   }
 
-  /// Of two rules for the same hosts the one with fewer ports is the better match, then the one that stands first.
+  /// For rules with the same hosts, fewer ports are a better match, then the earlier line.
   private static func leastSpecificFirst(_ rules: [AllowRule]) -> [(index: Int, pattern: HostPattern)] {
     let order = rules.indices.sorted { left, right in
       let (one, other) = (rules[left].ports.count, rules[right].ports.count)
@@ -71,13 +71,13 @@ package final class NetworkPolicy: Sendable {
     return order.map { ($0, rules[$0].pattern) }
   }
 
-  /// All that let something out in enforce mode.
+  /// All rules that allow something in enforce mode.
   package var rulesInForce: [AllowRule] { defaultAllows ? allow + [defaultRule] : allow }
 
-  /// True if any allow rule is about an address.
+  /// True if any allow rule names an address.
   package var namesAddresses: Bool { allowIndex.namesAddresses }
 
-  /// True if any host may be reached on this port; false means that its name need not be known.
+  /// True if some host is allowed on this port. If false, the host's name makes no difference.
   package func mayAllow(port: UInt16) -> Bool { defaultAllows || allowedPorts.contains(port) }
 
   package func judge(_ target: Target, nowUnix: Int64) -> Verdict {
@@ -90,7 +90,7 @@ package final class NetworkPolicy: Sendable {
     allowIndex.visit(target.host, includingAny: isName) { index in
       let rule = allow[index]
       guard rule.ports.contains(target.port), rule.pattern.matches(target.host) else { return }
-      // An approval that has ended is as if it had never been.
+      // An expired approval counts as absent.
       if !rule.isExpired(nowUnix: nowUnix) { best = index } else if rule.approval == nil { expired = index }
     }
     if let best { return .allow(allow[best]) }
@@ -101,7 +101,7 @@ package final class NetworkPolicy: Sendable {
   /// Rule that lets out the rest under `default: allow`.
   var openByDefault: AllowRule? { defaultAllows ? defaultRule : nil }
 
-  /// The rules of a name whatever their ports, the least specific first.
+  /// Visits the rules of a name on any port, the least specific first.
   func visitAllowing(_ host: Host, _ visit: (AllowRule) -> Void) {
     allowIndex.visit(host, includingAny: true) { index in
       if allow[index].pattern.matches(host) { visit(allow[index]) }
@@ -127,8 +127,8 @@ package final class NetworkPolicy: Sendable {
   }
 }
 
-/// The entry of `rate_limits` that holds for a rule is the most specific one that covers it, whole. By host: ten
-/// thousand rules with ten thousand limits still load at once.
+/// The entries of `rate_limits`. The most specific entry that fully covers a rule applies to it. Indexed by host, so
+/// that ten thousand rules with ten thousand limits load at once.
 package struct LimitTable: Sendable {
   private var exact: [HostPattern: [RateLimit]] = [:]
   private var wide: [RateLimit] = []

@@ -1,9 +1,10 @@
 // A glob of a rule's `paths`, compared with every reading of a path.
-// Relies on Wire.RequestPath for the readings: a pattern is a path too, so `%7e` and `~` are the same in it.
+// It relies on Wire.RequestPath for the readings: a pattern is a path too, so `%7e` and `~` are equal in it.
 package import Wire
 
-/// `*` stands for any part of one segment, and alone for a whole segment that is not empty; a segment `**` stands for
-/// any number of segments, also none. All else is itself, case and all: `%2F` in a pattern is `%2F` in a path.
+/// `*` matches any part of one segment, and alone a whole segment that is not empty. A segment `**` matches any
+/// number of segments, also none. Every other character matches itself with its case: `%2F` in a pattern is `%2F` in
+/// a path.
 package struct PathPattern: Hashable, Sendable, CustomStringConvertible {
   private enum Segment: Hashable {
     case any
@@ -23,7 +24,7 @@ package struct PathPattern: Hashable, Sendable, CustomStringConvertible {
   }
 
   package let description: String
-  /// By reading of the pattern; the first takes every byte for itself.
+  /// The segments per reading of the pattern. The first reading takes every byte literally.
   private let readings: [[Segment]]
 
   package init(_ text: String) throws(Problem) {
@@ -43,8 +44,8 @@ package struct PathPattern: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// True where every reading of the path is allowed. The path `/@scope%2Fx` is written as the pattern `/@scope%2Fx`
-  /// is, so its other readings may match those of the pattern; the plain path `/@scope/x` may not.
+  /// True if every reading of the path is allowed. The path `/@scope%2Fx` has the spelling of the pattern
+  /// `/@scope%2Fx`, so its other readings may match those of the pattern; the plain path `/@scope/x` may not.
   package static func allow(_ path: RequestPath, _ patterns: [PathPattern]) -> Bool {
     let names = path.readings.map(Self.names)
     guard patterns.contains(where: { $0.matches(names[0]) }) else { return false }
@@ -89,8 +90,8 @@ package struct PathPattern: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// True if a pattern of so many parts, of which some stand for any number, covers so many parts of a text. The usual
-  /// backtracking: only the last such part is ever gone back to, so the time is the product of both lengths.
+  /// Matches parts, some of which match any number of parts of the text. Backtracking returns only to the last such
+  /// part, so the time is at most the product of both lengths.
   private static func matches(
     _ parts: Int, _ count: Int, isAny: (Int) -> Bool, same: (_ part: Int, _ place: Int) -> Bool
   ) -> Bool {

@@ -1,5 +1,5 @@
-// The texts that clients send in place of credentials, looked for in what is about to leave.
-// It relies on placeholders being made of unreserved characters, so that each has one spelling but for percent and
+// The texts that clients send in place of credentials, searched in outgoing data.
+// It relies on placeholders having only unreserved characters, so that each has one spelling besides percent and
 // Base64.
 import Wire
 
@@ -14,7 +14,7 @@ package struct Placeholders: Sendable {
   package var isEmpty: Bool { all.isEmpty }
   package var texts: [[UInt8]] { all.map(\.text) }
 
-  /// The credential whose placeholder stands in one of the texts, plain, percent-encoded, or in a word that is Base64.
+  /// The credential whose placeholder is in one of the texts: plain, percent-encoded, or in a Base64 word.
   package func find(in texts: [[UInt8]], except own: String? = nil) -> String? {
     let looked = all.filter { $0.name != own }
     if looked.isEmpty { return nil }
@@ -52,7 +52,7 @@ package struct Placeholders: Sendable {
 }
 
 extension [UInt8] {
-  /// Where `text` first stands.
+  /// The index of the first `text`.
   package func firstIndex(of text: [UInt8]) -> Int? {
     guard let first = text.first, count >= text.count else { return nil }
     for start in 0...(count - text.count) where self[start] == first {

@@ -1,10 +1,10 @@
-// Approved rules beside those of the file: they join their client's rules, and are judged and logged like them.
-// It relies on a policy being immutable: an approval that comes or goes makes another policy, which shares all else.
+// Approved rules in addition to the file's: they join their client's rules, and are judged and logged like them.
+// It relies on a policy being immutable: a new or ended approval makes another policy, which shares all else.
 package import Wire
 
 extension AllowRule {
-  /// The approval that lets out a request which the rule itself refuses, and the path that then goes out. A request
-  /// that was let out before (`isPaid`) is not held to how many are left.
+  /// The approval that allows a request which the rule refuses, with the path to forward. For a request allowed
+  /// before (`isPaid`), the number of remaining uses does not matter.
   package func approval(
     method: Span<UInt8>, target path: Span<UInt8>, overrides: MethodOverrides, of target: Target, nowUnix: Int64,
     isPaid: Bool
@@ -24,7 +24,7 @@ extension AllowRule {
 }
 
 extension AllowRule {
-  /// The place of the approval that lets out this request; nil where the rule itself does, or none.
+  /// The approval that allows this request. Nil if the rule itself allows it, or if none does.
   package func approval(_ method: String, _ path: String, of target: Target, nowUnix: Int64) -> SourceLine? {
     if refusal(method: method, path: path) == nil { return nil }
     let (method, path) = (Array(method.utf8), Array(path.utf8))
@@ -35,7 +35,7 @@ extension AllowRule {
 }
 
 extension NetworkSpec {
-  /// Approved rules stand behind those of the file: of two for the same hosts and ports the file's counts.
+  /// Approved rules come after the file's: for the same hosts and ports, the file's rule wins.
   func joined(by approved: [ApprovedRule]) -> NetworkSpec {
     if approved.isEmpty { return self }
     var joined = self
@@ -65,7 +65,7 @@ extension AllowSpec {
 }
 
 extension Policy {
-  /// The same policy with these rules, by the client's name, beside its own. What was used up under `old` counts on.
+  /// The same policy with approved rules per client name. Usage under `old` is kept.
   package func approving(_ rules: [String: [ApprovedRule]], inheriting old: Policy? = nil) -> Policy {
     let old = old ?? self
     func client(_ client: Client) -> Client {
@@ -76,7 +76,7 @@ extension Policy {
     return Policy(self, fallback: client(fallback), clients: clients.map(client))
   }
 
-  /// Nil where the policy has no such client.
+  /// Nil if the policy has no such client.
   package func client(named name: String) -> Client? {
     name == Self.fallbackName ? fallback : clients.first { $0.name == name }
   }

@@ -1,8 +1,8 @@
-// One policy file as it is in force: settings, clients, and for each client its rules. Immutable, shared by all loops.
-// It relies on NetworkPolicy for verdicts; a reload replaces it whole, and what buckets hold passes on.
+// One policy file in force: settings, clients, and the rules of each client. Immutable, shared by all loops.
+// It relies on NetworkPolicy for verdicts; a reload replaces the whole policy, and bucket levels pass to the new one.
 package import Wire
 
-/// One entry of `clients` as it was written.
+/// One entry of `clients` as written in the file.
 package struct ClientSpec: Sendable {
   package var name: String
   package var sources: [AddressPrefix] = []
@@ -18,14 +18,14 @@ package struct ClientSpec: Sendable {
 
 package final class Client: Sendable {
   package let name: String
-  /// The name as a field of the log, which says it on each line.
+  /// The name as a prepared log field, since every line has it.
   package let logField: [UInt8]
   package let sources: [AddressPrefix]
   package let proxyUser: [UInt8]?
-  /// As crypt(5) writes it.
+  /// The hash in the format of crypt(5).
   package let passwordHash: [UInt8]?
   package let network: NetworkPolicy
-  /// As it was written: without what was approved since.
+  /// The entry as written, without approved rules.
   package let spec: ClientSpec
   /// Rules that a person approved while the gate runs.
   package let approved: [ApprovedRule]
@@ -42,7 +42,7 @@ package final class Client: Sendable {
     network = NetworkPolicy(spec.network, approved: approved, inheriting: old?.network, sharing: scope)
   }
 
-  /// True for a name that a client, and so a sandbox, may have.
+  /// True for a valid client name, and so a valid sandbox name.
   package static func mayBeCalled(_ name: String) -> Bool {
     let isWord = name.utf8.allSatisfy { byte in
       byte &- 0x30 < 10 || (byte | 0x20) &- 0x61 < 26 || byte == 0x2d || byte == 0x2e || byte == 0x5f
@@ -50,7 +50,7 @@ package final class Client: Sendable {
     return isWord && (1...64).contains(name.utf8.count) && name != Policy.fallbackName
   }
 
-  /// The length of the longest of its source networks that the address is in.
+  /// The length of the longest source network that contains the address.
   fileprivate func match(_ source: IPAddress) -> Int? {
     sources.lazy.filter { $0.contains(source) }.map(\.length).max()
   }
@@ -68,20 +68,20 @@ package final class Policy: Sendable {
   /// The client of the file's own `network_policy`.
   package static let fallbackName = "default"
 
-  /// 16 hexadecimal digits that tell two policies apart in the log.
+  /// 16 hexadecimal digits that identify the policy in the log.
   package let hash: String
   /// The same as a field of the log.
   package let logField: [UInt8]
   package let settings: Settings
   package let clients: [Client]
   package let fallback: Client
-  /// Rules of a sandbox that the file does not name.
+  /// The rules for sandboxes that the file does not name.
   let fallbackSpec: NetworkSpec
-  /// How many of the clients stand in the file; those behind them are sandboxes'.
+  /// The number of clients from the file; the clients after them belong to sandboxes.
   private let fileClientCount: Int
-  /// Where gates share limits; a process does so from its start, or not at all.
+  /// Set if gates share limits. Sharing cannot change while the process runs.
   package let leaseBell: LeaseBell?
-  /// By name.
+  /// Sorted by name.
   package let credentials: [Credential]
   package let placeholders: Placeholders
   private let bySource: [Client]
@@ -138,12 +138,13 @@ package final class Policy: Sendable {
       clients: names.map { ClientSpec(name: $0, network: network) })
   }
 
-  /// A connection that came by a sandbox's own listener is that sandbox's, whatever address it has in there. Others are
-  /// told apart by the longest matching source network, then by proxy user where any could be at this address.
+  /// Identifies the client. A connection by a sandbox's own listener belongs to that sandbox, whatever its address.
+  /// Others are identified by the longest matching source network, then by proxy user if the address has such
+  /// clients.
   package func identify(source: IPAddress, sandbox: String? = nil) -> Identity {
     if let sandbox { return .client(byName[sandbox] ?? fallback) }
     if clients.isEmpty { return .client(fallback) }
-    // A listener for both families names IPv4 clients by their mapped address.
+    // A dual-stack listener reports IPv4 clients by their mapped address.
     let source = source.unmapped
     var best: (client: Client, length: Int)?
     for client in bySource {
@@ -154,16 +155,16 @@ package final class Policy: Sendable {
     return byUser.contains { $0.maySpeak(from: source) } ? .needsCredentials : .client(fallback)
   }
 
-  /// True if this address is in a network that a client was given.
+  /// True if this address is in a source network of some client.
   package func hasClient(at source: IPAddress) -> Bool {
     let source = source.unmapped
     return clients.contains { $0.match(source) != nil }
   }
 
-  /// True where clients are told apart: shared resources are then bounded for each of them too.
+  /// True if the policy has separate clients: shared resources are then limited per client.
   package var tellsClientsApart: Bool { !clients.isEmpty }
 
-  /// The client that this user would be; its password is not checked here.
+  /// The client of this user. The password is not checked here.
   package func client(source: IPAddress, user: [UInt8]) -> Client? {
     let source = source.unmapped
     return byUser.first { $0.proxyUser == user && $0.maySpeak(from: source) }
@@ -185,12 +186,12 @@ extension IPAddress {
 }
 
 extension Policy {
-  /// Content checks of each rule; some may be the same.
+  /// Content checks of all rules, with duplicates.
   package var contentPolicies: [ContentPolicy] {
     (clients + [fallback]).flatMap { $0.network.allow }.compactMap(\.inspection?.content).filter { !$0.checksNothing }
   }
 
-  /// How the upstreams of inspected rules are spoken to, each kind once; empty where no rule is inspected.
+  /// The distinct TLS settings of inspected rules; empty if no rule is inspected.
   package var inspectedTLS: Set<UpstreamTLS> {
     var found: Set<UpstreamTLS> = []
     for client in clients + [fallback] {

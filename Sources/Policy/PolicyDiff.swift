@@ -1,20 +1,20 @@
-// Difference of two policies in what they let out: for every kind of host and port that either of them tells apart.
-// It relies on judging itself: each pattern of a rule stands for the hosts that no narrower pattern names, so one of
-// them answers for all.
+// The difference of two policies in what they allow, for every kind of host and port that either distinguishes.
+// It relies on the judge: each pattern stands for the hosts that no narrower pattern names, so one host of it is
+// tested for all.
 import Wire
 
 package struct PolicyChange: Hashable, Sendable {
   package enum Kind: String, Sendable {
     case letsOut = "lets_out"
     case shuts
-    /// Let out by both, in another way.
+    /// Both allow it, with different settings.
     case changes
-    /// Of a client, or of the file as a whole.
+    /// A change of a client, or of the whole file.
     case other
   }
 
   package var kind: Kind
-  /// nil: of the whole file.
+  /// Nil for the whole file.
   package var client: String?
   /// Pattern and ports.
   package var target: String?
@@ -82,7 +82,8 @@ package struct PolicyDiff {
     }
   }
 
-  /// No verdict on a target shows that a deny rule about an address also holds for names that resolve to it.
+  /// Compares deny rules for addresses separately: they also apply to names that resolve to the address, which no
+  /// verdict on a target shows.
   private mutating func compareDeniedAddresses(_ one: NetworkPolicy, _ other: NetworkPolicy, _ name: String) {
     func denied(_ network: NetworkPolicy) -> [String: SourceLine] {
       let rules = network.deny.filter { $0.pattern.prefix != nil }.map { ("\($0.pattern):\($0.ports)", $0.line) }
@@ -101,7 +102,7 @@ package struct PolicyDiff {
 
   private static func precedes(_ one: HostPattern, _ other: HostPattern) -> Bool { "\(one)" < "\(other)" }
 
-  /// Ports in pieces within which no rule of this host begins or ends; neighbours with the same change are one.
+  /// Compares ports in ranges without a rule boundary inside. Neighbours with the same change are merged.
   private mutating func compare(
     _ one: NetworkPolicy, _ other: NetworkPolicy, _ name: String, _ pattern: HostPattern, _ host: Host
   ) {
@@ -160,14 +161,14 @@ package struct PolicyDiff {
 }
 
 extension AddressPrefix {
-  /// An address that no narrower pattern names; nil where there is none among the first ones.
+  /// An address of this network that no narrower pattern names. Nil if none is found.
   fileprivate func someAddress(apartFrom patterns: Set<HostPattern>) -> IPAddress? {
     let inside = patterns.compactMap(\.prefix).filter { $0 != self && contains($0.address) && $0.length > length }
     for number in 0...inside.count {
       guard let candidate = address.advanced(by: number), contains(candidate) else { return nil }
       if !inside.contains(where: { $0.contains(candidate) }) { return candidate }
     }
-    // Networks fill the beginning; the end of each may be free.
+    // Inner networks may cover the start; the address after each may be free.
     for other in inside {
       guard let candidate = other.last.advanced(by: 1), contains(candidate) else { continue }
       if !inside.contains(where: { $0.contains(candidate) }) { return candidate }
@@ -202,7 +203,7 @@ extension IPAddress {
 }
 
 extension HostPattern {
-  /// A host that this pattern is the narrowest one for; nil when there is none that is short enough.
+  /// A host whose narrowest pattern is this one. Nil if every such name would be too long.
   fileprivate func someHost(apartFrom patterns: Set<HostPattern>) -> Host? {
     let parent: String
     switch self {
@@ -212,7 +213,7 @@ extension HostPattern {
     case .any: parent = ".invalid"
     }
     for number in 0...patterns.count {
-      // A label that no rule has; one that begins with a letter is never a part of a number.
+      // A label that no rule has. It starts with a letter, so the name is never read as a number.
       guard let name = try? HostName("x\(String(number, radix: 36))\(parent)") else { return nil }
       let host = Host.name(name)
       if !patterns.contains(.exact(host)),

@@ -1,20 +1,20 @@
-// All that a policy says, as names and values in the words of the policy file: `check` prints facts, `diff` and a
-// reload compare them. It relies on a test that changes every key of the schema: a key without a fact fails there.
+// A policy as facts, names and values in the words of the policy file: `check` prints facts, `diff` and a reload
+// compare them. It relies on a test that changes every key of the schema: a key without a fact fails there.
 import Wire
 
-/// One thing that a policy says.
+/// One statement of a policy.
 package struct PolicyFact: Sendable {
   package let name: String
-  /// For a reader. Never a value that may be secret.
+  /// The value to show. Never a value that may be secret.
   package let value: String
-  /// All that makes two of them differ, also what is not shown.
+  /// The values that decide equality, including values that are never shown.
   fileprivate let compared: [ComparedValue]
 
   init(_ name: String, _ value: String, comparing compared: ComparedValue...) {
     (self.name, self.value, self.compared) = (name, value, compared)
   }
 
-  /// Facts that differ, in the order of the two lists; a fact that one list lacks is `none` there.
+  /// Facts that differ, in the order of the two lists. A missing fact is `none`.
   static func changes(_ before: [PolicyFact], _ after: [PolicyFact]) -> [(name: String, change: String)] {
     let old = Dictionary(before.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     let new = Dictionary(after.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
@@ -44,7 +44,7 @@ struct ComparedValue: Equatable, Sendable {
 extension AllowRule {
   package var text: String { "\(pattern):\(ports)" }
 
-  /// The bounds of the rule; absent bounds are left out. `port`: nil for all ports of the rule.
+  /// The rule's limits; absent limits are left out. `port`: nil for all ports of the rule.
   package func facts(port: UInt16? = nil) -> [PolicyFact] {
     var facts: [PolicyFact] = []
     func add(_ name: String, _ value: String?) { if let value { facts.append(PolicyFact(name, value)) } }
@@ -65,7 +65,7 @@ extension AllowRule {
 }
 
 extension AllowSpec {
-  /// Wherever the two stand.
+  /// Compares two entries without their lines.
   package func saysTheSame(as other: AllowSpec) -> Bool {
     func facts(_ rule: AllowSpec) -> [PolicyFact] { AllowRule(rule, limit: nil, usage: RuleUsage()).facts() }
     return PolicyFact.changes(facts(self), facts(other)).isEmpty
@@ -125,7 +125,7 @@ extension ContentPolicy {
 }
 
 extension Credential {
-  /// Without its place in the file.
+  /// An entry without its line in the file.
   fileprivate struct Said: Equatable {
     let source: Source
     let placement: Placement

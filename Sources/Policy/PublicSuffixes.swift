@@ -1,9 +1,9 @@
-// Names below which everybody may have a name: a wildcard right below one of them opens every stranger's.
-// Relies on an excerpt of publicsuffix.org (its private section), the large hosts and tunnels of it; it is not
+// Names below which anyone may register a name: a wildcard right below one of them allows strangers' hosts.
+// It relies on an excerpt of publicsuffix.org (its private section), with large hosts and tunnels; it is not
 // complete.
 
 package enum PublicSuffixes {
-  /// True where the names right below this one belong to different owners.
+  /// True if the names right below this one belong to different owners.
   package static func contains(_ name: String) -> Bool {
     let labels = name.split(separator: ".")
     if labels.count == 2, labels[1].utf8.count == 2, secondLevel.contains(String(labels[0])) { return true }
@@ -16,7 +16,7 @@ package enum PublicSuffixes {
     "ac", "co", "com", "edu", "go", "gob", "gov", "mil", "ne", "net", "or", "org",
   ]
 
-  /// Hosting, storage and tunnels in names of their users.
+  /// Hosting, storage and tunnel services that give each user a name.
   package static let hosting: Set<String> = [
     "amazonaws.com", "appspot.com", "azureedge.net", "azurewebsites.net", "blob.core.windows.net", "blogspot.com",
     "cloudapp.net", "cloudfront.net", "cloudfunctions.net", "deno.dev", "duckdns.org", "firebaseapp.com", "fly.dev",

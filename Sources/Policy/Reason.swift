@@ -1,10 +1,10 @@
-// Why something was refused, or ended before its time: one closed set for log, reply, metrics and documents.
-// It relies on Wire for JSON; docs/denials.md has one entry for each case, and a test compares the two.
+// Reasons for a refusal or an early end: one closed set for log, reply, metrics and documents.
+// It relies on Wire for JSON; docs/denials.md has one entry per case, and a test compares the two.
 import Wire
 
 package enum Reason: String, CaseIterable, Sendable {
   case notAllowed = "not_allowed"
-  /// No proxy user and password, or a wrong one, where the policy wants them.
+  /// The policy requires a proxy user and password, and they are missing or wrong.
   case notAuthenticated = "not_authenticated"
   case deniedByRule = "denied_by_rule"
   case expired
@@ -28,23 +28,23 @@ package enum Reason: String, CaseIterable, Sendable {
   case contentRefused = "content_refused"
   case secretRefused = "secret_refused"
   case credentialFailed = "credential_failed"
-  /// A person refused it, or nobody answered in time.
+  /// A person refused the request, or nobody answered in time.
   case notApproved = "not_approved"
   case shutdown
   case logUnwritable = "log_unwritable"
 
-  /// Column of the reason, for tables by reason.
+  /// The index of the reason in tables by reason.
   package var column: Int { Self.columns[self] ?? 0 }
 
   private static let columns = Dictionary(uniqueKeysWithValues: allCases.enumerated().map { ($0.element, $0.offset) })
 }
 
-/// Where in a policy file something stands. The column tells the rules of one line apart.
+/// A place in a policy file. The column distinguishes rules on one line.
 package final class SourceLine: Hashable, Sendable, CustomStringConvertible {
   package let file: String
   package let line: Int
   package let column: Int
-  /// As a field of the log, which says it on each line.
+  /// The place as a prepared log field, since every line has it.
   package let logField: [UInt8]
 
   package init(file: String, line: Int, column: Int = 1) {
@@ -55,7 +55,7 @@ package final class SourceLine: Hashable, Sendable, CustomStringConvertible {
     logField = JSONText.field("rule", description)
   }
 
-  /// Of a rule that a person approved.
+  /// The place of an approved rule.
   package init(approval id: String) {
     file = "approval"
     (line, column) = (0, 0)

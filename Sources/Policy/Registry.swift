@@ -1,18 +1,18 @@
-// Package registries whose hosts a policy takes from the settings of their tool, and what those settings say.
-// Relies on whoever loads the policy to read them, as no host of a registry is known here.
+// Package registries whose hosts come from the settings of their tool, with the parts of those settings that matter.
+// It relies on the loader of the policy to read them: no registry's host is built in here.
 
 package enum Registry: String, CaseIterable, Sendable { case pip, npm, cargo, maven, apt }
 
 /// The settings of one registry's tool, as far as a sandbox needs them.
 package struct RegistryAnswer: Equatable, Sendable {
   package let registry: Registry
-  /// `HOST:PORT`, each once, in the order of the settings.
+  /// Targets as `HOST:PORT` without duplicates, in the order of the settings.
   package var targets: [String] = []
-  /// Variables that tell the tool inside the same, without passwords.
+  /// Variables that give the tool inside the sandbox the same settings, without passwords.
   package var variables: [Settings.Environment.Variable] = []
-  /// Settings that stand in the caller's home and hold no password, relative to it.
+  /// Settings files in the caller's home without passwords, relative to it.
   package var files: [String] = []
-  /// Where a password stands, which stays outside.
+  /// Places of passwords, which stay outside the sandbox.
   package var passwords: [String] = []
 
   package init(_ registry: Registry) { self.registry = registry }

@@ -1,6 +1,5 @@
-// Changes from one policy to another: rules, limits, clients and settings, a line each, for whoever reloads.
-// Relies on PolicyFacts for what there is to change, and on a rule being the same one where it matches the same hosts
-// and ports, as its buckets do.
+// Changes from one policy to another, for the operator: rules, limits, clients and settings, one line each.
+// It relies on PolicyFacts for the facts; rules with the same hosts and ports count as the same rule, as for buckets.
 import Wire
 
 package struct ReloadSummary: Sendable {
@@ -24,7 +23,7 @@ package struct ReloadSummary: Sendable {
         lines.append("~ client \(client.name): proxy user or password")
       }
       let own = Self.network(was.network, client.network)
-      // A client without rules of its own has those of the file: they were said already.
+      // A client without own rules has the file's, whose changes are listed already.
       if own != shared { lines += own.map { "\($0.prefix(2))client \(client.name): \($0.dropFirst(2))" } }
     }
     self.lines = lines

@@ -1,18 +1,17 @@
-// An operator's words on targets: rules that allow or deny, and limits on the rate of what is allowed.
-// It relies on HostPattern and the buckets; a rule is immutable, and what it counts is shared by all threads.
+// An operator's rules: allow, deny, and limits on the rate of allowed requests.
+// It relies on HostPattern and the buckets; a rule is immutable, and its counters are shared by all threads.
 package import Wire
 
 package enum WireProtocol: String, CaseIterable, Sendable {
   /// The first bytes of a tunnel are a ClientHello whose SNI is the target.
   case tls
-  /// Anything, also where the server speaks first.
+  /// Any bytes; the server may speak first.
   case tcp
-  /// A tunnel that opens like TLS is held to the SNI rule.
+  /// Any bytes, but a tunnel that starts with TLS must pass the SNI check.
   case auto
 }
 
-/// Records that a rule may let the gate's DNS answer beside addresses: off where it does not, since they carry
-/// anything.
+/// DNS record types beyond addresses that a rule may allow. Off by default, since such records can carry any data.
 package enum DNSRecordType: String, CaseIterable, Sendable {
   case srv = "SRV"
   case txt = "TXT"
@@ -40,7 +39,7 @@ package struct DenyRule: Sendable {
   }
 }
 
-/// One entry of `allow` as it was written.
+/// One entry of `allow` as written in the file.
 package struct AllowSpec: Sendable {
   package var line: SourceLine
   package var pattern: HostPattern
@@ -51,7 +50,7 @@ package struct AllowSpec: Sendable {
   package var wireProtocol: WireProtocol?
   package var allowsECH = true
   package var dnsTypes: Set<DNSRecordType> = []
-  /// Set on a rule that says something of requests: its TLS is terminated.
+  /// Set on a rule with keys for requests: its TLS is terminated.
   package var inspection: Inspection?
   /// Set on a rule that a person approved.
   package var approval: Approval?
@@ -64,7 +63,7 @@ package struct AllowSpec: Sendable {
   }
 }
 
-/// One entry of `rate_limits`: it holds for the allow rules that it covers.
+/// One entry of `rate_limits`, which applies to the allow rules that it fully covers.
 package struct RateLimit: Sendable {
   package var line: SourceLine
   package var pattern: HostPattern
@@ -100,13 +99,13 @@ package struct RateLimit: Sendable {
   }
 }
 
-/// Usage of the pair of a client and a rule; it passes from a policy to the one that replaces it.
+/// Usage per client and rule; it passes to the policy that replaces this one.
 package struct RuleUsage: Sendable {
   package let requests = BucketState()
   package let upload = BucketState()
   package let download = BucketState()
   package let live = LiveCount()
-  /// Where gates of a group count as one: in place of the others.
+  /// Replaces the other counters if a group of gates shares limits.
   package private(set) var shared: SharedUsage?
 
   package init() {}
@@ -123,13 +122,13 @@ package final class AllowRule: Sendable {
   package let line: SourceLine
   package let pattern: HostPattern
   package let ports: PortSet
-  /// Unix seconds; from then on the rule is gone.
+  /// Unix seconds at which the rule expires.
   package let expiresAt: Int64?
-  /// The only addresses that its targets may have; empty: what Screening says of the kind of address.
+  /// The only addresses allowed for its targets. Empty: Screening decides by the kind of address.
   package let addresses: [AddressPrefix]
   package let allowsECH: Bool
   package let dnsTypes: Set<DNSRecordType>
-  /// Keys for requests; nil: its tunnels are opaque.
+  /// Keys for requests. Nil: the rule's tunnels are opaque.
   package let inspection: Inspection?
   package let requests: RequestBucket?
   package let uploadBytes: ByteBucket?
@@ -137,14 +136,14 @@ package final class AllowRule: Sendable {
   package let concurrent: ConcurrencyLimit?
   package let tunnelLifetimeMs: Int?
   package let onLimit: OnLimit
-  /// The entry of `rate_limits` that holds for it.
+  /// The entry of `rate_limits` that applies to the rule.
   package let limitLine: SourceLine?
   package let usage: RuleUsage
   /// Set on a rule that a person approved.
   package let approval: Approval?
-  /// Requests that a person approved beside those that `inspection` allows.
+  /// Approved requests in addition to those that `inspection` allows.
   let approvedRequests: [ApprovedRequest]
-  /// Addresses that the same policy denies: a name that the rule allows may resolve to one of them.
+  /// Addresses that the policy denies: an allowed name may resolve to one of them.
   let denied: DeniedAddresses
   let statedProtocol: WireProtocol?
 
@@ -179,11 +178,11 @@ package final class AllowRule: Sendable {
     onLimit = limit?.onLimit ?? .refuse
   }
 
-  /// In the order of the policy's own words; empty where there are none.
+  /// The record types as text, sorted; empty if there are none.
   package var dnsTypesText: String { dnsTypes.map(\.rawValue).sorted().joined(separator: " ") }
 
   package var isInspected: Bool { inspection != nil }
-  /// Bodies are looked into, in plain HTTP as well.
+  /// True if bodies are checked, also in plain HTTP.
   package var checksContent: Bool { inspection?.content.checksNothing == false }
 
   package func wireProtocol(port: UInt16) -> WireProtocol { statedProtocol ?? (port == 443 ? .tls : .auto) }
@@ -193,7 +192,7 @@ package final class AllowRule: Sendable {
     return nowUnix >= expiresAt
   }
 
-  /// The same rule in another policy: what it matches, in the one spelling.
+  /// The key that identifies the same rule in another policy: its pattern and ports in canonical form.
   var key: RuleKey { RuleKey(pattern: pattern, ports: ports) }
 }
 

@@ -1,6 +1,5 @@
-// A policy file's words on a sandbox beside its processes: the files it sees, and the variables. `serve` has no use
-// for it. It relies on whoever starts the sandbox to look paths up: here they are as written, normalised, with their
-// line.
+// A policy file's settings for a sandbox besides its processes: its files and its variables. `serve` ignores them. It
+// relies on the starter of the sandbox to resolve paths: here they are as written, normalised, with their line.
 
 extension Settings {
   package struct Files: Equatable, Sendable {
@@ -19,7 +18,7 @@ extension Settings {
     package var hidden: [Entry] = []
     package var temporaryBytes = 512 << 20
     package var home = HomeSettings()
-    /// nil: what git would obey.
+    /// Nil: the files that git would obey.
     package var protected: [Entry]?
 
     package init() {}
@@ -41,14 +40,14 @@ extension Settings {
   }
 }
 
-/// Variables that a sandbox may be given, some of them only with a value that is written down.
+/// Variables allowed in a sandbox; some only with an explicit value.
 package enum SandboxVariable {
-  /// Variables that say where the gate is, or who the command is.
+  /// Variables that Sluice sets: the gate's address, and the command's identity.
   private static let reserved: Set<String> = [
     "HOME", "USER", "LOGNAME", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy",
     "NO_PROXY", "no_proxy", "NODE_USE_ENV_PROXY", "SLUICE",
   ]
-  /// Variables whose files are loaded or run by every program, or by every one of a language.
+  /// Variables that make programs, or all programs of a language, load or run files.
   private static let loading: Set<String> = [
     "GLIBC_TUNABLES", "GCONV_PATH", "BASH_ENV", "ENV", "NODE_OPTIONS", "PYTHONSTARTUP", "PERL5OPT", "RUBYOPT",
     "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS",
@@ -65,20 +64,21 @@ package enum SandboxVariable {
 
   package static func isReserved(_ name: String) -> Bool { reserved.contains(name) || name.hasPrefix("SLUICE_") }
 
-  /// Problem with giving the variable a value.
+  /// The problem with setting the variable.
   package static func problem(setting name: String) -> String? {
     if !isName(name) { return "a variable's name is made of letters, digits and '_', and begins with no digit" }
     return isReserved(name) ? "`\(name)` is the sandbox's own, and says where its gate and its home are" : nil
   }
 
-  /// Problem with passing on the caller's value.
+  /// The problem with passing the caller's value.
   package static func problem(passing name: String) -> String? {
     if let problem = problem(setting: name) { return problem }
     guard isLoading(name) else { return nil }
     return "`\(name)` makes programs load or run what it names; it is not passed on, only set, with a value"
   }
 
-  /// True if an entry of `pass` means this variable. A prefix means none that an entry could not name.
+  /// True if an entry of `pass` matches the variable. A prefix never matches a variable that may not be passed by
+  /// name.
   package static func matches(_ entry: String, _ name: String) -> Bool {
     guard entry.hasSuffix("*") else { return entry == name }
     return name.hasPrefix(entry.dropLast()) && problem(passing: name) == nil

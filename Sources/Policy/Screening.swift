@@ -1,6 +1,6 @@
-// Step "screen": may this very address be connected to for this target. It is asked of the address that is then
-// dialled. It relies on AddressKind for what an address is, and on the rule for what an operator says beyond that: the
-// addresses that it lists, and those that deny rules name.
+// Step "screen": decides if this address may be dialled for this target. The checked address is the dialled one. It
+// relies on AddressKind for the kind of an address, and on the rule for the operator's lists: `addresses` and the
+// addresses that deny rules name.
 package import Wire
 
 /// Addresses that are the gate itself.
@@ -13,7 +13,8 @@ package struct GateAddresses: Sendable {
     self.interfaces = Set(interfaces)
   }
 
-  /// A listener on the unspecified address is reached by every address of this machine.
+  /// True for an address of a listener. A listener on the unspecified address is reached by every address of the
+  /// machine.
   package func isListener(_ address: IPAddress, _ port: UInt16) -> Bool {
     for listener in listeners where listener.port == port {
       if listener.address == address { return true }
@@ -27,7 +28,7 @@ package struct GateAddresses: Sendable {
 }
 
 package enum Screening {
-  /// Nil: it may be connected to. Port 0 stands for all ports of the rule.
+  /// Nil if the address may be dialled. Port 0 stands for all ports of the rule.
   package static func check(
     _ address: IPAddress, port: UInt16, host: Host, rule: AllowRule, gate: GateAddresses
   ) -> Reason? {
@@ -40,7 +41,7 @@ package enum Screening {
     }
     // Deny wins, also over `addresses`: a name is another way to the same machine.
     if rule.denied.rule(address, port: port, of: rule.ports) != nil { return .deniedByRule }
-    // A network in `addresses` is meant for the hosts in it, not for the credentials of the machine.
+    // A network in `addresses` means its hosts, not the metadata service inside it: that needs its own entry.
     if MetadataServices.contains(address) { return isNamed(address, rule) ? nil : .addressRefused }
     if isListed(address, rule) { return nil }
     if !rule.addresses.isEmpty { return .addressRefused }
@@ -48,20 +49,20 @@ package enum Screening {
     return isOpen(address, kind, host, gate) ? nil : .addressRefused
   }
 
-  /// The line that explains what `check` said: the deny rule's where one refused the address, else the allow rule's.
+  /// The line that explains the result of `check`: the deny rule's if one refused the address, else the allow rule's.
   package static func line(_ reason: Reason, _ address: IPAddress, port: UInt16, rule: AllowRule) -> SourceLine {
     guard reason == .deniedByRule else { return rule.line }
     return rule.denied.rule(address, port: port, of: rule.ports)?.line ?? rule.line
   }
 
-  /// A rule lists an address in `addresses`, or by being about that address.
+  /// True if the rule lists the address in `addresses`, or names that address as its target.
   private static func isListed(_ address: IPAddress, _ rule: AllowRule) -> Bool {
     if case .exact(.address(address)) = rule.pattern, rule.addresses.isEmpty { return true }
     if rule.isHostMachine, HostMachine.addresses.contains(address) { return true }
     return rule.addresses.contains { $0.contains(address) }
   }
 
-  /// This address itself, and no network that it is in.
+  /// True if the rule names this exact address, not a network around it.
   private static func isNamed(_ address: IPAddress, _ rule: AllowRule) -> Bool {
     if case .exact(.address(address)) = rule.pattern, rule.addresses.isEmpty { return true }
     return rule.addresses.contains(AddressPrefix(address, length: address.width))
@@ -79,7 +80,7 @@ package enum Screening {
   }
 }
 
-/// The gate's own machine, by the name under which rules let its clients reach services on its loopback.
+/// The name by which rules let clients reach services on the loopback of the gate's machine.
 package enum HostMachine {
   package static let addresses: [IPAddress] = [.v4(0x7f00_0001), .v6(high: 0, low: 1)]
 
@@ -87,7 +88,7 @@ package enum HostMachine {
 }
 
 extension AllowRule {
-  /// About that name alone, and no list of addresses says that the operator's own machine of that name is meant.
+  /// True for a rule for that name only, without `addresses`: with a list, the operator means a machine of that name.
   package var isHostMachine: Bool {
     guard case .exact(.name(let name)) = pattern, addresses.isEmpty else { return false }
     return HostMachine.isNamed(by: name)
@@ -95,7 +96,7 @@ extension AllowRule {
 }
 
 extension Host {
-  /// Names that a registry keeps for private use: `.internal` (ICANN, 2024) and `home.arpa` (RFC 8375).
+  /// Names reserved for private use: `.internal` (ICANN, 2024) and `home.arpa` (RFC 8375).
   package var isPrivateUse: Bool {
     guard case .name(let name) = self else { return false }
     return name.hasSuffix(".internal") || name.hasSuffix(".home.arpa")

@@ -1,5 +1,5 @@
-// Settings of a policy file beside its rules: listeners, log, limits, timeouts, resolver. Units stand in the names.
-// It relies on nothing but its defaults, which are those of the design.
+// Settings of a policy file besides its rules: listeners, log, limits, timeouts, resolver. Names include the units.
+// It relies on nothing but its defaults.
 package import Wire
 
 package struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
@@ -11,7 +11,8 @@ package struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
     self.port = port
   }
 
-  /// `127.0.0.1:3128` or `[::1]:3128`; port 0 takes a free one. A name is refused: it could mean many addresses.
+  /// `127.0.0.1:3128` or `[::1]:3128`; port 0 takes a free one. A name is refused: it could resolve to many
+  /// addresses.
   package init?(_ text: String) {
     guard let colon = text.lastIndex(of: ":") else { return nil }
     let digits = text[text.index(after: colon)...]
@@ -43,18 +44,19 @@ package struct Settings: Sendable {
     package var identities: [ListenAddress: UpstreamTLS.Identity] = [:]
     package var transparent: [ListenAddress] = []
     package var dns: [ListenAddress] = []
-    /// Peers that pass on the connections of others: theirs must begin with a PROXY header, nobody else's may.
+    /// Peers that forward other clients' connections. Their connections must start with a PROXY header; all others
+    /// must not.
     package var proxyProtocol: [AddressPrefix] = []
-    /// The path of the unix socket by which an operator asks and tells the gate.
+    /// The path of the admin socket.
     package var admin: String?
-    /// Where a monitoring system asks for metrics, over HTTP.
+    /// The address for metrics over HTTP.
     package var metrics: ListenAddress?
-    /// Of the path of a unix socket (unix(7)).
+    /// The longest path of a unix socket (unix(7)).
     package static let adminBytesMax = 107
 
     package init() {}
 
-    /// Where it listens and how: a certificate that was renewed makes no other listener.
+    /// The listening addresses and their kinds. A renewed certificate does not change them.
     package var places: Listen {
       var places = self
       let nothing = UpstreamTLS.PEM(path: "", bytes: [])
@@ -82,7 +84,7 @@ package struct Settings: Sendable {
 
   package struct DNS: Equatable, Sendable {
     package enum Answers: String, CaseIterable, Sendable {
-      /// One address a name, made up here; the name is looked up when a connection to it is allowed.
+      /// A synthetic address per name; the name is resolved when a connection to it is allowed.
       case synthetic
       /// The name's own addresses, screened.
       case real
@@ -90,7 +92,8 @@ package struct Settings: Sendable {
 
     /// The answer to a DNS question for a refused name, in a sandbox.
     package enum Refused: String, CaseIterable, Sendable {
-      /// An address at which the gate tells of the refusal: programs say "could not resolve" of anything else.
+      /// An address at which the gate explains the refusal: any other answer makes programs report "could not
+      /// resolve".
       case address
       case nxdomain
     }
@@ -98,15 +101,14 @@ package struct Settings: Sendable {
     package var answers = Answers.synthetic
     package var refused = Refused.address
     package var ttlSeconds: UInt32 = 60
-    /// Where synthetic addresses come from: one network a family (RFC 2544; RFC 4193, whose 40 bits are `sluic` in
-    /// ASCII).
+    /// The networks of synthetic addresses, one per family (RFC 2544; RFC 4193, whose 40 bits are `sluic` in ASCII).
     package var networks = [
       AddressPrefix(.v4(0xc612_0000), length: 15), AddressPrefix(.v6(high: 0xfd73_6c75_6963_0000, low: 0), length: 64),
     ]
   }
 
   package struct Log: Equatable, Sendable {
-    /// nil: standard output.
+    /// Nil for standard output.
     package var file: String?
     package var refusesWhenUnwritable = true
     /// Lines that wait for the disk; beyond it no connection is accepted.
@@ -130,7 +132,7 @@ package struct Settings: Sendable {
     package var drainMs: UInt64 = 30_000
   }
 
-  /// Of a sandbox; nil is no limit.
+  /// Limits of a sandbox's processes. Nil means no limit.
   package struct Process: Equatable, Sendable {
     package struct CPU: Equatable, Sendable {
       package let quotaUs: Int
@@ -139,22 +141,22 @@ package struct Settings: Sendable {
       package init(quotaUs: Int, periodUs: Int) { (self.quotaUs, self.periodUs) = (quotaUs, periodUs) }
     }
 
-    /// Keys that the policy names: what it asks for is held, or nothing is started.
+    /// Keys that the policy names. If one of them cannot be enforced, nothing starts.
     package var stated: Set<String> = []
     package var cpu: CPU? = CPU(quotaUs: 200_000, periodUs: 1_000_000)
     package var memoryBytes: Int? = 512 << 20
     package var swapBytes: Int? = 0
     package var processes: Int? = 64
-    /// Empty is no limit.
+    /// Empty means no limit.
     package var io: [IO] = []
 
     package init() {}
 
-    /// Of one device; a key that is not there has no limit.
+    /// Limits of one device. A missing key means no limit.
     package struct IO: Equatable, Sendable {
-      /// nil: the one that the workspace is on.
+      /// Nil for the device of the workspace.
       package let device: Device?
-      /// As the kernel takes it: `rbps=1048576 wiops=max`.
+      /// The limits in the kernel's syntax: `rbps=1048576 wiops=max`.
       package let text: String
 
       package init(device: Device?, text: String) { (self.device, self.text) = (device, text) }
@@ -171,25 +173,25 @@ package struct Settings: Sendable {
   }
 
   package struct Resolver: Equatable, Sendable {
-    /// Empty: what the system says.
+    /// Empty: the system's DNS servers.
     package var servers: [ListenAddress] = []
     package var timeoutMs: UInt64 = 2_000
     package var attempts = 3
   }
 
-  /// How requests wait for a person.
+  /// Settings for requests that wait for a person.
   package struct Approvals: Equatable, Sendable {
-    /// One way to tell people that a request waits.
+    /// A notification for a waiting request.
     package enum Notifier: Equatable, Sendable {
-      /// A POST of JSON, signed with the secret in that file.
+      /// A POST of JSON, signed with the secret in the file.
       case webhook(url: String, secretFile: String?)
       /// A program with its arguments, which gets the JSON on its standard input.
       case command([String])
     }
 
-    /// 0: the request is listed, and refused at once.
+    /// Zero lists the request and refuses it at once.
     package var waitMs: UInt64 = 120_000
-    /// Entries that may wait for one client.
+    /// Limit of waiting entries per client.
     package var perClient = 20
     package var notify: [Notifier] = []
 
@@ -205,19 +207,19 @@ package struct Settings: Sendable {
   package var process = Process()
   package var files = Files()
   package var environment = Environment()
-  /// Of `network_policy.registries`; their hosts are rules already.
+  /// Answers for `network_policy.registries`; their hosts are already in the rules.
   package var registries: [RegistryAnswer] = []
-  /// nil: each gate counts for itself.
+  /// Nil: each gate counts separately.
   package var shared: SharedLimits?
-  /// Where bucket levels and totals are kept across restarts; nil: nowhere.
+  /// The folder for bucket levels and totals across restarts. Nil: not kept.
   package var stateFolder: String?
   /// The folder of the CA that signs for inspected targets; nil: the user's own.
   package var caFolder: String?
-  /// Certificates that a sandbox trusts beside the gate's CA and the system's.
+  /// Certificates that a sandbox trusts in addition to the gate's CA and the system's.
   package var trustedFiles: [String] = []
-  /// True if a refused TLS target is answered inside TLS; nil: as the command has it.
+  /// True explains a refused TLS target inside TLS. Nil: the command decides.
   package var explainsDenials: Bool?
-  /// Nil: what no rule allows is refused at once, and nobody is asked.
+  /// Nil: a request without a matching rule is refused at once, and nobody is asked.
   package var approvals: Approvals?
 
   package init() {}

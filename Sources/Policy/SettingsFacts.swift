@@ -1,9 +1,9 @@
 // The settings of a policy file as facts, each named by its path in the file.
-// Relies on PolicyFact for what is shown and compared; values of a sandbox's variables are compared and never shown.
+// It relies on PolicyFact for showing and comparing; values of a sandbox's variables are compared and never shown.
 import Wire
 
 extension Policy {
-  /// All beside the rules.
+  /// All facts except the rules.
   var settingsFacts: [PolicyFact] { settings.facts + credentials.flatMap(\.facts) }
 }
 
@@ -29,7 +29,7 @@ extension Settings.Approvals {
 }
 
 extension Settings.Approvals.Notifier {
-  /// Never the URL or the arguments: both may hold a secret.
+  /// The kind only, never the URL or the arguments: both may hold a secret.
   fileprivate var word: String {
     switch self {
     case .webhook: "webhook"
