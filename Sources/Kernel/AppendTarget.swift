@@ -1,26 +1,26 @@
-// The file that log lines are appended to: its descriptor, and what became of a line that the disk took in part.
-// It relies on one thread to write, and on O_APPEND, since other processes may append to the same file.
+// The file that log lines are appended to: its descriptor, and the state of a partly written line.
+// It relies on a single writing thread, and on O_APPEND, since other processes may append to the same file.
 import CLinux
 import Glibc
 
 struct AppendTarget: ~Copyable {
-  /// The file ends within a line: which file, and its length there.
+  /// A file that ends within a line: its identity, and its length at that time.
   private struct Torn {
     let file: FileStamp
     let end: Int
   }
 
-  /// nil: standard output.
+  /// Nil for standard output.
   private let path: String?
   private var descriptor: Descriptor
   private var torn: Torn?
-  /// The file may end within a line: it was just opened, or a write failed.
+  /// True if the file may end within a line: it was just opened, or a write failed.
   private var mayEndInALine = true
 
   init(path: String?) throws(SystemError) {
     self.path = path
     descriptor = try Self.open(path)
-    // A gate that confines itself may not read its log later on.
+    // A self-confined gate may not be allowed to read its log later.
     let end = lseek(descriptor.raw, 0, SEEK_END)
     if end > 0 && endsInALine(at: UInt64(end), byDefault: false) { noteEnd() }
   }
@@ -31,13 +31,14 @@ struct AppendTarget: ~Copyable {
     return Descriptor(owning: fd)
   }
 
-  /// Opens the path anew: after a rename, lines go to a new file.
+  /// Reopens the path, so that lines go to a new file after a rename.
   mutating func reopen() throws(SystemError) {
     descriptor = try Self.open(path)
     mayEndInALine = true
   }
 
-  /// Writes from `start` on, where whole lines were written before it. How far it got, and why no further.
+  /// Writes from `start` on; whole lines were written before it. Returns the bytes written, and the error that
+  /// stopped.
   mutating func write(_ lines: [UInt8], from start: Int) -> (written: Int, error: SystemError?) {
     var written = start
     if mayEndInALine, let error = begin(lines, &written) { return (written, error) }
@@ -51,17 +52,17 @@ struct AppendTarget: ~Copyable {
     return (written, nil)
   }
 
-  /// Waits until a pipe takes more, or for so long.
+  /// Waits until a pipe takes more, up to `msMax`.
   func awaitRoom(msMax: CInt) { _ = clinux_wait_writable(descriptor.raw, msMax) }
 
-  /// A line that was written in part is completed where its file ends with that part; else it begins on a line of its
-  /// own.
+  /// Completes a partly written line if the file still ends with that part; otherwise the line starts anew on its own
+  /// line.
   private mutating func begin(_ lines: [UInt8], _ written: inout Int) -> SystemError? {
     let lineStart = Self.lineStart(lines, written)
     let isTorn = lineStart < written
     guard let now = FileStamp(of: descriptor) else { return SystemError("fstat", code: EIO) }
     let isSame = torn.map { $0.file.isSameFile(as: now) } ?? false
-    // A pipe or a terminal has no end to look at, and its reader has the first part.
+    // A pipe or a terminal has no end to check, and its reader already has the first part.
     let end = lseek(descriptor.raw, 0, SEEK_END)
     if isTorn && isSame && (end < 0 || torn.map { $0.end == Int(end) } == true) {
       mayEndInALine = false
@@ -81,7 +82,7 @@ struct AppendTarget: ~Copyable {
     torn = FileStamp(of: descriptor).map { Torn(file: $0, end: max(0, Int(end))) }
   }
 
-  /// A file that may not be read is taken for what is known of it.
+  /// For an unreadable file, the default is returned.
   private func endsInALine(at end: UInt64, byDefault: Bool) -> Bool {
     let fd = unsafe clinux_open_read("/proc/self/fd/\(descriptor.raw)")
     guard fd >= 0 else { return byDefault }

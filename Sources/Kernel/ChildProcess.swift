@@ -1,4 +1,4 @@
-// A program of the system that is run to its end: what it was given to read, what it wrote, how it ended.
+// Runs a program to its end: its input, its output, its exit status.
 // It relies on memory files for all three, so nothing has to be read while it runs, and nothing can block or break a
 // pipe.
 import CLinux
@@ -12,7 +12,7 @@ package struct ChildProcess: Sendable {
 
   private static let bytesMax = 1 << 20
 
-  /// `arguments[0]` is the program's name, found in the system's folders alone. `ENOENT` when it is not there.
+  /// `arguments[0]` is the program's name, found only in the system's folders. Throws `ENOENT` if it is missing.
   package static func run(_ arguments: [String], input: String = "") throws(SystemError) -> ChildProcess {
     let stdin = try memoryFile()
     let stdout = try memoryFile()
@@ -30,18 +30,19 @@ package struct ChildProcess: Sendable {
       status: status, output: String(decoding: output, as: UTF8.self), errors: String(decoding: errors, as: UTF8.self))
   }
 
-  /// A program that stands by reads at most this.
+  /// Longest input of a standby helper's program.
   package static let inputBytesMax = Int(clamping: CLINUX_COMMAND_INPUT_MAX)
 
-  /// How a program that prints a secret ended, and what it printed.
+  /// The result of a program that prints a secret.
   package enum Printed: Sendable {
     case output([UInt8])
     case status(Int)
     case tookTooLong
   }
 
-  /// `arguments[0]` is a whole path; `input` is its standard input. The program has the caller's environment but for
-  /// `hidden`. Only its standard output is kept; when its time is over, all that it started is killed with it.
+  /// `arguments[0]` is an absolute path; `input` is the standard input. The program gets the caller's environment
+  /// without `hidden`. Only its standard output is kept. At the timeout, all processes that it started are killed
+  /// with it.
   package static func output(
     of arguments: [String], hiding hidden: [String], input: [UInt8] = [], timeoutMs: UInt64
   ) throws(SystemError) -> Printed {
@@ -64,7 +65,7 @@ package struct ChildProcess: Sendable {
     return status == 0 ? .output(output) : .status(Int(status))
   }
 
-  /// Texts that end with NUL, one behind the other, and an empty one.
+  /// Packs NUL-terminated texts one after the other, with an empty one at the end.
   fileprivate static func pack(_ texts: [String]) -> [CChar] {
     var packed: [CChar] = []
     for text in texts {
@@ -74,14 +75,14 @@ package struct ChildProcess: Sendable {
     return packed + [0]
   }
 
-  /// Blocks until a child of this process has ended: its exit status, or 128 and the signal.
+  /// Blocks until a child of this process ends. Returns the exit status, or 128 plus the signal.
   package static func wait(for pid: CInt) throws(SystemError) -> Int {
     let status = clinux_wait(pid)
     if status < 0 { throw SystemError("waitpid", code: -status) }
     return Int(status)
   }
 
-  /// True if it failed since the program is not there.
+  /// True if the program does not exist.
   package static func isMissing(_ error: SystemError) -> Bool { error.code == ENOENT }
 
   private static func memoryFile() throws(SystemError) -> Descriptor {
@@ -109,8 +110,8 @@ package struct ChildProcess: Sendable {
   }
 }
 
-/// A process that stands by to run one program, for a gate that has given up starting any.
-/// Made while this process has one thread; asked by one thread at a time.
+/// A standby process that runs one program, for a gate that has given up starting programs.
+/// Create it while this process has one thread; use it from one thread at a time.
 package final class CommandHelper: Sendable {
   private let arguments: [String]
   private let socket: Descriptor
@@ -128,7 +129,7 @@ package final class CommandHelper: Sendable {
     socket = Descriptor(owning: fd)
   }
 
-  /// Blocks until the program has ended, which reads `input`.
+  /// Blocks until the program ends. `input` is its standard input.
   package func run(input: [UInt8] = []) throws(SystemError) -> ChildProcess.Printed {
     precondition(input.count <= ChildProcess.inputBytesMax, "no more than the process that stands by takes")
     let count = UInt32(truncatingIfNeeded: input.count)

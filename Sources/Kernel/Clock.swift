@@ -11,8 +11,8 @@ package enum Clock {
   /// Not for a loop's thread.
   package static func pause(ms: UInt32) { _ = usleep(ms * 1000) }
 
-  /// Waits for what another thread does, looking often at first: mostly it is there within microseconds. False at
-  /// `dueMs`. Not for a loop's thread.
+  /// Waits for another thread's result, polling often at first: mostly it arrives within microseconds. Returns false
+  /// at `dueMs`. Not for a loop's thread.
   @discardableResult
   package static func wait(until dueMs: UInt64, for condition: () -> Bool) -> Bool {
     var pauseUs: UInt32 = 20

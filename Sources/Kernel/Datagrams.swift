@@ -1,12 +1,12 @@
-// UDP datagrams, a batch a system call: each with who sent it and the address of ours that it was sent to.
-// It relies on the socket to tell that address (`Socket.bindDatagrams`): a client drops an answer from any other.
+// UDP datagrams, one batch per system call, each with its sender and the local address that it was sent to.
+// It relies on the socket for that address (`Socket.bindDatagrams`): a client drops an answer from any other.
 import CLinux
 
-/// How a datagram came, which is how its answer goes back.
+/// The path of a datagram, which its answer takes back.
 package struct DatagramPath: Sendable {
   package let peer: SocketAddress
   private let local: SocketAddress?
-  /// Zero where no interface has to be named.
+  /// The interface; zero if none has to be named.
   private let link: UInt32
 
   fileprivate init(_ datagram: clinux_datagram) {
@@ -20,7 +20,7 @@ package struct DatagramPath: Sendable {
   }
 }
 
-/// The buffers of one loop for datagrams; a socket uses them for the time of a call.
+/// The datagram buffers of one loop; a socket uses them only during a call.
 @safe package final class Datagrams {
   package static let batchMax = Int(CLINUX_DATAGRAMS_MAX)
   /// A longer datagram is dropped.
@@ -63,7 +63,7 @@ package struct DatagramPath: Sendable {
     return count == Self.batchMax
   }
 
-  /// One answer that was not there when its question came.
+  /// Sends one answer that was not ready when its question arrived.
   package func send(_ fd: CInt, _ bytes: [UInt8], along path: DatagramPath) {
     answers.append(contentsOf: bytes)
     answering.append(path.datagram(count: bytes.count))

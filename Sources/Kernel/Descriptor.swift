@@ -1,5 +1,5 @@
-// A file descriptor that is closed by its death, and the error of a system call that failed.
-// It relies on nothing else; who hands out `raw` must not let it outlive the descriptor.
+// A file descriptor closed at the end of its lifetime, and the error of a failed system call.
+// It relies on nothing else; code that hands out `raw` must not let it outlive the descriptor.
 import CLinux
 import Glibc
 
@@ -22,7 +22,7 @@ package struct Descriptor: ~Copyable {
   deinit { clinux_close(raw) }
 }
 
-/// A failed system call: which one, and errno.
+/// A failed system call: its name and errno.
 package struct SystemError: Error, Equatable, CustomStringConvertible {
   package let code: CInt
   package let stage: String
@@ -34,10 +34,10 @@ package struct SystemError: Error, Equatable, CustomStringConvertible {
 
   package static var invalidArgument: CInt { EINVAL }
 
-  /// No descriptor, port, buffer or memory is left: the machine's or the gate's own fault, not the peer's.
+  /// True if descriptors, ports, buffers or memory ran out: the machine's or the gate's fault, not the peer's.
   package var isExhaustion: Bool { Self.isExhaustion(code) }
 
-  /// EADDRNOTAVAIL of connect(2): no address, or no port of one, to connect from.
+  /// True for EADDRNOTAVAIL of connect(2): no local address or no local port is available.
   package var isWithoutAddress: Bool { code == EADDRNOTAVAIL }
 
   package var isWrongFamily: Bool { code == EAFNOSUPPORT }

@@ -10,8 +10,8 @@ package enum Environment {
     return unsafe String(cString: text)
   }
 
-  /// A base folder of the XDG specification: what its variable says where that is a whole path, else one below HOME;
-  /// nil without a HOME.
+  /// A base folder of the XDG specification: the variable's absolute path, or else a folder below HOME. Nil without
+  /// HOME.
   package static func baseFolder(_ name: String, belowHome: String) -> String? {
     if let folder = value(name), folder.hasPrefix("/") { return folder }
     return value("HOME").flatMap { $0.hasPrefix("/") ? "\($0)/\(belowHome)" : nil }

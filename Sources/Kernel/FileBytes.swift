@@ -4,7 +4,7 @@ import CLinux
 import Glibc
 
 package enum FileBytes {
-  /// Fails where `read` would, and says why.
+  /// Throws the reason if `read` would fail.
   package static func require(_ path: String) throws(SystemError) {
     let fd = unsafe clinux_open_read(path)
     if fd < 0 { throw SystemError("open \(path)", code: -fd) }
@@ -14,7 +14,7 @@ package enum FileBytes {
   /// A read of 4 MiB fails for files of /proc/sys (ENOMEM).
   private static let readBytesMax = 1 << 20
 
-  /// The whole of a small file; nil when it cannot be read or is larger.
+  /// Reads a small file whole. Nil if it cannot be read, or is larger than the limit.
   package static func read(_ path: String, bytesMax: Int) -> [UInt8]? {
     let fd = unsafe clinux_open_read(path)
     guard fd >= 0 else { return nil }
@@ -25,8 +25,8 @@ package enum FileBytes {
     return bytes.flatMap { $0.count > bytesMax ? nil : $0 }
   }
 
-  /// Reads into one piece of memory, which the kernel gives as it is filled: what is read may be a secret, and a buffer
-  /// that grew would leave copies of it. `more` is given room, and how much was read before; nil when it fails.
+  /// Reads into one allocation: the content may be a secret, and a growing buffer would leave copies of it. `more`
+  /// gets the free room and the count read before, and returns nil on failure.
   static func fill(room: Int, _ more: (UnsafeMutableRawBufferPointer, Int) -> Int) -> [UInt8]? {
     var hasFailed = false
     let bytes = unsafe [UInt8](unsafeUninitializedCapacity: room) { buffer, count in

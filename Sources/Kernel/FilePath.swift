@@ -1,7 +1,7 @@
-// Paths as text: the folder that one stands in, its last part, and what stands below what.
-// It relies on no file: links are not followed, so what is compared should be real paths.
+// Paths as text: the parent folder, the last part, and the test for a path below another.
+// It relies on no file: links are not followed, so callers should compare real paths.
 
-/// Paths are bytes: String's own comparison takes two names for one that Unicode holds to be the same letters.
+/// Compares paths as bytes: String's comparison treats canonically equivalent names as equal.
 extension String {
   /// The folder that this path stands in; `.` for a path of one part.
   package var folderOfPath: String {

@@ -1,8 +1,8 @@
-// Identity and age of a file, to tell whether it is still the one that was read.
+// Identity and age of a file, to detect that a file has changed since it was read.
 // It relies on stat(2): device, inode, size and time of change.
 import CLinux
 
-/// A file, whatever its path: the number is free for another file once this one is deleted.
+/// The identity of a file, whatever its path. The inode number may be used again after the file is deleted.
 package struct FileIdentity: Hashable, Sendable {
   package let device: UInt64
   package let inode: UInt64
@@ -16,7 +16,7 @@ package struct FileStamp: Equatable, Sendable {
   package let size: UInt64
   private let modifiedNs: UInt64
 
-  /// nil when there is no such file.
+  /// Nil if the file does not exist.
   package init?(path: String) {
     unsafe self.init { unsafe clinux_file_stamp(path, $0) }
   }
@@ -35,6 +35,6 @@ package struct FileStamp: Equatable, Sendable {
     (size, modifiedNs) = (stamp[2], stamp[3])
   }
 
-  /// The same file, whatever it holds by now.
+  /// True for the same file, even with other content.
   package func isSameFile(as other: FileStamp) -> Bool { identity == other.identity }
 }

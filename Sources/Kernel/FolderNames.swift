@@ -8,8 +8,7 @@ package enum FolderNames {
     return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
   }
 
-  /// Without hidden ones, and so without `.` and `..`. A name that is not UTF-8 is left out: no path can be made of
-  /// it.
+  /// The names without hidden ones, `.` and `..`. A name that is not UTF-8 is omitted, since paths are Strings here.
   package static func visible(in folder: String) throws(SystemError) -> [String] {
     guard let stream = unsafe opendir(folder) else { throw SystemError("opendir \(folder)", code: errno) }
     defer { unsafe closedir(stream) }

@@ -1,26 +1,27 @@
-// A file that somebody else appends to, read from its beginning or wherever it was left. Pipes are read to their end.
-// It relies on its own offset: the end of a file is no end, and a file that became shorter is read from the start.
+// A file that another process appends to, read from its start or from a saved offset. Pipes are read to their end.
+// It relies on its own offset: more may follow the end of the file, and a file that became shorter is read from its
+// start.
 import CLinux
 import Glibc
 
 package final class GrowingFile {
   package enum Read: Equatable, Sendable {
     case bytes
-    /// Nothing more for now; of a pipe, for ever.
+    /// No more bytes for now; for a pipe, no more at all.
     case end
-    /// The file became shorter than what was read: the next bytes are its beginning.
+    /// The file became shorter than the bytes read: the next bytes are from its start.
     case cut
   }
 
   private let descriptor: Descriptor
   private let isPipe: Bool
-  /// Where the next read begins. Of a pipe always 0.
+  /// The offset of the next read. Always 0 for a pipe.
   package private(set) var offset: UInt64 = 0
-  /// One a file, used again: a read appends what came and no more.
+  /// The read buffer, one per file and reused: each read appends only the new bytes.
   private var chunk: [UInt8]
   package static let chunkBytesMax = 256 << 10
 
-  /// `chunkBytes` bounds what one read appends: who reads many files at once asks for less.
+  /// `chunkBytes` limits the bytes of one read: a reader of many files asks for less.
   package init(
     path: String, from offset: UInt64 = 0, chunkBytes: Int = GrowingFile.chunkBytesMax
   ) throws(SystemError) {
@@ -34,7 +35,7 @@ package final class GrowingFile {
     if !isPipe { self.offset = offset }
   }
 
-  /// The file's first bytes, fewer where it has fewer; nothing of a pipe. What is read next stays the same.
+  /// The first bytes of the file, without moving the offset; fewer if the file is shorter, none for a pipe.
   package func beginning(_ count: Int) -> [UInt8] {
     guard !isPipe else { return [] }
     var bytes = [UInt8](repeating: 0, count: count)
@@ -44,7 +45,7 @@ package final class GrowingFile {
   }
 
   package var stamp: FileStamp? { FileStamp(of: descriptor) }
-  /// True if more may come behind its end.
+  /// True if more bytes may follow the end.
   package var canGrow: Bool { !isPipe }
 
   /// Appends the next bytes, one chunk at most.
@@ -81,11 +82,11 @@ package final class GrowingFile {
   }
 }
 
-/// Standard output for results that a program may read: whole writes, and a reader that is gone is an error.
+/// Standard output for results that a program may read: all bytes are written, and a closed reader is an error.
 package enum StandardOutput {
   package static var isTerminal: Bool { clinux_is_terminal(STDOUT_FILENO) == 1 }
 
-  /// Writes all of it, and empties the array.
+  /// Writes all bytes, and empties the array.
   package static func write(_ bytes: inout [UInt8]) throws(SystemError) {
     var written = 0
     while written < bytes.count {

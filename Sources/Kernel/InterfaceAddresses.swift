@@ -5,7 +5,7 @@ import CLinux
 package enum InterfaceAddresses {
   private static let countMax = 1024
 
-  /// Empty when the kernel does not tell.
+  /// Empty if the call fails.
   package static func list() -> [SocketAddress] {
     var plain = [clinux_address](repeating: clinux_address(), count: countMax)
     // SAFETY: the array lives through the call and has room for `countMax`.

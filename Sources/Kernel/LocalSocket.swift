@@ -1,9 +1,9 @@
-// Unix sockets that have a path: one that listens for its owner alone, who is at the other end, and descriptors passed.
+// Unix sockets with a path: listeners for their owner only, the peer's identity, and passed descriptors.
 // It relies on a lock on the folder while a path is taken: of two gates that start at once, one finds the other.
 import CLinux
 import Glibc
 
-/// Why a path cannot be listened at.
+/// The reason why the gate cannot listen at a path.
 package enum LocalSocketProblem: Error, CustomStringConvertible {
   case answers(String)
   case notASocket(String)
@@ -18,9 +18,9 @@ package enum LocalSocketProblem: Error, CustomStringConvertible {
   }
 }
 
-/// Process that opened the other end, as the kernel saw it then.
+/// The process at the other end, as the kernel saw it when the connection was opened.
 package struct LocalPeer: Sendable {
-  /// In this process's pid namespace; 0 for one that is outside of it.
+  /// The pid in this process's pid namespace; 0 for a process outside of it.
   package let pid: Int32
   package let uid: UInt32
 }
@@ -30,14 +30,14 @@ package enum LocalSocket {
   package static let descriptorsMax = Int(CLINUX_DESCRIPTORS_MAX)
   private static let lockTriesMax = 200
 
-  /// A client's end: each read and write on it waits `waitSeconds` at most.
+  /// Connects as a client: each read and write waits at most `waitSeconds`.
   package static func connect(to path: String, waitSeconds: Int) throws(SystemError) -> Descriptor {
     let fd = unsafe clinux_local_connect(path, CInt(waitSeconds))
     guard fd >= 0 else { throw SystemError("connect", code: -fd) }
     return Descriptor(owning: fd)
   }
 
-  /// Without waiting: a nonblocking socket.
+  /// Connects a nonblocking socket.
   package static func connectAtOnce(to path: String) throws(SystemError) -> Descriptor {
     let fd = unsafe clinux_local_connect_at_once(path)
     guard fd >= 0 else { throw SystemError("connect \(path)", code: -fd) }
@@ -51,8 +51,8 @@ package enum LocalSocket {
     return LocalPeer(pid: pid, uid: uid)
   }
 
-  /// True if a process is in this one's pid namespace, and not in one below it, as a sandbox's are. False where /proc
-  /// does not tell.
+  /// True if a process is in this pid namespace, and not in a namespace below it, as a sandbox's processes are. False
+  /// if /proc does not tell.
   package static func sharesNamespace(pid: Int32) -> Bool {
     guard pid > 0, let status = FileBytes.read("/proc/\(pid)/status", bytesMax: 64 << 10) else { return false }
     let lines = status.split(separator: UInt8(ascii: "\n"))
@@ -62,7 +62,7 @@ package enum LocalSocket {
 
   // MARK: - Bytes with descriptors
 
-  /// The number of bytes that went; the descriptors went with the first of them.
+  /// Returns the number of bytes sent. The descriptors go with the first byte.
   package static func send(_ fd: CInt, _ bytes: [UInt8], with descriptors: [CInt] = []) -> Transfer {
     Transfer(writing: unsafe clinux_send_descriptors(fd, bytes, bytes.count, descriptors, CInt(descriptors.count)))
   }
@@ -83,7 +83,7 @@ package enum LocalSocket {
   package static func isListener(_ fd: CInt, isDatagram: Bool) -> Bool {
     clinux_is_listener(fd, isDatagram ? 1 : 0) == 1
   }
-  /// nil for what is no unix socket that listens at a path.
+  /// The path of a listening unix socket. Nil for any other descriptor.
   package static func listenerPath(_ fd: CInt) -> String? {
     var text = [CChar](repeating: 0, count: pathBytesMax + 1)
     // SAFETY: the array lives through the call and has room for the longest path.
@@ -91,7 +91,7 @@ package enum LocalSocket {
     return length > 0 ? String(decoding: text.prefix(Int(length)).map { UInt8(bitPattern: $0) }, as: UTF8.self) : nil
   }
   package static func setNonBlocking(_ fd: CInt) -> Bool { clinux_set_nonblocking(fd) == 0 }
-  /// For descriptors that came with a message and are not wanted.
+  /// Closes received descriptors that are not wanted.
   package static func close(_ descriptors: [CInt]) { for raw in descriptors { _ = Glibc.close(raw) } }
 
   // MARK: - Taking a path
@@ -109,7 +109,7 @@ package enum LocalSocket {
     return Descriptor(owning: fd)
   }
 
-  /// Under the lock: from the look at what is there until connections are taken.
+  /// Call under the lock, which is held from the check of the path until connections are accepted.
   fileprivate static func take(_ path: String, _ fd: CInt, backlog: CInt) throws(LocalSocketProblem) -> [UInt64]? {
     let lock = try lock(folderOf: path)
     defer { withExtendedLifetime(lock) {} }
@@ -124,7 +124,7 @@ package enum LocalSocket {
     return identity(of: path)
   }
 
-  /// A socket that a killed gate left behind refuses connections. Anything else that may be there is not taken away.
+  /// Removes the socket of a killed gate, which refuses connections. Any other file at the path is kept.
   fileprivate static func removeStale(_ path: String) throws(LocalSocketProblem) {
     if identity(of: path) == nil { throw .notASocket(path) }
     let fd = unsafe clinux_local_connect(path, 1)
@@ -141,7 +141,7 @@ package enum LocalSocket {
   }
 }
 
-/// A socket at a path, with mode 0600 from its first moment; `remove` takes it away, if it is still this one.
+/// A socket at a path, with mode 0600 from the start. `remove` deletes the path only if it is still this socket.
 package struct LocalListener: ~Copyable {
   private static let backlog: CInt = 128
 
@@ -158,7 +158,7 @@ package struct LocalListener: ~Copyable {
     descriptor = socket
   }
 
-  /// A socket that somebody else made, and takes away.
+  /// Adopts a socket that another process made and will remove.
   package init(adopting fd: CInt, at path: String) {
     self.path = path
     descriptor = Descriptor(owning: fd)
@@ -167,7 +167,7 @@ package struct LocalListener: ~Copyable {
 
   package var fd: CInt { descriptor.raw }
 
-  /// nil when none waits, or the one that did is gone.
+  /// Nil if no connection waits, or the waiting one has gone.
   package func accept() -> Accepted {
     let accepted = clinux_local_accept(fd)
     if accepted >= 0 { return .connection(Descriptor(owning: accepted), SocketAddress(.v4(0), port: 0)) }
@@ -176,7 +176,7 @@ package struct LocalListener: ~Copyable {
 
   package func remove() {
     guard let identity, LocalSocket.identity(of: path) == identity else { return }
-    // A file that cannot be removed is stale, and the next gate takes it away.
+    // If the removal fails, the next gate removes the stale file.
     _ = unsafe clinux_unlink(path)
   }
 }

@@ -1,12 +1,12 @@
-// The connections that wait at a listener: so many a turn, and a rest where none can be accepted.
+// Accepts the waiting connections of a listener: a limited number per turn, and a pause if none can be accepted.
 // It relies on the listener's source to call it on each edge, turn and deadline.
 
 extension Loop {
-  /// Connections taken in one turn: others are to be served too.
+  /// Connections accepted in one turn, so that other sources get their turn.
   package static let acceptsMax = 64
   private static let restMs: UInt64 = 100
 
-  /// `rests` hears why nothing is accepted for a while, each time.
+  /// `rests` gets the error each time accepting pauses.
   package func acceptAll(
     at slot: Slot, _ accept: () -> Accepted, rests: (SystemError) -> Void = { _ in },
     _ accepted: (consuming Descriptor, SocketAddress) -> Void
@@ -19,11 +19,11 @@ extension Loop {
         accepted(socket, peer)
       case .wouldBlock: return
       case .aborted(let error): lastError = error
-      // Listeners that wait are looked at again.
+      // A paused listener tries again at its deadline.
       case .exhausted(let error): return rest(slot, error, rests)
       }
     }
-    // A whole turn of errors would be the next turn, too.
+    // A turn with only errors would repeat in the next turn: pause instead.
     if count == 0, let lastError { return rest(slot, lastError, rests) }
     // The edge was seen, but more may wait.
     again(slot)

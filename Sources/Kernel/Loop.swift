@@ -1,5 +1,5 @@
-// One event loop: epoll, timers, and the sources that live on it. One thread each, and no lock.
-// It relies on 64-bit keys of slot, generation and tag: no pointer lives in the kernel, and a stale event falls out.
+// One event loop: epoll, timers and sources. Each loop has one thread and needs no lock.
+// It relies on 64-bit keys of slot, generation and tag: no pointer lives in the kernel, and a stale event is dropped.
 import CLinux
 
 /// Events that epoll reported since the last time (edge-triggered). Bits that are tested by hand: a set literal of an
@@ -11,24 +11,24 @@ package struct Readiness: Sendable {
 
   package var isReadable: Bool { bits & UInt32(CLINUX_READABLE) != 0 }
   package var isWritable: Bool { bits & UInt32(CLINUX_WRITABLE) != 0 }
-  /// The peer will send no more, or the connection broke.
+  /// True if the peer will send no more, or the connection broke.
   package var hasPeerEnded: Bool { bits & UInt32(CLINUX_PEER_CLOSED | CLINUX_HANGUP | CLINUX_ERROR) != 0 }
   package var isBroken: Bool { bits & UInt32(CLINUX_HANGUP | CLINUX_ERROR) != 0 }
 }
 
-/// Whatever has descriptors or a deadline on a loop.
+/// An object with descriptors or a deadline on a loop.
 package protocol Source: AnyObject {
   func ready(_ readiness: Readiness, tag: UInt8)
   func deadlinePassed()
-  /// The source asked for another turn with `Loop.again`.
+  /// Called in the turn that the source asked for with `Loop.again`.
   func resume()
 }
 
 package protocol LoopDelegate: AnyObject {
-  /// The clocks have moved; events follow.
+  /// Called after the clocks are read and before the turn's events.
   func turnBegan()
   func mailArrived()
-  /// All events of a turn are handled: the moment to write what has gathered.
+  /// Called after all events of a turn, to write collected output.
   func turnEnded()
 }
 
@@ -47,13 +47,13 @@ package protocol LoopDelegate: AnyObject {
   /// The clocks, read once a turn.
   package private(set) var nowNs: UInt64
   package private(set) var wallMs: Int64
-  /// How much of its time it has waited, and in how many turns: what is left is work.
+  /// The time spent waiting; the rest of the loop's time is work.
   package private(set) var idleNs: UInt64 = 0
   package private(set) var turns: UInt64 = 0
   package let startedNs: UInt64
-  /// When the wait of this turn began; 0 where it does not wait.
+  /// The start of this turn's wait; 0 while the loop does not wait.
   private var waitBeganNs: UInt64 = 0
-  /// Readable while there is something to do: for whoever waits for several loops.
+  /// A descriptor that is readable while events are pending, for a thread that waits for several loops.
   package var fd: CInt { epoll.raw }
   package var nowMs: UInt64 { nowNs / 1_000_000 }
 
@@ -74,7 +74,7 @@ package protocol LoopDelegate: AnyObject {
 
   /// The source is kept alive until its slot is released.
   package func register(_ source: any Source) -> Slot { slots.register(source) }
-  /// The same with the edges of its socket, under the tag 0. Where this throws, the source has no place.
+  /// Registers a source and watches its socket's edges with tag 0. If this throws, the source has no slot.
   package func register(_ source: any Source, watching fd: CInt) throws(SystemError) -> Slot {
     let slot = register(source)
     do throws(SystemError) {
@@ -85,9 +85,9 @@ package protocol LoopDelegate: AnyObject {
       throw error
     }
   }
-  /// Events that the kernel still has for the slot's sockets fall out by their generation.
+  /// Releases a slot. Pending kernel events for it are dropped by their generation.
   package func release(_ slot: Slot) { _ = slots.release(slot) }
-  /// nil when its holder has left.
+  /// Nil if the holder has left.
   package func source(at slot: Slot) -> (any Source)? { slots.source(index: slot.index, generation: slot.generation) }
   package var sources: [any Source] { slots.sources }
 
@@ -101,30 +101,30 @@ package protocol LoopDelegate: AnyObject {
     if result < 0 { throw SystemError("epoll_ctl", code: 0 &- result) }
   }
 
-  /// Edges of both directions, for as long as the descriptor lives.
+  /// Watches edges of both directions until the descriptor is closed.
   package func watchEdges(_ fd: CInt, _ slot: Slot, tag: UInt8) throws(SystemError) {
     try check(clinux_epoll_add_edges(epoll.raw, fd, key(slot, tag)))
   }
 
-  /// Of reading alone, edges or levels: a listener that other loops watch too.
+  /// Watches reading only, edges or levels, for a listener that other loops watch too.
   package func watchShared(_ fd: CInt, _ slot: Slot, tag: UInt8, edges: Bool) throws(SystemError) {
     try check(clinux_epoll_add_shared(epoll.raw, fd, key(slot, tag), edges ? 1 : 0))
   }
 
-  /// Before it is closed: a socket that another process or loop holds open too would go on with its events.
+  /// Call before the close: a socket that another process or loop also holds open would keep sending events.
   package func unwatch(_ fd: CInt) { _ = clinux_epoll_remove(epoll.raw, fd) }
 
-  /// Edges of what there is to read. Most sockets take all that they are sent, and never pay for the edges of writing.
+  /// Watches edges of reading. Most sockets take all bytes at once, and never pay for the edges of writing.
   package func watchReadingEdges(_ fd: CInt, _ slot: Slot, tag: UInt8) throws(SystemError) {
     try check(clinux_epoll_add_reading_edges(epoll.raw, fd, key(slot, tag)))
   }
 
-  /// From then on edges of both directions: what is so at this moment is told again.
+  /// Watches edges of both directions from now on. The current readiness is reported again.
   package func watchWritingEdgesToo(_ fd: CInt, _ slot: Slot, tag: UInt8) throws(SystemError) {
     try check(clinux_epoll_all_edges(epoll.raw, fd, key(slot, tag)))
   }
 
-  /// Levels, as libraries with descriptors of their own want it. Nothing wanted: no longer watched.
+  /// Watches levels, for libraries with their own descriptors. With neither direction, stops watching.
   package func watchLevels(
     _ fd: CInt, _ slot: Slot, tag: UInt8, readable: Bool, writable: Bool, isNew: Bool
   ) throws(SystemError) {
@@ -137,20 +137,20 @@ package protocol LoopDelegate: AnyObject {
     try check(clinux_epoll_add_readable(epoll.raw, fd, Self.mailboxKey))
   }
 
-  /// One deadline a slot; `.max` is none.
+  /// Sets the deadline of a slot; `.max` means none.
   package func setDeadline(_ slot: Slot, atMs dueMs: UInt64) { slots.setDeadline(slot, atMs: dueMs) }
 
-  /// Another turn for a source that stopped with work left, after all others had theirs.
+  /// Gives another turn to a source that stopped with work left, after all others had theirs.
   package func again(_ slot: Slot) { slots.queue(slot) }
 
   // MARK: - The turns
 
-  /// A source asked for another turn.
+  /// True if a source asked for another turn.
   package var hasQueued: Bool { slots.hasQueued }
 
   package func stop() { isRunning = false }
 
-  /// Sources hold their loop and the loop holds its sources: a thread that ends lets both go.
+  /// Releases all sources when the thread ends: sources and loop hold each other in a cycle.
   package func end() { slots = SlotTable(nowMs: nowMs) }
 
   package func run(_ delegate: any LoopDelegate) {
@@ -159,10 +159,10 @@ package protocol LoopDelegate: AnyObject {
     delegate.turnEnded()
   }
 
-  /// One turn, for a thread that looks after other things in between.
+  /// Runs one turn, for a thread with other work in between.
   package func turn(_ delegate: any LoopDelegate, waitMsMax: UInt64) {
     let count = unsafe clinux_epoll_wait(epoll.raw, events, CInt(Self.eventsMax), timeoutMs(waitMsMax))
-    // Only a bug can make epoll_wait fail: EINTR is none, and the arguments are ours.
+    // Only a bug can make epoll_wait fail: EINTR is handled, and the arguments are fixed.
     precondition(count >= 0, "epoll_wait failed: errno \(-count)")
     readClocks()
     turns &+= 1
@@ -202,7 +202,7 @@ package protocol LoopDelegate: AnyObject {
   private func fireTimers() {
     slots.advance(toMs: nowMs, due: &due)
     if due.isEmpty { return }
-    // A source that fires may release the next, and its slot may be taken again: the new holder has its own deadline.
+    // A fired source may release another slot, which may be reused: a new holder has its own deadline.
     let fired = due.map(slots.slot(at:))
     due.removeAll(keepingCapacity: true)
     for slot in fired { slots.source(index: slot.index, generation: slot.generation)?.deadlinePassed() }

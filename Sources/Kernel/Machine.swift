@@ -9,7 +9,7 @@ package enum Machine {
   package static var processID: Int32 { getpid() }
   package static var userID: UInt32 { geteuid() }
 
-  /// nil when it cannot be told, e.g. since the folder was removed.
+  /// Nil on failure, e.g. if the folder was removed.
   package static func currentFolder() -> String? {
     var text = [CChar](repeating: 0, count: 4096)
     // SAFETY: the array lives through the call and has room for its count.
@@ -17,7 +17,7 @@ package enum Machine {
     return count > 0 ? String(decoding: text.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self) : nil
   }
 
-  /// nil where it cannot be told.
+  /// Nil on failure.
   package static func hostName() -> String? {
     var text = [CChar](repeating: 0, count: 256)
     // SAFETY: the array lives through the call, and its last byte stays zero.

@@ -1,4 +1,4 @@
-// Messages from other threads to a loop, and a bell for a thread that has none: an eventfd behind a lock.
+// Messages from other threads to a loop, and a bell for a thread without a loop: an eventfd beside a locked queue.
 // It relies on the receiver to watch `fd` and to drain on each wake.
 import CLinux
 import Synchronization
@@ -16,14 +16,14 @@ private final class EventCounter: Sendable {
 
   func add() {
     var one: UInt64 = 1
-    // The counter cannot overflow; a wake that were lost all the same would be waited for without end.
+    // The counter cannot overflow, but a lost wake would mean an endless wait: try again.
     for _ in 0..<4 {
       // SAFETY: eight bytes of a local.
       if unsafe withUnsafeBytes(of: &one, { unsafe clinux_write(fd, $0.baseAddress, 8) }) == 8 { return }
     }
   }
 
-  /// Sets the counter back; false when there was nothing (or the read failed).
+  /// Resets the counter. False if it was zero, or if the read failed.
   func take() -> Bool {
     var value: UInt64 = 0
     // SAFETY: eight bytes of a local.
@@ -56,7 +56,7 @@ package final class Mailbox<Message: Sendable>: Sendable {
   }
 }
 
-/// Wakes one thread that waits.
+/// Wakes one waiting thread.
 package final class Bell: Sendable {
   private let counter: EventCounter
 
@@ -64,9 +64,9 @@ package final class Bell: Sendable {
 
   package func ring() { counter.add() }
 
-  /// Blocks until the bell was rung; false when that cannot be waited for.
+  /// Blocks until the bell rings. False if the wait fails.
   package func wait() -> Bool { counter.take() }
 
-  /// The same for so long at most; below zero: without end.
+  /// Waits at most `msMax`; a negative value means no limit.
   package func wait(msMax: CInt) -> Bool { clinux_wait_readable(counter.fd, msMax) > 0 && counter.take() }
 }

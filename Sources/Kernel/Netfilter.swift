@@ -3,7 +3,7 @@
 import CLinux
 
 package enum Netfilter {
-  /// nil: the namespace of this process. Fails with the code of the first message that was refused.
+  /// A nil path means this process's namespace. Throws the error of the first refused message.
   package static func send(_ batch: [UInt8], inNamespace path: String?) throws(SystemError) {
     // SAFETY: the array's and the text's bytes for the time of the call.
     let result =

@@ -1,9 +1,9 @@
-// Small files that are made once and whole: two processes that make the same one at the same time end with one of them.
-// It relies on link(2), which does not replace what is there.
+// Small files created once and whole: if two processes create the same file at once, one of the two files remains.
+// It relies on link(2), which does not replace an existing file.
 import Glibc
 
 package enum NewFile {
-  /// Makes the folder, and those above it; one that is made is for its owner alone.
+  /// Creates the folder and its parents, accessible to the owner only.
   package static func makeFolders(_ path: String) throws(SystemError) {
     var made = path.hasPrefix("/") ? "" : "."
     for part in path.split(separator: "/") {
@@ -12,12 +12,12 @@ package enum NewFile {
     }
   }
 
-  /// Nobody else's, be it another thread, or a process of that number in another pid namespace.
+  /// A draft name that no other thread uses, nor a process with the same pid in another pid namespace.
   private static func draft(of path: String) -> String {
     "\(path).\(getpid())-\(String(UInt64.random(in: .min ... .max), radix: 16))"
   }
 
-  /// False when there is one already, which stays as it is.
+  /// False if the file exists already; it stays as it is.
   package static func make(_ path: String, _ bytes: [UInt8], mode: UInt32) throws(SystemError) -> Bool {
     let draft = draft(of: path)
     try write(draft, bytes, mode: mode)
@@ -27,8 +27,8 @@ package enum NewFile {
     return false
   }
 
-  /// In place of what is there. `owner`: who could read the old one can read the new one. A file that does not outlive
-  /// the machine's run need not reach the disk.
+  /// Replaces the file. With `owner`, readers of the old file can read the new one. A file that need not survive a
+  /// restart of the machine is not synced to the disk.
   package static func replace(
     _ path: String, _ bytes: [UInt8], mode: UInt32, owner: (uid: UInt32, gid: UInt32)? = nil, isLasting: Bool = true
   ) throws(SystemError) {
@@ -51,7 +51,7 @@ package enum NewFile {
     let fd = unsafe open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)
     guard fd >= 0 else { throw SystemError("open \(path)", code: errno) }
     let file = Descriptor(owning: fd)
-    // The mode that was asked for, whatever the umask takes away.
+    // Sets the requested mode despite the umask.
     guard fchmod(file.raw, mode) == 0 else { throw SystemError("fchmod \(path)", code: errno) }
     var left = bytes[...]
     while !left.isEmpty {
@@ -64,10 +64,10 @@ package enum NewFile {
     guard !isLasting || fsync(file.raw) == 0 else { throw SystemError("fsync \(path)", code: errno) }
   }
 
-  /// A file that is not there is removed already.
+  /// A missing file counts as removed.
   package static func remove(_ path: String) { _ = unsafe unlink(path) }
 
-  /// The permission bits of a file; nil when there is none.
+  /// The permission bits of a file; nil if it does not exist.
   package static func mode(_ path: String) -> UInt32? {
     var status = stat()
     guard unsafe stat(path, &status) == 0 else { return nil }

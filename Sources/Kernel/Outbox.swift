@@ -1,10 +1,10 @@
-// Bytes that wait for a socket to take them, in the order in which they were given.
-// It relies on its owner to bound `count` before more is appended, and to call again when the socket can take more.
+// Bytes that wait for a socket, in order.
+// It relies on its owner to limit `count` before appending, and to call again when the socket is writable.
 
 package struct Outbox {
   package enum Flushed {
     case all
-    /// The rest goes when the socket can take more.
+    /// The socket is full: the rest is sent when it is writable.
     case blocked
     case broke
   }
@@ -15,11 +15,11 @@ package struct Outbox {
   package init() {}
 
   package var isEmpty: Bool { bytes.isEmpty }
-  /// How many have not gone.
+  /// The number of unsent bytes.
   package var count: Int { bytes.count - sent }
 
   package mutating func append(contentsOf more: some Collection<UInt8>) {
-    // An outbox that is never empty, since its reader is slow, must not keep all that ever went through it.
+    // Drop sent bytes: an outbox that a slow reader never empties must not keep all its past bytes.
     if sent > count {
       bytes.removeFirst(sent)
       sent = 0

@@ -1,5 +1,5 @@
 // Pipes for splice(2), lent to a stream while its bytes are in flight.
-// It relies on a pipe being given back empty; one that still holds bytes is closed instead.
+// It relies on pipes being returned empty; a pipe that still holds bytes is closed instead.
 import CLinux
 
 package final class Pipe {
@@ -32,14 +32,14 @@ package final class Pipe {
 }
 
 package final class PipePool {
-  /// Idle pipes that are kept: as many streams as move bytes in one turn on a busy loop.
+  /// Limit of idle pipes: the number of streams that move bytes in one turn of a busy loop.
   private static let idleMax = 32
   package let pipeBytes = 256 * 1024
   private var idle: [Pipe] = []
 
   package init() {}
 
-  /// nil when no descriptors are left.
+  /// Nil if no descriptors are left.
   package func borrow() -> Pipe? { idle.popLast() ?? Pipe(bytesWanted: pipeBytes) }
 
   package func giveBack(_ pipe: Pipe) {

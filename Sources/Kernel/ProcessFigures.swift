@@ -18,7 +18,7 @@ package final class ProcessFigures {
     return Descriptor(owning: fd)
   }
 
-  /// Each is 0 where the kernel does not tell.
+  /// Each figure is 0 if the kernel does not tell.
   package var residentBytes: UInt64 { clinux_resident_bytes(memory.raw) }
   package var openFiles: UInt64 { clinux_descriptor_count(descriptors.raw) }
   package var cpuNs: UInt64 { clinux_cpu_ns() }

@@ -3,6 +3,6 @@
 import CLinux
 
 package enum ResourceLimits {
-  /// Two sockets a tunnel: the soft limit of old times is raised to the hard one.
+  /// Raises the soft limit of open files to the hard limit: each tunnel needs two sockets.
   package static func raiseOpenFiles() { clinux_raise_open_files() }
 }

@@ -1,22 +1,22 @@
-// How long a peer may leave bytes of ours untaken: the rule of every place that waits to send.
+// The deadline for a peer to take sent bytes, used everywhere that a send may wait.
 // It relies on its owner to ask before each return to the loop, and to wait no longer than `dueMs`.
 
 package struct SendDeadline {
-  /// For a peer that nothing else is done for any more.
+  /// The timeout for a peer that no other work is done for.
   package static let patienceMs: UInt64 = 10_000
-  /// Less than this does not renew a deadline: a peer must not hold a connection by taking a byte now and then.
+  /// Fewer bytes do not renew the deadline: a peer must not hold a connection by taking single bytes.
   private static let progressBytes = 4096
 
   private var sinceMs: UInt64 = 0
   private var patienceMs: UInt64 = 0
   private var takenBefore = 0
-  /// `.max` while nothing waits.
+  /// `.max` while no bytes wait.
   package private(set) var dueMs = UInt64.max
 
   package init() {}
 
-  /// False: bytes have waited for `patienceMs` while the peer took next to nothing. `taken` is all that the peer ever
-  /// took, measured as near to the peer as can be; asked only when it matters, as it may cost a system call.
+  /// False if bytes waited for `patienceMs` with almost no progress. `taken` is the total that the peer took,
+  /// measured as near to the peer as possible. It is called only if needed, as it may cost a system call.
   package mutating func holds(
     whileWaiting isWaiting: Bool, patienceMs: UInt64, nowMs: UInt64, taken: () -> Int
   ) -> Bool {
@@ -27,7 +27,7 @@ package struct SendDeadline {
     if dueMs == .max {
       restart(patienceMs, nowMs, taken())
     } else if patienceMs != self.patienceMs {
-      // Time that was waited so far counts, but no deadline is in the past because it has just become shorter.
+      // Past waiting counts, but shortening the timeout must not put the deadline into the past.
       let dueMs = sinceMs + patienceMs
       self.dueMs = patienceMs < self.patienceMs ? min(self.dueMs, max(dueMs, nowMs + patienceMs)) : dueMs
       self.patienceMs = patienceMs

@@ -1,6 +1,5 @@
-// Hand-over from a service manager at the start of a process, and messages to it: sockets that it has bound
-// (sd_listen_fds(3)), and a socket for notices (sd_notify(3)).
-// It relies on being asked once, before the process opens files of its own: the sockets are known by their numbers.
+// Sockets that a service manager has bound (sd_listen_fds(3)), and notices to the manager (sd_notify(3)).
+// It relies on one call at the start, before the process opens other files: the sockets are known by their numbers.
 import CLinux
 import Glibc
 
@@ -8,12 +7,12 @@ package struct HandedSocket: Sendable {
   package enum Kind: Equatable, Sendable {
     case stream(SocketAddress)
     case datagram(SocketAddress)
-    /// A unix socket with a path, which listens.
+    /// A listening unix socket with a path.
     case local(String)
     case other
   }
 
-  /// As the manager calls it; empty where it gave none.
+  /// The name that the manager gave; empty without one.
   package let name: String
   package let raw: CInt
   package let kind: Kind
@@ -30,7 +29,7 @@ package enum HandedSockets {
   private static let first: CInt = 3
   private static let countMax = 1024
 
-  /// Empty where they are another process's: the variables may have been inherited.
+  /// Empty if the variables name another process: they may have been inherited.
   package static func take() throws(HandedProblem) -> [HandedSocket] {
     guard let owner = Environment.value("LISTEN_PID"), owner == "\(Machine.processID)" else { return [] }
     let text = Environment.value("LISTEN_FDS") ?? ""
@@ -60,7 +59,7 @@ package enum HandedSockets {
     return LocalSocket.listenerPath(fd).map { .local($0) } ?? .other
   }
 
-  /// As if this process had made it. Throws where it takes IPv4 clients under IPv6 addresses.
+  /// Sets the socket's options as for one that this process made. Throws if an IPv6 socket would take IPv4 clients.
   package static func adopt(_ socket: HandedSocket) throws(SystemError) {
     var result: CInt = 0
     switch socket.kind {
@@ -71,7 +70,7 @@ package enum HandedSockets {
     if result < 0 { throw SystemError("taking over a socket", code: -result) }
   }
 
-  /// For a further loop: the same socket under another number.
+  /// Duplicates the socket for another loop.
   package static func duplicate(_ raw: CInt) throws(SystemError) -> CInt {
     let copy = clinux_duplicate(raw)
     if copy < 0 { throw SystemError("dup", code: -copy) }
@@ -79,13 +78,13 @@ package enum HandedSockets {
   }
 }
 
-/// Where notices go. It is opened before the process gives up opening sockets.
+/// The socket for notices, opened before the process gives up opening sockets.
 package final class ServiceNotices {
   private let socket: Descriptor
 
   private init(_ socket: consuming Descriptor) { self.socket = socket }
 
-  /// nil where nobody wants to be told.
+  /// Nil if no manager asked for notices.
   package static func open() throws(SystemError) -> ServiceNotices? {
     guard let path = Environment.value("NOTIFY_SOCKET"), !path.isEmpty else { return nil }
     let fd = unsafe clinux_local_datagrams_to(path)
@@ -93,6 +92,6 @@ package final class ServiceNotices {
     return ServiceNotices(Descriptor(owning: fd))
   }
 
-  /// A manager that is gone needs no message.
+  /// Failures are ignored: a manager that has gone needs no message.
   package func tell(_ text: String) { _ = Socket.send(socket.raw, Array(text.utf8).span) }
 }

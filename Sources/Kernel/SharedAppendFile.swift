@@ -1,18 +1,18 @@
-// A file that many threads append whole lines to, and the one thread that writes it. A disk that is full or hangs keeps
-// only that thread waiting: lines gather here, in order, up to a bound that the caller keeps by `hasRoom`.
-// It relies on AppendTarget for lines that the disk took in part.
+// A file that many threads append whole lines to, with one writing thread. A full or hanging disk blocks only that
+// thread: lines are queued in order, up to a limit that callers check with `hasRoom`.
+// It relies on AppendTarget for partly written lines.
 import CLinux
 import Glibc
 import Synchronization
 
 package final class SharedAppendFile: Sendable {
-  /// Under a lock that is held for as long as a copy takes, never for a system call that may hang.
+  /// The queue, under a lock that is held only for a copy, never for a system call that may hang.
   private struct Queue: ~Copyable {
     var bytes: [UInt8] = []
-    /// Lines that wait, those that are being written among them, and how many bytes they have.
+    /// Queued lines, including those being written.
     var waitingLines = 0
     var waitingBytes = 0
-    /// How many of the bytes came when, the oldest first.
+    /// Arrival times of the queued bytes, the oldest first.
     var arrivals: [Arrival] = []
     var isWriterAwake = false
     var problem: SystemError?
@@ -24,17 +24,17 @@ package final class SharedAppendFile: Sendable {
     let atMs: UInt64
   }
 
-  /// Requests to open the path anew, and how the last of them ended.
+  /// Requests to reopen the path, and the result of the last one.
   private struct Opened {
     var asked: UInt64 = 0
     var done: UInt64 = 0
     var error: SystemError?
   }
 
-  /// Of the writer alone: the lock is held while it writes, and so while the disk hangs.
+  /// State of the writer only: its lock is held during a write, and so while the disk hangs.
   private struct Writing: ~Copyable {
     var target: AppendTarget
-    /// Lines that are being written, the first of them from `written` on.
+    /// The lines being written, from `written` on.
     var batch: [UInt8] = []
     var written = 0
   }
@@ -43,29 +43,29 @@ package final class SharedAppendFile: Sendable {
   package struct Backlog: Equatable, Sendable {
     package var bytes = 0
     package var lines = 0
-    /// How long the oldest line has waited.
+    /// The age of the oldest line.
     package var ageMs: UInt64 = 0
   }
 
   package enum Condition: Equatable, Sendable {
     case fine
     case failing(SystemError)
-    /// One write has taken so long and has not come back.
+    /// A write has not returned for this long.
     case hanging(ms: UInt64)
   }
 
   package enum Reopened: Equatable, Sendable {
     case done
     case failed(SystemError)
-    /// The disk does not answer; the path is opened when it does.
+    /// The disk does not answer; the path is reopened when it does.
     case waiting
   }
 
-  /// Bytes within this time are one arrival.
+  /// Bytes within this time count as one arrival.
   private static let arrivalMs: UInt64 = 100
-  /// How long the writer waits before it tries again what failed.
+  /// Delay before the writer retries after a failure.
   private static let retryMs: CInt = 200
-  /// Lines of this time are written together: under load the writer is woken less often.
+  /// Lines of this period are written together, so that the writer wakes less often under load.
   private static let gatherMs: UInt32 = 1
   private static let hangingMs: UInt64 = 1_000
   private static let reopenMsMax: UInt64 = 1_000
@@ -84,7 +84,7 @@ package final class SharedAppendFile: Sendable {
   private let isRunning = Atomic<Bool>(false)
   private let writeBeganMs = Atomic<UInt64>(0)
 
-  /// Without a path: standard output. `lostLine` is the line that says how many lines were lost for lack of room.
+  /// A nil path means standard output. `lostLine` builds the line that reports lines lost for lack of room.
   package init(
     path: String?, bytesMax: Int = 8 << 20, lostLine: @escaping @Sendable (UInt64) -> [UInt8] = { _ in [] }
   ) throws(SystemError) {
@@ -97,13 +97,13 @@ package final class SharedAppendFile: Sendable {
 
   // MARK: - What loops ask
 
-  /// Beyond `bytesMax` lines wait. What comes then is lost, and counted by `countLost`, unless its loss would leave
-  /// something that went out unrecorded.
+  /// False if more than `bytesMax` bytes wait. Further lines are lost and counted by `countLost`, except lines whose
+  /// loss would leave an allowed request unrecorded.
   package var hasRoom: Bool { !isFull.load(ordering: .relaxed) }
-  /// The last write failed for another reason than a slow reader, or too much waits.
+  /// True if the last write failed for a reason other than a slow reader, or if the queue is full.
   package var isUnwritable: Bool { isFailing.load(ordering: .relaxed) || !hasRoom }
   package var pendingBytes: Int { waiting.load(ordering: .relaxed) }
-  /// Since the start.
+  /// Lost lines since the start.
   package var lostLines: UInt64 { lostInAll.load(ordering: .relaxed) }
 
   package func setBytesMax(_ bytes: Int) { bytesMax.store(bytes, ordering: .relaxed) }
@@ -113,7 +113,7 @@ package final class SharedAppendFile: Sendable {
     lostInAll.wrappingAdd(lines, ordering: .relaxed)
   }
 
-  /// Takes whole lines over and empties the array; the writer is woken.
+  /// Queues whole lines, empties the array, and wakes the writer.
   package func flush(_ lines: inout [UInt8]) {
     if lines.isEmpty { return }
     let mustRing = queue.withLock { queue in
@@ -143,7 +143,7 @@ package final class SharedAppendFile: Sendable {
 
   // MARK: - The writer
 
-  /// The writer's whole life; it ends when the process does.
+  /// The writing thread's main function, which ends with the process.
   package func run() {
     isRunning.store(true, ordering: .relaxed)
     while true {
@@ -159,12 +159,12 @@ package final class SharedAppendFile: Sendable {
     }
   }
 
-  /// One pass of the writer: opens the path anew where that was asked for, and writes what waits. The error if some of
-  /// it still has to wait.
+  /// One pass of the writer: reopens the path if requested, and writes the queue. Returns the error if lines still
+  /// wait.
   @discardableResult package func writeOnce() -> SystemError? {
     writing.withLock { writing in
       if let token = reopenAsked() {
-        // Lines that wait go to the old file, if that takes them.
+        // Queued lines go to the old file, if possible.
         _ = writeBatches(&writing)
         reopen(token, &writing)
       }
@@ -172,7 +172,7 @@ package final class SharedAppendFile: Sendable {
     }
   }
 
-  /// Opens the path anew, at most so long. Not for a loop's thread.
+  /// Reopens the path, within a time limit. Not for a loop's thread.
   package func reopen() -> Reopened {
     guard path != nil else { return .done }
     let token = queue.withLock { queue in
@@ -187,7 +187,7 @@ package final class SharedAppendFile: Sendable {
     return queue.withLock { $0.opened.error }.map { .failed($0) } ?? .done
   }
 
-  /// At the end of the process: all that waits, as far as it can be written in that time.
+  /// Writes the rest at the process's end, within `msMax`.
   package func finish(msMax: UInt64) -> Bool {
     let dueMs = Clock.monotonicMs() &+ msMax
     bell.ring()
@@ -233,7 +233,7 @@ package final class SharedAppendFile: Sendable {
     }
   }
 
-  /// Whole lines that were written wait no longer.
+  /// Removes written whole lines from the queue.
   private func note(_ written: Int, _ error: SystemError?, _ writing: inout Writing) {
     let lineStart = AppendTarget.lineStart(writing.batch, written)
     let gone = writing.batch[..<lineStart]
@@ -247,7 +247,7 @@ package final class SharedAppendFile: Sendable {
     writing.written = written - lineStart
   }
 
-  /// A pipe's reader is waited for without the lock of what it waits for.
+  /// Waits for a pipe's reader without the queue's lock.
   private func awaitRoom() { writing.withLock { $0.target.awaitRoom(msMax: Self.retryMs) } }
 
   private func mayRest() -> Bool {
@@ -288,7 +288,7 @@ package final class SharedAppendFile: Sendable {
     if !queue.arrivals.isEmpty { queue.arrivals[0].bytes -= left }
   }
 
-  /// Room begins where half of the bound is free: the count of lost lines is the first line that comes then.
+  /// Room returns when half of the limit is free. The report of lost lines is then the first line.
   private func noteRoom(_ queue: inout Queue) {
     if !hasRoom && queue.waitingBytes > bytesMax.load(ordering: .relaxed) / 2 { return }
     let count = lost.exchange(0, ordering: .relaxed)
@@ -300,6 +300,6 @@ package final class SharedAppendFile: Sendable {
 }
 
 extension SystemError {
-  /// A pipe whose reader is slow, not gone.
+  /// True for a pipe whose reader is slow, not gone.
   fileprivate var isSlowness: Bool { code == EAGAIN }
 }

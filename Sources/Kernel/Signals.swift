@@ -16,10 +16,10 @@ package struct Signals: ~Copyable {
     descriptor = Descriptor(owning: fd)
   }
 
-  /// Readable while one waits.
+  /// Readable while a signal waits.
   package var fd: CInt { descriptor.raw }
 
-  /// nil when none waits.
+  /// Nil if no signal waits.
   package func take() -> Signal? {
     switch clinux_signal_take(fd) {
     case SIGHUP: .reload

@@ -1,7 +1,7 @@
-// The places of a loop: who holds each, its deadline, and whether it asked for another turn.
-// It relies on TimerWheel for deadlines; one value, so that a call of the loop costs one exclusivity check.
+// The slots of a loop: the holder, its deadline, and the request for another turn.
+// It relies on TimerWheel for deadlines; all in one value, so that a call of the loop costs one exclusivity check.
 
-/// A place on a loop. The generation tells its holder from the ones before.
+/// A slot on a loop. The generation distinguishes its holder from earlier ones.
 package struct Slot: Hashable, Sendable {
   package let index: Int
   let generation: UInt32
@@ -37,7 +37,7 @@ struct SlotTable {
     return Slot(index: index, generation: entries[index].generation)
   }
 
-  /// The holder is handed out: its death may call the loop, and must come after this call.
+  /// Returns the holder: its deinit may call the loop, and must run after this call.
   mutating func release(_ slot: Slot) -> (any Source)? {
     guard isCurrent(slot) else { return nil }
     let holder = entries[slot.index].source
@@ -55,7 +55,7 @@ struct SlotTable {
       && entries[slot.index].source != nil
   }
 
-  /// nil for a place that its holder has left.
+  /// Nil if the holder has left the slot.
   func source(index: Int, generation: UInt32) -> (any Source)? {
     guard entries.indices.contains(index), entries[index].generation == generation else { return nil }
     return entries[index].source
@@ -71,7 +71,7 @@ struct SlotTable {
 
   func waitMs(nowMs: UInt64) -> UInt64? { wheel.waitMs(nowMs: nowMs) }
   mutating func advance(toMs nowMs: UInt64, due: inout [Int]) { wheel.advance(toMs: nowMs, due: &due) }
-  /// The place as it is held now.
+  /// The slot with its current generation.
   func slot(at index: Int) -> Slot { Slot(index: index, generation: entries[index].generation) }
 
   // MARK: - Further turns

@@ -1,4 +1,4 @@
-// TCP sockets: listen, accept, connect, and what is asked of them while they live. None of these calls blocks.
+// TCP sockets: listen, accept, connect, and queries on open sockets. None of these calls blocks.
 // It relies on CLinux for the calls; addresses are plain numbers here, in host order.
 import CLinux
 import Glibc
@@ -44,10 +44,9 @@ package struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
 package enum Accepted: ~Copyable {
   case connection(Descriptor, SocketAddress)
   case wouldBlock
-  /// This connection went away before it was taken; others may wait.
+  /// This connection was aborted before it was accepted; others may wait.
   case aborted(SystemError)
-  /// Nothing can be accepted at the moment: no descriptor is left, or the listener is broken. To try at once would
-  /// spin.
+  /// Accepting fails for now: no descriptor is left, or the listener is broken. An immediate retry would spin.
   case exhausted(SystemError)
 }
 
@@ -62,7 +61,7 @@ package enum Socket {
     return Descriptor(owning: fd)
   }
 
-  /// A UDP socket whose answers can leave from the address that was asked: see `Datagrams`.
+  /// Binds a UDP socket whose answers leave from the address that the question was sent to: see `Datagrams`.
   package static func bindDatagrams(on address: SocketAddress, reusePort: Bool) throws(SystemError) -> Descriptor {
     var plain = address.plain
     var stage: UnsafePointer<CChar>?
@@ -81,7 +80,7 @@ package enum Socket {
   static func refusedAccept(_ code: CInt) -> Accepted {
     switch code {
     case EAGAIN: .wouldBlock
-    // Errors of the connection that was next (accept(2), "Error handling"), and a signal.
+    // Errors of the next connection (accept(2), "Error handling"), and an interrupting signal.
     case ECONNABORTED, EINTR, EPERM, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP,
       ENETUNREACH, ETIMEDOUT:
       .aborted(SystemError("accept4", code: code))
@@ -89,8 +88,8 @@ package enum Socket {
     }
   }
 
-  /// Begins a connection; that the socket becomes writable tells that it stands or failed.
-  /// The first bytes go out at once; before any that follow, see `sendAtOnce`.
+  /// Starts a connection. The socket becomes writable when the attempt has succeeded or failed.
+  /// The first bytes are sent at once; call `sendAtOnce` before later small writes.
   package static func connect(to address: SocketAddress) throws(SystemError) -> Descriptor {
     var plain = address.plain
     var stage: UnsafePointer<CChar>?
@@ -99,7 +98,7 @@ package enum Socket {
     return Descriptor(owning: fd)
   }
 
-  /// Two ends of a stream that never leaves this process; the caller owns both.
+  /// A connected pair inside this process; the caller owns both ends.
   package static func pair() throws(SystemError) -> (near: CInt, far: CInt) {
     var ends: [CInt] = [-1, -1]
     let result = unsafe clinux_socket_pair(&ends)
@@ -107,7 +106,7 @@ package enum Socket {
     return (ends[0], ends[1])
   }
 
-  /// From now on no bytes wait for others to be acknowledged (TCP_NODELAY).
+  /// Sets TCP_NODELAY: small writes no longer wait for acknowledgements.
   package static func sendAtOnce(_ fd: CInt) { clinux_send_at_once(fd) }
 
   /// SAFETY: the C side sets the stage to a string literal, which lives for ever.
@@ -121,8 +120,8 @@ package enum Socket {
     return unsafe clinux_local_address(fd, &plain) == 0 ? SocketAddress(plain) : nil
   }
 
-  /// Where the client wanted to go, of a connection that netfilter sent here: what REDIRECT or DNAT replaced, else the
-  /// local address, which TPROXY and local default routes leave as it was.
+  /// The original destination of a connection that netfilter redirected: the address that REDIRECT or DNAT replaced,
+  /// else the local address, which TPROXY and local default routes keep.
   package static func originalDestination(_ fd: CInt, peer: SocketAddress) -> SocketAddress? {
     var plain = clinux_address()
     let isTold = unsafe clinux_original_destination(fd, peer.plain.family, &plain) == 0
@@ -134,8 +133,8 @@ package enum Socket {
     return unsafe clinux_peer_address(fd, &plain) == 0 ? SocketAddress(plain) : nil
   }
 
-  /// How many bytes of ours the TCP peer's kernel took, and whether others still wait in this one. An application may
-  /// see nothing of a slow peer's progress for long: the kernel takes more only when a third of its buffer is free.
+  /// The number of sent bytes that the peer's kernel took, and if others still wait in this kernel. An application
+  /// may see no progress of a slow peer for long: the kernel takes more only when a third of its buffer is free.
   package static func taken(_ fd: CInt) -> (bytes: Int, waits: Bool) {
     var bytes: UInt64 = 0
     var waits: CInt = 0
@@ -146,16 +145,16 @@ package enum Socket {
   /// SO_ERROR, which also clears it.
   package static func pendingError(_ fd: CInt) -> CInt { clinux_pending_error(fd) }
 
-  /// Result that a read would have, without reading.
+  /// The result of a read, without reading.
   package static func peek(_ fd: CInt) -> Transfer { Transfer(reading: clinux_peek(fd)) }
 
-  /// False when the peer is gone (ENOTCONN). What it had sent may still be read.
+  /// False if the peer has gone (ENOTCONN). Bytes that it sent may still be read.
   package static func shutdownWrite(_ fd: CInt) -> Bool { clinux_shutdown_write(fd) == 0 }
 
-  /// Probes from now on whether a quiet peer is still there (tcp(7)).
+  /// Enables probes of a quiet peer (tcp(7)).
   package static func keepAlive(_ fd: CInt, idleSeconds: Int) { clinux_keep_alive(fd, CInt(clamping: idleSeconds)) }
 
-  /// The close that follows sends a reset: what was cut must not look complete.
+  /// Makes the following close send a reset, so that a cut transfer does not look complete.
   package static func abort(_ fd: CInt) { _ = clinux_reset_on_close(fd) }
 
   package static func receive(_ fd: CInt, into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
@@ -174,7 +173,7 @@ package enum Socket {
   }
 }
 
-/// The one buffer of a loop through which small chunks go.
+/// The buffer of a loop for small chunks.
 @safe package final class Scratch {
   package static let byteCount = 64 * 1024
   /// SAFETY: allocated here, freed in deinit, and every range below is checked against its size.
@@ -188,7 +187,7 @@ package enum Socket {
     Transfer(reading: unsafe clinux_receive(fd, memory, min(count, Self.byteCount)))
   }
 
-  /// Lends all of it to whoever reads into it.
+  /// Lends the whole buffer for a read.
   package func withRoom<R>(_ body: (UnsafeMutableRawBufferPointer) -> R) -> R {
     unsafe body(UnsafeMutableRawBufferPointer(start: memory, count: Self.byteCount))
   }

@@ -14,7 +14,7 @@ package enum StandardPipes {
     return chunk
   }
 
-  /// All of `bytes` to standard output.
+  /// Writes all of `bytes` to standard output.
   package static func write(_ bytes: [UInt8]) throws(SystemError) {
     var rest = bytes[...]
     while !rest.isEmpty {

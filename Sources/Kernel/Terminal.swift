@@ -1,14 +1,14 @@
-// The terminal of a program that draws on it: keys as they are pressed, its size, and its settings given back at the
-// end. It relies on CLinux to give it back also when a signal or a trap ends the process; one a process.
+// The terminal of a program that draws on it: single keys, the size, and settings that are restored at the end.
+// It relies on CLinux to restore them also after a signal or a trap; one instance per process.
 import CLinux
 import Glibc
 
 package struct Terminal: ~Copyable {
-  /// Another screen, without a cursor; and back.
+  /// Enters the alternate screen without a cursor; `leave` returns.
   private static let enter = "\u{1b}[?1049h\u{1b}[?25l"
   private static let leave = "\u{1b}[0m\u{1b}[?25h\u{1b}[?1049l"
 
-  /// Both must be one: keys come from the one, and the other is drawn on.
+  /// True if both standard input, for keys, and standard output, for drawing, are terminals.
   package static var isThere: Bool { clinux_is_terminal(STDIN_FILENO) == 1 && clinux_is_terminal(STDOUT_FILENO) == 1 }
 
   package init() throws(SystemError) { try Self.take() }
@@ -22,10 +22,10 @@ package struct Terminal: ~Copyable {
     try StandardOutput.write(&bytes)
   }
 
-  /// Rows and columns; 24 and 80 where it does not say.
+  /// Rows and columns; 24 and 80 if unknown.
   package var size: (rows: Int, columns: Int) { Self.window ?? (24, 80) }
 
-  /// Rows and columns of the window that standard output is shown in; nil where it does not say.
+  /// Rows and columns of standard output's window; nil if unknown.
   package static var window: (rows: Int, columns: Int)? {
     var size: [CInt] = [0, 0]
     // SAFETY: two numbers, as the call wants.
@@ -34,7 +34,7 @@ package struct Terminal: ~Copyable {
     return (Int(size[0]), Int(size[1]))
   }
 
-  /// Keys that were typed within that time; nil when the terminal is gone.
+  /// Keys typed within the timeout; nil if the terminal has gone.
   package func keys(timeoutMs: Int) -> [UInt8]? {
     let ready = clinux_wait_readable(STDIN_FILENO, CInt(clamping: timeoutMs))
     if ready == 0 { return [] }
@@ -44,7 +44,7 @@ package struct Terminal: ~Copyable {
     return count > 0 ? Array(bytes.prefix(count)) : nil
   }
 
-  /// As Ctrl-Z does: given back, stopped, and taken again when the process goes on.
+  /// Suspends the process as Ctrl-Z does: restores the terminal, stops, and takes the terminal again on resume.
   package func suspend() throws(SystemError) {
     clinux_terminal_give_back()
     _ = kill(0, SIGTSTP)

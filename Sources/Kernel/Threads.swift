@@ -10,7 +10,7 @@ package enum Threads {
     init(_ name: String, _ run: @escaping @Sendable () -> Void) { (self.name, self.run) = (name, run) }
   }
 
-  /// A detached thread; it must not outlive what it uses, so it holds that itself.
+  /// Starts a detached thread. The closure retains everything that it uses.
   package static func start(name: String, _ run: @escaping @Sendable () -> Void) throws(SystemError) {
     // SAFETY: the body is retained here and released once, by the thread, or below if there is none.
     let body = unsafe Unmanaged.passRetained(Body(name, run))

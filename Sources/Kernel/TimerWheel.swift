@@ -1,5 +1,5 @@
-// Deadlines of a loop's slots: a hierarchical timer wheel (Varghese and Lauck), one timer a slot, constant time each.
-// It relies on the loop to say what time it is; it knows no clock and no callback.
+// Deadlines of a loop's slots: a hierarchical timer wheel (Varghese and Lauck), one timer per slot, constant time per
+// operation. It relies on the loop for the time, and has neither a clock nor callbacks.
 
 /// Four wheels of 64 places: ticks of 8 ms, half a second, half a minute, and 35 minutes. A later deadline waits in the
 /// last place and is looked at again.
@@ -11,11 +11,12 @@ struct TimerWheel {
   private struct Timer {
     var next: Int32 = -1
     var previous: Int32 = -1
-    /// The place it hangs in, or -1.
+    /// The place of the timer in the wheel, or -1.
     var place: Int16 = -1
-    /// The tick for which it hangs there.
+    /// The tick that the timer is armed for.
     var armedTick: UInt64 = 0
-    /// Deadline of its owner; later than armed, it is moved when it comes up. Moving it on every event would cost more.
+    /// The owner's deadline. If it is later than the armed tick, the timer moves when it comes up: moving it on every
+    /// event would cost more.
     var wantedMs: UInt64 = TimerWheel.never
   }
 
@@ -44,14 +45,14 @@ struct TimerWheel {
     if timers[slot].place >= 0 { unlink(slot) }
   }
 
-  /// How long nothing is due; nil: no timer hangs anywhere.
+  /// The time until the next timer; nil without timers.
   func waitMs(nowMs: UInt64) -> UInt64? {
     guard let tick = nextTick() else { return nil }
     let dueMs = tick * Self.tickMs
     return dueMs > nowMs ? dueMs - nowMs : 0
   }
 
-  /// Goes on to `nowMs` and appends the slots whose deadline has passed.
+  /// Advances to `nowMs` and appends the slots whose deadlines have passed.
   mutating func advance(toMs nowMs: UInt64, due: inout [Int]) {
     let target = nowMs / Self.tickMs
     while let tick = nextTick(), tick <= target {
