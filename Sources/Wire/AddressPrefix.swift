@@ -1,11 +1,11 @@
-// A network as an operator writes it: an address and how many of its leading bits count.
+// A network as an operator writes it: an address and the number of its leading bits that count.
 // It relies on `IPAddress`; a network with host bits set is an error, since it is nearly always a slip.
 
 package struct AddressPrefix: Hashable, Sendable, CustomStringConvertible {
   package let address: IPAddress
   package let length: Int
 
-  /// `10.0.0.0/8`, `fd00::/8`, or a bare address, which stands for itself alone.
+  /// `10.0.0.0/8`, `fd00::/8`, or a bare address, which means only itself.
   package init(_ text: String) throws(AddressPrefixProblem) {
     let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
     guard let address = IPAddress(String(parts[0])) else { throw .notAnAddress }

@@ -22,14 +22,14 @@ package enum ApplicationProtocol: UInt8, CaseIterable, Sendable {
 
 /// Protocols that a ClientHello offers.
 package struct OfferedProtocols: Hashable, Sendable {
-  /// True if it names protocols at all; a hello that does not is spoken to in HTTP/1.1.
+  /// True if the hello has ALPN. Without ALPN the gate speaks HTTP/1.1.
   package internal(set) var isPresent = false
   package internal(set) var hasHTTP1 = false
   package internal(set) var hasHTTP2 = false
 
   package init() {}
 
-  /// Protocols that an upstream is offered on behalf of this client: the same, as far as the gate can speak it.
+  /// The protocols offered to the upstream for this client: the client's own, as far as the gate speaks them.
   package var wire: [UInt8] {
     var bytes: [UInt8] = []
     for one in [hasHTTP2 ? ApplicationProtocol.http2 : nil, hasHTTP1 || !isPresent ? .http1 : nil].compactMap({ $0 }) {

@@ -1,9 +1,9 @@
-// Reads `host:port` as it stands in CONNECT, in an absolute-form target and in a Host field.
-// It relies on RFC 3986 section 3.2 without userinfo and without percent-encoding: both are ways to show one host to
-// a reader and another to a parser.
+// Reads `host:port` of CONNECT, of an absolute-form target and of a Host field.
+// It relies on RFC 3986 section 3.2 without userinfo and without percent-encoding: both can show one host to a reader
+// and another to a parser.
 
 package enum Authority {
-  /// Port 1 to 65535; without one, `defaultPort`, and where that is nil too, a problem.
+  /// Reads a port from 1 to 65535. Without one, `defaultPort` applies; if that is nil too, the text is refused.
   package static func parse(_ bytes: Span<UInt8>, defaultPort: UInt16?) throws(AuthorityProblem) -> Target {
     guard bytes.count > 0 else { throw .empty }
     do throws(AuthorityProblem) {
@@ -17,7 +17,7 @@ package enum Authority {
     }
   }
 
-  /// The actual problem of a text that was refused: `user:password@host` deserves a better answer than "bad port".
+  /// Finds the real problem of a refused text: `user:password@host` deserves a better answer than "bad port".
   private static func diagnose(_ bytes: Span<UInt8>) -> AuthorityProblem? {
     for index in 0..<bytes.count {
       switch bytes[index] {

@@ -1,5 +1,6 @@
-// Base64 as Basic credentials carry it (RFC 4648 section 4), read strictly.
-// It relies on nothing; a second spelling of the same bytes is refused, so what is compared cannot differ unseen.
+// Base64 as in Basic credentials (RFC 4648 section 4), read strictly.
+// It relies on nothing; a second spelling of the same bytes is refused, so that two spellings cannot pass a
+// comparison.
 
 package enum Base64 {
   /// Nil unless the text is padded, of the standard alphabet, and canonical (its unused bits are zero).

@@ -17,7 +17,7 @@ extension Array where Element == UInt8 {
     unsafe append(contentsOf: UnsafeBufferPointer(start: literal.utf8Start, count: literal.utf8CodeUnitCount))
   }
 
-  /// One call of the hasher, in place of one a byte.
+  /// Feeds all bytes in one call of the hasher instead of one call per byte.
   package func feed(_ hasher: inout Hasher) {
     // Sound: the buffer is the array's own, and ends with the closure.
     unsafe withUnsafeBytes { unsafe hasher.combine(bytes: $0) }

@@ -1,5 +1,5 @@
-// Finds the end of a chunked body while it passes, in constant memory and without touching the data (RFC 9112
-// section 7.1). It relies on being shown every byte of the body once, in order.
+// Finds the end of a chunked body in transit, in constant memory and without changing the data (RFC 9112 section
+// 7.1). It relies on getting every byte of the body once, in order.
 
 package enum ChunkedProgress: Equatable, Sendable {
   /// All bytes belong to the body, and more follow.
@@ -17,11 +17,12 @@ package enum ChunkedStep: Equatable, Sendable {
   case malformed
 }
 
-/// Strict, since the chunks go on as they came but for their extensions: what is passed on must have one reading only.
-/// RFC 9112 section 7.1.1 has a recipient ignore extensions that it does not know; parsers have read their ends in more
-/// than one way, so they are held to the grammar and go no further.
+/// Strict, since chunks are forwarded as received, without extensions: forwarded bytes must have only one reading.
+/// RFC 9112 section 7.1.1 lets a recipient ignore unknown extensions. Parsers disagree on where an extension ends, so
+/// extensions must follow the grammar and are not forwarded.
 package struct ChunkedScanner: Sendable {
-  /// Extensions and trailers of one body, together: a sender may not have the gate carry framing in place of data.
+  /// Limit for the extensions and trailers of one body: a sender may not use the gate to carry framing instead of
+  /// data.
   package static let overheadBytesMax = 16 * 1024
 
   private enum State {
@@ -54,14 +55,14 @@ package struct ChunkedScanner: Sendable {
   private var digits: UInt8 = 0
   private var overhead = 0
   private var nameHash = ChunkedScanner.emptyHash
-  /// Chunk extensions in the bytes that were scanned last: they do not go on.
+  /// Ranges of chunk extensions in the bytes scanned last. They are not forwarded.
   package private(set) var leftOut: [Range<Int>] = []
-  /// The fields behind the last chunk, each with its line's end: for a caller that passes on data alone.
+  /// The trailer fields, each with its line end, for a caller that forwards only data.
   package private(set) var trailers: [UInt8] = []
 
   package init() {}
 
-  /// Reads on through `bytes`. All of them belong to the body; those of `leftOut` are not passed on.
+  /// Scans `bytes`, which all belong to the body. Ranges in `leftOut` must not be forwarded.
   package mutating func scan(_ bytes: Span<UInt8>) -> ChunkedProgress {
     if !leftOut.isEmpty { leftOut = [] }
     var index = 0
@@ -75,7 +76,7 @@ package struct ChunkedScanner: Sendable {
     }
   }
 
-  /// Reads on from `start` up to the next piece of chunk data: for a caller that passes on data alone.
+  /// Scans from `start` to the next piece of chunk data, for a caller that forwards only data.
   package mutating func next(_ bytes: Span<UInt8>, from start: Int) -> ChunkedStep {
     read(bytes, from: start, notesExtensions: false)
   }
@@ -134,7 +135,7 @@ package struct ChunkedScanner: Sendable {
 
   private mutating func stepSize(_ byte: UInt8) {
     if let value = byte.hexValue {
-      // 16 digits hold any size below 2^63; more, even of zeros, is a search for a parser that wraps around.
+      // 16 digits hold any size below 2^63. More digits, even zeros, look for a parser that overflows.
       guard digits < 16, remaining <= UInt64(Int64.max) >> 4 else { return state = .malformed }
       remaining = remaining << 4 | UInt64(value)
       digits += 1

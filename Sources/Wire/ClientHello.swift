@@ -1,9 +1,9 @@
-// Reads the first flight of a TLS client, over any number of records, for the name that it asks for and nothing else.
-// It relies on RFC 8446 sections 4.1.2 and 5.1 and RFC 6066 section 3; no cryptography is needed for it.
+// Reads the first flight of a TLS client, over any number of records, for its server name, ALPN and ECH.
+// It relies on RFC 8446 sections 4.1.2 and 5.1 and RFC 6066 section 3; no cryptography is needed.
 
 package enum ClientHelloResult: Equatable, Sendable {
-  /// Calling again with fewer than `needed` bytes in all is not worth it. That bound is what keeps a hello of many
-  /// small pieces from costing its length squared.
+  /// Fewer than `needed` bytes in total cannot change the result. Waiting for them keeps a hello of many small pieces
+  /// from costing its length squared.
   case incomplete(needed: Int)
   case complete(ClientHello)
   case notTLS
@@ -17,10 +17,10 @@ package struct ClientHello: Hashable, Sendable {
     case refused(ServerNameProblem)
   }
 
-  /// Bytes of the records that carry it.
+  /// The length of the hello in bytes, with its record headers.
   package let length: Int
   package let serverName: ServerName
-  /// Encrypted Client Hello, extension 0xfe0d: what `serverName` says is the outer name.
+  /// True for Encrypted Client Hello, extension 0xfe0d: `serverName` is then only the outer name.
   package let offersECH: Bool
   package let protocols: OfferedProtocols
 
@@ -52,7 +52,7 @@ package enum ClientHelloProblem: Error, Hashable, Sendable, CustomStringConverti
   case version
   case length
 
-  /// The bytes begin like TLS, and no ClientHello can follow; the other problems are within one.
+  /// True for bytes that begin like TLS but cannot lead to a ClientHello; other problems are inside one.
   package var isBeforeHello: Bool {
     switch self {
     case .firstRecordType, .recordVersion, .version2: true

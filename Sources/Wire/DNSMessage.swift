@@ -1,5 +1,5 @@
-// The words of a DNS message that the gate's responder uses: record types, response codes, extended errors.
-// It relies on RFC 1035, RFC 6891 and RFC 8914; of a type only its number is known, so none is refused by being new.
+// Constants of DNS messages for the gate's responder: record types, response codes, extended errors.
+// It relies on RFC 1035, RFC 6891 and RFC 8914; a type is only a number, so new types are accepted.
 
 package struct DNSType: RawRepresentable, Hashable, Sendable {
   package let rawValue: UInt16
@@ -34,17 +34,17 @@ package enum DNSResponseCode: UInt8, Error, Sendable {
   case badVersion = 16
 }
 
-/// Why a name was not answered, for whoever reads the reply (RFC 8914).
+/// The reason for a missing answer, for the reader of the reply (RFC 8914).
 package struct DNSExtendedError: Hashable, Sendable {
   /// Blocked by the operator of the server.
   package static var blocked: UInt16 { 15 }
-  /// Filtered as the client, or who runs it, has asked for.
+  /// Filtered at the request of the client or its operator.
   package static var filtered: UInt16 { 17 }
   /// The client may not use this server.
   package static var prohibited: UInt16 { 18 }
 
   package let code: UInt16
-  /// UTF-8; it is left out of a reply that it would make too long.
+  /// UTF-8. Omitted if the reply would become too long.
   package let text: [UInt8]
 
   package init(code: UInt16, text: [UInt8]) {
@@ -59,7 +59,7 @@ package struct DNSExtendedError: Hashable, Sendable {
   }
 }
 
-/// Fields that a reply takes over from the header of its query (RFC 1035 section 4.1.1).
+/// Header fields that a reply copies from its query (RFC 1035 section 4.1.1).
 package struct DNSReplyHead: Hashable, Sendable {
   package let id: UInt16
   /// 0 to 15; 0 is a standard query.

@@ -1,17 +1,18 @@
-// Domain names as DNS carries them: a length in front of each label, and an empty label at the end.
-// It relies on RFC 1035 section 3.1; compression is refused, since nothing stands in front of a question to point to.
+// Domain names in DNS form: a length before each label, and an empty label at the end.
+// It relies on RFC 1035 section 3.1; compression is refused, since a question has no earlier name to point to.
 
 enum DNSName {
   private static let byteCountMax = 255
   private static let labelBytesMax = 63
 
-  /// The place behind the name that begins at `start`. A step of the loop takes two bytes at least, and 255 end it.
+  /// The index behind the name that begins at `start`. Each step takes at least two bytes, and 255 bytes end the
+  /// loop.
   static func end(_ bytes: Span<UInt8>, from start: Int) throws(DNSResponseCode) -> Int {
     var index = start
     while index < bytes.count, index - start < byteCountMax {
       let length = Int(bytes[index])
       if length == 0 { return index + 1 }
-      // Above 63 stand compression pointers and label types that were never used.
+      // Values above 63 are compression pointers and label types that were never used.
       guard length <= labelBytesMax else { throw .formatError }
       index += 1 + length
     }
@@ -31,7 +32,7 @@ enum DNSName {
       text.append(label)
       index += 1 + label.count
     }
-    // A name of other bytes may be asked for, but no rule can name it: why it is no host name is of no use here.
+    // A query may contain a name of other bytes, but no rule can name it, so the reason is not needed.
     return try? HostName(parsing: text.span)
   }
 

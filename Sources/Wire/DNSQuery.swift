@@ -1,11 +1,12 @@
-// Reads one DNS query as a filtering responder must: one question, at most one OPT record, and not a byte too many.
-// It relies on RFC 1035 section 4 and RFC 6891; what two readers could take for different names is refused.
+// Reads one DNS query as strictly as a filter must: one question, at most one OPT record, and no extra bytes.
+// It relies on RFC 1035 section 4 and RFC 6891; a query that two readers could take for different names is refused.
 
 package enum DNSQueryResult: Hashable, Sendable {
   case query(DNSQuery)
-  /// The query gets `DNSReplyHead.write` with this code, which is never more than the query was.
+  /// Answer with `DNSReplyHead.write` and this code; that reply is never longer than the query.
   case answerable(DNSReplyHead, DNSResponseCode)
-  /// No answer: half a header, or itself an answer, and two servers must not answer each other for ever.
+  /// Send no answer: the message is half a header, or is itself an answer. Two servers must not answer each other
+  /// forever.
   case drop
 }
 
@@ -15,7 +16,7 @@ package struct DNSQuery: Hashable, Sendable {
   /// Length-prefixed labels with the empty one at the end, in the case in which they were sent: the reply repeats
   /// them so, since a resolver may have hidden random bits in the case (0x20) and know its answer by them.
   package let nameBytes: [UInt8]
-  /// Nil where the name asked for is no host name: the root, bytes that a host has not, a number at its end.
+  /// Nil if the name is not a host name: the root, other bytes, or a number at its end.
   package let name: HostName?
   package let type: DNSType
   package let edns: EDNS?
@@ -35,7 +36,7 @@ package struct DNSQuery: Hashable, Sendable {
   package var isRecursionDesired: Bool { head.isRecursionDesired }
   package var isCheckingDisabled: Bool { head.isCheckingDisabled }
 
-  /// The address of which a PTR question wants the name; nil for any other, and for half an address.
+  /// The address of a PTR question. Nil for other questions, and for a partial address.
   package var reverseAddress: IPAddress? {
     guard type == .ptr, let name else { return nil }
     return DNSName.reverseAddress(name)

@@ -1,5 +1,5 @@
-// The SRV and TXT records of an answer, with their data as a reply of the gate may carry it.
-// It relies on RFC 1035 and RFC 2782; compressed names are written out, and what breaks the form is no record.
+// The SRV and TXT records of an answer, with their data in the form of the gate's reply.
+// It relies on RFC 1035 and RFC 2782; compressed names are expanded, and malformed records are skipped.
 
 package enum DNSRecords {
   private static let fixedBytes = 10

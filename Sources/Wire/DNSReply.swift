@@ -27,8 +27,8 @@ extension DNSReplyHead {
 /// Each appends one message of at most `bytesMax` bytes (512 to 65535: `udpBytesMax`, or what the length prefix of TCP
 /// can say), offsets counted from where it begins. A TTL above 2^31 - 1 is cut to that (RFC 2181 section 8).
 extension DNSQuery {
-  /// The addresses of the family that was asked for; where there is none of it, that is what the reply says. Answers
-  /// that do not fit are all left out, and TC says so.
+  /// Answers with the addresses of the requested family, or with an empty answer if there are none. If the answers do
+  /// not fit, all are omitted and TC is set.
   package func answer(
     addresses: [IPAddress], extendedError: DNSExtendedError? = nil, ttlSeconds: UInt32, into out: inout [UInt8],
     bytesMax: Int
@@ -49,7 +49,7 @@ extension DNSQuery {
     end(.noError, extendedError: fitted(extendedError, left), into: &out)
   }
 
-  /// Records of the type that was asked for, each by its data. Those that do not fit are all left out, and TC says so.
+  /// Answers with records of the requested type. If they do not fit, all are omitted and TC is set.
   package func answer(records: [[UInt8]], ttlSeconds: UInt32, into out: inout [UInt8], bytesMax: Int) {
     let bytes = records.reduce(0) { $0 + DNSQuery.recordBytes + $1.count }
     guard room(bytesMax) >= bytes else { return truncated(into: &out) }
@@ -72,7 +72,7 @@ extension DNSQuery {
     end(.noError, extendedError: nil, into: &out)
   }
 
-  /// The name is there, and has nothing of this type (RFC 2308 section 2.2). A resolver may keep that for `ttlSeconds`.
+  /// The name exists without data of this type (RFC 2308 section 2.2). A resolver may cache that for `ttlSeconds`.
   package func noData(
     extendedError: DNSExtendedError? = nil, ttlSeconds: UInt32, into out: inout [UInt8], bytesMax: Int
   ) {
@@ -127,7 +127,7 @@ extension DNSQuery {
     return bytesMax - DNSReplyHead.byteCount - nameBytes.count - 4 - (edns == nil ? 0 : EDNS.recordBytes)
   }
 
-  /// The error as it fits: without its text where that is too long.
+  /// The error, without its text if that does not fit.
   private func fitted(_ error: DNSExtendedError?, _ room: Int) -> DNSExtendedError? {
     guard edns != nil, let error else { return nil }
     return error.optionBytes <= room ? error : DNSExtendedError(code: error.code, text: [])
@@ -164,9 +164,9 @@ extension DNSQuery {
 }
 
 extension EDNS {
-  /// One without options.
+  /// The size of an OPT record without options.
   fileprivate static let recordBytes = 11
-  /// Bytes that the gate itself reads over UDP.
+  /// The largest UDP message that the gate reads.
   private static let ownPayloadBytes: UInt16 = 1232
   private static let extendedErrorOption: UInt16 = 15
 

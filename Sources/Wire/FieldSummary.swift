@@ -1,14 +1,14 @@
 // Summary of the fields of one head: framing, persistence, upgrade and credentials.
-// It relies on `HeadLines`; whatever two parsers could read in two ways is a problem here, never a choice.
+// It relies on `HeadLines`; a field that two parsers could read differently is refused, never interpreted.
 
 struct FieldSummary: Sendable {
-  /// A Connection field may name that many fields of its own, which bounds the work of finding them.
+  /// Limit of names in Connection fields, which bounds the work of finding the named fields.
   static let nominationsMax = 32
 
   private(set) var host: Range<Int>?
   private(set) var contentLength: UInt64?
   private(set) var isChunked = false
-  /// Of a response: it was framed in two ways, of which the safer one counts; nothing may follow on its connection.
+  /// True for a response with both framings: the safer one counts, and the connection is not reused.
   private(set) var isFramedTwice = false
   private(set) var saysClose = false
   private(set) var saysKeepAlive = false
@@ -60,7 +60,7 @@ struct FieldSummary: Sendable {
       contentLength = try FieldSummary.decimal(bytes, value)
       return
     }
-    // RFC 9112 section 6.3: one length, however often it is said.
+    // RFC 9112 section 6.3: a repeated length must have the same value.
     var rest = value
     repeat {
       let length = try FieldSummary.decimal(bytes, FieldSummary.nextElement(bytes, &rest) ?? value)
@@ -77,7 +77,7 @@ struct FieldSummary: Sendable {
     if bytes.matches("chunked", at: value) {
       isChunked = true
     } else {
-      // RFC 2616 section 3.6 had it for no coding at all.
+      // RFC 2616 section 3.6 used `identity` for no coding.
       guard dialect == .response, bytes.matches("identity", at: value) else { throw .transferEncoding }
     }
   }
@@ -130,7 +130,8 @@ struct FieldSummary: Sendable {
     return bytes.trimmed(rest.lowerBound..<comma)
   }
 
-  /// Digits alone: no sign, no list, no blank. Below 2^63, so that no implementation behind us sees it negative.
+  /// Reads only digits: no sign, no list, no blank. Below 2^63, so that no implementation behind the gate reads a
+  /// negative number.
   private static func decimal(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(HeadProblem) -> UInt64 {
     guard (1...19).contains(range.count) else { throw .contentLength }
     var value: UInt64 = 0

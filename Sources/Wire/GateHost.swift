@@ -1,10 +1,10 @@
-// `sluice.internal`: the name at which a gate tells its clients about themselves. No rule, look-up or upstream has it.
-// It relies on HostName for the one spelling that is compared.
+// `sluice.internal`: the name at which a gate answers questions about itself. No rule, lookup or upstream uses it. It
+// relies on HostName for the canonical spelling.
 
 package enum GateHost {
   package static let text: StaticString = "sluice.internal"
   package static let url: StaticString = "http://sluice.internal/"
-  /// Without TLS alone: the gate's own words need no secrecy on the client's way to the gate.
+  /// HTTP without TLS only: the gate's own answers need no secrecy between client and gate.
   package static let port: UInt16 = 80
 }
 

@@ -1,11 +1,11 @@
-// Tells from its first bytes whether a client speaks HTTP/1: a method and a space.
-// It relies on nothing; the banner of SSH begins with letters too, and is not mistaken for it.
+// Detects an HTTP/1 client by its first bytes: a method and a space.
+// It relies on nothing; the banner of SSH begins with letters too, and is not mistaken for HTTP.
 
 package enum HTTPOpening {
   /// Longer methods exist on paper only.
   private static let methodBytesMax = 24
 
-  /// True also where the method has not come to its end.
+  /// True also for an incomplete method.
   package static func isRequest(_ bytes: Span<UInt8>) -> Bool {
     var index = 0
     while index < bytes.count, bytes[index].isLetter {

@@ -1,5 +1,5 @@
-// The TLS record layer in front of a ClientHello: finds where the message ends and puts its pieces together.
-// It relies on RFC 8446 section 5.1; every error depends on the bytes alone and not on how they were cut up.
+// The TLS record layer before a ClientHello: finds the end of the message and joins its pieces.
+// It relies on RFC 8446 section 5.1; every error depends only on the bytes, not on how they were split.
 
 enum HandshakeRecords {
   private static let headerBytes = 5
@@ -57,7 +57,7 @@ enum HandshakeRecords {
   private static func message(
     _ bytes: Span<UInt8>, recordStart: Int, end: Int
   ) throws(ClientHelloProblem) -> ClientHello {
-    // The usual hello stands in one record and is read there; only one in pieces is copied.
+    // A hello in one record is read in place; only a hello in pieces is copied.
     if recordStart == 0 { return try HelloBody.parse(bytes.extracting(headerBytes..<end), length: end) }
     var whole: [UInt8] = []
     whole.reserveCapacity(end)

@@ -4,10 +4,10 @@
 /// A head that is read line by line: what is common to requests and responses.
 protocol HeadGrammar {
   var lines: HeadLines { get set }
-  /// The last `read` came to no end, and the next one goes on.
+  /// True if the last `read` was incomplete, and the next one continues it.
   var isPartlyRead: Bool { get set }
   mutating func readFirstLine(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HeadProblem)
-  /// All lines are there: what they say together.
+  /// Called when all lines are read, to check them together.
   mutating func readWhole(_ bytes: Span<UInt8>) throws(HeadProblem)
 }
 

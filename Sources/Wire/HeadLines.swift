@@ -1,7 +1,7 @@
 // Cuts a message head into its first line and its field lines while the bytes arrive, each byte looked at once.
 // It relies on being handed the same bytes again, with more behind them, after `.incomplete`.
 
-/// Places of one field line in the buffer. 32 bits each: a head is far below 4 GiB.
+/// Ranges of one field line in the buffer. 32 bits each: a head is far below 4 GiB.
 struct FieldLine: Sendable {
   let start: UInt32
   let nameEnd: UInt32
@@ -10,9 +10,9 @@ struct FieldLine: Sendable {
   /// Behind the end of the line, of the last one where it is folded.
   var end: UInt32
   let kind: FieldKind
-  /// Named by a Connection field, and so for this hop alone.
+  /// Named by a Connection field, and so not forwarded.
   var isNominated = false
-  /// Read leniently, and so written anew: a space before its colon, a fold, a bare LF. Its value may hold line ends.
+  /// Read leniently, and so rewritten: a space before its colon, a fold, a bare LF. The value may hold line ends.
   var isLenient = false
 
   var name: Range<Int> { Int(start)..<Int(nameEnd) }
@@ -20,7 +20,7 @@ struct FieldLine: Sendable {
   var line: Range<Int> { Int(start)..<Int(end) }
 }
 
-/// The fields that mean something to a proxy.
+/// The fields that the gate interprets.
 enum FieldKind: UInt8, Sendable {
   case other, host, connection, keepAlive, contentLength, transferEncoding, te, upgrade, http2Settings, expect
   case proxyAuthorization, proxyConnection, proxyStatus, proxyOther, sluice
@@ -67,8 +67,8 @@ enum FieldKind: UInt8, Sendable {
   }
 }
 
-/// A request is read strictly: what it says decides what leaves. A response comes from whom the policy lets be asked;
-/// its known sloppinesses have one safe reading each (RFC 9112), and go to the client in that reading.
+/// A request is read strictly, since it decides what leaves. A response comes from an upstream that the policy
+/// allows: its known deviations have one safe reading each (RFC 9112), and are forwarded in that reading.
 enum HeadDialect: Sendable { case request, response }
 
 struct HeadLines: Sendable {
@@ -88,7 +88,7 @@ struct HeadLines: Sendable {
   private(set) var count = 0
   /// Start of the line that is being read.
   private var lineStart = 0
-  /// Everything in front of it is known to be field content, or a CR at its very end.
+  /// All bytes before this index are field content, or a CR at the very end.
   private var cursor = 0
   private var hasFirstLine = false
 
@@ -152,7 +152,7 @@ struct HeadLines: Sendable {
     count += 1
   }
 
-  /// Where the current line ends, and where the next one begins; nil where that has not arrived.
+  /// The end of the current line and the start of the next one. Nil if the end has not arrived.
   @inline(__always)
   private mutating func lineEnd(_ bytes: Span<UInt8>, _ limit: Int) throws(HeadProblem) -> (Int, nextLine: Int)? {
     let index = bytes.endOfFieldContent(from: min(cursor, limit), to: limit)
@@ -181,7 +181,7 @@ struct HeadLines: Sendable {
     storage[count - 1].isLenient = true
   }
 
-  /// `lineStart` is behind this line by now.
+  /// Call when `lineStart` is already behind this line.
   @inline(__always)
   private func parse(_ bytes: Span<UInt8>, _ line: Range<Int>) throws(HeadProblem) -> FieldLine {
     guard let colon = bytes.firstIndex(of: UInt8(ascii: ":"), in: line) else {
@@ -203,7 +203,7 @@ struct HeadLines: Sendable {
       valueEnd: UInt32(value.upperBound), end: UInt32(lineStart), kind: kind, isLenient: isLenient)
   }
 
-  /// Each of these is a line that two parsers may read in two ways.
+  /// Refuses names that two parsers may read differently.
   private static func checkName(_ bytes: Span<UInt8>, _ name: Range<Int>) throws(HeadProblem) {
     for index in name where !bytes[index].isToken {
       if bytes[name.lowerBound].isBlank { throw .foldedLine }

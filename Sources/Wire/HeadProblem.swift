@@ -1,5 +1,5 @@
-// Results of parsing a message head, and every reason for which a head is refused.
-// It relies on nothing: the reasons go to the log and to the body of the 400, so each has its own words.
+// Results of parsing a message head, and the reasons to refuse one.
+// It relies on nothing: the reasons go to the log and to the body of the 400, so each has its own text.
 
 package enum HeadResult: Equatable, Sendable {
   /// Call again with the same bytes and more behind them.
@@ -9,7 +9,7 @@ package enum HeadResult: Equatable, Sendable {
   case malformed(HeadProblem)
 }
 
-/// How the end of a message body is found (RFC 9112 section 6.3).
+/// The framing of a message body (RFC 9112 section 6.3).
 package enum BodyLength: Hashable, Sendable {
   case none
   case length(UInt64)

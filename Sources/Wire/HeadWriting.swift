@@ -1,4 +1,4 @@
-// Writing of request and response heads: field lines that go on, framing, Via.
+// Writing of request and response heads: forwarded field lines, framing, Via.
 // It relies on `HeadLines` having read the very bytes that are passed again.
 
 extension HeadLines {

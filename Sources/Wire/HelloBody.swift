@@ -1,5 +1,5 @@
-// The ClientHello message itself (RFC 8446 section 4.1.2): every length checked, three extensions read.
-// It relies on the whole message being there, its four-byte header in front.
+// The ClientHello message (RFC 8446 section 4.1.2): every length is checked, three extensions are read.
+// It relies on the whole message, with its four-byte header.
 
 enum HelloBody {
   private static let serverNameExtension = 0
@@ -27,7 +27,7 @@ enum HelloBody {
         let type = try cursor.number(message, 2)
         let data = try cursor.vector(message, lengthBytes: 2)
         if type == serverNameExtension {
-          // With two names the server chooses one: neither is judged.
+          // With two names the server would choose one, so neither is judged.
           serverName = serverName == nil ? try parseServerName(message, data) : .refused(.twoExtensions)
         } else if type == encryptedHelloExtension {
           offersECH = true

@@ -1,4 +1,4 @@
-// A host name in the one spelling that policy, cache and log compare: ASCII, lower case, no trailing dot.
+// A host name in the canonical form that policy, cache and log compare: ASCII, lower case, no trailing dot.
 // It relies on `Punycode` for the A-label that an error about a Unicode name shows.
 
 /// A DNS host name of 1 to 253 octets, labels of 1 to 63 octets out of `a-z 0-9 - _`, no hyphen at a label's ends.
@@ -62,7 +62,7 @@ package struct HostName: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
-/// Why a text is not a host name; `description` is fit for the operator who wrote it.
+/// The reason why a text is not a host name; `description` is written for the operator.
 package enum HostNameProblem: Error, Hashable, Sendable, CustomStringConvertible {
   case empty
   case tooLong

@@ -1,5 +1,5 @@
-// An IP address as a number, read from strict text and printed in the one canonical form.
-// It relies on nothing; what the shorthands of inet_aton mean (`127.1`, `0x7f.1`) is deliberately not known here.
+// An IP address as a number, read from strict text and printed in canonical form.
+// It relies on nothing; the shorthands of inet_aton (`127.1`, `0x7f.1`) are deliberately not accepted.
 
 package enum IPAddress: Hashable, Sendable, CustomStringConvertible {
   /// Host order: `127.0.0.1` is `0x7f00_0001`.
@@ -53,7 +53,7 @@ package enum IPAddress: Hashable, Sendable, CustomStringConvertible {
     for index in range {
       let byte = text[index]
       if byte.isDigit {
-        // `010` is eight to some resolvers and ten to others.
+        // Some resolvers read `010` as eight, others as ten.
         guard digits == 0 || octet > 0 else { return nil }
         octet = octet * 10 + UInt32(byte & 0x0f)
         digits += 1

@@ -1,12 +1,11 @@
-// The outline of a JSON text (RFC 8259): which value stands where. Of the text itself it keeps the names of members
-// alone: what
-// a text says is put together for who asks, so a secret in one is where it was read to and nowhere else, and can be
-// wiped. It relies on being given the same bytes again; it is strict: one value, no name twice, UTF-8, a bounded depth.
+// The outline of a JSON text (RFC 8259): the ranges of its values. It keeps only the names of members. Texts are
+// built only for a caller that asks, so a secret stays in the input buffer, which can be wiped.
+// It relies on getting the same bytes again. It is strict: one value, no duplicate names, UTF-8, a depth limit.
 
 package indirect enum JSONOutline: Sendable {
   case null
   case bool(Bool)
-  /// As it is written.
+  /// The number's literal text.
   case number(Range<Int>)
   /// Between its quotes; its escapes are sound.
   case text(Range<Int>)
@@ -18,7 +17,7 @@ package indirect enum JSONOutline: Sendable {
     package let value: JSONOutline
   }
 
-  /// All of the bytes are one value.
+  /// Reads all of the bytes as one value.
   package init(of bytes: [UInt8]) throws(JSONProblem) {
     do throws(UTF8.ValidationError) { _ = try UTF8Span(validating: bytes.span) } catch {
       throw JSONProblem(offset: error.byteOffsets.lowerBound, text: "no UTF-8")
@@ -30,7 +29,7 @@ package indirect enum JSONOutline: Sendable {
     self = value
   }
 
-  /// The value of a member; nil where this is no object, or has none of that name.
+  /// The value of a member. Nil if this is not an object, or has no such member.
   package subscript(name: String) -> JSONOutline? {
     guard case .object(let members) = self else { return nil }
     return members.first { $0.name.elementsEqual(name.utf8) }?.value
@@ -156,7 +155,7 @@ private struct JSONReader {
 
   // MARK: - Texts
 
-  /// Goes over a text, and over its quotes.
+  /// Skips a text with its quotes.
   private mutating func text() throws(JSONProblem) -> Range<Int> {
     index += 1
     let start = index
@@ -175,7 +174,7 @@ private struct JSONReader {
     throw problem("it ends within a text")
   }
 
-  /// A sound text without its escapes: it has room from the start, so nothing of it is left where it grew out of.
+  /// Decodes a valid text. Its buffer has its final size from the start, so that no copy is left behind by growing.
   static func unescaped(_ bytes: [UInt8], _ range: Range<Int>) -> [UInt8] {
     var out: [UInt8] = []
     out.reserveCapacity(range.count)

@@ -1,5 +1,5 @@
-// JSON strings and numbers appended to a buffer, so that no byte from outside can break a line of the log.
-// It relies on RFC 8259 and escapes beyond it what would break or reorder a line on an operator's terminal.
+// JSON strings and numbers appended to a buffer, so that no foreign byte can break a log line.
+// It relies on RFC 8259, and also escapes characters that would break or reorder a line on a terminal.
 
 package enum JSONText {
   /// Appends a quoted JSON string. Invalid UTF-8 becomes U+FFFD; controls, U+2028, U+2029 and the bidirectional
@@ -49,7 +49,7 @@ package enum JSONText {
     return pairs.isEmpty ? "{}" : String(decoding: out, as: UTF8.self) + "}"
   }
 
-  /// A further field of an object, for what is said again and again.
+  /// A prepared field of an object, for values written repeatedly.
   package static func field(_ name: StaticString, _ text: String) -> [UInt8] {
     var out = [UInt8](",".utf8)
     appendString(name, to: &out)
@@ -85,7 +85,7 @@ package enum JSONText {
     }
   }
 
-  /// Meaning of a backslash and this byte, `u` aside (RFC 8259 section 7); nil for what is no escape.
+  /// The meaning of a backslash with this byte, except `u` (RFC 8259 section 7). Nil for an invalid escape.
   package static func unescaped(_ byte: UInt8) -> UInt8? {
     switch byte {
     case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): byte
@@ -134,7 +134,7 @@ package enum JSONText {
     return end
   }
 
-  /// True if it can stand in a text for people: it moves no cursor, ends no line, and turns no direction.
+  /// True for a character that is safe in messages: it moves no cursor, ends no line and changes no text direction.
   package static func isHarmless(_ scalar: Unicode.Scalar) -> Bool {
     scalar.value >= 0x20 && scalar.value != 0x7f && !isDangerous(scalar.value)
   }

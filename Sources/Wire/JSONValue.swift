@@ -1,5 +1,5 @@
-// A JSON text as a value, and back: requests and replies of the admin socket, one a line.
-// It relies on JSONOutline for the reading, and is stricter than RFC 8259: whole numbers of 64 bits alone.
+// A JSON text as a value, and back: requests and replies of the admin socket, one per line.
+// It relies on JSONOutline for reading, and is stricter than RFC 8259: only whole numbers of 64 bits.
 
 package indirect enum JSONValue: Equatable, Sendable {
   case null
@@ -9,7 +9,7 @@ package indirect enum JSONValue: Equatable, Sendable {
   case list([JSONValue])
   case object([JSONMember])
 
-  /// The value of a member; nil where this is no object, or has none of that name.
+  /// The value of a member. Nil if this is not an object, or has no such member.
   package subscript(name: String) -> JSONValue? {
     guard case .object(let members) = self else { return nil }
     return members.first { $0.name == name }?.value
@@ -21,7 +21,7 @@ package indirect enum JSONValue: Equatable, Sendable {
   package var asList: [JSONValue] { if case .list(let list) = self { list } else { [] } }
   package var members: [JSONMember] { if case .object(let members) = self { members } else { [] } }
 
-  /// Without spaces, and so on one line.
+  /// Writes the value without spaces, on one line.
   package func append(to out: inout [UInt8]) {
     switch self {
     case .null: out.append("null")
@@ -63,7 +63,7 @@ package struct JSONMember: Equatable, Sendable {
 }
 
 extension JSONValue {
-  /// All of the text is one value.
+  /// Reads the whole text as one value.
   package static func parse(_ bytes: [UInt8]) throws(JSONProblem) -> JSONValue {
     try JSONValue(JSONOutline(of: bytes), in: bytes)
   }

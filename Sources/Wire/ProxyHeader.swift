@@ -1,9 +1,9 @@
-// The header of the PROXY protocol, version 2, with which a load balancer says whose connection it passes on.
-// It relies on section 2.2 of HAProxy's proxy-protocol.txt; every length in it is checked, and what TLVs say is not
-// read.
+// The PROXY protocol header, version 2, in which a load balancer names the client that it forwards.
+// It relies on section 2.2 of HAProxy's proxy-protocol.txt; every length is checked, and the content of TLVs is
+// ignored.
 
 package enum ProxyHeaderResult: Hashable, Sendable {
-  /// Calling again with fewer than `needed` bytes in all is not worth it.
+  /// Fewer than `needed` bytes in total cannot change the result.
   case incomplete(needed: Int)
   case malformed(ProxyHeaderProblem)
   /// The header is the first `byteCount` bytes; what follows is the client's.
@@ -11,9 +11,9 @@ package enum ProxyHeaderResult: Hashable, Sendable {
 }
 
 package enum ProxyHeader: Hashable, Sendable {
-  /// The balancer speaks for itself, as its health checks do: the connection's own addresses count.
+  /// The balancer's own connection, such as a health check: the connection's own addresses count.
   case local
-  /// The header passes on a connection that has no addresses (AF_UNSPEC).
+  /// The header of a connection without addresses (AF_UNSPEC).
   case unspecified
   case tcp(source: ProxyEndpoint, destination: ProxyEndpoint)
 
@@ -22,7 +22,7 @@ package enum ProxyHeader: Hashable, Sendable {
 
   private static let fixedBytes = 16
   private static let signature: [12 of UInt8] = [0x0d, 0x0a, 0x0d, 0x0a, 0, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a]
-  /// `PROXY `, with which a header of version 1 begins.
+  /// `PROXY `, the start of a version 1 header.
   private static let text: [6 of UInt8] = [0x50, 0x52, 0x4f, 0x58, 0x59, 0x20]
 
   package static func parse(_ bytes: Span<UInt8>) -> ProxyHeaderResult {

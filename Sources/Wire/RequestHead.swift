@@ -19,8 +19,8 @@ package struct RequestHead: HeadGrammar, Sendable {
   /// 0 or 1.
   package private(set) var minorVersion: UInt8 = 1
   package private(set) var body = BodyLength.none
-  /// Target of Host when the form is origin or asterisk (`defaultPort` where it has none). The other forms say it
-  /// themselves.
+  /// The target from Host if the form is origin or asterisk (`defaultPort` if it has no port). The other forms name
+  /// the target themselves.
   package private(set) var originHost: Target?
 
   var lines = HeadLines(.request)
@@ -32,7 +32,7 @@ package struct RequestHead: HeadGrammar, Sendable {
   private var authority = 0..<0
   /// The target holds bytes beyond ASCII, which go upstream percent-encoded.
   private(set) var hasRawBytes = false
-  /// The last `parse` came to no end.
+  /// True if the last `parse` was incomplete.
   package internal(set) var isPartlyRead = false
   /// Port of a Host without one: 443 inside TLS.
   private(set) var defaultPort: UInt16

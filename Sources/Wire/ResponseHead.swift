@@ -13,7 +13,7 @@ package struct ResponseHead: HeadGrammar, Sendable {
   var summary = FieldSummary()
   /// Status code, and the space and reason where there are any, without the CRLF.
   var statusAndReason = 0..<0
-  /// The last `parse` came to no end.
+  /// True if the last `parse` was incomplete.
   package internal(set) var isPartlyRead = false
 
   package init() {}
