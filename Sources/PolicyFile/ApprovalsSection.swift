@@ -1,5 +1,5 @@
-// `approvals`: whether requests that no rule allows wait for a person, for how long, and who is told.
-// It relies on the notifier to read the secret; what stands in that file is never printed.
+// `approvals`: settings for requests that wait for a person: the waiting time, and the notifiers.
+// It relies on the notifier to read the secret; the content of that file is never printed.
 import Policy
 import Wire
 import YAML

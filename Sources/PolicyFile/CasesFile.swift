@@ -19,11 +19,11 @@ package struct PolicyCase: Sendable {
 
   package let line: SourceLine
   package let target: Target
-  /// nil: the file's own network_policy.
+  /// Nil for the file's own network_policy.
   package let client: String?
-  /// Address that the name is taken to resolve to; nil: addresses are not screened.
+  /// The address that the name resolves to in this case. Nil: addresses are not screened.
   package let address: IPAddress?
-  /// A request to the target; nil: only the target is judged.
+  /// A request to the target. Nil: only the target is judged.
   package let request: (method: String, path: String)?
   package let expected: Expected
 }

@@ -1,5 +1,5 @@
-// `clients`: who may ask, told apart by source network or by proxy user, each with rules and buckets of its own.
-// It relies on the caller to read password files; what stands in one is never printed.
+// `clients`: the clients, identified by source network or by proxy user, each with its own rules and buckets.
+// It relies on the caller to read password files; their content is never printed.
 import Policy
 import Wire
 import YAML
@@ -7,9 +7,9 @@ import YAML
 struct ClientsSection {
   let findings: Findings
   let network: NetworkSection
-  /// The rules of a client that has none of its own.
+  /// The rules for clients without own rules.
   let shared: NetworkSpec
-  /// The sandbox that is started: its name tells it apart.
+  /// The sandbox that is started, identified by its name.
   let sandbox: String?
   let readFile: (String) -> [UInt8]?
 

@@ -1,5 +1,5 @@
-// `content_policy`, and `content` of a rule: which checks requests and answers go through, and what becomes of what is
-// found. It relies on Intercept to read the file of patterns, and to know which patterns there are.
+// `content_policy`, and `content` of a rule: the checks of requests and answers, and the actions on findings. It
+// relies on Intercept to read the pattern file, and for the list of patterns.
 import Policy
 import Wire
 import YAML
@@ -14,7 +14,7 @@ struct ContentKeys {
   let files: PolicyFiles
   let hasApprovals: Bool
 
-  /// Keys that are not there keep what `defaults` says.
+  /// Missing keys keep the value of `defaults`.
   func read(_ node: YAMLNode, of name: String, over defaults: ContentPolicy = ContentPolicy()) -> ContentPolicy {
     var content = defaults
     let problemsBefore = findings.problems.count

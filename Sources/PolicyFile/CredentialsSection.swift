@@ -1,5 +1,5 @@
-// `credentials`: each with a name, one source, one placement, and what the client sends in its place.
-// It relies on the gate to read the values: this file reads where they are, and never what they are.
+// `credentials`: each with a name, one source, one placement, and the client's placeholder.
+// It relies on the gate to read the values: this file reads only their places.
 import Policy
 import Wire
 import YAML
@@ -8,7 +8,7 @@ struct CredentialsSection {
   static let sources = ["file", "env", "command", "oauth2"]
   private static let placements = ["header", "basic", "query", "sigv4"]
   private static let keys = sources + placements + ["timeout", "mode", "placeholder", "environment"]
-  /// Shorter texts turn up by chance.
+  /// Shorter texts could occur by chance.
   private static let placeholderBytesMin = 16
 
   private enum Mode: String, CaseIterable { case inject, replace }

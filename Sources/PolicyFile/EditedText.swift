@@ -1,5 +1,5 @@
-// The lines of a file that is being edited, with the ends of lines that it has. Lines are inserted between others, or a
-// few characters within one. It relies on marks that count lines from one, and columns in characters from one.
+// The lines of an edited file, with its line endings. Lines are inserted between others, or a few characters within a
+// line. It relies on marks that count lines and columns (in characters) from one.
 import YAML
 
 struct EditedText {
@@ -42,7 +42,7 @@ struct EditedText {
     return text.last == UInt8(ascii: ":")
   }
 
-  /// Where the dash of an item stands.
+  /// The position of an item's dash.
   func dash(before mark: Mark) -> (line: Int, column: Int)? {
     var line = mark.line
     var column = mark.column - 1
@@ -89,7 +89,7 @@ struct EditedText {
     return nil
   }
 
-  /// Behind the last item of the brackets, or braces, that open there. False where they do not close.
+  /// Inserts behind the last item of the brackets or braces that open at the mark. False if they are not closed.
   mutating func insert(_ item: String, inFlowAt mark: Mark) -> Bool {
     guard let start = place(mark) else { return false }
     var scan = FlowScan()

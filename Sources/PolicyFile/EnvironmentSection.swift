@@ -1,5 +1,5 @@
-// `environment`: which of the caller's variables a sandbox sees, and which it is given with a value of their own.
-// It relies on Policy.SandboxVariable for the names; values are any text, and never stand in a message.
+// `environment`: the caller's variables that a sandbox sees, and the variables with their own values.
+// It relies on Policy.SandboxVariable for the names; values are any text, and never appear in a message.
 import Policy
 import YAML
 
@@ -34,7 +34,7 @@ struct EnvironmentSection {
     }
     let isPrefix = text.hasSuffix("*")
     let name = isPrefix ? String(text.dropLast()) : text
-    // `LD_*` can mean nothing that may be passed; `HO*` can.
+    // No variable of `LD_*` may be passed; some of `HO*` may.
     let problem =
       isPrefix && SandboxVariable.isName(name) && !SandboxVariable.isLoading(name) && !SandboxVariable.isReserved(name)
       ? nil : SandboxVariable.problem(passing: name)

@@ -1,5 +1,5 @@
-// `filesystem_policy`: which files a sandbox sees, which of them it may write, which are hidden or stay as they are.
-// It relies on `sluice run` to look at the paths: here they are held to a form that can mean one thing only.
+// `filesystem_policy`: the files that a sandbox sees, and those that are writable, hidden or protected.
+// It relies on `sluice run` to look at the paths: here each path must have a form with only one meaning.
 import Policy
 import YAML
 
@@ -79,7 +79,7 @@ struct FilesSection {
     return .path(entry.path)
   }
 
-  /// One of a tool, or a folder of the home.
+  /// The cache of a known tool, or a folder of the home.
   private func cache(_ node: YAMLNode) -> HomeCache? {
     guard case .scalar(let text, _) = node.content, let known = HomeCache.named(text) else {
       if case .scalar(let text, _) = node.content, !text.contains("/"), !text.hasPrefix(".") {
@@ -104,7 +104,7 @@ struct FilesSection {
 
   // MARK: - Paths
 
-  /// Each path, with the key and the place that it stood at first.
+  /// Each path, with the key and the place of its first use.
   private typealias Seen = [String: (key: String, mark: Mark)]
 
   private func list(
@@ -136,7 +136,7 @@ struct FilesSection {
     return nil
   }
 
-  /// Without `.`, empty parts and a slash at its end.
+  /// The path without `.`, empty parts and a slash at its end.
   private func path(_ node: YAMLNode, _ key: String) -> Settings.Files.Entry? {
     guard case .scalar(let text, _) = node.content, !node.isNull || text == "~", !text.isEmpty else {
       findings.problem(node.mark, "`\(key)` takes paths such as /opt/tool, not \(node.kindName)")

@@ -1,27 +1,27 @@
-// `include`: fragments of a policy, put together with the file that names them before any section is read.
-// Relies on marks that carry their file, so that rules and problems name the place where they were written.
+// `include`: fragments of a policy, merged with the including file before any section is read.
+// It relies on marks that carry their file, so that rules and problems name the place where they were written.
 import YAML
 
-/// Later fragments add to earlier ones, and the file itself comes last: lists grow, and of single values the last one
-/// counts. Deny rules of all of them are in force, and deny wins.
+/// Later fragments add to earlier ones, and the file itself comes last. Lists grow; the last single value wins. The
+/// deny rules of all fragments apply, and deny wins.
 struct Includes {
   static let key = "include"
-  /// No operator nests deeper; a chain of links that lead in a circle does.
+  /// Limit of nesting. Only a cycle of links goes deeper.
   private static let depthMax = 8
   private static let filesMax = 64
 
   private let findings: Findings
   private let readFile: (String) -> [UInt8]?
-  /// Fragments that were taken already: two that include a third one take it once.
+  /// Fragments already included: a fragment that two others include is used once.
   private var taken: Set<String> = []
-  /// All that was read, in order.
+  /// All bytes read, in order.
   private(set) var bytes: [UInt8]
 
   init(_ bytes: [UInt8], findings: Findings, readFile: @escaping (String) -> [UInt8]?) {
     (self.bytes, self.findings, self.readFile) = (bytes, findings, readFile)
   }
 
-  /// The file's own root with all that it includes, behind the profiles that a command names.
+  /// The file's root merged with its includes, after the profiles named by a command.
   mutating func expand(_ root: YAMLNode, profiles: [String]) -> YAMLNode {
     let chain = [findings.files[root.mark.file]]
     var whole = YAMLNode(content: .mapping([]), mark: root.mark)
@@ -115,7 +115,7 @@ struct Includes {
     return nil
   }
 
-  /// Relative to the folder of the file that includes it, without `.` and `x/..`, so that one file has one name.
+  /// The path relative to the including file's folder, without `.` and `x/..`, so that each file has only one name.
   private static func path(_ text: String, from includer: String) -> String {
     var text = text
     if !text.hasPrefix("/"), !includer.hasPrefix("profile:"), let slash = includer.lastIndex(of: "/") {
@@ -147,7 +147,7 @@ extension Includes {
   private static func value(_ name: String, _ one: YAMLNode, _ other: YAMLNode) -> YAMLNode {
     switch (one.content, other.content) {
     case (.sequence(let first), .sequence(let second)): YAMLNode(content: .sequence(first + second), mark: other.mark)
-    // Variables, each with a name of its own; keys of two credentials would make a third one.
+    // Variables are merged by name. Keys of two credentials are not: merging them would make a third one.
     case (.mapping, .mapping) where name == "environment.set": mapping(one, other) { $2 }
     case (.mapping(let pairs), .mapping(let later)) where name == "filesystem_policy.home":
       mapping(YAMLNode(content: .mapping(replacingStore(pairs, later)), mark: one.mark), other) {
@@ -157,7 +157,7 @@ extension Includes {
     }
   }
 
-  /// A home has one place where it is kept: that of the later file.
+  /// A home is kept in only one place: the later file's.
   private static func replacingStore(
     _ pairs: [(key: YAMLNode, value: YAMLNode)], _ later: [(key: YAMLNode, value: YAMLNode)]
   ) -> [(key: YAMLNode, value: YAMLNode)] {
@@ -166,7 +166,7 @@ extension Includes {
     return pairs.filter { !stores.contains($0.key.word ?? "") }
   }
 
-  /// A key that stands twice in one file stays so, and is a problem there.
+  /// A duplicate key of one file stays, and is reported there.
   private static func mapping(
     _ one: YAMLNode, _ other: YAMLNode, _ both: (String, YAMLNode, YAMLNode) -> YAMLNode
   ) -> YAMLNode {

@@ -7,10 +7,10 @@ import YAML
 /// Sections at the top of the file that rules refer to.
 struct InspectionDefaults {
   var credentials: [String: Credential] = [:]
-  /// Credentials whose own problems were reported; rules that name them have none.
+  /// Credentials with reported problems: rules that name them get no further problem.
   var brokenCredentials: Set<String> = []
   var content = ContentPolicy()
-  /// The file has `approvals`, so that a person can be asked.
+  /// True if the file has `approvals`, so that a person can be asked.
   var hasApprovals = false
 }
 
@@ -23,7 +23,7 @@ struct InspectionKeys {
   let files: PolicyFiles
   let defaults: InspectionDefaults
 
-  /// nil: the rule says nothing of requests.
+  /// Nil if the rule has no keys for requests.
   func read(_ fields: Fields, of rule: AllowSpec) -> Inspection? {
     guard let first = Self.keys.first(where: fields.has) else { return nil }
     let others = Self.keys.filter { $0 != "inspect" && fields.has($0) }
@@ -139,7 +139,7 @@ struct InspectionKeys {
   private func readKeyIssuing(_ fields: Fields, _ credential: Credential?) -> Bool {
     guard fields.has("allow_key_issuing"), let allows = fields.flag("allow_key_issuing") else { return false }
     if case .sigv4? = credential?.placement { return allows }
-    // A credential that is broken has its own problem.
+    // A broken credential has its own problem.
     if credential != nil || !fields.has("credential") {
       findings.problem(
         fields.mark(of: "allow_key_issuing"),
@@ -175,11 +175,11 @@ struct InspectionKeys {
 }
 
 extension UInt8 {
-  /// Letters, digits, `-` and `_`: what methods are made of.
+  /// The characters of methods: letters, digits, `-` and `_`.
   fileprivate var isMethodByte: Bool { isDigit || (self | 0x20) &- 0x61 < 26 || self == 0x2d || self == 0x5f }
 }
 
-/// Files that a policy names: read while it is parsed, so that a bad one never replaces a good policy.
+/// Files that a policy names. They are read while it is parsed, so that a bad file never replaces a good policy.
 struct PolicyFiles {
   let findings: Findings
   let read: (String) -> [UInt8]?
@@ -194,7 +194,7 @@ struct PolicyFiles {
     return UpstreamTLS.PEM(path: path, bytes: bytes)
   }
 
-  /// `{certificate: FILE, key: FILE}`, which is both or nothing.
+  /// Reads `{certificate: FILE, key: FILE}`; both keys are required.
   func identity(
     _ node: YAMLNode, of name: String, example: (certificate: String, key: String)
   ) -> UpstreamTLS.Identity? {

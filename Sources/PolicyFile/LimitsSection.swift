@@ -1,4 +1,4 @@
-// `process_limits`: what a sandbox's processes may use, in keys named as the files of cgroup v2 that hold them.
+// `process_limits`: limits for a sandbox's processes, with the file names of cgroup v2 as keys.
 // It relies on the kernel's own spelling (cgroup-v2.rst): `max` is no limit, sizes may be K, M, G or KiB, MiB, GiB.
 import Policy
 import YAML

@@ -1,5 +1,5 @@
-// The `listen` section: where clients come in, which of these places speak TLS, and the operator's socket.
-// It relies on PolicyFiles for certificates: they are read with the policy, and anew with each reload.
+// The `listen` section: the listeners, the TLS certificates of some, and the admin socket.
+// It relies on PolicyFiles for certificates: they are read with the policy, and again at each reload.
 import Policy
 import Wire
 import YAML
@@ -14,7 +14,7 @@ struct ListenSection {
     guard let fields = Fields(node, of: "listen", known: known, findings) else { return listen }
     listen.connect = []
     for door in ListenerKind.allCases { readListeners(door, fields, into: &listen) }
-    // Sandboxes may bring all the listeners that there are.
+    // Sandboxes may provide all listeners.
     if ListenerKind.allCases.allSatisfy({ !fields.has($0.rawValue) }) && !fields.has("admin") {
       findings.problem(node.mark, "`listen` names no listener; write listen: {connect: 127.0.0.1:3128}")
     }
@@ -25,7 +25,7 @@ struct ListenSection {
     return listen
   }
 
-  /// Of another folder than the one that the gate is started in it would be another socket.
+  /// Reads the admin path. A relative path would name another socket if the gate starts in another folder.
   private func readAdmin(_ fields: Fields) -> String? {
     guard let path = fields.text("admin", example: "/run/sluice/admin.sock"), let node = fields.node("admin") else {
       return nil
@@ -83,7 +83,7 @@ struct ListenSection {
       findings.problem(mark, "\(address) stands twice in `\(door.rawValue)`; keep one")
       return
     }
-    // Redirected connections arrive at any address; whom the others serve is the operator's to say.
+    // Redirected connections arrive at any address. For other listeners, the operator must choose the served network.
     if address.address.kind == .unspecified && door != .transparent {
       findings.warn(mark, "\(address) accepts from every network; name the address that clients come in on")
     }

@@ -58,7 +58,7 @@ struct NetworkSection {
     fields.list(key, example: example).compactMap { node in read(node).map { Located(rule: $0, mark: node.mark) } }
   }
 
-  /// Rules for the registries of tools. A rule that is written for the same host says more.
+  /// Rules for the registries of tools. A written rule for the same host takes precedence.
   private func fetched(_ fields: Fields, beside written: [Located<AllowSpec>]) -> [Located<AllowSpec>] {
     let entries = RegistryRules(findings: findings, answers: registries).entries(fields)
     return entries.compactMap { node in
@@ -69,7 +69,7 @@ struct NetworkSection {
     }
   }
 
-  /// Two fragments may have the same rule; of those in different files the later one counts.
+  /// Keeps the later one of equal rules in different files.
   private func latest<Rule>(
     _ rules: [Located<Rule>], of key: (Rule) -> (HostPattern, PortSet)
   ) -> [Located<Rule>] {
@@ -85,7 +85,7 @@ struct NetworkSection {
     }
   }
 
-  /// Silently where both say the same.
+  /// Warns of replaced rules, except where both are equal.
   private func warnOfReplaced(_ written: [Located<AllowSpec>], by kept: [Located<AllowSpec>]) {
     guard written.count > kept.count else { return }
     let places = Set(kept.map(\.mark))

@@ -1,5 +1,5 @@
 // Marks of the YAML reader as places that a policy, its log and its messages name.
-// Relies on Findings for the files: one policy may be read from several.
+// It relies on Findings for the files: one policy may be read from several.
 import Policy
 import YAML
 

@@ -1,6 +1,6 @@
-// A change of a policy file's text that keeps its comments and its layout: an item is added to a list, and no other
-// byte moves. It relies on the marks of the YAML reader for where a list stands. Whoever writes the result reads it as
-// a policy first.
+// Edits a policy file's text and keeps its comments and layout: an item is added to a list, and no other byte moves.
+// It relies on the marks of the YAML reader for the list's place. The caller must parse the result as a policy before
+// writing it.
 import Policy
 import YAML
 
@@ -27,9 +27,9 @@ package struct PolicyEdit {
     return "\"" + rule.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
   }
 
-  /// Adds one item, which is YAML on one line, behind the others. The list is that of the client's own `network_policy`
-  /// where it has one, else the file's. A list or section that is not there yet is made. A comment stands behind the
-  /// item where the list has a line for each.
+  /// Adds one item, YAML on one line, behind the others. The list is that of the client's own `network_policy` if
+  /// there is one, else the file's. A missing list or section is created. A comment is added if each item has its own
+  /// line.
   package mutating func add(
     _ item: String, to list: List = .allow, of client: String? = nil, comment: String? = nil
   ) throws(Problem) {
@@ -45,7 +45,7 @@ package struct PolicyEdit {
     try add(item, line, to: list, of: section)
   }
 
-  /// Adds one entry to `requests` of the allow rule at this place of the file. False where it has no such list.
+  /// Adds one entry to `requests` of the allow rule at this place. False if the rule has no such list.
   package mutating func add(request item: String, toRuleAt line: Int, column: Int, comment: String? = nil)
     throws(Problem) -> Bool
   {
@@ -56,8 +56,8 @@ package struct PolicyEdit {
     return true
   }
 
-  /// Mutes patterns for the allow rule at this place of the file: in its `content`, which is made where it has none.
-  /// False where that place has no rule of several keys.
+  /// Mutes patterns for the allow rule at this place, in its `content`, which is created if missing. False if no rule
+  /// with several keys is there.
   package mutating func mute(_ patterns: [String], atRule line: Int, column: Int, comment: String? = nil)
     throws(Problem) -> Bool
   {
@@ -78,12 +78,12 @@ package struct PolicyEdit {
     if text.isFlow(muted.mark) {
       return text.insert(patterns.map(Self.item).joined(separator: ", "), inFlowAt: muted.mark)
     }
-    // Each goes behind the last one that was there before.
+    // Each item goes behind the last original one, so insert in reverse order.
     for pattern in patterns.reversed() { try addLine("- \(Self.item(pattern))\(note)", behind: items) }
     return true
   }
 
-  /// One more key, on a line of its own where the others have one.
+  /// Adds a key, on its own line if the other keys have one.
   private mutating func add(_ pair: String, _ note: String, toMapping node: YAMLNode) throws(Problem) {
     if text.isFlow(node.mark) {
       guard text.insert(pair, inFlowAt: node.mark) else { throw Self.flow("the rule") }
@@ -104,7 +104,7 @@ package struct PolicyEdit {
     return root
   }
 
-  /// Nil for a client that has the file's rules.
+  /// Nil for a client with the file's rules.
   private static func own(_ client: String?, in root: YAMLNode) -> YAMLNode? {
     guard let client, case .sequence(let clients)? = root["clients"]?.content else { return nil }
     return clients.first { $0["name"]?.word == client }?["network_policy"]

@@ -1,6 +1,6 @@
-// Changes to the text of a policy file that leave the rest as it is, comments and all: entries of `allow` and of
-// `rate_limits` are added, and numbers of a limit are set. It relies on the caller to parse the result: a text that was
-// laid out in a way that this file does not foresee shows there, and the file on disk stays as it was.
+// Edits a policy file's text and keeps the rest, also comments: adds entries of `allow` and `rate_limits`, and sets
+// numbers of a limit. It relies on the caller to parse the result: an unforeseen layout shows as an error there, and
+// the file on disk stays unchanged.
 import YAML
 
 package struct PolicyEntries {
@@ -37,10 +37,10 @@ package struct PolicyEntries {
 
   package var bytes: [UInt8] { source.bytes }
 
-  /// Makes the changes, and reads the text anew: places of later changes are those of the new text.
+  /// Applies the changes and parses the text again: later changes refer to the new text.
   private mutating func finish() throws(Problem) {
     var out = source.bytes
-    // From the end on, so that places stay true.
+    // Apply from the end, so that earlier offsets stay valid.
     for change in changes.sorted(by: { $0.at > $1.at }) {
       out.replaceSubrange(change.at..<(change.at + change.length), with: Array(change.text.utf8))
     }
@@ -49,7 +49,7 @@ package struct PolicyEntries {
     source = YAMLSource(out)
   }
 
-  /// `client`: the one whose own `network_policy` is meant; nil: the file's.
+  /// `client`: the client whose own `network_policy` is edited. Nil: the file's.
   package mutating func add(_ entries: [Entry], to list: List, of client: String? = nil) throws(Problem) {
     guard !entries.isEmpty else { return }
     try place(entries, list, client)
@@ -58,7 +58,7 @@ package struct PolicyEntries {
 
   private mutating func place(_ entries: [Entry], _ list: List, _ client: String?) throws(Problem) {
     guard let network = try network(of: client) else {
-      // A file without rules: they begin at its end.
+      // Rules of a file without any are added at its end.
       insert(source.lines(["network_policy:"] + block(entries, of: list, indent: 2)), at: source.bytes.count)
       return
     }
@@ -95,7 +95,7 @@ package struct PolicyEntries {
     if let known = Self.value(pairs, "burst"), case .scalar(let old, isPlain: true) = known.content {
       return replace(known, old, with: "\(burst ?? perMinute)")
     }
-    // Without the key the burst is the rate.
+    // Without the key `burst`, the burst equals the rate.
     guard let burst else { return }
     let end = source.offset(rate.mark) + old.utf8.count
     if source.isFlow(entry) { return insert(", burst: \(burst)", at: end) }

@@ -1,5 +1,5 @@
 // A policy file: YAML in, a Policy or every problem with its line and column out. Start reading here.
-// It relies on one section reader a key; it opens no file, so that what it says of a text can be tested and fuzzed.
+// It relies on one section reader per key; it opens no file, so that parsing can be tested and fuzzed.
 package import Policy
 import Wire
 package import YAML
@@ -8,9 +8,9 @@ package struct LoadedPolicy {
   /// Nil when there is a problem: a bad file never replaces a good policy.
   package let policy: Policy?
   package let problems: [Problem]
-  /// Doubts: an operator may mean it, and should know.
+  /// Warnings: an operator may mean it, and should know.
   package let warnings: [Problem]
-  /// Every section that was read, with the keys that it may have.
+  /// Every section read, with its allowed keys.
   package let schema: Set<SchemaSection>
 }
 
@@ -25,9 +25,9 @@ package enum PolicyFile {
     $0[$1] = "it is a key of `network_policy`; write `network_policy:` above it, and indent it by two spaces"
   }
 
-  /// `name` is what messages and log lines call the file; `nowUnix` decides which rules have expired already; `sandbox`
-  /// is a client that there is in any case, with the file's own rules where `clients` says nothing else. `profiles` are
-  /// included in front; `registries` answers for `network_policy.registries`.
+  /// `name` is the file's name in messages and log lines; `nowUnix` decides which rules have expired; `sandbox` is a
+  /// client that always exists, with the file's rules unless `clients` has others. `profiles` are included first;
+  /// `registries` answers for `network_policy.registries`.
   package static func parse(
     bytes: [UInt8], name: String, profiles: [String] = [], inheriting old: Policy? = nil, sandbox: String? = nil,
     nowUnix: Int64 = 0, registries: RegistryAnswers = RegistryAnswers(),
@@ -42,7 +42,7 @@ package enum PolicyFile {
       schema: findings.schema)
   }
 
-  /// With all that it includes, and the bytes of that.
+  /// The root with all includes, and their bytes.
   private static func expanded(
     _ bytes: [UInt8], _ profiles: [String], _ findings: Findings, _ readFile: @escaping (String) -> [UInt8]?
   ) -> (root: YAMLNode, bytes: [UInt8])? {
@@ -86,7 +86,7 @@ package enum PolicyFile {
     let keys = InspectionKeys(findings: findings, files: files, defaults: defaults)
     let section = NetworkSection(findings: findings, nowUnix: nowUnix, inspection: keys, registries: registries)
     guard let networkNode = fields.node("network_policy") else {
-      // A key that is misspelled, or rules without their section, were told of.
+      // Misspelled keys, or rules without their section, are reported already.
       guard findings.problems.isEmpty else { return nil }
       findings.problem(
         root.mark, "`network_policy` is missing; to deny everything write network_policy: {default: deny}")

@@ -81,9 +81,9 @@ struct RuleChecks {
     let rules = allow.map(\.rule)
     let allowed = Dictionary(grouping: rules, by: \.pattern)
     for (limit, mark) in limits.map({ ($0.rule, $0.mark) }) {
-      // The default for every rule is no mistake where there is no rule yet.
+      // A default limit for every rule is no mistake in a file without rules.
       if limit.pattern == .any && limit.ports == .all { continue }
-      // An exact host covers rules of that host alone: one look-up instead of all rules.
+      // An exact host covers only rules of that host: one lookup instead of all rules.
       var candidates = rules
       if case .exact = limit.pattern { candidates = allowed[limit.pattern] ?? [] }
       if !candidates.contains(where: limit.covers) { findings.problem(mark, uncovered(limit, rules, mark)) }

@@ -1,5 +1,6 @@
-// Allow rules that an operator may write without knowing what they open: this machine, a cloud's metadata, strangers.
-// Relies on Policy for kinds of addresses and on short lists of names; a rule that is meant stays in force.
+// Warnings for allow rules that may open more than the operator knows: this machine, cloud metadata, strangers'
+// hosts.
+// It relies on Policy for kinds of addresses and on short lists of names; a rule that is meant stays in force.
 import Policy
 import Wire
 
@@ -35,7 +36,7 @@ enum RuleDoubts {
   }
 
   private static func listed(_ rule: AllowSpec) -> String? {
-    // A network in `addresses` opens none of them: see Screening.
+    // A network in `addresses` opens no metadata service: see Screening.
     let found = rule.addresses.first { $0.length == $0.address.width && MetadataServices.all.contains($0.address) }
     return found.map { metadata("\($0.address)") }
   }
@@ -56,7 +57,7 @@ enum RuleDoubts {
     return nil
   }
 
-  /// Names that are nobody's to register (RFC 6761, RFC 8375, ICANN 2024), and the usual ones of networks of one's own.
+  /// Names that nobody can register (RFC 6761, RFC 8375, ICANN 2024), and common names of private networks.
   private static let privateSuffixes: Set<String> = [
     "internal", "local", "localdomain", "lan", "home", "corp", "private", "intranet", "test", "example", "invalid",
     "localhost",

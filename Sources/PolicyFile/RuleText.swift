@@ -8,10 +8,10 @@ struct RuleText: Hashable, Sendable {
   var pattern: HostPattern
   var ports: PortSet
 
-  /// Why a text is no rule; `description` says what to write.
+  /// The reason why a text is not a rule; `description` says what to write.
   struct Problem: Error, CustomStringConvertible { let description: String }
 
-  /// `portsDefault` stands in where the text names no port; nil makes that a problem. A deny rule may name a network.
+  /// `portsDefault` applies if the text names no port; nil makes that a problem. A deny rule may name a network.
   static func parse(_ text: String, portsDefault: PortSet? = nil, isDeny: Bool = false) throws(Problem) -> RuleText {
     if isDeny, let network = try parseNetwork(text, portsDefault) { return network }
     try rejectLookalikes(text)
@@ -81,7 +81,7 @@ struct RuleText: Hashable, Sendable {
   /// The part of a text that is only a regular expression's.
   private static func regularExpression(_ text: String) -> String? {
     for part in [".*", ".+", "\\", "^", "$", "(", ")", "|", "{", "}", "+", "?"] where text.contains(part) {
-      // A URL with a query has an answer of its own.
+      // A URL with a query gets its own message.
       return text.contains("://") ? nil : part
     }
     return nil

@@ -1,5 +1,4 @@
-// Sections beside the rules: resolver, log, limits, timeouts, and the sections that have a file of their own. Each
-// key
+// Sections besides the rules: resolver, log, limits, timeouts, and the sections with their own files. Each key
 // overrides a default of Settings. It relies on the bounds here: a value outside of them would break the gate or mean
 // nothing.
 import Policy

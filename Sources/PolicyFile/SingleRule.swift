@@ -1,5 +1,5 @@
-// One allow rule without a file around it, as a person gives it with an approval.
-// It relies on the readers of the policy file: the text is an item of `allow`, and means there what it means here.
+// One allow rule without a file, as a person gives it with an approval.
+// It relies on the readers of the policy file: the text has the meaning of an item of `allow`.
 package import Policy
 import YAML
 
@@ -12,7 +12,7 @@ extension PolicyFile {
       throw RuleTextProblem(description: "a rule is one line, such as api.example.com:443")
     }
     let item = text.hasPrefix("{") || text.hasPrefix("\"") ? text : PolicyEdit.item(text)
-    // Where a rule is given so, people are asked.
+    // Add `approvals`: such a rule is given only where people are asked.
     let file = "network_policy:\n  allow:\n    - \(item)\napprovals: {wait_seconds: 120}\n"
     let loaded = parse(bytes: Array(file.utf8), name: "rule", nowUnix: nowUnix)
     if let problem = loaded.problems.first { throw RuleTextProblem(description: problem.text) }

@@ -1,5 +1,5 @@
-// Two texts of a policy file as a unified difference, for whoever is about to write one over the other.
-// It relies on edits that stand close together: what lies between the first and the last change is shown whole.
+// Two texts of a policy file as a unified difference, for a person about to replace one by the other.
+// It relies on edits that are close together: all lines between the first and the last change are shown.
 
 package enum TextDifference {
   private static let context = 3

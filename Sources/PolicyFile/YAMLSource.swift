@@ -23,14 +23,14 @@ struct YAMLSource {
     var left = mark.column - 1
     while left > 0, offset < bytes.count {
       offset += 1
-      // Bytes that continue a character count for none.
+      // Continuation bytes of a character do not count.
       while offset < bytes.count, bytes[offset] & 0xc0 == 0x80 { offset += 1 }
       left -= 1
     }
     return offset
   }
 
-  /// Where a text goes that shall follow the line; a last line without an end has to get one first.
+  /// The offset for text behind the line; a last line without a line end needs one first.
   func lineEnd(_ line: Int) -> Int { start(of: line + 1) }
 
   func isFlow(_ node: YAMLNode) -> Bool {
