@@ -4,6 +4,8 @@ SWIFT ?= swift
 STATIC = .build-static
 DEBIAN = .build-debian
 PACKAGE = .build-package
+MAIN_CLIENTS = test_running.py test_refusals.py test_one_path.py test_exchanges.py test_transparent.py test_socks.py \
+  test_dns.py test_policy_tools.py test_log.py test_run.py
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)$$/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -14,18 +16,18 @@ deps: ## Debian packages that building and the demo need (root or sudo)
 build: deps ## debug build: .build/debug/sluice
 	$(SWIFT) build --product sluice
 
-test: deps ## unit tests, and client tests with real programs
-	@.ci/deps tests
-	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build
-	Tests/clients/run
+# The main client tests run on the debug build, which checks the invariants of each exchange after each event. The
+# others run on the release binary, which users get, and which takes half the time.
+test: quick release ## unit tests, and client tests with real programs
+	SLUICE=$$PWD/sluice WITHOUT='$(MAIN_CLIENTS)' Tests/clients/run
 
-check: lint build ## lint, unit tests and the main client tests, in a few minutes
+check: lint quick ## lint, unit tests and the main client tests, in a few minutes
+
+quick: deps ## unit tests and the main client tests, on the debug build
 	@.ci/deps tests
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
-	Tests/clients/run -n 4 --dist loadfile test_running.py test_refusals.py test_one_path.py test_exchanges.py \
-	  test_transparent.py test_socks.py test_dns.py test_policy_tools.py test_log.py test_run.py
+	Tests/clients/run -n 4 --dist loadfile $(MAIN_CLIENTS)
 
 clients: build ## the client tests only
 	@.ci/deps tests
@@ -198,5 +200,5 @@ sanitize: deps ## unit tests and clients under the address and the thread saniti
 clean: ## remove everything that was built
 	rm -rf .build .build-* sluice sluice-small sluice_*.deb dist sluice-image.tar results
 
-.PHONY: fuzz sanitize help deps build check test clients clients-page volume soak lint format demo demo-gate release release-small release-check image kube at-scale dist man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run \
+.PHONY: fuzz sanitize help deps build quick check test clients clients-page volume soak lint format demo demo-gate release release-small release-check image kube at-scale dist man deb deb-check boot bench bench-sni bench-inspect bench-dns bench-run \
   bench-limits bench-views screenshots content-figures cgroups escapes fleet clean
