@@ -77,7 +77,7 @@ final class Listener: Source {
 
   /// Pauses accepting. The warning appears once, until a connection is accepted again.
   private func rest(_ error: SystemError) {
-    if !saidResting { Messages.warn("accept rests: \(error)") }
+    if !saidResting { Messages.warn("no connection can be accepted for now: \(error)") }
     saidResting = true
     isResting = true
   }

@@ -15,7 +15,8 @@ struct ClientsSection {
 
   func read(_ node: YAMLNode) -> [ClientSpec] {
     guard case .sequence(let items) = node.content else {
-      findings.problem(node.mark, "`clients` takes a list of mappings with `name`, not \(node.kindName)")
+      findings.problem(
+        node.mark, "`clients` takes a list such as [{name: builder, source: [10.1.0.0/16]}], not \(node.kindName)")
       return []
     }
     var names: [String: Mark] = [:]

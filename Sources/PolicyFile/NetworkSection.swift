@@ -18,6 +18,14 @@ struct NetworkSection {
     "requests_per_minute", "burst", "concurrent", "upload_bytes_per_minute", "download_bytes_per_minute",
     "tunnel_lifetime_seconds",
   ]
+  private static let elsewhere = bounds.reduce(into: topLevel) {
+    $0[$1] = "limits stand in `rate_limits`; write rate_limits: [{host: HOST:PORT, \($1): …}]"
+  }
+  private static let topLevel = TopLevelKeys.sections.reduce(into: [String: String]()) {
+    $0[$1] = "it is a key of the file itself; write it without indentation"
+  }
+  /// Keys of rules that are also keys of the file (`dns`, `tls`) are none of these.
+  private static let notInRules = bounds.reduce(into: [String: String]()) { $0[$1] = elsewhere[$1] }
   private static let limitKeys = ["host", "ports"] + bounds + ["on_limit"]
 
   let findings: Findings
@@ -27,7 +35,9 @@ struct NetworkSection {
 
   func read(_ node: YAMLNode) -> NetworkSpec {
     var spec = NetworkSpec(line: line(node.mark))
-    guard let fields = Fields(node, of: "network_policy", known: Self.keys, findings) else { return spec }
+    guard let fields = Fields(node, of: "network_policy", known: Self.keys, misplaced: Self.elsewhere, findings) else {
+      return spec
+    }
     if fields.choice("default", Default.self) == .allow {
       spec.defaultAllows = true
       findings.warn(fields.mark(of: "default"), "`default: allow` lets out every name that no deny rule names")
@@ -119,10 +129,14 @@ struct NetworkSection {
     if pairs.count == 1, case .scalar(let host, _) = pairs[0].key.content, host.contains("."),
       case .scalar(let port, _) = pairs[0].value.content
     {
-      findings.problem(node.mark, "a space between host and port; write \(host.quotable):\(port.quotable)")
+      findings.problem(
+        node.mark,
+        port.isEmpty
+          ? "the port is missing behind the colon; write \(host.quotable):443"
+          : "a space between host and port; write \(host.quotable):\(port.quotable)")
       return nil
     }
-    guard let fields = Fields(node, of: "an allow rule", known: Self.ruleKeys, findings),
+    guard let fields = Fields(node, of: "an allow rule", known: Self.ruleKeys, misplaced: Self.notInRules, findings),
       let text = hostAndPorts(fields, portsDefault: nil)
     else { return nil }
     var rule = AllowSpec(line: line(node.mark), pattern: text.pattern, ports: text.ports)
@@ -142,7 +156,7 @@ struct NetworkSection {
     guard let time = Timestamp.parse(text) else {
       findings.problem(
         fields.node("expires")?.mark ?? fields.mark,
-        "`expires` takes an RFC 3339 time such as 2027-01-01T00:00:00Z, not `\(text.quotable)`")
+        "`expires` takes an RFC 3339 time such as 2027-01-01T00:00:00Z, not `\(text.quotable)`\(Self.timeAdvice(text))")
       return
     }
     rule.expiresAt = time
@@ -191,6 +205,15 @@ struct NetworkSection {
     }
     if let doubt = RuleDoubts.doubt(of: rule) { findings.warn(mark, doubt) }
     return rule
+  }
+
+  /// A date alone, a space for the T, or no zone.
+  private static func timeAdvice(_ text: String) -> String {
+    let spelled = text.split(separator: " ").joined(separator: "T")
+    for guess in [spelled + "T00:00:00Z", spelled + "Z", spelled + ":00Z"] where Timestamp.parse(guess) != nil {
+      return "; write \(guess)"
+    }
+    return ""
   }
 
   private func rateLimit(_ node: YAMLNode) -> RateLimit? {

@@ -15,11 +15,7 @@ package struct LoadedPolicy {
 }
 
 package enum PolicyFile {
-  private static let keys = [
-    "network_policy", "clients", "listen", "resolver", "dns", "log", "limits", "timeouts", "process_limits",
-    "filesystem_policy", "environment", "credentials", "content_policy", "tls", "shared_limits", "state",
-    "explain_denials", "approvals", Includes.key,
-  ]
+  private static let keys = TopLevelKeys.sections + [Includes.key]
   /// People write rules without the section around them.
   private static let misplaced = NetworkSection.keys.reduce(into: [String: String]()) {
     $0[$1] = "it is a key of `network_policy`; write `network_policy:` above it, and indent it by two spaces"

@@ -29,16 +29,28 @@ struct RuleText: Hashable, Sendable {
       if let advice = Typography.advice(scalar) { throw Problem(description: advice) }
     }
     try rejectUDP(text)
+    if text.contains("${") || text.contains("{{") || text.hasPrefix("$") || text.hasPrefix("%") {
+      throw Problem(description: "a policy has no variables; write the host itself in place of `\(text.quotable)`")
+    }
+    try rejectKey(text)
     if let pattern = regularExpression(text) {
       throw Problem(
         description:
-          "a rule is no regular expression (`\(pattern)` means nothing here); write *.example.com:443 for every"
+          "a rule is not a regular expression (`\(pattern)` means nothing here); write *.example.com:443 for every"
           + " name below example.com, and a rule for each other name")
     }
     if text.contains(" "), let last = text.split(separator: " ").last, last.utf8.allSatisfy(\.isDigit) {
       throw Problem(
         description:
           "a space between host and port; write \(String(text.prefix { $0 != " " }).quotable):\(last.prefix(9))")
+    }
+    if text.contains(" - "), !text.contains("[") {
+      throw Problem(
+        description: "the next entry is indented deeper, and so continues this text; indent each `-` of a list alike")
+    }
+    if let end = text.firstIndex(of: " "), !text.contains("[") {
+      throw Problem(
+        description: "a rule names one host; write an entry for each, such as \(String(text[..<end]).quotable)")
     }
     if let separator = text.first(where: { $0 == ";" || $0 == "," }), !text.contains("[") {
       let first = text.prefix { $0 != separator }
@@ -49,8 +61,9 @@ struct RuleText: Hashable, Sendable {
           : "`\(separator)` stands between ports; write them in a list: HOST:[80, 443]")
     }
     if let scheme = text.firstRange(of: "://") {
-      let rest = text[scheme.upperBound...].prefix { $0 != "/" && $0 != "?" }
-      let port = text.hasPrefix("http:") ? 80 : 443
+      let whole = text[scheme.upperBound...].prefix { $0 != "/" && $0 != "?" }
+      let rest = whole.split(separator: "@").last ?? whole
+      let port = servicePorts[text[..<scheme.lowerBound].lowercased()].map(String.init) ?? "PORT"
       let authority = rest.contains(":") ? String(rest) : "\(rest):\(port)"
       throw Problem(description: "a rule is HOST:PORT without a scheme; write \(authority.quotable)")
     }
@@ -59,11 +72,28 @@ struct RuleText: Hashable, Sendable {
       let front = String(text[..<slash])
       if IPAddress(front) != nil {
         throw Problem(
-          description: "a network is no host; name the host, and list \(text.quotable) under its `addresses`")
+          description: "a network is not a host; name the host, and list \(text.quotable) under its `addresses`")
       }
       throw Problem(description: "a rule has no path; write \(front.contains(":") ? front : front + ":443")")
     }
   }
+
+  /// `host:a.test:443`, a key without the space behind its colon.
+  private static func rejectKey(_ text: String) throws(Problem) {
+    guard text.hasPrefix("host:"), let rest = text.split(separator: ":", maxSplits: 1).last, rest.contains(".") else {
+      return
+    }
+    let value = String(rest.prefix { $0 != " " }).quotable
+    throw Problem(
+      description: "a space is missing behind `host:`; write `host: \(value)`, and each key in its own line")
+  }
+
+  /// Ports for advice only: names that people write in place of a number.
+  private static let servicePorts: [String: Int] = [
+    "http": 80, "ws": 80, "https": 443, "wss": 443, "grpc": 443, "ssh": 22, "sftp": 22, "git": 9418, "ftp": 21,
+    "smtp": 25, "imap": 143, "imaps": 993, "ldap": 389, "ldaps": 636, "dns": 53, "domain": 53, "postgres": 5432,
+    "postgresql": 5432, "mysql": 3306, "redis": 6379, "rediss": 6379, "mongodb": 27017, "amqp": 5672, "amqps": 5671,
+  ]
 
   private static func rejectUDP(_ text: String) throws(Problem) {
     let lower = text.lowercased()
@@ -81,10 +111,18 @@ struct RuleText: Hashable, Sendable {
   /// The part of a text that is only a regular expression's.
   private static func regularExpression(_ text: String) -> String? {
     for part in [".*", ".+", "\\", "^", "$", "(", ")", "|", "{", "}", "+", "?"] where text.contains(part) {
+      // `a.*.test` is a wildcard in the wrong place.
+      if part == ".*", isMisplacedWildcard(text) { return nil }
       // A URL with a query gets its own message.
       return text.contains("://") ? nil : part
     }
-    return nil
+    guard let bracket = text.firstIndex(of: "["), bracket > text.startIndex else { return nil }
+    return text[text.index(before: bracket)] == ":" ? nil : "["
+  }
+
+  private static func isMisplacedWildcard(_ text: String) -> Bool {
+    text.first != "." && text.contains(".*.")
+      && text.allSatisfy { $0.isLetter || $0.isNumber || "-_.:*".contains($0) }
   }
 
   /// `10.0.0.0/8:*` or `[fd00::/8]:*`; nil where the text is about no network.
@@ -145,7 +183,8 @@ struct RuleText: Hashable, Sendable {
     if host.isEmpty { throw Problem(description: "the host is missing in front of the port") }
     if host.hasPrefix("[") {
       guard let address = IPAddress(String(host.dropFirst().dropLast())), address.width == 128 else {
-        throw Problem(description: "`\(host.quotable)` is no IPv6 address; write it as [2001:db8::1], without a zone")
+        throw Problem(
+          description: "`\(host.quotable)` is not an IPv6 address; write it as [2001:db8::1], without a zone")
       }
       return .exact(.address(address))
     }
@@ -192,7 +231,7 @@ struct RuleText: Hashable, Sendable {
       else {
         throw Problem(description: badPort(String(part)))
       }
-      guard low <= high else { throw Problem(description: "the range is turned round; write \(high)-\(low)") }
+      guard low <= high else { throw Problem(description: "the range is reversed; write \(high)-\(low)") }
       ranges.append(low...high)
     }
     return PortSet(ranges)
@@ -201,8 +240,8 @@ struct RuleText: Hashable, Sendable {
   private static func badPort(_ part: String) -> String {
     let form = "a port is a number from 1 to 65535, a range 8000-8010, a list [80, 443] or *"
     if part.isEmpty { return "the port is empty; \(form)" }
-    if part == "http" || part == "https" { return "a port is a number; write \(part == "http" ? 80 : 443)" }
-    return "`\(part.quotable)` is no port; \(form)"
+    if let number = servicePorts[part.lowercased()] { return "a port is a number; write \(number)" }
+    return "`\(part.quotable)` is not a port; \(form)"
   }
 
   private static func port(_ text: Substring) -> UInt16? {

@@ -95,7 +95,7 @@ struct SettingsSections {
     let example = "/var/lib/sluice"
     guard let fields = Fields(node, of: "state", known: ["folder"], findings) else { return nil }
     guard let path = fields.text("folder", example: example) else {
-      if !fields.has("folder") {
+      if !fields.has("folder"), !fields.hasUnknown {
         findings.problem(node.mark, "`state` says nothing; write state: {folder: \(example)}")
       }
       return nil

@@ -58,7 +58,7 @@ package struct CgroupSpec: Equatable, Sendable {
 
   static let remedy =
     "start it by `systemd-run --user --scope -p Delegate=yes sluice run …`, or as root; or give --limits best-effort, which "
-    + "holds what rlimits can and says what it does not"
+    + "enforces what rlimits can, and warns about the rest"
 }
 
 /// A limit that ended a process of the sandbox, or kept one from starting.

@@ -37,7 +37,7 @@ package struct LaunchFailure: Error, CustomStringConvertible {
       "no user namespace for this user here: in a container, allow them (docker run --security-opt seccomp=unconfined); "
         + "else sysctl kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0; or be root"
     case ENOSPC, EUSERS: "too many namespaces: sysctl user.max_user_namespaces is too low, or 0"
-    case EINVAL: "this kernel lacks one of the namespaces; it takes Linux 5.13"
+    case EINVAL: "this kernel lacks one of the namespaces: use Linux 5.13 or later"
     default: nil
     }
   }
@@ -47,7 +47,7 @@ package struct LaunchFailure: Error, CustomStringConvertible {
     + "for sluice with `userns,`"
   static let processesRemedy =
     "a new /proc is refused where a container has masked its own: docker run --security-opt systempaths=unconfined"
-  static let landlockRemedy = "this kernel has no Landlock: it takes 5.13, and `landlock` in lsm="
+  static let landlockRemedy = "this kernel has no Landlock: use Linux 5.13 or later with `landlock` in lsm="
 
   private static func maps(_ code: CInt) -> String? {
     code == EPERM ? "this user may not map its own id: a container or a security module forbids it" : nil
@@ -60,7 +60,7 @@ package struct LaunchFailure: Error, CustomStringConvertible {
         + "add its folder with --read-only"
     case ENOENT:
       "\(name): no such command in the sandbox, which sees /usr and the workspace; add its folder with --read-only"
-    case EACCES: "\(name): not a program, or not to be run by this user: chmod +x"
+    case EACCES: "\(name): not a program, or not executable by this user: chmod +x"
     case E2BIG: "\(name): the arguments and the environment are too long together"
     default: "\(name): cannot be run: \(error)"
     }
@@ -72,7 +72,8 @@ package struct LaunchFailure: Error, CustomStringConvertible {
     case (.processes, EPERM): processesRemedy
     case (.setting, EROFS): "/proc/sys is read-only: a container masks it"
     case (.enterRoot, EINVAL), (.newRoot, EINVAL): "the root of this system cannot be left (an initramfs)"
-    case (.bind, EACCES): "who the command runs as cannot reach it: another --workspace, or as root another --user"
+    case (.bind, EACCES):
+      "the user that the command runs as cannot reach it: give another --workspace, or as root another --user"
     case (.copy, _): "a copy of the workspace takes overlayfs for users (Linux 5.11): --workspace-mode rw or ro"
     case (.landlock, ENOSYS), (.landlock, EOPNOTSUPP): landlockRemedy
     default: nil

@@ -152,7 +152,7 @@ package enum MachineFeatures {
   private static func ipv6() -> MachineFeature {
     HostFile.kind("/proc/sys/net/ipv6") == .folder
       ? MachineFeature("IPv6", .ok, "the kernel has it")
-      : MachineFeature("IPv6", .absent, "the kernel has none: a sandbox has IPv4 alone")
+      : MachineFeature("IPv6", .absent, "the kernel has none: a sandbox has only IPv4")
   }
 
   /// For `sluice redirect`; a sandbox needs neither.
@@ -188,7 +188,7 @@ package enum MachineFeatures {
     let check = try? ChildProcess.run(["nft", "--check", "-f", "-"], input: rule)
     if check?.status == 0 { return MachineFeature("TPROXY", .ok, "the kernel takes its rules") }
     return MachineFeature(
-      "TPROXY", .absent, "the kernel does not take its rules",
+      "TPROXY", .absent, "the kernel does not accept its rules",
       remedy: "`redirect --tproxy` takes nft_tproxy in the kernel; without, it redirects by NAT, "
         + "and `run` listens on the policy's ports alone")
   }

@@ -24,7 +24,7 @@ struct Placeholders {
             "\(one.path): the command must not make it, and nothing can be put there: \(SystemError("mkdir", code: -fd)); "
               + "--unprotect \(name) lets the command make it")
         }
-        throw LaunchFailure("\(one.path) was made just now, by somebody else; start again")
+        throw LaunchFailure("\(one.path) was made just now by another process; start again")
       }
       held.append(Held(folder: folder, name: name, fd: fd))
     }

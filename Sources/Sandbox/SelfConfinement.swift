@@ -128,13 +128,13 @@ package struct SelfConfinement: Equatable, Sendable {
   private func text(_ lacks: csandbox_lacks) -> [String] {
     var texts: [String] = []
     if lacks.landlock != 0 {
-      texts.append("\(SystemError("no Landlock", code: lacks.landlock)), so files are not held back")
+      texts.append("\(SystemError("no Landlock", code: lacks.landlock)), so access to files is not restricted")
     } else if !supervises {
       // Of a sandbox's gate it is left to `sluice doctor`: each command would begin with that line.
       texts += Landlock.lacks(version: Int(lacks.landlock_version))
     }
     if lacks.seccomp != 0 {
-      texts.append("\(SystemError("no seccomp filter", code: lacks.seccomp)), so system calls are not held back")
+      texts.append("\(SystemError("no seccomp filter", code: lacks.seccomp)), so system calls are not restricted")
     }
     return texts
   }
@@ -154,6 +154,6 @@ package enum Landlock {
       (6, "signals and abstract sockets", "6.12"),
     ]
     let missing = grown.filter { $0.0 > version }.map { "\($0.1) (Linux \($0.2))" }
-    return missing.isEmpty ? [] : ["Landlock version \(version) does not hold \(missing.joined(separator: ", "))"]
+    return missing.isEmpty ? [] : ["Landlock version \(version) does not restrict \(missing.joined(separator: ", "))"]
   }
 }

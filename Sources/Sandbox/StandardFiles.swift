@@ -39,7 +39,7 @@ package enum StandardFiles {
       case CSANDBOX_STANDARD_TERMINAL:
         throw LaunchFailure("\(name) is a second terminal; put a pipe in between: sluice run … | tee /dev/…")
       default:
-        throw LaunchFailure("\(name) is no file, pipe or terminal; put a pipe in between: … | sluice run … | …")
+        throw LaunchFailure("\(name) is not a file, pipe or terminal; put a pipe in between: … | sluice run … | …")
       }
     }
   }

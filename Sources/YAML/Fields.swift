@@ -20,28 +20,32 @@ package struct Fields {
     self.findings = findings
     findings.note(SchemaSection(name: name, keys: known))
     guard case .mapping(let pairs) = node.content else {
+      let keys = known.prefix(4).joined(separator: ", ") + (known.count > 4 ? "…" : "")
       findings.problem(
-        node.mark, "`\(name)` is a mapping of \(known.prefix(4).joined(separator: ", "))…; here is \(node.kindName)")
+        node.mark,
+        MissingMarks.inKeys(node, known: known)
+          ?? "\(name.asSection) takes keys below it (\(keys)), not \(node.kindAndValue)")
       return nil
     }
     for (key, value) in pairs {
       guard case .scalar(let word, _) = key.content else {
-        findings.problem(key.mark, "a key of `\(name)` is a word, not \(key.kindName)")
+        findings.problem(key.mark, "a key of \(name.asSection) is a word, not \(key.kindName)")
         continue
       }
       if let first = keyMarks[word] {
         findings.problem(
-          key.mark, "`\(word)` stands twice in `\(name)`, first in \(findings.place(first, from: key.mark)); keep one")
+          key.mark,
+          "`\(word)` stands twice in \(name.asSection), first in \(findings.place(first, from: key.mark)); keep one")
         continue
       }
       keyMarks[word] = key.mark
       if let why = later[word] {
         findings.problem(key.mark, "`\(word)` is not supported by this version: \(why); remove it")
       } else if let advice = misplaced[word] {
-        findings.problem(key.mark, "`\(word)` has no place in \(name): \(advice)")
+        findings.problem(key.mark, "`\(word)` has no place in \(name.asSection): \(advice)")
       } else if !known.contains(word) {
         let advice = Suggestion.advice(for: word, among: known)
-        findings.problem(key.mark, "unknown key `\(word.quotable)` in `\(name)`; \(advice)")
+        findings.problem(key.mark, "unknown key `\(word.quotable)` in \(name.asSection); \(advice)")
         hasUnknown = true
       } else {
         values[word] = value
@@ -73,7 +77,7 @@ package struct Fields {
     guard let node = values[key] else { return nil }
     if case .scalar("true", isPlain: true) = node.content { return true }
     if case .scalar("false", isPlain: true) = node.content { return false }
-    findings.problem(node.mark, "`\(key)` is true or false, not \(node.shown)")
+    findings.problem(node.mark, "`\(key)` is true or false, not \(node.shown)\(node.advice(ValueAdvice.flag))")
     return nil
   }
 
@@ -91,7 +95,9 @@ package struct Fields {
     guard let node = values[key] else { return nil }
     guard case .scalar(let text, isPlain: true) = node.content, let value = Int(text), "\(value)" == text else {
       findings.problem(
-        node.mark, "`\(key)` takes a whole number without quotes, from \(range.lowerBound) to \(range.upperBound)")
+        node.mark,
+        "`\(key)` takes a whole number without quotes, from \(range.lowerBound) to \(range.upperBound), not "
+          + "\(node.shown)\(node.advice(ValueAdvice.integer))")
       return nil
     }
     guard range.contains(value) else {
@@ -111,7 +117,9 @@ package struct Fields {
     }
     guard range.contains(value) else {
       findings.problem(
-        node.mark, "`\(key)` is from \(ByteSize.print(range.lowerBound)) to \(ByteSize.print(range.upperBound))")
+        node.mark,
+        "`\(key)` is from \(ByteSize.print(range.lowerBound)) to \(ByteSize.print(range.upperBound)), not \(node.shown)"
+      )
       return nil
     }
     return value
@@ -122,12 +130,15 @@ package struct Fields {
     guard let node = values[key] else { return nil }
     guard case .scalar(let text, _) = node.content, let ms = Self.milliseconds(text) else {
       findings.problem(
-        node.mark, "`\(key)` takes seconds as a number without a unit, such as 30 or 2.5, not \(node.shown)")
+        node.mark,
+        "`\(key)` takes seconds as a number without a unit, such as 30 or 2.5, not \(node.shown)"
+          + node.advice(ValueAdvice.seconds))
       return nil
     }
     guard (range.lowerBound * 1000...range.upperBound * 1000).contains(ms), ms > 0 else {
       findings.problem(
-        node.mark, "`\(key)` is more than 0 and from \(range.lowerBound) to \(range.upperBound) seconds")
+        node.mark,
+        "`\(key)` is more than 0 and from \(range.lowerBound) to \(range.upperBound) seconds, not \(node.shown)")
       return nil
     }
     return UInt64(ms)
@@ -138,7 +149,8 @@ package struct Fields {
     guard let node = values[key] else { return [] }
     if case .sequence(let items) = node.content { return items }
     if orSingle, case .scalar = node.content, !node.isNull { return [node] }
-    findings.problem(node.mark, "`\(key)` takes a list such as \(example), not \(node.kindName)")
+    findings.problem(
+      node.mark, MissingMarks.inList(node) ?? "`\(key)` takes a list such as \(example), not \(node.kindName)")
     return []
   }
 
@@ -166,7 +178,7 @@ package enum ByteSize {
         let letter = unit.name.lowercased().prefix(1)
         return [letter + "", letter + "b", letter + "ib"].contains(rest[...])
       })
-    else { return "" }
+    else { return ValueAdvice.integer(text) }
     return "; write \(digits)\(unit.name)"
   }
 
@@ -193,9 +205,22 @@ package enum ByteSize {
 extension String {
   /// Short enough to be shown in a message; Findings takes care of what may not stand in one.
   package var quotable: String { unicodeScalars.count > 60 ? String(unicodeScalars.prefix(60)) + "…" : self }
+
+  /// The name of a section in a message: a key in quotes, a description (`an allow rule`) without.
+  fileprivate var asSection: String { contains(" ") ? self : "`\(self)`" }
 }
 
 extension YAMLNode {
+  fileprivate var kindAndValue: String {
+    if case .scalar(let text, _) = content, !isNull, !text.isEmpty { return "the single value `\(text.quotable)`" }
+    return kindName
+  }
+
+  fileprivate func advice(_ on: (String) -> String) -> String {
+    guard case .scalar(let text, _) = content else { return "" }
+    return on(text)
+  }
+
   /// The value itself where it is one, else what it is.
   package var shown: String {
     if case .scalar(let text, _) = content, !text.isEmpty { return "`\(text.quotable)`" }

@@ -12,8 +12,10 @@ package enum Suggestion {
       if distance < best?.distance ?? .max { best = (candidate, distance) }
     }
     // A third of the letters may be wrong: more is another word.
-    guard let best, best.distance <= max(1, best.word.utf8.count / 3) else { return nil }
-    return best.word
+    if let best, best.distance <= max(1, best.word.utf8.count / 3) { return best.word }
+    // `memory` for `memory.max`, `wait` for `wait_seconds`.
+    let front = word.lowercased()
+    return known.first { $0.hasPrefix(front + ".") || $0.hasPrefix(front + "_") }
   }
 
   /// Words of other programs, and longer names of the same thing: `allow_list`, `allowed_hosts`, `rate-limit`.

@@ -97,7 +97,7 @@ enum YAMLEvent {
     case YAML_DOCUMENT_START_EVENT: return .documentStart(mark)
     case YAML_SEQUENCE_END_EVENT, YAML_MAPPING_END_EVENT: return .containerEnd
     case YAML_ALIAS_EVENT:
-      return .unwanted("a text that begins with * stands in quotes: \"*\" (YAML aliases are not read)", mark)
+      return .unwanted("a text that begins with * stands in quotes: \"*\" (YAML aliases are not supported)", mark)
     case YAML_SEQUENCE_START_EVENT:
       let start = unsafe event.data.sequence_start
       if unsafe start.anchor != nil || start.tag != nil { return tagged(mark) }
@@ -117,7 +117,7 @@ enum YAMLEvent {
   }
 
   private func tagged(_ mark: Mark) -> YAMLEvent {
-    .unwanted("YAML anchors and tags (& and !) are not read; write the value out", mark)
+    .unwanted("YAML anchors and tags (& and !) are not supported; write the value in each place", mark)
   }
 
   private func mark(_ mark: yaml_mark_t) -> Mark {
@@ -179,7 +179,9 @@ private struct TreeBuilder {
 
   private mutating func open(_ container: Open) -> Bool {
     guard stack.count < YAMLDocument.depthMax else {
-      findings.problem(container.mark, "nested more than \(YAMLDocument.depthMax) deep; no such file needs that")
+      findings.problem(
+        container.mark,
+        "mappings and lists are nested more than \(YAMLDocument.depthMax) deep; remove brackets or indentation")
       return false
     }
     stack.append(container)

@@ -37,10 +37,10 @@ struct BindOption: ExpressibleByArgument {
     case .missing: throw failure("there is no \(source)")
     case .planted(let link):
       throw failure(
-        "\(link) is a symbolic link that the command of an earlier run could have made; name what it leads to")
+        "\(link) is a symbolic link that the command of an earlier run could have made; name its target instead")
     }
     if Self.places.dropFirst().contains(real) || real == "/" || Self.taken.contains(where: { real.isAtOrBelow($0) }) {
-      throw failure("\(real) is a folder of the system; name something narrower")
+      throw failure("\(real) is a system folder; name something inside it")
     }
     if path.split(separator: "/").contains("..") { throw failure("write the place inside without `..`") }
     if Self.places.contains(path) || path == home || home.isBelow(path)

@@ -9,7 +9,7 @@ import Wire
 struct CACommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ca",
-    abstract: "The CA that signs for inspected targets: make it, look at it, hand its certificate out.",
+    abstract: "The CA that signs certificates for inspected targets: make, show, export.",
     subcommands: [Make.self, Show.self, Export.self])
 
   struct Place: ParsableArguments {
@@ -30,18 +30,18 @@ struct CACommand: ParsableCommand {
 
   struct Make: ParsableCommand {
     static let configuration = CommandConfiguration(
-      commandName: "init", abstract: "Make the CA; the gate does so itself at its first use.",
+      commandName: "init", abstract: "Make the CA. The gate makes it at first use if it is missing.",
       discussion: """
-        With --permit, the CA can vouch for these names and those below them only,
-        for no address and for no e-mail (name constraints, RFC 5280): a stolen key
-        can pose as nobody else. Such a CA cannot explain refusals of other names
-        inside TLS.
+        With --permit, the CA can sign only for these names and the names below them,
+        and not for addresses or e-mail (name constraints, RFC 5280): a stolen key
+        cannot impersonate other names. Such a CA cannot explain refusals of other
+        names inside TLS.
         """)
 
     @OptionGroup var place: Place
-    @Option(help: ArgumentHelp("A name that the CA may vouch for. May repeat.", valueName: "name"))
+    @Option(help: ArgumentHelp("A name that the CA may sign for. May repeat.", valueName: "name"))
     var permit: [String] = []
-    @Flag(help: "Make a new one in place of the one that is there.") var force = false
+    @Flag(help: "Replace an existing CA.") var force = false
 
     func run() throws {
       var names: [HostName] = []
@@ -54,18 +54,20 @@ struct CACommand: ParsableCommand {
       try CACommand.saying {
         guard try folder.make(permitted: names, replacing: force) else {
           throw TLSProblem(
-            "there is a CA in \(folder.path) already; --force makes a new one, which clients must be told of")
+            "there is a CA in \(folder.path) already; --force replaces it; clients must trust the new one"
+          )
         }
         let authority = try folder.load()
         Messages.say(
-          "made \(folder.keyFile), for its owner alone, and \(folder.certificateFile), for whoever shall trust it")
+          "made \(folder.keyFile), for its owner only, and \(folder.certificateFile), for clients to trust"
+        )
         print(authority.fingerprint)
       }
     }
   }
 
   struct Show: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Print the CA's certificate in words, and its SHA-256.")
+    static let configuration = CommandConfiguration(abstract: "Print the CA's certificate as text, and its SHA-256.")
 
     @OptionGroup var place: Place
 
@@ -80,7 +82,7 @@ struct CACommand: ParsableCommand {
 
   struct Export: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Print the CA's certificate in PEM form, for the clients that shall trust it.")
+      abstract: "Print the CA's certificate in PEM form, for clients to trust.")
 
     @OptionGroup var place: Place
 

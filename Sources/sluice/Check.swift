@@ -14,14 +14,14 @@ struct Check: ParsableCommand {
     discussion: """
       Prints every problem as file:line:column. With targets, prints one verdict a
       line: the rule with its place, the bucket, and which addresses may be dialled.
-      For a URL the verdict is that on a request for it (GET, or --method). No name is
-      looked up and no token is taken.
+      A URL is judged as a request for it (GET, or --method). No name is looked up
+      and no token is taken.
 
         sluice check agent.yaml
         sluice check agent.yaml api.example.com:443
         sluice check agent.yaml https://api.example.com/v1/models --method POST
 
-      Exit status: 0 the file is right and every target is allowed, 1 a target is
+      Exit status: 0 the file is valid and every target is allowed, 1 a target is
       refused, 2 an error.
       """)
 
@@ -29,23 +29,24 @@ struct Check: ParsableCommand {
     help: ArgumentHelp("The policy file (YAML), also as the first argument.", valueName: "file"), completion: .policy)
   var policy: String?
   @Option(
-    help: ArgumentHelp("A profile to go in front of the policy: sluice profile list. May repeat.", valueName: "name"),
+    help: ArgumentHelp(
+      "A profile to include before the policy; `sluice profile list` prints the names. May repeat.", valueName: "name"),
     completion: .profiles)
   var profile: [String] = []
   @Option(
     help: ArgumentHelp("Judge as this client of `clients`. Default: the file's own network_policy.", valueName: "name"))
   var client: String?
-  @Option(help: ArgumentHelp("The method of the requests that URLs stand for.", valueName: "method"))
+  @Option(help: ArgumentHelp("The method of requests for URLs.", valueName: "method"))
   var method = "GET"
   @Option(
     help: ArgumentHelp(
-      "The admin socket of a running gate: what people approved there counts too.", valueName: "socket"),
+      "The admin socket of a running gate: its approvals count too.", valueName: "socket"),
     completion: .file())
   var gate: String?
-  @Flag(help: "One JSON object a line.") var json = false
+  @Flag(help: "One JSON object per line.") var json = false
   @Argument(
     help: ArgumentHelp(
-      "The policy file, then what a client would ask for: HOST:PORT or a URL.", valueName: "file or target"),
+      "The policy file, then targets to judge: HOST:PORT or a URL.", valueName: "file or target"),
     completion: .policy)
   var arguments: [String] = []
 
@@ -53,12 +54,12 @@ struct Check: ParsableCommand {
     var asked = arguments
     var file = policy
     if let first = asked.first, CheckedTarget.isFile(first) {
-      if let policy { try fail("two policy files, \(policy) and \(first); name one") }
+      if let policy { try fail("two policy files are named, \(policy) and \(first); name one") }
       file = asked.removeFirst()
     }
     if let problem = ProfileCommand.problem(profile) { try fail(problem) }
     if file == nil && asked.isEmpty && profile.isEmpty {
-      try fail("nothing to check; write `sluice check FILE`, with HOST:PORT or a URL behind")
+      try fail("nothing to check; write `sluice check FILE`, with HOST:PORT or a URL after it")
     }
     var policy = try load(file)
     if let gate { policy = policy.approving(try ApprovalItem.rules(at: gate)) }

@@ -30,7 +30,7 @@ struct CheckedTarget: CustomStringConvertible {
     let scheme = text[..<mark.lowerBound].lowercased()
     guard let port = Self.schemes.first(where: { $0.name == scheme })?.port else {
       throw Problem(
-        text: "no client of the gate asks for \(scheme)://; write HOST:PORT, or a URL with https:// or http://")
+        text: "clients of the gate do not use \(scheme)://; write HOST:PORT, or a URL with https:// or http://")
     }
     let rest = text[mark.upperBound...].prefix { $0 != "#" }
     let authority = rest.prefix { $0 != "/" && $0 != "?" }

@@ -14,25 +14,25 @@ extension SecretMode: ExpressibleByArgument {}
 struct Clean: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "clean",
-    abstract: "Check what a tool printed before a model reads it: a filter.",
+    abstract: "Filter the output of a tool before a model reads it.",
     discussion: """
-      Reads standard input, writes what is left of it to standard output, and says
-      on standard error what it found. Control characters and terminal escapes are
-      taken out. A page becomes its visible text. Secrets are replaced by what kind
-      they were. Text that reads like instructions to a model is marked.
+      Reads standard input, writes the cleaned text to standard output, and reports
+      findings on standard error. Control characters and terminal escapes are
+      removed. An HTML page becomes its visible text. A secret is replaced by its
+      kind. Text that reads like instructions to a model is marked.
 
         curl -s https://example.com | sluice clean
         sluice clean --flag-instructions block --json < tool-output
 
-      What is found are known shapes and phrases, written plainly or disguised: a
-      net with holes, see docs/content.md.
+      The filter finds known shapes and phrases, plain or disguised. It does not find
+      everything: see docs/content.md.
 
       Exit status: 0 nothing found, 1 something found, 2 an error.
       """)
 
   @Option(
     help: ArgumentHelp(
-      "Make text of a page: of what opens like one (auto), of all, or of none.", valueName: "when"))
+      "Convert HTML to text: auto (input that looks like HTML), always or never.", valueName: "when"))
   var stripHtml = HTMLMode.auto
 
   @Option(
@@ -43,7 +43,7 @@ struct Clean: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Keys, tokens and passwords: log them, or block (replaced by their kind).", valueName: "how"))
+      "Keys, tokens and passwords: log them, or block (replace them by their kind).", valueName: "how"))
   var secrets = SecretMode.block
 
   @Option(
@@ -57,10 +57,10 @@ struct Clean: ParsableCommand {
       valueName: "file"), completion: .file())
   var secretFile: [String] = []
 
-  @Option(help: ArgumentHelp("Flag a text whose patterns weigh this much together.", valueName: "weight"))
+  @Option(help: ArgumentHelp("Flag a text when the weights of its patterns add up to this.", valueName: "weight"))
   var threshold = 8
 
-  @Option(help: ArgumentHelp("Cut what is longer, such as 65536 or 1MiB.", valueName: "size"))
+  @Option(help: ArgumentHelp("Cut a longer text at this size, such as 65536 or 1MiB.", valueName: "size"))
   var maxBytes: String?
 
   @Flag(help: "One JSON object: the text, the findings, and the verdict.") var json = false

@@ -5,9 +5,9 @@ import ArgumentParser
 struct Completions: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "completions",
-    abstract: "Print a script that makes a shell complete this program's commands.",
+    abstract: "Print a completion script for a shell.",
     discussion: """
-      The Debian package has them in place. By hand:
+      The Debian package installs the scripts. By hand:
 
         sluice completions bash > ~/.local/share/bash-completion/completions/sluice
         sluice completions zsh > ~/.zfunc/_sluice

@@ -8,18 +8,18 @@ import Wire
 struct DiffCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "diff",
-    abstract: "Tell what a policy change lets out and shuts.",
+    abstract: "Show what a policy change allows and refuses.",
     discussion: """
-      One line for each target that is let out, shut, or let out in another way
-      (rates, addresses, protocol, expiry), for each client; then what else is
-      another. Moving or rewording rules is no change.
+      Prints a line for each client and target that is newly allowed, newly refused,
+      or allowed with other limits (rates, addresses, protocol, expiry); then other
+      changed settings. Moving or rewording a rule is not a change.
 
       Exit status: 0 the same, 1 different, 2 an error.
       """)
 
-  @Argument(help: "The policy file as it was.", completion: .policy) var old: String
-  @Argument(help: "The policy file as it will be.", completion: .policy) var new: String
-  @Flag(help: "One JSON object a line.") var json = false
+  @Argument(help: "The old policy file.", completion: .policy) var old: String
+  @Argument(help: "The new policy file.", completion: .policy) var new: String
+  @Flag(help: "One JSON object per line.") var json = false
 
   func run() throws {
     let before = PolicyOnDisk.load(old)

@@ -1,5 +1,5 @@
 // `sluice doctor`: what this machine offers, what to do about each lack, and whether the walls of a sandbox hold here.
-// It relies on the very way that `sluice run` takes, for a throw-away sandbox that is probed and never given a command.
+// It relies on the very way that `sluice run` takes, for a temporary sandbox that is probed and never given a command.
 import ArgumentParser
 import Gate
 import Kernel
@@ -10,17 +10,17 @@ import Wire
 struct Doctor: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "doctor",
-    abstract: "What this machine can and cannot hold a sandbox to, and what to do about it.",
+    abstract: "Check what this machine can enforce on a sandbox, and how to fix what is missing.",
     discussion: """
       Looks at the kernel, its namespaces, cgroups, Landlock and seccomp, makes a
-      throw-away sandbox as `sluice run` would for this user, and tries its walls.
-      Nothing of it stays. What `absent` says is not needed by a sandbox.
+      temporary sandbox as `sluice run` would for this user, and tests its isolation.
+      Nothing is left behind. A feature that is `absent` is not needed by a sandbox.
 
-      Exit status: 0 a sandbox with all its limits can be had, 1 something is
-      missing, 2 an error.
+      Exit status: 0 a sandbox with all limits is possible, 1 something is missing, 2
+      an error.
       """)
 
-  @Flag(help: "One JSON object a line.") var json = false
+  @Flag(help: "One JSON object per line.") var json = false
 
   func run() throws {
     var report = Report(asJSON: json)
@@ -41,7 +41,7 @@ struct Doctor: ParsableCommand {
     if !report.isWhole { throw ExitCode(1) }
   }
 
-  // MARK: - A throw-away sandbox
+  // MARK: - A temporary sandbox
 
   private func probe(_ report: inout Report) throws {
     let user = SandboxUser.isRoot ? SandboxUser.unused() : .caller()
@@ -73,7 +73,7 @@ struct Doctor: ParsableCommand {
       isWhole
         ? MachineFeature("sandbox", .ok, made)
         : MachineFeature(
-          "sandbox", .missing, "it ended before all its walls were tried", remedy: "what is missing above"))
+          "sandbox", .missing, "it ended before all probes had run", remedy: "what is missing above"))
     for (probe, holds) in results { report.add(probe, holds: holds && !reached.contains(probe)) }
   }
 
@@ -131,7 +131,7 @@ private struct Report {
   }
 
   mutating func add(_ probe: Probe, holds: Bool) {
-    if !holds { missing.append("a wall: \(probe)") }
+    if !holds { missing.append("a probe: \(probe)") }
     let result = holds ? "HELD" : "BROKEN"
     print(asJSON ? JSONText.object([("probe", "\(probe)"), ("result", result)]) : "\(Self.padded(result, 8))\(probe)")
   }
@@ -139,7 +139,7 @@ private struct Report {
   func conclude() {
     let verdict =
       isWhole
-      ? "a sandbox with all its limits can be had"
+      ? "a sandbox with all its limits is possible"
       : "missing for a sandbox with all its limits: \(missing.joined(separator: ", "))"
     print(asJSON ? JSONText.object([("verdict", isWhole ? "ok" : "missing"), ("found", verdict)]) : verdict)
   }

@@ -25,7 +25,7 @@ struct GateTrust {
     guard isNeeded || InspectionSetup.explainsDenials(policy, byDefault: true) else { return nil }
     do throws(TLSProblem) { return try InspectionSetup.folder(policy).loadOrMake() } catch {
       guard !isNeeded else { throw .cannotInspect("\(error)") }
-      Messages.warn("refused TLS targets are not told why: \(error)")
+      Messages.warn("clients of refused TLS targets do not see the reason: \(error)")
       return nil
     }
   }

@@ -60,7 +60,7 @@ struct HomePaths {
     switch (option, wanted) {
     case ("caller"?, _), (nil, .caller):
       guard let home = around.callersHome else {
-        throw LaunchFailure("the home is to stand where yours is, and HOME is not set; set it, or name a path")
+        throw LaunchFailure("the home has the path of yours, but HOME is not set; set HOME, or name a path")
       }
       place = home
     case (let path?, _), (nil, .path(let path)): place = path
@@ -83,7 +83,8 @@ struct HomePaths {
     switch TrustedPath.resolve("\(callersHome)/\(entry.path)", writable: writable) {
     case .real(let path):
       if path == callersHome || callersHome.isBelow(path) {
-        throw LaunchFailure("\(entry.line): \(entry.path) leads to \(path), which holds your whole home; name less")
+        throw LaunchFailure(
+          "\(entry.line): \(entry.path) leads to \(path), which holds your whole home; name a part of it")
       }
       if HostFile.mayRead(path, as: user) { return .path(path) }
       if !isOptional(entry) {
@@ -149,7 +150,7 @@ struct KeptFolders {
 
   /// Made where it is not there.
   func folder(_ name: String) throws(LaunchFailure) -> String {
-    guard let base else { throw LaunchFailure("no place for \(name): HOME is not set") }
+    guard let base else { throw LaunchFailure("HOME is not set, so there is no folder for \(name); set HOME") }
     let whole = "\(base)/\(name)"
     guard makes else { return whole }
     var made = ""

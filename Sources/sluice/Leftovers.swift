@@ -49,7 +49,7 @@ struct Leftovers {
     if findings.count > Self.shownMax { Messages.insist("and \(findings.count - Self.shownMax) more of that kind") }
     if left > 0, !isMoved {
       Messages.insist(
-        "look at these before you use them outside; a run with --after quarantine moves what it leaves aside")
+        "check these files before you use them outside; `sluice run --after quarantine` moves them aside")
     }
   }
 }

@@ -85,7 +85,7 @@ final class FilePolicySource: PolicySource {
     let confinement = SelfConfinement.serving(
       read: files.sorted(), replaced: policy?.writtenFiles ?? [], log: log,
       adminSocket: adminSocket, usesLocalSockets: policy?.hasLocalStore ?? false, folder: SelfConfinement.folders)
-    for right in confinement.broad { Messages.warn("a gate that confines itself still \(right)") }
+    for right in confinement.broad { Messages.warn("the gate, although confined, still \(right)") }
     try confinement.enterOrFail()
     isConfined = true
   }
@@ -98,7 +98,7 @@ final class FilePolicySource: PolicySource {
 
   func load(replacing old: Policy?, _ say: (String) -> Void) -> Policy? {
     guard path != nil || !profiles.isEmpty else {
-      if old == nil { say("warning: no --policy: everything is denied. Write one and start with --policy FILE") }
+      if old == nil { say("warning: no --policy: everything is denied; write a policy and start with --policy FILE") }
       return Policy.denyAll(clients: sandbox.map { [$0] } ?? [])
     }
     var refused: [String] = []
@@ -121,7 +121,7 @@ final class FilePolicySource: PolicySource {
     }
     for file in refused {
       say(
-        "\(file): this gate has confined itself to the folders that it read from at its start; "
+        "\(file): the gate may read only the folders that it used at its start; "
           + "restart it to use this file"
       )
     }
@@ -179,7 +179,7 @@ extension SelfConfinement {
     do throws(SystemError) {
       let lacks = try enter()
       if !lacks.isEmpty {
-        Messages.warn("the gate confines itself as far as this kernel can: \(lacks.joined(separator: "; "))")
+        Messages.warn("this kernel cannot confine the gate fully: \(lacks.joined(separator: "; "))")
       }
     } catch {
       throw .cannotConfine(error)
@@ -187,6 +187,6 @@ extension SelfConfinement {
   }
 
   static func sayOff() {
-    Messages.warn("--no-self-sandbox: the gate keeps every right of its user on this machine")
+    Messages.warn("--no-self-sandbox: the gate is not confined, and has every right of its user")
   }
 }

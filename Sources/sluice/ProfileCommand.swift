@@ -11,9 +11,9 @@ struct ProfileCommand: ParsableCommand {
     commandName: "profile",
     abstract: "Policy fragments for tools and agents.",
     discussion: """
-      A profile is a policy fragment: hosts, files, variables and limits that one
-      tool needs. `sluice run --profile NAME` uses it, and so does a policy file
-      that has `include: [profile:NAME]`.
+      A profile is a policy fragment: the hosts, files, variables and limits that one
+      tool needs. Use it with `sluice run --profile NAME`, or in a policy file with
+      `include: [profile:NAME]`.
 
         sluice profile list
         sluice profile show python
@@ -22,8 +22,8 @@ struct ProfileCommand: ParsableCommand {
     subcommands: [List.self, Show.self])
 
   struct List: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Name each profile, and say what it is for.")
-    @Flag(help: "One JSON object a line.") var json = false
+    static let configuration = CommandConfiguration(abstract: "List the profiles with their purpose.")
+    @Flag(help: "One JSON object per line.") var json = false
 
     func run() {
       let width = Profiles.names.map(\.utf8.count).max() ?? 0
@@ -39,8 +39,8 @@ struct ProfileCommand: ParsableCommand {
   }
 
   struct Show: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Print a profile as the policy fragment that it is.")
-    @Argument(help: "A name that `sluice profile list` prints.", completion: .profiles) var name: String
+    static let configuration = CommandConfiguration(abstract: "Print the policy fragment of a profile.")
+    @Argument(help: "A name printed by `sluice profile list`.", completion: .profiles) var name: String
 
     func run() throws {
       guard let bytes = Profiles.text(of: name) else {

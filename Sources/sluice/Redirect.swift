@@ -11,11 +11,11 @@ struct RedirectCommand: ParsableCommand {
     commandName: "redirect",
     abstract: "Send a bridge, a network namespace, a user or a cgroup through the gate.",
     discussion: """
-      Prints the rules for nft; --apply sets them, --remove takes them away. TCP
-      goes to the gate's transparent listener, DNS (port 53, UDP and TCP) to its
-      responder. Everything else is refused at once, so that clients fall back fast:
-      TCP by a reset, UDP (QUIC) by port unreachable, ICMP and the rest as
-      prohibited. Answers to connections that others open to the client pass.
+      Prints the rules for nft; --apply sets them, --remove removes them. TCP goes to
+      the gate's transparent listener, DNS (port 53, UDP and TCP) to its responder.
+      Everything else is refused at once, so that clients fall back fast: TCP by a
+      reset, UDP (QUIC) by port unreachable, ICMP and the rest as prohibited. Answers
+      to connections that others open to the client pass.
 
       Give one of --interface, --namespace, --uid and --cgroup. The rules of each
       stand in a table of their own, `inet sluice_...`; applying again replaces it,
@@ -31,7 +31,7 @@ struct RedirectCommand: ParsableCommand {
       done; 64 the options are wrong.
       """)
 
-  @OptionGroup(title: "Whose traffic") var who: WhoseTraffic
+  @OptionGroup(title: "Traffic to send to the gate") var who: WhoseTraffic
 
   @Option(
     help: ArgumentHelp(
@@ -50,7 +50,7 @@ struct RedirectCommand: ParsableCommand {
       "TPROXY in place of REDIRECT: the gate sees the destination as its own address. Needs `ip` and policy routing.")
   var tproxy = false
 
-  @Flag(name: .customLong("no-ipv6"), help: "The gate serves no IPv6: all of it is refused.")
+  @Flag(name: .customLong("no-ipv6"), help: "The gate does not serve IPv6: refuse all IPv6.")
   var noIPv6 = false
 
   @Option(
@@ -81,7 +81,7 @@ struct RedirectCommand: ParsableCommand {
   func run() throws {
     let plan: RedirectPlan
     do {
-      if apply && remove { throw RedirectProblem("--apply and --remove: give one of them") }
+      if apply && remove { throw RedirectProblem("--apply and --remove exclude each other; give one") }
       plan = try RedirectPlan(try options())
     } catch let problem as RedirectProblem {
       Messages.say("\(problem)")
@@ -124,19 +124,19 @@ struct RedirectCommand: ParsableCommand {
 
 struct WhoseTraffic: ParsableArguments {
   @Option(
-    help: ArgumentHelp("What comes in by a bridge or veth of this machine.", valueName: "name"),
+    help: ArgumentHelp("Traffic that arrives on a bridge or veth of this machine.", valueName: "name"),
     completion: .shellCommand("ls /sys/class/net"))
   var interface: String?
   @Option(
-    help: ArgumentHelp("What is sent inside a network namespace, by its name or path.", valueName: "name|path"),
+    help: ArgumentHelp("Traffic sent inside a network namespace, by its name or path.", valueName: "name|path"),
     completion: .shellCommand("ls /run/netns 2>/dev/null"))
   var namespace: String?
   @Option(
-    help: ArgumentHelp("What processes of a user send, by number or name.", valueName: "uid"),
+    help: ArgumentHelp("Traffic of a user's processes, by number or name.", valueName: "uid"),
     completion: .users)
   var uid: String?
   @Option(
-    help: ArgumentHelp("What processes of a cgroup v2, and of those under it, send.", valueName: "path"),
+    help: ArgumentHelp("Traffic of the processes in a cgroup v2 and the cgroups below it.", valueName: "path"),
     completion: .directory)
   var cgroup: String?
 
@@ -146,7 +146,7 @@ struct WhoseTraffic: ParsableArguments {
     case (nil, let path?, nil, nil): .namespace(try NamespacePath(path))
     case (nil, nil, let user?, nil): .user(try Users.id(user, option: "--uid"))
     case (nil, nil, nil, let path?): .cgroup(try CgroupPath(path))
-    default: throw RedirectProblem("whose traffic? Give one of --interface, --namespace, --uid and --cgroup")
+    default: throw RedirectProblem("no traffic is selected; give one of --interface, --namespace, --uid and --cgroup")
     }
   }
 }

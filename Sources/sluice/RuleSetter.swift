@@ -50,7 +50,7 @@ struct RuleSetter {
     try checkRoot("--remove")
     try checkNamespace()
     let wasThere = usesIPTables ? try script(IPTables.removal(plan.selector)).hasSuffix("gone\n") : try removeTable()
-    Messages.say(wasThere ? "removed: \(plan.table)" : "nothing was there: no \(plan.table)")
+    Messages.say(wasThere ? "removed: \(plan.table)" : "nothing to remove: there is no \(plan.table)")
   }
 
   private func removeTable() throws -> Bool {

@@ -12,121 +12,121 @@ struct Run: ParsableCommand {
     commandName: "run",
     abstract: "Run a command in a sandbox whose only way out is the gate.",
     discussion: """
-      The command sees the workspace (read-write), a read-only system, an empty home
-      and /tmp of its own, and a network in which every address is the gate. No
-      root, no daemon. Without --policy everything is denied.
+      The command sees the workspace (read-write), a read-only system, an empty home,
+      an empty /tmp, and a network in which every address is the gate. Needs neither
+      root nor a daemon. Without --policy everything is denied.
 
         sluice run --policy agent.yaml -- bash
 
-      Exit status: the command's, or 128 and its signal; 127 when there is no such
-      command, 126 when it is no program; 125 when the sandbox was not made; 64 when
-      the options are wrong.
+      Exit status: the command's, or 128 plus its signal; 127 the command does not
+      exist; 126 it is not executable; 125 the sandbox could not be made; 64 the
+      options are wrong.
       """)
 
   @Option(help: ArgumentHelp("The policy file (YAML).", valueName: "file"), completion: .policy) var policy: String?
   @Option(
     help: ArgumentHelp(
-      "A profile, which is a policy fragment for one tool: sluice profile list. It goes in front of --policy. May repeat.",
+      "A profile to include before --policy; `sluice profile list` prints the names. May repeat.",
       valueName: "name"), completion: .profiles)
   var profile: [String] = []
   @Option(
     help: ArgumentHelp(
-      "The folder that the command may write to, under the same path inside. Default: the policy's, or the current one.",
+      "The folder that the command may write to; same path inside. Default: the policy's, else the current folder.",
       valueName: "dir"), completion: .directory)
   var workspace: String?
   @Option(
     name: .customLong("workspace-mode"),
     help: ArgumentHelp(
-      "The workspace inside: rw, ro, or copy, whose changes are shown at the end and applied when you say so.",
+      "The workspace inside: rw, ro, or copy (changes are shown at the end, and applied after you confirm).",
       valueName: "mode"))
   var workspaceMode: WorkspaceMode?
   @Option(
     help: ArgumentHelp(
-      "Whether changes of a copied workspace are applied: ask, always or never.", valueName: "when"))
+      "With --workspace-mode copy: apply the changes at the end: ask, always or never.", valueName: "when"))
   var apply = ApplyMode.ask
   @Option(
     help: ArgumentHelp(
-      "The admin socket of a running gate, which serves the sandbox in place of one of its own: its rules and its log hold, and of --policy the files and limits alone.",
+      "Use the running gate with this admin socket: its rules and its log apply; --policy then only sets files and process limits.",
       valueName: "socket"), completion: .file())
   var gate: String?
   @Option(help: "The sandbox's name: its client in the log, and its entry of `clients` where the policy has one.")
   var name = "sandbox"
   @Option(
     name: .customLong("read-only"),
-    help: ArgumentHelp("A further folder or file that the command may read. May repeat.", valueName: "path"),
+    help: ArgumentHelp("Another folder or file that the command may read. May repeat.", valueName: "path"),
     completion: .file())
   var readOnly: [String] = []
   @Option(
     name: .customLong("read-write"),
-    help: ArgumentHelp("A further folder or file that it may write. May repeat.", valueName: "path"),
+    help: ArgumentHelp("Another folder or file that the command may write. May repeat.", valueName: "path"),
     completion: .file())
   var readWrite: [String] = []
   @Option(
     help: ArgumentHelp(
-      "A further folder or file at another place inside; with :ro it can only be read. May repeat.",
+      "Another folder or file, at another path inside; :ro makes it read-only. May repeat.",
       valueName: "src:dst[:ro]"), completion: .file())
   var bind: [BindOption] = []
   @Option(
     help: ArgumentHelp(
-      "Where the home stands inside: a path, or `caller` for where yours is. Default: the policy's, or /home/agent.",
+      "The path of the home inside, or `caller` for the path of yours. Default: the policy's, else /home/agent.",
       valueName: "path"), completion: .directory)
   var home: String?
   @Option(
     help: ArgumentHelp(
-      "A variable of yours that it may see, or one with a value. May repeat.", valueName: "name[=value]"),
+      "An environment variable to pass in, or to set with =value. May repeat.", valueName: "name[=value]"),
     completion: .shellCommand("env | sed 's/=.*//'"))
   var env: [String] = []
   @Option(
     help: ArgumentHelp(
-      "Who it runs as, by number or name; as root only. Default: the workspace's owner, or else an unused user.",
+      "The user of the command, by number or name; for root only. Default: the workspace's owner, else an unused user.",
       valueName: "uid"), completion: .users)
   var user: String?
   @Option(
     help: ArgumentHelp(
-      "A port of the sandbox that is reached on the host's loopback, at its own number or another. May repeat.",
+      "Publish a port of the sandbox on the host's loopback, at the same or another number. May repeat.",
       valueName: "[host:]port[:port]"))
   var publish: [PublishedPort] = []
   @Option(
     help: ArgumentHelp(
-      "What the filter gives back: ptrace, for debuggers, or userns, for sandboxes in there. May repeat.",
+      "Allow a system call that is blocked by default: ptrace (debuggers) or userns (sandboxes inside). May repeat.",
       valueName: "what"))
   var allow: [Allowance] = []
   @Option(
     help: ArgumentHelp(
-      "Where the gate's log goes; - is standard error. Default: `log.file` of the policy, else under ~/.local/state/sluice.",
+      "The file of the gate's log; - is standard error. Default: `log.file` of the policy, else a file below ~/.local/state/sluice.",
       valueName: "file"), completion: .file())
   var log: String?
   @Option(
     help: ArgumentHelp(
-      "How process_limits are held: by a cgroup, or best-effort by rlimits, which says what it does not hold. Default: by a cgroup where one can be had.",
+      "How to enforce process_limits: cgroup, or best-effort (rlimits, with a warning). Default: cgroup, if available.",
       valueName: "how"))
   var limits: LimitsMode?
   @Option(
-    name: .customLong("gate-name"), help: "The gate's name on each line of its log.")
+    name: .customLong("gate-name"), help: "The gate's name in each log line.")
   var gateName: GateName = .ofHost
   @Option(
     help: ArgumentHelp(
-      "A path in the workspace that is protected and that the command may write all the same, such as .vscode. May repeat.",
+      "A protected path of the workspace that the command may write, such as .vscode. May repeat.",
       valueName: "path"), completion: .file())
   var unprotect: [String] = []
   @Option(
     help: ArgumentHelp(
-      "What happens to repositories and settings that the command made and that programs outside would obey: report them, or quarantine them, which moves them aside.",
+      "For new files in the workspace that programs outside would obey: report, or quarantine (move them).",
       valueName: "how"))
   var after = AfterMode.report
-  @Flag(help: "Read the policy again whenever its file changes.") var watch = false
-  @Flag(help: "Say nothing but errors, and what the command left that programs outside would obey.") var quiet = false
+  @Flag(help: "Reload the policy when its file changes.") var watch = false
+  @Flag(help: "Print only errors, and files left in the workspace that programs outside would obey.") var quiet = false
   @Flag(
     name: .customLong("fail-on-refusal"),
-    help: "Exit with status 124 when the gate refused something and the command itself ended with 0: for CI.")
+    help: "Exit with status 124 when the command ended with 0 but the gate refused something. For CI.")
   var failOnRefusal = false
-  @Flag(name: .customLong("no-probe"), help: "Start the command without trying the walls first.") var noProbe = false
+  @Flag(name: .customLong("no-probe"), help: "Start the command without testing the sandbox first.") var noProbe = false
   @Flag(
     name: .customLong("no-self-sandbox"),
-    help: "The gate itself, which is outside of the sandbox, keeps every right of yours: for debuggers.")
+    help: "Do not confine the gate process, which runs outside the sandbox. For debuggers.")
   var noSelfSandbox = false
-  @Flag(name: .customLong("print-plan"), help: "Print the steps, and do nothing.") var printPlan = false
-  @Argument(parsing: .postTerminator, help: "The command and its arguments, behind --.", completion: .file())
+  @Flag(name: .customLong("print-plan"), help: "Print the steps that would be taken, and exit.") var printPlan = false
+  @Argument(parsing: .postTerminator, help: "The command and its arguments, after --.", completion: .file())
   var command: [String] = []
 
   private static let refusedStatus: Int32 = 124
@@ -306,7 +306,8 @@ struct Run: ParsableCommand {
           return false
         }
         isGateLost = true
-        Messages.warn("the gate at \(gate ?? "") is gone, and with it the only way out: the command is ended")
+        Messages.warn(
+          "the gate at \(gate ?? "") has ended, and the sandbox has no network without it: ending the command")
         return true
       },
       knocked: { door?.answer($0) },

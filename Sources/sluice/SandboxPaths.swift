@@ -50,7 +50,7 @@ struct SandboxPaths {
     for wish in readable {
       let path = try Self.shown(wish, places, isWritable: false)
       if path == workspace { throw wish.failure("this is the workspace, which is writable") }
-      if readWrite.contains(path) { throw wish.failure("it is asked for read-write too; keep one") }
+      if readWrite.contains(path) { throw wish.failure("it is also listed as read-write; keep one") }
       Self.add(path, to: &readOnly)
     }
     readWrite.removeAll { $0 == workspace }
@@ -91,7 +91,7 @@ struct SandboxPaths {
     }
     let place = "the workspace \(path)"
     if systemFolders.contains(path) || systemTrees.contains(where: { path.hasPrefix($0) }) {
-      throw LaunchFailure("\(place) is a folder of the system; name one of your own with --workspace DIR")
+      throw LaunchFailure("\(place) is a system folder; name a folder of your own with --workspace DIR")
     }
     if let home = callersHome, home.isAtOrBelow(path) {
       guard isNamed else {
@@ -114,7 +114,7 @@ struct SandboxPaths {
     case .missing: return nil
     case .planted(let link):
       throw wish.failure(
-        "\(link) is a symbolic link that the command of an earlier run could have made; name what it leads to")
+        "\(link) is a symbolic link that the command of an earlier run could have made; name its target instead")
     }
   }
 
@@ -124,7 +124,7 @@ struct SandboxPaths {
     if path == "/" || systemTrees.contains(where: { path.hasPrefix($0) }) && isWritable
       || ["/proc", "/sys", "/dev", "/etc"].contains(path)
     {
-      throw wish.failure("\(path): the sandbox has its own; name something narrower")
+      throw wish.failure("\(path): the sandbox has its own; name something inside it")
     }
     return path
   }
@@ -140,14 +140,14 @@ struct SandboxPaths {
     let wish = Wish(path: entry.path, from: "\(entry.line): home", folder: workspace)
     let path = try Self.shown(wish, places, isWritable: true)
     guard HostFile.kind(path) == .folder, !Self.systemFolders.contains(path) else {
-      throw wish.failure("name a folder that is for this alone")
+      throw wish.failure("name a folder for this purpose only")
     }
     // A path that is protected or hidden under its own name could be reached under the home's.
     if let other = shown.first(where: { path.isAtOrBelow($0) || $0.isBelow(path) }) {
       throw wish.failure("\(other) is shown under its own path, and lies in it or holds it; name a folder elsewhere")
     }
     if let home = Self.callersHome, home.isAtOrBelow(path) {
-      throw wish.failure("it holds your own home, with its keys and settings; name a folder that is for this alone")
+      throw wish.failure("it holds your own home, with its keys and settings; name a folder for this purpose only")
     }
     return .folder(path)
   }
@@ -163,14 +163,14 @@ struct SandboxPaths {
       return
     }
     if let other = shown.first(where: { $0.isAtOrBelow(path) }) {
-      throw wish.failure("\(other) is shown, and would be hidden with it; name what is to be hidden in there")
+      throw wish.failure("\(other) is visible, and would be hidden too; name the paths inside it to hide")
     }
     let isOwn = Self.systemFolders.contains(path) || Self.ownPlaces.contains { path.isAtOrBelow($0) }
     if isOwn, !shown.contains(where: { path.isBelow($0) }) {
-      throw wish.failure("\(path): the sandbox has its own; name something that is the host's")
+      throw wish.failure("\(path): the sandbox has its own; name a path of the host")
     }
     if let home = home.folders.first(where: { path.isAtOrBelow($0) || $0.isBelow(path) }) {
-      throw wish.failure("the home \(home) is shown whole; keep there what may be seen")
+      throw wish.failure("the home \(home) is visible as a whole; keep in it only what the command may see")
     }
     Self.add(path, to: &hidden)
   }
@@ -214,7 +214,7 @@ struct SandboxPaths {
       protected.removeAll { $0.path.isAtOrBelow(path) }
       unprotectable.removeAll { $0.isAtOrBelow(path) }
       if protected.count + unprotectable.count == count {
-        throw wish.failure("nothing of that name is protected; `sluice run --print-plan` shows what is")
+        throw wish.failure("no protected path has this name; `sluice run --print-plan` lists them")
       }
     }
     if let link = unprotectable.first {
@@ -239,7 +239,8 @@ struct SandboxPaths {
     case .missing: return
     }
     if readWrite.contains(path) || home.folders.contains(where: { path.isBelow($0) }) {
-      throw LaunchFailure("--policy \(policy): the command could write it; keep it elsewhere")
+      throw LaunchFailure(
+        "--policy \(policy): the command could write it; move it out of the folders that the command may write")
     }
     guard writable.contains(where: { path.isBelow($0) }) else { return }
     protected.append(ProtectedPath(path))

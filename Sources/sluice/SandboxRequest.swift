@@ -89,9 +89,9 @@ struct SandboxRequest {
 
   private static func opens(_ allowance: Allowance) -> String {
     switch allowance {
-    case .ptrace: "processes of the command may read and change each other's memory"
+    case .ptrace: "processes in the sandbox can read and change each other's memory"
     case .userns:
-      "the command may have all capabilities in namespaces of its own, by which more of the kernel can be attacked"
+      "the command can have all capabilities in its own namespaces, which exposes more of the kernel"
     }
   }
 
@@ -146,7 +146,7 @@ struct SandboxRequest {
         return
       } catch {
         guard options.limits == nil, Self.isHeldByRlimits(wanted) else { throw error }
-        why = "no cgroup can be had here (sluice doctor says why)"
+        why = "no cgroup is available here (`sluice doctor` says why)"
       }
     }
     sandbox.limits = ProcessLimits(processes: wanted.processes, dataBytes: wanted.memoryBytes)
@@ -213,7 +213,7 @@ struct SandboxRequest {
     guard let real = HostFile.realPath(log.folderOfPath) else { return }
     for shown in plan.writable where real.isAtOrBelow(shown) {
       throw LaunchFailure(
-        "the log \(log) would stand where the command can write it; name another place with --log FILE")
+        "the command could write the log \(log); name another place with --log FILE")
     }
   }
 
@@ -247,7 +247,7 @@ struct SandboxRequest {
   func user(_ paths: SandboxPaths) throws(LaunchFailure) -> SandboxUser {
     let workspace = paths.workspace
     guard SandboxUser.isRoot else {
-      guard options.user == nil else { throw LaunchFailure("--user: only root can run the command as somebody else") }
+      guard options.user == nil else { throw LaunchFailure("--user: only root can run the command as another user") }
       return .caller()
     }
     let user: SandboxUser
@@ -348,7 +348,7 @@ struct SandboxRequest {
       // Of a CONNECT to port 443 the tunnel stands where refusals are explained inside it.
       probes += [.target("\(Self.probeName):80"), .name(Self.probeName)]
     } else {
-      Messages.warn("the policy lets out every name: whether one is refused is not probed")
+      Messages.warn("the policy allows every name, so the refusal of a name is not tested")
     }
     let shown = [paths.workspace] + paths.readOnly + paths.readWrite
     probes += paths.hidden.filter { HostFile.kind($0) == .file }.map { .reading($0) }

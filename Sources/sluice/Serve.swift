@@ -17,17 +17,17 @@ struct Serve: ParsableCommand {
     commandName: "serve",
     abstract: "Run the gate in the foreground.",
     discussion: """
-      Lets out what the policy names, refuses and logs everything else. Point
-      clients at it:
+      Allows what the policy names; refuses and logs everything else. Point clients
+      at it:
 
         export HTTPS_PROXY=http://127.0.0.1:3128 HTTP_PROXY=http://127.0.0.1:3128
 
       Without --policy everything is denied. SIGHUP reloads the policy and reopens
-      the log. SIGTERM drains: no new connections, what stands has `timeouts.drain`
-      to finish; a second one ends that wait.
+      the log. SIGTERM drains: new connections are refused, open ones have
+      `timeouts.drain` to finish. A second SIGTERM ends the wait.
 
-      Once it listens, the gate gives up what it does not need: capabilities, files
-      beyond the folders of its policy and log, and system calls.
+      Once the gate listens, it gives up what it does not need: capabilities, system
+      calls, and access to files outside the folders of its policy and log.
 
       Sockets of a service manager (LISTEN_FDS, sd_listen_fds(3)) are used in place
       of binding an address of `listen`; each is named after its key there. The
@@ -38,7 +38,7 @@ struct Serve: ParsableCommand {
       """)
 
   @Option(help: ArgumentHelp("The policy file (YAML).", valueName: "file"), completion: .policy) var policy: String?
-  @Option(help: ArgumentHelp("Event loops, one thread each. Default: one a core.", valueName: "number")) var workers:
+  @Option(help: ArgumentHelp("Event loops, one thread each. Default: one per core.", valueName: "number")) var workers:
     Int?
   @Option(
     name: .customLong("listen-connect"),
@@ -72,14 +72,15 @@ struct Serve: ParsableCommand {
   @Option(
     name: .customLong("client-name"),
     help: ArgumentHelp(
-      "All that comes is this client's: one of `clients`, or a name for the log. For a gate beside one agent.",
+      "Treat every connection as this client: one of `clients`, or a name for the log. For a gate with one agent.",
       valueName: "name"))
   var clientName: String?
-  @Flag(help: "Read the policy again when its file, or one that it names, has changed: no signal is needed.")
+  @Flag(help: "Reload the policy when its file, or a file that it names, changes.")
   var watch = false
   @Flag(
     name: .customLong("no-self-sandbox"),
-    help: "The gate keeps every right of its user: for debuggers, or where its own files must move about.")
+    help: "Do not confine the gate to the files and system calls that it needs. For debuggers, or where its files move."
+  )
   var noSelfSandbox = false
 
   func validate() throws {

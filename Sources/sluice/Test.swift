@@ -10,7 +10,7 @@ import Wire
 struct TestCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "test",
-    abstract: "Hold a policy to a file of expected verdicts.",
+    abstract: "Test a policy against a file of expected verdicts.",
     discussion: """
       The cases are a YAML list:
 
@@ -20,16 +20,16 @@ struct TestCommand: ParsableCommand {
         - {target: api.example.com:443, method: PUT, path: /x, expect: path_refused}
 
       `expect` is allow, not_allowed, denied_by_rule, expired, with `address`
-      address_refused, with `method` or `path` method_refused or path_refused.
-      Prints one line for each case that fails. A policy in `mode: report` is
-      judged as enforce would.
+      address_refused, with `method` or `path` method_refused or path_refused. Prints
+      one line for each case that fails. A policy in `mode: report` is judged as with
+      `mode: enforce`.
 
-      Exit status: 0 all hold, 1 one fails, 2 an error.
+      Exit status: 0 all cases pass, 1 a case fails, 2 an error.
       """)
 
   @Argument(help: "The policy file.", completion: .policy) var policy: String
   @Argument(help: "The file of cases (YAML).", completion: .policy) var cases: String
-  @Flag(help: "One JSON object a line, for each case.") var json = false
+  @Flag(help: "One JSON object per line and case.") var json = false
 
   private static let bytesMax = 16 << 20
 

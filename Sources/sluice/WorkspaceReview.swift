@@ -22,7 +22,7 @@ struct WorkspaceReview {
     for line in copy.text(changes) { Messages.show(line) }
     let count = changes.count == 1 ? "1 change" : "\(changes.count) changes"
     guard !WorkspaceCopy.areTooMany(changes) else {
-      return Messages.insist("\(count) and more: too many to be applied; the copy stays in \(copy.folder)/upper")
+      return Messages.insist("\(count) and more: too many to apply; the copy is kept in \(copy.folder)/upper")
     }
     switch answer("apply \(count) to \(copy.workspace)? [y/N] ") {
     case true?:
@@ -34,7 +34,7 @@ struct WorkspaceReview {
     case nil: break
     }
     Messages.insist(
-      "the copy stays in \(copy.folder)/upper: copy from there what you want, and remove \(copy.folder); "
+      "the copy is kept in \(copy.folder)/upper: take the files you want, then remove \(copy.folder); "
         + "a run with --apply always applies its changes, with --apply never drops them")
   }
 

@@ -31,7 +31,7 @@ import YAML
     ("{notify: [{command: []}]}", "no program"),
     ("{notify: [{webhook: https://a.test/, secret_file: /gone}]}", "cannot read"),
     ("{notify: [{webhook: https://a.test/, secret_file: /empty}]}", "is empty"),
-    ("{notify: [{command: [/x], secret_file: /s}]}", "no use"), ("[1]", "a mapping"),
+    ("{notify: [{command: [/x], secret_file: /s}]}", "no use"), ("[1]", "takes keys below it"),
   ])
   func whatIsWrongIsSaidWithItsPlace(_ text: String, _ said: String) {
     let loaded = Self.read(text)

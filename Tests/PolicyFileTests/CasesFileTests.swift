@@ -38,7 +38,7 @@ import Wire
   @Test(arguments: [
     ("", "1:1: a file of cases is a list"), ("a: b", "1:1: a file of cases is a list"),
     ("[]", "a file of cases is a list"),
-    ("- allow", "`a case` is a mapping"), ("- {target: a.example:443}", "`expect` is missing"),
+    ("- allow", "a case takes keys below it"), ("- {target: a.example:443}", "`expect` is missing"),
     ("- {expect: allow}", "`target` is missing"),
     ("- {target: a.example, expect: allow}", "port is missing; write HOST:PORT"),
     (

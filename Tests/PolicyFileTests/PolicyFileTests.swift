@@ -45,7 +45,7 @@ private let ruleMistakes: [Mistake] = [
   Mistake(allow("\"\""), "3:7", "rule is empty"),
   Mistake(allow("\"::1:443\""), "3:7", "in brackets"),
   Mistake(allow("\"[::1:443\""), "3:7", "not closed"),
-  Mistake(allow("\"[zz::1]:443\""), "3:7", "no IPv6 address"),
+  Mistake(allow("\"[zz::1]:443\""), "3:7", "not an IPv6 address"),
   Mistake(allow("[::1]:443"), "3:8", "in quotes"),
   Mistake(allow("*.a.example:443"), "3:8", "in quotes"),
   Mistake(allow("\"a.*.example:443\""), "3:7", "*.example.com"),
@@ -121,7 +121,7 @@ private let fileMistakes: [Mistake] = [
   Mistake("network_policy: {}\nlisten: {connect: {address: 127.0.0.1:1, cert: a}}\n", "2:42", "unknown key `cert`"),
   Mistake(
     "network_policy: {}\nlisten: {connect: {address: 127.0.0.1:1, tls: on}}\n", "2:47",
-    "is a mapping of certificate, key"),
+    "takes keys below it (certificate, key)"),
   Mistake(
     "network_policy: {}\nlisten: {connect: {address: 127.0.0.1:1, tls: {key: /k}}}\n", "2:47",
     "`certificate` is missing; write tls: {certificate: /etc/sluice/gate.pem"),

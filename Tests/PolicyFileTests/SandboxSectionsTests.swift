@@ -10,7 +10,7 @@ private func environment(_ text: String) -> String { head + "environment: {\(tex
 private func io(_ text: String) -> String { head + "process_limits: {io.max: \(text)}\n" }
 
 let sandboxMistakes: [Mistake] = [
-  Mistake(head + "filesystem_policy: []\n", "2:20", "is a mapping"),
+  Mistake(head + "filesystem_policy: []\n", "2:20", "takes keys below it"),
   Mistake(files("readonly: [/x]"), "2:21", "did you mean `read_only`?"),
   Mistake(files("workspace: work"), "2:32", "from /, not `work`"),
   Mistake(files("workspace: ~/work"), "2:32", "write the whole path, such as /home/me/data"),
@@ -44,7 +44,7 @@ let sandboxMistakes: [Mistake] = [
   Mistake(files("caches: [/var/cache]"), "2:30", "paths in your home"),
   Mistake(files("workspace_mode: rx"), "2:37", "rw"),
   Mistake(head + "tls: {trust: ca.pem}\n", "2:14", "whole paths"),
-  Mistake(head + "environment: [A]\n", "2:14", "is a mapping"),
+  Mistake(head + "environment: [A]\n", "2:14", "takes keys below it"),
   Mistake(environment("pas: [A]"), "2:15", "did you mean `pass`?"),
   Mistake(environment("pass: [\"*\"]"), "2:22", "name them, or their beginning"),
   Mistake(environment("pass: [A=b]"), "2:22", "a value stands under `set`"),

@@ -55,7 +55,7 @@ import Testing
   @Test func eachLandlockVersionSaysWhatItLacks() {
     #expect(Landlock.lacks(version: 6) == [])
     #expect(
-      Landlock.lacks(version: 5) == ["Landlock version 5 does not hold signals and abstract sockets (Linux 6.12)"])
+      Landlock.lacks(version: 5) == ["Landlock version 5 does not restrict signals and abstract sockets (Linux 6.12)"])
     #expect(Landlock.lacks(version: 1).first?.contains("truncating (Linux 6.2)") == true)
   }
 

@@ -67,7 +67,7 @@ import Testing
     let changes = copy.changes()
     #expect(!changes.contains { $0.path.contains("hooks") })
     let problems = copy.apply(changes, startNs: .max)
-    #expect(problems.filter { $0.contains("a link that leads out") }.count == 4)
+    #expect(problems.filter { $0.contains("a link to a target outside") }.count == 4)
     #expect(problems.contains { $0.hasPrefix("pipe: a device, pipe") })
     #expect(text(place, "secret/key") == "key\n" && HostFile.kind("\(place.path)/ws/.git/hooks") == .missing)
     // The link itself was replaced by the folder that the command made of it.
@@ -82,7 +82,7 @@ import Testing
     let copy = copy(place)
     #expect(
       copy.apply(copy.changes(), startNs: 0) == [
-        "file: it was changed outside, too, while the command ran; it stays as it is"
+        "file: it was also changed outside while the command ran; it is left unchanged"
       ])
     #expect(text(place, "ws/file") == "outside\n")
   }

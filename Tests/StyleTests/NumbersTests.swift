@@ -15,7 +15,7 @@ import Testing
     "Kernel": (63, "constants of C, results of system calls whose sign is tested, places of the timer wheel"),
     "Intercept": (50, "constants of the libraries, and lengths within what is in memory"),
     "Gate": (50, "lengths within what is in memory, numbers of the policy, ports, and texts that are parsed"),
-    "YAML": (7, "held to a range in the same expression"),
+    "YAML": (9, "held to a range in the same expression"),
     "PolicyFile": (8, "held to a range in the same expression"),
     "LogView": (42, "numbers of a line are clamped when they are read; TimeCounts bounds its steps"),
     "Content": (122, "places within what is in memory, and constants of tables"),

@@ -222,7 +222,7 @@ def test_descriptors_that_are_no_listeners_are_refused_and_closed(admin, tmp_pat
             (b'{"command":"attach","name":"a","listeners":["connect"]}\n', [unbound.fileno()], "no listener"),
             (b'{"command":"attach","name":"a","listeners":["connect"]}\n', [local_socket.fileno()], "no listener"),
             (b'{"command":"attach","name":"a","listeners":["connect"]}\n', [null.fileno()] * 2, "2 descriptors came"),
-            (b'{"command":"status"}\n', [null.fileno()], "attach alone"), (b"x\n", [null.fileno()] * 64, "no JSON"),
+            (b'{"command":"status"}\n', [null.fileno()], "only allowed with attach"), (b"x\n", [null.fileno()] * 64, "no JSON"),
         ]:
             with one.dial() as sock:
                 socket.send_fds(sock, [line], fds)

@@ -1,4 +1,4 @@
-"""Requests that wait for a person: on every path they are let out on the same connection, refused, given up, or settled by a reload."""
+"""Requests that wait for a person: on every path they are approved on the same connection, refused, given up, or settled by a reload."""
 import concurrent.futures
 import json
 import os
@@ -199,7 +199,7 @@ def test_who_leaves_withdraws_the_entry(way, soon, certificates):
     one.gate.logged(event="approval", verdict="withdrawn", id=entry["id"])
     until("the entry is gone", lambda: entries(one) == [])
     got = one.run("approve", entry["id"])
-    assert got.returncode == 1 and "nothing that asks has the id" in got.stderr
+    assert got.returncode == 1 and "no waiting request has the id" in got.stderr
 
 
 # MARK: inspected requests
@@ -288,7 +288,7 @@ def test_a_name_is_answered_like_a_refused_one_until_it_is_approved(admin, names
 
 def test_nothing_waits_where_nobody_could_answer(gate):
     one = gate(DENY, more=WAIT)
-    assert "nobody could answer" in one.errors.read_text()
+    assert "nobody can decide" in one.errors.read_text()
     got = one.ask(b"CONNECT x.test:443 HTTP/1.1\r\nHost: x.test:443\r\n\r\n")
     assert b" 403 Denied by egress policy: not_allowed" in got and b'"request_id":"' in got
     one.logged(event="approval", verdict="asked", host="x.test")
@@ -442,7 +442,7 @@ def test_a_sandbox_is_answered_from_a_second_terminal(user_place, web, hello):
     assert out.startswith("hello"), (out, errors)
     assert errors.count("`sluice approvals` lists what waits") == 1, errors
     # Once: that it was approved is no news.
-    assert shown.read_text() == "--app-name=sluice\nThe sandbox sandbox asks to go further\nsluice approvals lists it\n"
+    assert shown.read_text() == "--app-name=sluice\nThe sandbox sandbox asks for a target that no rule allows\nsluice approvals lists it\n"
     user_place.logged(event="approval", verdict="approved", by=str(UID))
     assert second("approvals").returncode == 2
     user_place.leaves_nothing()

@@ -1,4 +1,4 @@
-"""`sluice log --format` and `--otlp`: what log stores get, that the tables of docs/log-export.md are true, and that nothing is lost."""
+"""`sluice log --format` and `--otlp`: the output for log stores, the tables of docs/log-export.md, and that no line is lost."""
 import json
 import os
 import re
@@ -135,7 +135,7 @@ def test_what_can_be_tried_again_is(tmp_path, collector):
     one.answers = [(429, {"Retry-After": "0"}, b""), (502, {}, b""), (503, {"Retry-After": "0"}, b"not JSON"), (504, {"Retry-After": "0"}, b"")]
     got = sent(one, write(tmp_path / "log", [line("closed", 1)]))
     assert len(one.heads) == 5 and one.sequences() == [1]
-    assert got.stderr.count("answered 429; lines wait") == 1 and "takes lines again" in got.stderr
+    assert got.stderr.count("answered 429; lines are kept") == 1 and "accepts lines again" in got.stderr
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 500, 301])
@@ -209,7 +209,7 @@ def test_a_cursor_goes_on_over_rotations_and_is_no_other_file(tmp_path, collecto
     assert "is gone, and what it held behind the cursor" in sent(one, log, "--cursor", cursor).stderr
     assert one.sequences() == [*range(7)]
     cursor.write_text("{}")
-    assert "is no cursor of this version; remove it" in sent(one, log, "--cursor", cursor, status=2).stderr
+    assert "is not a cursor file of this version; remove it" in sent(one, log, "--cursor", cursor, status=2).stderr
 
 
 def test_a_followed_folder_is_sent_as_it_grows(tmp_path, collector):

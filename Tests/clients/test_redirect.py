@@ -306,7 +306,7 @@ def test_loopback_of_a_namespace_is_its_own(redirected):
 def test_applied_twice_is_applied_once_and_removed_twice_is_removed(world, selector, backend):
     one = Redirected(world, selector, backend)
     before = world.state(one.rules_place)
-    assert "nothing was there" in one.redirect("--remove").stderr
+    assert "nothing to remove" in one.redirect("--remove").stderr
     for more in ([], ["--tproxy"]):
         one.redirect("--apply", *more)
         applied = world.state(one.rules_place)
@@ -319,7 +319,7 @@ def test_applied_twice_is_applied_once_and_removed_twice_is_removed(world, selec
     assert "sluice" not in after and "511" not in after
     if backend == "nft":
         assert after == before
-    assert "nothing was there" in one.redirect("--remove").stderr
+    assert "nothing to remove" in one.redirect("--remove").stderr
 
 
 def test_several_selectors_stand_side_by_side(world):
@@ -427,7 +427,7 @@ def test_errors_say_what_to_do(world):
     done = run(*without, binary, "redirect", "--uid", AGENT, "--apply")
     assert done.returncode == 0 and "sluice_uid_4242" in world.state(), done.stderr
     assert run(*without, binary, "redirect", "--uid", AGENT, "--remove").stderr == "sluice: removed: sluice_uid_4242\n"
-    assert "nothing was there" in run(*without, binary, "redirect", "--uid", AGENT, "--remove").stderr and "sluice" not in world.state()
+    assert "nothing to remove" in run(*without, binary, "redirect", "--uid", AGENT, "--remove").stderr and "sluice" not in world.state()
     # Printing takes no rights.
     assert "table inet sluice_uid_4242" in must(*nobody, binary, "redirect", "--uid", AGENT)
     assert "no interface br9" in world.sluice("--interface", "br9", "--apply").stderr

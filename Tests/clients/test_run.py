@@ -64,9 +64,9 @@ def test_what_cannot_be_started_is_125_and_says_why(place):
     got = place.run("true", options=("--limits", "cgroup"))
     assert got.returncode == 125 and "--limits best-effort" in got.stderr, got
     got = place.run("true", options=("--limits", "best-effort", "--workspace", "/usr"))
-    assert got.returncode == 125 and "folder of the system" in got.stderr, got
+    assert got.returncode == 125 and "system folder" in got.stderr, got
     got = place.run("true", options=("--limits", "best-effort", "--log", place.workspace / "log"))
-    assert got.returncode == 125 and "where the command can write it" in got.stderr, got
+    assert got.returncode == 125 and "the command could write the log" in got.stderr, got
     place.write("network_policy: {alow: []}")
     got = place.run("true")
     assert got.returncode == 125 and "unknown key `alow`" in got.stderr, got
@@ -76,7 +76,7 @@ def test_without_a_cgroup_rlimits_hold_what_they_can_and_one_line_says_so(place)
     if place.run("true", options=("--limits", "cgroup")).returncode == 0:
         pytest.skip("a cgroup can be had here")
     got = place.run("bash", "-c", "ulimit -u", options=())
-    assert got.returncode == 0 and got.stdout == "64\n" and len(got.stderr.splitlines()) == 1 and "no cgroup can be had here" in got.stderr, got
+    assert got.returncode == 0 and got.stdout == "64\n" and len(got.stderr.splitlines()) == 1 and "no cgroup is available here" in got.stderr, got
     got = place.run("true", options=("--quiet",))
     assert got.returncode == 0 and got.stderr == "", got
     for limit in ("cpu.max: 100000 1000000", "io.max: wbps=50M", "memory.swap.max: 1M"):
@@ -241,7 +241,7 @@ print(len(bytes(64 << 20)))
     # Process 1 and Python itself are two of them.
     assert got.stdout == f"10\nno memory\n{64 << 20}\n", got
     assert "not enforced are memory.max for all processes together (each is held to it, but for shared and file-backed memory), memory.swap.max\n" in got.stderr
-    # What rlimits ended is not told: no line of it.
+    # A process ended by an rlimit leaves no log line.
     assert not [line for line in place.lines() if line["event"] == "limited"]
     place.write("network_policy: {default: deny}\nprocess_limits: {pids.max: max, memory.max: max, memory.swap.max: max, cpu.max: max}")
     assert "not enforced" not in place.run("true").stderr
@@ -298,7 +298,7 @@ def test_tls_by_name_and_by_address(place, web, hello, certificates):
     got = place.shell(f"for more in '' '--noproxy *'; do curl -sS --max-time 10 $more --cacert ca.pem https://allowed.test:{server.port}/; echo; done; "
                       f"curl -sS --max-time 10 --noproxy '*' -k --connect-to refused.test:{server.port}:93.184.216.34:{server.port} https://refused.test:{server.port}/; echo $?")
     assert got.stdout.split("\n")[:2] == [f"hello from allowed.test:{server.port}"] * 2, got
-    # It hears why inside its TLS: the gate's certificate is what `-k` takes here.
+    # The client gets the reason inside TLS: `-k` accepts the gate's certificate here.
     assert json.loads(got.stdout.split("\n")[2])["reason"] == "not_allowed", got
     place.logged(event="denied", via="tls", host="refused.test", port=server.port, reason="not_allowed")
 
@@ -490,4 +490,4 @@ def test_the_probes_are_in_the_plan_and_can_be_left_out(user_place):
     assert user_place.run("true", options=("--limits", "best-effort", "--no-probe")).returncode == 0
     user_place.write("network_policy: {default: allow}")
     got = user_place.run("true")
-    assert got.returncode == 0 and "whether one is refused is not probed" in got.stderr
+    assert got.returncode == 0 and "the refusal of a name is not tested" in got.stderr

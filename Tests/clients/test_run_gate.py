@@ -100,7 +100,7 @@ def test_a_reload_reaches_a_sandbox_that_runs(place, web, hello, upstream):
     # The file's own rules, and the sandbox's, which are the same: said once.
     assert got["changes"] == [f"- allow raw.test:{other.port}"] and got["cut"] == 1
     out, errors = process.communicate("go\n", timeout=DEADLINE)
-    # What was used up stays so.
+    # Used tokens stay used.
     assert out == "cut\n200429", (out, errors)
 
 
@@ -112,8 +112,8 @@ def test_when_the_gate_is_killed_the_command_ends(place):
     place.gate.kill()
     place.gate.wait()
     out, errors = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 143 and "is gone, and with it the only way out: the command is ended" in errors, errors
-    # One that will not hear is killed.
+    assert process.returncode == 143 and "has ended, and the sandbox has no network without it: ending the command" in errors, errors
+    # A command that ignores SIGTERM is killed.
     out, errors = stubborn.communicate(timeout=DEADLINE)
     assert stubborn.returncode == 137, errors
     place.leaves_nothing()

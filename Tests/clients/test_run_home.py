@@ -95,7 +95,7 @@ def test_binds_are_seen_at_their_place_and_lie_on_nothing_else(place):
                       options=(*BEST, "--bind", f"{data}:/mnt/a", "--bind", f"{place.policy}:/mnt/b:ro"))
     assert got.stdout.startswith("data\nnetwork_policy") and (data / "new").read_text() == "x\n", got
     wrong = {f"{data}:/etc/x": "the sandbox has its own", f"{data}:/": "the sandbox has its own",
-             f"{data}:{place.workspace}/x": "is shown there already", f"/usr:/mnt/x:ro": "a folder of the system",
+             f"{data}:{place.workspace}/x": "is shown there already", f"/usr:/mnt/x:ro": "a system folder",
              f"{place.workspace}:/mnt/x": "is shown already", f"{place.folder}/none:/mnt/x": "there is no",
              f"{data}:/mnt/../etc": "without `..`", f"{place.folder}:/mnt/x:ro": "is shown already",
              f"{place.state}:/mnt/x": "the log"}

@@ -211,7 +211,7 @@ def test_a_protected_name_can_be_given_free(place):
     got = place.shell("mkdir .vscode; echo x > .vscode/tasks.json; mkdir .claude/x", options=(*BEST, "--unprotect", ".vscode"))
     assert (place.workspace / ".vscode/tasks.json").exists() and not (place.workspace / ".claude").exists(), got
     got = place.run("true", options=(*BEST, "--unprotect", "none"))
-    assert got.returncode == 125 and "nothing of that name is protected" in got.stderr, got
+    assert got.returncode == 125 and "no protected path has this name" in got.stderr, got
     (place.workspace / ".codex").symlink_to("elsewhere")
     got = place.run("true")
     assert got.returncode == 125 and "--unprotect" in got.stderr and "symbolic link" in got.stderr, got

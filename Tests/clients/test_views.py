@@ -1,4 +1,4 @@
-"""What `sluice log`, `learn`, `diff`, `test` and `top` show, of logs that were written here and of those that a gate wrote."""
+"""The output of `sluice log`, `learn`, `diff`, `test` and `top`, for handwritten logs and for logs of a gate."""
 import fcntl
 import json
 import os
@@ -156,7 +156,7 @@ def test_log_says_error_with_status_2(options, wrong, tmp_path):
 @pytest.mark.parametrize("option, word, known", [("--event", "deny", "denied"), ("--reason", "denied", "not_allowed")])
 def test_log_says_that_a_word_is_none_of_the_log(option, word, known, tmp_path):
     got = sluice("log", "--log", some(tmp_path), option, word, status=1).stderr
-    assert f"{option} {word}: no {option[2:]} of this version; known: " in got and known in got
+    assert f"{option} {word}: this version has no such {option[2:]}; known: " in got and known in got
 
 
 def test_log_finds_the_file(tmp_path):
@@ -262,7 +262,7 @@ def test_follow_across_rotations(tmp_path, follower):
     for rotation in range(10):
         grow(file, 100)
         log.rename(tmp_path / f"old{rotation}")
-        # What a gate does between the rename and its SIGHUP.
+        # The writes of a gate between the rename and SIGHUP.
         grow(file, 50)
         file = open(log, "ab")
         grow(file, 50)
@@ -550,5 +550,5 @@ def test_top_and_log_follow_a_folder(tmp_path):
 def test_views_say_what_a_folder_lacks(tmp_path):
     (tmp_path / "log.gz").write_text("")
     for command in (["log"], ["top", "--once"], ["learn"], ["dashboard", "--once"]):
-        assert f"{tmp_path} holds no log: names there end in .jsonl or .log" in sluice(*command, "--log", tmp_path, status=2).stderr, command
+        assert f"{tmp_path} holds no log: give a folder with files that end in .jsonl or .log" in sluice(*command, "--log", tmp_path, status=2).stderr, command
         assert "nowhere: open" in sluice(*command, "--log", tmp_path, "/nowhere", status=2).stderr

@@ -76,10 +76,10 @@ final class AdminListener: Source {
   /// but not its pid namespace, and neither has another container that shares the socket's folder.
   private static func stranger(_ peer: LocalPeer?) -> String? {
     guard let peer, peer.uid == 0 || peer.uid == Machine.userID else {
-      return "only root and the user that the gate runs as may ask"
+      return "only root and the user that the gate runs as may use this socket"
     }
     guard LocalSocket.sharesNamespace(pid: peer.pid) else {
-      return "only processes of the gate's own pid namespace may ask, as /proc shows it"
+      return "only processes of the gate's own pid namespace may use this socket"
     }
     return nil
   }
@@ -98,7 +98,7 @@ final class AdminListener: Source {
     }
     guard received.isEmpty else {
       LocalSocket.close(received)
-      return connection.end("descriptors come with attach alone")
+      return connection.end("descriptors are only allowed with attach")
     }
     switch request {
     case .status: status(connection)
@@ -180,7 +180,8 @@ final class AdminListener: Source {
       connection.answer(
         wasThere
           ? .success()
-          : .failure("no such tunnel: it has ended, or never was", [JSONMember("gone", .bool(true))]))
+          : .failure(
+            "no such tunnel, or it has ended; `sluice tunnels` lists the open ones", [JSONMember("gone", .bool(true))]))
     } asking: {
       .question(.close(id: id, ordinal: ordinal), token: $0)
     }

@@ -88,7 +88,7 @@ final class Sandboxes {
     }
     for (listener, raw) in zip(listeners, received) {
       guard LocalSocket.isListener(raw, isDatagram: listener.transport == .datagram), LocalSocket.setNonBlocking(raw)
-      else { return "a descriptor is no listener of its kind (\(listener.word))" }
+      else { return "a descriptor is not a listener of its kind (\(listener.word))" }
     }
     return nil
   }
@@ -137,7 +137,7 @@ final class Sandboxes {
       table[name] = nil
       server.replaceSandboxes { $0.withoutSandbox(name) }
       server.endSession(of: name)
-      Messages.say("the sandbox \(name) is gone")
+      Messages.say("the sandbox \(name) has ended")
       finish()
     }
   }

@@ -19,7 +19,7 @@ extension Server {
     else { return }
     let review = policy.contentPolicies.contains(where: \.asksPeople) ? ", and `review` refuses like `block`" : ""
     Messages.warn(
-      "approvals: nobody could answer, so nothing waits (as with `wait_seconds: 0`)\(review); give "
+      "approvals: nobody can decide, so no request waits (as with `wait_seconds: 0`)\(review); give "
         + "`listen: {admin: …}` or `approvals: {notify: …}`")
   }
 

@@ -64,7 +64,7 @@ extension Connection {
     }
     guard let entry else {
       return GateProblem(
-        status: 429, code: "too_many", message: "As many requests of yours wait as may; ask again later.",
+        status: 429, code: "too_many", message: "You have as many waiting requests as allowed; ask again later.",
         retryAfterSeconds: 60, wantsText: wantsText
       ).answer
     }
@@ -76,7 +76,7 @@ extension Connection {
     let entry = worker.shared.approvals.change { $0.entry(id) }
     guard let entry, entry.key.client == flow.client.name else {
       return GateProblem(
-        status: 404, code: "no_such_request", message: "No request of yours has this id, or it is long over.",
+        status: 404, code: "no_such_request", message: "You have no request with this id, or it ended long ago.",
         wantsText: wantsText
       ).answer
     }
@@ -104,7 +104,7 @@ extension GateProblem {
   static func withoutApprovals(wantsText: Bool) -> GateProblem {
     GateProblem(
       status: 404, code: "no_approvals",
-      message: "Nobody can be asked: the policy of this gate has no `approvals`. Tell your operator what you need.",
+      message: "No one can approve: the policy of this gate has no `approvals`. Tell your operator what you need.",
       wantsText: wantsText)
   }
 }

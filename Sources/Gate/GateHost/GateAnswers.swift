@@ -60,7 +60,7 @@ enum GateAnswers {
     var lines = ["You are the client \(client.name) of an egress gate (mode: \(mode)). You may reach:"]
     lines += rules.map { "  \($0.text(nowNs: nowNs))" }
     if rules.isEmpty { lines.append("  nothing") }
-    if leftOut > 0 { lines.append("  and what \(leftOut) more rules allow") }
+    if leftOut > 0 { lines.append("  and the targets of \(leftOut) more rules") }
     if waitSeconds != nil { lines.append("Ask for more: POST \(GateHost.url)requests") }
     return answer(200, .object(members), text: lines.joined(separator: "\n"), wantsText: wantsText)
   }

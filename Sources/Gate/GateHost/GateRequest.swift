@@ -89,19 +89,19 @@ struct GateRequest: Equatable {
   private static func body(_ bytes: [UInt8]) throws(BodyProblem) -> (Target, String?) {
     let value: JSONValue
     do throws(JSONProblem) { value = try JSONValue.parse(bytes) } catch {
-      throw BodyProblem(text: "The body is no JSON.")
+      throw BodyProblem(text: "The body is not JSON.")
     }
     guard case .object(let members) = value, let wanted = value["target"]?.asText else {
       throw BodyProblem(text: "The body names no target.")
     }
     if let other = members.first(where: { !["target", "reason"].contains($0.name) }) {
-      throw BodyProblem(text: "The body has a member `\(other.name.prefix(40))` that means nothing.")
+      throw BodyProblem(text: "The body has a member `\(other.name.prefix(40))` that is unknown.")
     }
     let target: Target
     do throws(AuthorityProblem) { target = try Authority.parse(Array(wanted.utf8).span, defaultPort: nil) } catch {
-      throw BodyProblem(text: "The target is no HOST:PORT: \(error).")
+      throw BodyProblem(text: "The target is not HOST:PORT: \(error).")
     }
-    if target.host.isGate { throw BodyProblem(text: "The gate itself is always reached.") }
+    if target.host.isGate { throw BodyProblem(text: "The gate itself needs no approval.") }
     guard let said = value["reason"] else { return (target, nil) }
     guard let reason = said.asText, reason.utf8.count <= reasonBytesMax else {
       throw BodyProblem(text: "The reason is a text of at most \(reasonBytesMax) bytes.")

@@ -44,7 +44,7 @@ extension Proposal {
 
   private var header: [String] {
     var out = ["# From \(traffic.lines) lines of a log\(period), clients: \(Self.list(traffic.clients))."]
-    if options.base != nil { out.append("# Only what is new: add it to `allow` and `rate_limits` of the policy.") }
+    if options.base != nil { out.append("# Only new rules: add them to `allow` and `rate_limits` of the policy.") }
     if suspectCount > 0 {
       out.append(
         "# \(suspectCount) of \(rules.count) rules carry a WARNING\(options.includesSuspect ? "" : " and are commented out")."

@@ -153,12 +153,12 @@ package struct WorkspaceCopy: Sendable {
     let place = "\(workspace)/\(change.path)"
     let isMerged = change.kind != .deleted && change.what == .folder && HostFile.kind(place) == .folder
     if !isMerged, isChanged(place, since: startNs, depth: 0) {
-      return "it was changed outside, too, while the command ran; it stays as it is"
+      return "it was also changed outside while the command ran; it is left unchanged"
     }
     guard change.what == .link, change.kind != .deleted, let target = HostFile.linkTarget("\(upper)/\(change.path)")
     else { return nil }
     let isInside = !target.hasPrefix("/") && Self.stays(target, from: change.path)
-    return isInside ? nil : "a link that leads out of the workspace, to \(target)"
+    return isInside ? nil : "a link to a target outside the workspace, \(target)"
   }
 
   /// A folder, with all that is in it; links are looked at, not followed.

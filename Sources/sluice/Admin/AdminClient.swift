@@ -26,7 +26,9 @@ struct AdminClient: ~Copyable {
     // Whoever may write the folder could have put a socket of its own there, and would be told what is meant for a
     // gate.
     guard let peer = LocalSocket.peer(of: socket.raw), peer.uid == 0 || peer.uid == Machine.userID else {
-      throw AdminFailure("\(path): who listens there is neither root nor this user; it is not trusted")
+      throw AdminFailure(
+        "\(path): the gate that listens there is neither root's nor this user's; give another socket"
+      )
     }
     self.socket = socket
     self.path = path
@@ -37,7 +39,7 @@ struct AdminClient: ~Copyable {
       return "; a gate listens there when it was started with `listen: {admin: …}` or --listen-admin"
     }
     if error.isRefusedConnection { return "; the gate that made it has ended" }
-    return error.isForbidden ? "; only root and the gate's own user may ask it" : ""
+    return error.isForbidden ? "; only root and the gate's own user may use it" : ""
   }
 
   /// The last line of the answer; the ones before it go to `each`. A refusal is an answer too.
@@ -50,7 +52,7 @@ struct AdminClient: ~Copyable {
     while let line = try nextLine(orThrow: isSent) {
       let value: JSONValue
       do throws(JSONProblem) { value = try JSONValue.parse(line) } catch {
-        throw AdminFailure("\(path): the answer is no JSON: \(error)")
+        throw AdminFailure("\(path): the answer is not JSON: \(error)")
       }
       if value["ok"] != nil { return value }
       each(value)

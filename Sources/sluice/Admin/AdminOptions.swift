@@ -17,7 +17,7 @@ struct AdminOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp("The gate's policy file, for its `listen.admin`.", valueName: "file"), completion: .policy)
   var policy: String?
-  @Flag(help: "The gate's answer as it is: JSON, one object a line.") var json = false
+  @Flag(help: "The gate's answer as JSON, one object per line.") var json = false
 
   /// Where the units of the Debian package put it.
   private static let servicePath = "/run/sluice/admin.sock"
@@ -71,7 +71,7 @@ struct AdminOptions: ParsableArguments {
     if let socket { return socket }
     if let policy {
       guard let loaded = PolicyOnDisk.load(policy) else {
-        throw AdminFailure("the file has problems, so it does not say where the gate is; give --socket PATH")
+        throw AdminFailure("the file has problems, so its `listen.admin` is unknown; give --socket PATH")
       }
       guard let path = loaded.settings.listen.admin else {
         throw AdminFailure("\(policy) has no `listen: {admin: PATH}`; give --socket PATH")
@@ -82,7 +82,7 @@ struct AdminOptions: ParsableArguments {
     guard FileStamp(path: Self.servicePath) != nil else {
       let sandboxes = SandboxRecord.all().compactMap(\.admin)
       if sandboxes.count == 1 { return sandboxes[0] }
-      throw AdminFailure("which gate? give --socket PATH, or --policy FILE, or set SLUICE_ADMIN")
+      throw AdminFailure("no gate is named; give --socket PATH, or --policy FILE, or set SLUICE_ADMIN")
     }
     return Self.servicePath
   }

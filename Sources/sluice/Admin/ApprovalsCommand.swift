@@ -10,19 +10,19 @@ import Wire
 struct ApprovalsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "approvals",
-    abstract: "List the requests that wait for a person, and what was decided.",
+    abstract: "List requests that wait for approval, and past decisions.",
     discussion: """
-      Asks the gate that is named, or, where none is, every `sluice run` of this
-      user and the gate of the service. With --watch on a terminal: j and k choose,
-      o approves once, h for one hour, s for the session, r refuses, q quits. An
-      entry takes keys once it has been shown for a second. Flagged requests and
-      answers stand in the same list: `sluice review ID` shows them.
+      Asks the gate named by --socket or --policy; by default every `sluice run` of
+      this user and the gate of the service. With --watch on a terminal: j and k
+      choose, o approves once, h for one hour, s for the session, r refuses, q quits.
+      Keys act on an entry once it has been shown for a second. Flagged requests and
+      responses are in the same list: `sluice review ID` shows them.
 
       Exit status: 0, or 2 when no gate could be asked.
       """)
 
   @OptionGroup var options: AdminOptions
-  @Flag(help: "Go on, and show what changes.") var watch = false
+  @Flag(help: "Keep running, and show changes.") var watch = false
 
   func run() throws {
     guard watch else { return try list() }
@@ -38,7 +38,7 @@ struct ApprovalsCommand: ParsableCommand {
       }
       guard answer["ok"]?.asBool == true else { try options.fail(answer) }
       if !options.json, answer["enabled"]?.asBool != true {
-        Messages.say("\(gate): this policy has no `approvals`, so nothing waits there")
+        Messages.say("\(gate): the policy has no `approvals` section, so no request can wait")
       }
     }
     guard !options.json else { return }
@@ -149,7 +149,7 @@ struct ApprovalItem {
     if let address = IPAddress(String(decoding: inner, as: UTF8.self)) {
       parsed = .address(address)
     } else {
-      do throws(HostNameProblem) { parsed = .name(try HostName(host)) } catch { return ["no host name: \(error)"] }
+      do throws(HostNameProblem) { parsed = .name(try HostName(host)) } catch { return ["not a host name: \(error)"] }
     }
     return Suspicion(trusted: []).reasons(against: parsed).map { TerminalText.safe($0.utf8) }
   }

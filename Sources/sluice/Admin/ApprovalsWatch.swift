@@ -69,7 +69,7 @@ struct ApprovalsWatch {
       return
     }
     guard let sinceMs = shownSinceMs[item.id], Clock.monotonicMs() >= sinceMs + Self.settleMs else {
-      said = "\(item.id) has only just come; look at it first"
+      said = "\(item.id) was added just now; read it first"
       return
     }
     do throws(AdminFailure) {

@@ -8,28 +8,28 @@ import Wire
 struct Approve: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "approve",
-    abstract: "Let out a request that waits.",
+    abstract: "Approve a waiting request.",
     discussion: """
-      ID is what `sluice approvals` shows. Without an option the approval is for the
-      requests that wait, or for the next one. --session lasts until the sandbox
-      ends, or the client's last connection. --forever writes the rule into the
-      policy file, shows the difference, and reloads the gate.
+      ID is the number that `sluice approvals` prints. By default the approval is for
+      the waiting requests, or else for the next one. --session lasts until the
+      sandbox ends, or the client's last connection. --forever writes the rule into
+      the policy file, shows the difference, and reloads the gate.
 
-      Exit status: 0 approved; 1 there is no such entry (any more), or the rule
+      Exit status: 0 approved; 1 there is no such entry, or not any more, or the rule
       cannot be; 2 the gate could not be asked.
       """)
 
   @OptionGroup var options: AdminOptions
   @Argument(help: "The entry's number.", completion: .shellCommand("sluice approvals 2>/dev/null | sed '1d; s/ .*//'"))
   var id: String
-  @Flag(help: "For the requests that wait, or for the next one. The default.") var once = false
-  @Option(name: .customLong("for"), help: ArgumentHelp("So long: 90s, 30m, 8h, 7d.", valueName: "time")) var time:
+  @Flag(help: "For the waiting requests, or else for the next one. The default.") var once = false
+  @Option(name: .customLong("for"), help: ArgumentHelp("For this long: 90s, 30m, 8h, 7d.", valueName: "time")) var time:
     String?
   @Flag(help: "Until the sandbox ends, or the client's last connection.") var session = false
-  @Flag(help: "By a rule in the policy file.") var forever = false
+  @Flag(help: "Add a rule to the policy file.") var forever = false
   @Option(
     help: ArgumentHelp(
-      "Allow this in place of the very target: HOST:PORT, or {host: HOST:PORT, methods: [GET]}. It must cover what was asked for.",
+      "The rule to add in place of the exact target: HOST:PORT, or {host: HOST:PORT, methods: [GET]}. It must allow the request.",
       valueName: "rule"))
   var rule: String?
 
@@ -73,14 +73,14 @@ struct Approve: ParsableCommand {
 struct RefuseCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "refuse",
-    abstract: "Refuse a request that waits, or take an approval back.",
+    abstract: "Refuse a waiting request, or withdraw an approval.",
     discussion: """
-      ID is what `sluice approvals` shows. The client is not asked about again for a
-      minute; with --always not until the gate ends. A deny rule in the policy file
-      refuses for good.
+      ID is the number that `sluice approvals` prints. The same request of the client
+      is refused without asking for one minute, with --always until the gate ends. A
+      deny rule in the policy file refuses it permanently.
 
-      Exit status: 0 refused; 1 there is no such entry (any more); 2 the gate could
-      not be asked.
+      Exit status: 0 refused; 1 there is no such entry, or not any more; 2 the gate
+      could not be asked.
       """)
 
   @OptionGroup var options: AdminOptions
@@ -116,7 +116,7 @@ extension AdminOptions {
       guard answer["ok"]?.asBool == true else { try fail(answer) }
       if let found { return (gate, found, answer["policy_file"]?.asText) }
     }
-    Messages.say("nothing that asks has the id \(Text.plain(id)); `sluice approvals` lists what does")
+    Messages.say("no waiting request has the id \(Text.plain(id)); `sluice approvals` lists them")
     throw ExitCode(1)
   }
 }

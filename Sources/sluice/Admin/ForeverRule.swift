@@ -62,7 +62,7 @@ struct ForeverRule {
     func rule(in bytes: [UInt8]) throws(Problem) -> AllowRule {
       let network = try policy(bytes, name: name, client: client).client(named: client)?.network
       guard case .allow(let rule)? = network?.judge(target, nowUnix: Clock.wallMs() / 1000) else {
-        throw Problem("\(name): no rule of it allows \(target)")
+        throw Problem("\(name): it has no rule that allows \(target)")
       }
       return rule
     }
@@ -153,7 +153,7 @@ struct ForeverRule {
   ) throws(PolicyEdit.Problem) {
     guard case .allow(let rule)? = policy.client(named: client)?.network.judge(target, nowUnix: Clock.wallMs() / 1000)
     else {
-      throw PolicyEdit.Problem(description: "no rule of it allows \(target)")
+      throw PolicyEdit.Problem(description: "it has no rule that allows \(target)")
     }
     let pair = "{methods: [\(PolicyEdit.item(method))], paths: [\(PolicyEdit.item(path))]}"
     guard try edit.add(request: pair, toRuleAt: rule.line.line, column: rule.line.column, comment: comment) else {

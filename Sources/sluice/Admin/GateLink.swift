@@ -123,7 +123,7 @@ final class AttachedGate {
   /// The command has ended: what it has sent may arrive, and the name is free when this returns.
   func detach() {
     do throws(AdminFailure) { _ = try client.demand(.command("detach")) } catch {
-      Messages.warn("the gate did not take leave of the sandbox: \(error)")
+      Messages.warn("the gate did not remove the sandbox: \(error)")
     }
   }
 }

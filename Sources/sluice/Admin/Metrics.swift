@@ -11,8 +11,8 @@ struct MetricsCommand: ParsableCommand {
     commandName: "metrics",
     abstract: "Print the metrics of a running gate, in the text format of Prometheus.",
     discussion: """
-      The same that `listen: {metrics: ADDRESS:PORT}` serves at /metrics, and the
-      admin socket over HTTP.
+      The metrics that `listen: {metrics: ADDRESS:PORT}` serves at /metrics, and that
+      the admin socket serves over HTTP.
       Exit status: 0, or 2 when the gate could not be asked.
       """)
 

@@ -7,10 +7,10 @@ import Wire
 struct Reload: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "reload",
-    abstract: "Make a running gate read its policy file again, and say what changed.",
+    abstract: "Make a running gate reload its policy file, and print the changes.",
     discussion: """
-      Prints the rules and limits that came (+), went (-) and changed (~), and how
-      many tunnels the new policy cut. The log is opened anew too, as by SIGHUP.
+      Prints the rules and limits that were added (+), removed (-) and changed (~),
+      and how many tunnels the new policy cut. Also reopens the log, as SIGHUP does.
 
       Exit status: 0 the file is in force; 2 it has problems, which are printed, and
       the old policy stays; or the gate could not be asked.
@@ -42,10 +42,10 @@ struct Reload: ParsableCommand {
 struct Drain: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "drain",
-    abstract: "Let a running gate finish what stands, and end.",
+    abstract: "Let a running gate finish its open connections, then end.",
     discussion: """
-      As SIGTERM does: no new connections, what stands has `timeouts.drain` to
-      finish. Does not wait for the end.
+      As SIGTERM does: new connections are refused, open ones have `timeouts.drain`
+      to finish. The command returns at once.
 
       Exit status: 0, or 2 when the gate could not be asked.
       """)

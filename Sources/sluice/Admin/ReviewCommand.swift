@@ -9,30 +9,30 @@ import Wire
 struct ReviewCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "review",
-    abstract: "Show flagged content that waits for a person, and decide about it.",
+    abstract: "Show flagged content that waits for a decision, and decide.",
     discussion: """
       ID is what `sluice approvals` shows. Without an option the passages are shown,
       with what stands around them; of a secret only its kind and its place. Where
       the content is held, a decision is for the requests that wait; where it could
-      not be held, as in a stream, for the next answer with the same passages,
-      within 5 minutes.
+      not be held, as in a stream, for the next answer with the same passages, within
+      5 minutes.
 
       --mute changes the policy file: the patterns count no more in answers that the
       rule of this host lets in. The difference is shown, and the gate reloads.
 
-      Exit status: 0 shown or decided; 1 there is no such entry (any more), or it
-      cannot be decided so; 2 the gate could not be asked.
+      Exit status: 0 shown or decided; 1 there is no such entry, or not any more, or
+      it cannot be decided so; 2 the gate could not be asked.
       """)
 
   @OptionGroup var options: AdminOptions
   @Argument(
     help: "The entry's number.", completion: .shellCommand("sluice approvals 2>/dev/null | sed '1d; s/ .*//'"))
   var id: String
-  @Flag(help: "Let it through as it is.") var release = false
+  @Flag(help: "Let it through unchanged.") var release = false
   @Flag(help: "Let the answer through with a mark in front of each passage.") var mark = false
   @Flag(help: "Let the answer through without the passages, where its format allows that.") var remove = false
   @Flag(help: "Refuse it.") var refuse = false
-  @Flag(help: "Let it through, and let its patterns count no more for this host.") var mute = false
+  @Flag(help: "Let it through, and ignore its patterns for this host from now on.") var mute = false
 
   func validate() throws {
     if [release, mark, remove, refuse].count(where: { $0 }) > 1 {

@@ -9,13 +9,13 @@ struct Status: ParsableCommand {
     commandName: "status",
     abstract: "Show the state of a running gate.",
     discussion: """
-      Exit status: 0 it serves; 1 it drains, or its log cannot be written; 2 it
-      could not be asked. With --ready: 0 new tunnels are let out, 1 none is, which
-      is what GET /ready of `listen.metrics` answers.
+      Exit status: 0 the gate serves; 1 it drains, or cannot write its log; 2 it
+      could not be asked. With --ready: 0 new tunnels are allowed, 1 none is; the
+      same as GET /ready of `listen.metrics`.
       """)
 
   @OptionGroup var options: AdminOptions
-  @Flag(help: "Say nothing but why the gate is not ready: for probes.") var ready = false
+  @Flag(help: "Print only why the gate is not ready. For probes.") var ready = false
 
   func run() throws {
     let status = try options.demand(.command("status"))

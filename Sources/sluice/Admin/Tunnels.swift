@@ -7,16 +7,16 @@ import Wire
 struct Tunnels: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "tunnels",
-    abstract: "List what a running gate lets out at this moment.",
+    abstract: "List the open tunnels of a running gate.",
     discussion: """
-      The oldest first. `opening` is one that still looks for its upstream or whose
-      first bytes are waited for.
+      Oldest first. A tunnel in state `opening` is connecting to its upstream, or
+      waits for the first bytes.
 
       Exit status: 0, or 2 when the gate could not be asked.
       """)
 
   @OptionGroup var options: AdminOptions
-  @Option(help: ArgumentHelp("At most so many, up to 10000.", valueName: "number")) var limit = 1_000
+  @Option(help: ArgumentHelp("At most this many, up to 10000.", valueName: "number")) var limit = 1_000
 
   func validate() throws {
     guard (1...AdminRequest.tunnelsMax).contains(limit) else {
@@ -57,8 +57,8 @@ struct Close: ParsableCommand {
       ID is what `sluice tunnels` shows. Both ends see a reset; the log line is
       `revoked`, with the reason `shutdown`.
 
-      Exit status: 0 it was cut; 1 there is no such tunnel (any more); 2 the gate
-      could not be asked.
+      Exit status: 0 the tunnel was cut; 1 there is no such tunnel, or not any more;
+      2 the gate could not be asked.
       """)
 
   @OptionGroup var options: AdminOptions

@@ -17,7 +17,7 @@ enum DesktopNotice {
     for folder in (Environment.value("PATH") ?? "").split(separator: ":") where folder.hasPrefix("/") {
       let path = "\(folder)/\(program)"
       guard HostFile.kind(path) != .missing, HostFile.mayRead(path) else { continue }
-      return ["/bin/sh", "-c", script, path, "The sandbox \(sandbox) asks to go further"]
+      return ["/bin/sh", "-c", script, path, "The sandbox \(sandbox) asks for a target that no rule allows"]
     }
     return nil
   }

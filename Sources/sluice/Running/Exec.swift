@@ -8,22 +8,22 @@ import Sandbox
 struct Exec: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "exec",
-    abstract: "Run a further command in a sandbox that runs.",
+    abstract: "Run another command in a running sandbox.",
     discussion: """
-      The command has what the first one has: its files, network, environment, limits
-      and confinement, and a terminal of its own. It ends with the sandbox, which ends
-      with its first command.
+      The command gets the files, network, environment, limits and confinement of the
+      sandbox, and its own terminal. The sandbox ends with its first command, and
+      ends this one.
 
         sluice ps
         sluice exec sandbox -- bash
 
-      Exit status: the command's, or 128 and its signal; 127 no such command, 126 no
-      program, 125 the sandbox could not be joined.
+      Exit status: the command's, or 128 plus its signal; 127 the command does not
+      exist; 126 it is not executable; 125 the sandbox could not be joined.
       """)
 
-  @Argument(help: "The sandbox: what `sluice ps` shows under NAME, or under ID.", completion: .sandboxes)
+  @Argument(help: "The sandbox's NAME or ID, as `sluice ps` prints it.", completion: .sandboxes)
   var name: String
-  @Argument(parsing: .postTerminator, help: "The command and its arguments, behind --.", completion: .file())
+  @Argument(parsing: .postTerminator, help: "The command and its arguments, after --.", completion: .file())
   var command: [String] = []
 
   private static let waitSeconds = 30
@@ -67,7 +67,7 @@ struct Exec: ParsableCommand {
   private func connect(_ record: SandboxRecord) throws(LaunchFailure) -> Descriptor {
     let path = SandboxRecord.door(record.id, in: SandboxRecord.folder ?? "/")
     do throws(SystemError) { return try LocalSocket.connect(to: path, waitSeconds: Self.waitSeconds) } catch {
-      throw LaunchFailure("the sandbox \(record.id) cannot be asked: \(path): \(error)")
+      throw LaunchFailure("the sandbox \(record.id) does not answer: \(path): \(error)")
     }
   }
 }

@@ -8,14 +8,14 @@ import Wire
 struct Ps: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ps",
-    abstract: "List the sandboxes that run at this moment.",
+    abstract: "List the running sandboxes.",
     discussion: """
-      Those that this user started with `sluice run`, the oldest first. `sluice exec`
-      and `sluice stop` take what stands under NAME, or under ID where several have
-      the same name.
+      Lists the sandboxes that this user started with `sluice run`, oldest first.
+      `sluice exec` and `sluice stop` take the NAME, or the ID where several
+      sandboxes have the same name.
       """)
 
-  @Flag(help: "As JSON, one object a line.") var json = false
+  @Flag(help: "One JSON object per line.") var json = false
 
   func run() throws {
     let records = SandboxRecord.all()

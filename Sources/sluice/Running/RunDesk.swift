@@ -66,7 +66,7 @@ struct RunDesk {
       let entry = event.entry
       guard entry.key.subject.content == nil else {
         return Messages.say(
-          "\(entry.allows) was flagged, and waits: in a second terminal, `sluice review \(entry.id)` shows it, and "
+          "\(entry.allows) was flagged, and waits for a decision: in a second terminal, `sluice review \(entry.id)` shows it, and "
             + "`sluice approvals` lists what waits")
       }
       Messages.say(

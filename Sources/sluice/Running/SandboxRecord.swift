@@ -63,7 +63,7 @@ struct SandboxRecord {
     let found = all.filter { $0.id == text }
     let named = found.isEmpty ? all.filter { $0.name == text } : found
     guard let record = named.first else {
-      throw LaunchFailure("no sandbox of that name is running: \(text.quotable); `sluice ps` lists them")
+      throw LaunchFailure("no running sandbox is named \(text.quotable); `sluice ps` lists them")
     }
     guard named.count == 1 else {
       throw LaunchFailure(

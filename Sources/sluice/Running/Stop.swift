@@ -9,17 +9,18 @@ import Sandbox
 struct Stop: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "stop",
-    abstract: "End a sandbox that runs.",
+    abstract: "End a running sandbox.",
     discussion: """
-      Its command gets SIGTERM. A sandbox that still runs after the grace time is
-      killed, with all its processes.
+      The command gets SIGTERM. If the sandbox still runs after --grace, all its
+      processes are killed.
 
-      Exit status: 0 it has ended; 1 it had to be killed; 2 it could not be ended.
+      Exit status: 0 the sandbox ended; 1 it had to be killed; 2 it could not be
+      ended.
       """)
 
-  @Argument(help: "The sandbox: what `sluice ps` shows under NAME, or under ID.", completion: .sandboxes)
+  @Argument(help: "The sandbox's NAME or ID, as `sluice ps` prints it.", completion: .sandboxes)
   var name: String
-  @Option(help: ArgumentHelp("How long the command has to end.", valueName: "seconds")) var grace = 10
+  @Option(help: ArgumentHelp("How long the command has to end after SIGTERM.", valueName: "seconds")) var grace = 10
 
   private static let killWaitMs = 10_000
 

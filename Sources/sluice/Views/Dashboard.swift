@@ -15,20 +15,20 @@ struct DashboardCommand: ParsableCommand {
     commandName: "dashboard",
     abstract: "Show the log as a page in a browser.",
     discussion: """
-      Limits and their use, what was refused and what would let it out, credentials,
-      findings, over time; one client or all. Reads nothing but the log files, also
-      while they are rotated, and waits for one that is not there yet. Several logs,
-      or a folder of them, are shown as one, and each gate alone. Levels of buckets
+      Shows limits and their use, refusals and the rules that would allow them,
+      credentials and findings, over time, for one client or all. Reads only the log
+      files, follows rotation, and waits for a file that does not exist yet. Several
+      logs, or a folder of them, are shown together and per gate. Levels of buckets
       are estimates between the lines that tell them; with --policy limits are known
-      from the start. Whoever can connect may look: keep it on loopback, and reach it
+      from the start. The page has no password: keep it on loopback, and reach it
       from elsewhere with ssh -L 9797:127.0.0.1:9797.
 
         sluice dashboard --policy agent.yaml
         sluice dashboard --log run.jsonl --once --output report.html
         sluice dashboard --admin /run/sluice/admin.sock
 
-      With --admin, requests that wait for a person are decided at /approvals: the
-      address that is printed opens one session of a browser.
+      With --admin, waiting requests are decided at /approvals; the printed address
+      opens one browser session.
       """)
 
   @OptionGroup var choice: LogChoice
@@ -36,18 +36,18 @@ struct DashboardCommand: ParsableCommand {
     help: ArgumentHelp("The policy file, for its limits and its `log.file`.", valueName: "file"), completion: .policy)
   var policy: String?
   @Option(
-    help: ArgumentHelp("A running gate's admin socket: approvals are decided in the browser.", valueName: "path"),
+    help: ArgumentHelp("The admin socket of a running gate, to decide approvals in the browser.", valueName: "path"),
     completion: .file())
   var admin: String?
   @Option(help: ArgumentHelp("Where to serve the page; port 0 takes a free one.", valueName: "address:port"))
   var listen = "127.0.0.1:9797"
   @Flag(
     name: .customLong("dangerously-listen-beyond-loopback"),
-    help: "Allow --listen with an address that other machines reach: all who do may look, without a password or TLS.")
+    help: "Allow --listen on an address that other machines reach: the page has no password and no TLS.")
   var isPublic = false
-  @Flag(help: "Read the log once, write a report and end.") var once = false
+  @Flag(help: "Read the log once, write a report, and exit.") var once = false
   @Option(
-    help: ArgumentHelp("Where the report goes. Default: standard output.", valueName: "file"), completion: .file())
+    help: ArgumentHelp("The file of the report. Default: standard output.", valueName: "file"), completion: .file())
   var output: String?
   @Flag(help: "With --once: the figures as JSON in place of a page.") var json = false
   @Option(help: ArgumentHelp("With --once: only this gate's figures.", valueName: "name")) var gate: String?
@@ -88,7 +88,8 @@ struct DashboardCommand: ParsableCommand {
     var feed = unread
     do { try feed.open() } catch { try fail("\(error); give --log FILE that can be read") }
     if feed.isEmpty {
-      try fail("\(path) holds no log: names there end in \(LogFiles.endings.joined(separator: " or "))")
+      try fail(
+        "\(path) holds no log: give a folder with files that end in \(LogFiles.endings.joined(separator: " or "))")
     }
     while feed.advance() {}
     feed.finish()
@@ -119,7 +120,7 @@ struct DashboardCommand: ParsableCommand {
     var feed = unread
     // A log that is not there yet is waited for; a pipe would keep the browsers waiting.
     do { try feed.open() } catch { Messages.warn("\(error); the page waits for it") }
-    guard feed.canGrow else { try fail("a pipe has one end: give --once, or --log with a file") }
+    guard feed.canGrow else { try fail("a pipe cannot be followed; give --once, or --log FILE") }
     if address.address.kind != .loopback {
       guard isPublic else {
         try fail(

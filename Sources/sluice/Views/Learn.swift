@@ -11,9 +11,9 @@ struct Learn: ParsableCommand {
     commandName: "learn",
     abstract: "Propose a policy from a log.",
     discussion: """
-      Reads what went out, what was refused, and what `mode: report` let out. Prints
-      a policy with a rule and a rate for each target, and in comments what was
-      seen. Targets that look like others, raw addresses, resolvers over HTTPS,
+      Reads what was allowed, what was refused, and what `mode: report` let through.
+      Prints a policy with a rule and a rate for each target, and comments with what
+      was seen. Targets that look like others, raw addresses, resolvers over HTTPS,
       tunnelling services, port scans and names that may carry data are commented
       out, with a WARNING.
 
@@ -26,18 +26,19 @@ struct Learn: ParsableCommand {
 
   @OptionGroup var choice: LogChoice
   @Option(
-    help: ArgumentHelp("Only what this policy does not let out yet.", valueName: "policy"), completion: .policy)
+    help: ArgumentHelp("Only what this policy does not allow yet.", valueName: "policy"), completion: .policy)
   var diff: String?
   @Option(
     help: ArgumentHelp(
-      "As --diff, and write it into this policy: entries are added, reached limits raised, comments stay.",
+      "As --diff, and write the changes into this policy: adds entries, raises reached limits, keeps comments.",
       valueName: "policy"), completion: .policy)
   var apply: String?
-  @Option(help: ArgumentHelp("Only what this client did. May repeat.", valueName: "name")) var client: [String] = []
-  @Option(help: ArgumentHelp("Only lines since then: 90s, 30m, 1h, 2d, or an RFC 3339 time.", valueName: "time"))
+  @Option(help: ArgumentHelp("Only traffic of this client. May repeat.", valueName: "name")) var client: [String] = []
+  @Option(
+    help: ArgumentHelp("Only lines since this time: 90s, 30m, 1h, 2d ago, or an RFC 3339 time.", valueName: "time"))
   var since: String?
   @Flag(help: "One wildcard for three or more names below one parent.") var wildcards = false
-  @Flag(name: .customLong("with-warned"), help: "Rules that carry a WARNING are not commented out.")
+  @Flag(name: .customLong("with-warned"), help: "Do not comment out rules with a WARNING.")
   var withWarned = false
   @Option(
     help: ArgumentHelp(

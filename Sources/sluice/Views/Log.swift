@@ -14,10 +14,10 @@ struct LogCommand: ParsableCommand {
     commandName: "log",
     abstract: "Show the log: filtered, followed, in columns on a terminal.",
     discussion: """
-      On a terminal, columns; otherwise the JSON lines as they stand. Values of one
-      option are alternatives, and a line must match every option. With --follow it
-      goes on with what is written, also after a rotation. --format and --otlp write
-      for log stores: docs/log-export.md.
+      Prints columns on a terminal, otherwise the unchanged JSON lines. Values of one
+      option are alternatives; a line must match every option. --follow waits for new
+      lines, also after a rotation. --format and --otlp write for log stores:
+      docs/log-export.md.
 
       Exit status: 0 a line matched, 1 none did, 2 an error.
 
@@ -30,8 +30,9 @@ struct LogCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp("A policy file, for the `log.file` that it names.", valueName: "file"), completion: .policy)
   var policy: String?
-  @Flag(help: "Go on with what is written from now on.") var follow = false
-  @Option(help: ArgumentHelp("Only lines since then: 90s, 30m, 1h, 2d, or an RFC 3339 time.", valueName: "time"))
+  @Flag(help: "Wait for new lines, and print them.") var follow = false
+  @Option(
+    help: ArgumentHelp("Only lines since this time: 90s, 30m, 1h, 2d ago, or an RFC 3339 time.", valueName: "time"))
   var since: String?
   @Option(help: ArgumentHelp("Only lines of this client. May repeat.", valueName: "name")) var client: [String] = []
   @Option(help: "Only lines about this host: NAME, *.NAME, an address, or one with :PORT. May repeat.")
@@ -48,7 +49,7 @@ struct LogCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Only lines of this gate. May repeat.", valueName: "name")) var gate: [String] = []
   @Flag(help: "JSON lines, also on a terminal.") var json = false
   @Flag(help: "Columns, also to a file or a pipe.") var human = false
-  @Option(help: ArgumentHelp("Each line as an object of ECS, OCSF or OTLP.", valueName: "form"))
+  @Option(help: ArgumentHelp("Print each line as an object of ECS, OCSF or OTLP.", valueName: "form"))
   var format: ExportFormat?
   @Option(
     help: ArgumentHelp(
@@ -57,12 +58,13 @@ struct LogCommand: ParsableCommand {
   var otlp: String?
   @Option(
     help: ArgumentHelp(
-      "With --otlp: where it is noted how far the log is sent, so that the next run goes on there.", valueName: "file"),
+      "With --otlp: the file that records how far the log is sent; the next run continues there.", valueName: "file"),
     completion: .file())
   var cursor: String?
   @Option(
     name: .customLong("otlp-ca"),
-    help: ArgumentHelp("With --otlp: roots that vouch for the collector, in place of the system's.", valueName: "file"),
+    help: ArgumentHelp(
+      "With --otlp: root certificates for the collector, in place of the system's.", valueName: "file"),
     completion: .file())
   var otlpCA: String?
   @Option(
@@ -101,7 +103,7 @@ struct LogCommand: ParsableCommand {
   private func send(_ otlp: String, _ filter: LogFilter, _ paths: [String]) throws {
     let url: PostURL
     do { url = try PostURL(otlp, port: 4318, path: "/v1/logs") } catch { try fail("--otlp \(otlp): \(error)") }
-    if let otlpCA, !url.isTLS { try fail("--otlp-ca \(otlpCA) is of use with https alone; write --otlp https://…") }
+    if let otlpCA, !url.isTLS { try fail("--otlp-ca \(otlpCA) works only with https; write --otlp https://…") }
     var roots: UpstreamTLS.PEM?
     if let otlpCA {
       guard let bytes = FileBytes.read(otlpCA, bytesMax: 8 << 20) else {
@@ -127,11 +129,11 @@ struct LogCommand: ParsableCommand {
     }
     let known = Reason.allCases.map(\.rawValue)
     for word in reason where !known.contains(word) {
-      Messages.warn("--reason \(word): no reason of this version; known: \(known.joined(separator: ", "))")
+      Messages.warn("--reason \(word): this version has no such reason; known: \(known.joined(separator: ", "))")
     }
     let events = LogEvent.allCases.map(\.rawValue)
     for word in event where !events.contains(word) {
-      Messages.warn("--event \(word): no event of this version; known: \(events.joined(separator: ", "))")
+      Messages.warn("--event \(word): this version has no such event; known: \(events.joined(separator: ", "))")
     }
     if let since { filter.sinceMs = try Self.sinceMs(since) }
     return filter

@@ -20,7 +20,7 @@ struct LogChoice: ParsableArguments {
   func paths(_ policy: Policy?) throws -> [String] {
     if !log.isEmpty { return log.map { $0 == "-" ? "/dev/stdin" : $0 } }
     if let file = policy?.settings.log.file { return [file] }
-    guard let folder = LogFile.folder else { try fail("which log? HOME is not set; give --log FILE") }
+    guard let folder = LogFile.folder else { try fail("no log is named and HOME is not set; give --log FILE") }
     let path = "\(folder)/sandbox.jsonl"
     guard FileStamp(path: path) != nil else {
       try fail(
@@ -36,7 +36,9 @@ struct LogChoice: ParsableArguments {
       try fail("\(error); give --log FILE that can be read")
     }
     if files.isEmpty, !waits {
-      try fail("\(LogFeed.name(paths)) holds no log: names there end in \(LogFiles.endings.joined(separator: " or "))")
+      try fail(
+        "\(LogFeed.name(paths)) holds no log: give a folder with files that end in \(LogFiles.endings.joined(separator: " or "))"
+      )
     }
     return files
   }

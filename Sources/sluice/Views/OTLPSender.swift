@@ -46,7 +46,7 @@ struct OTLPSender {
     let bytes = FileBytes.read(cursorPath, bytesMax: Self.cursorBytesMax) ?? []
     // Broken JSON, or JSON of something else: both are no cursor.
     guard let json = try? JSONValue.parse(bytes), let cursor = LogCursor(json) else {
-      try fail("\(cursorPath) is no cursor of this version; remove it, and the log is sent from its beginning")
+      try fail("\(cursorPath) is not a cursor file of this version; remove it to send the log from its beginning")
     }
     self.cursor = cursor
   }
@@ -134,17 +134,17 @@ struct OTLPSender {
       }
       if let answer {
         if (200..<300).contains(answer.status) {
-          if hasWarned { Messages.say("\(post.url.target) takes lines again") }
+          if hasWarned { Messages.say("\(post.url.target) accepts lines again") }
           return Self.warnOfPart(answer.body)
         }
         problem = "\(post.url) answered \(answer.status)"
         guard Self.retried.contains(answer.status) else {
           let why = Self.message(answer.body).map { ": \($0)" } ?? ""
-          try fail("\(problem)\(why); nothing is skipped: mend it, and start again")
+          try fail("\(problem)\(why); nothing was skipped: fix the cause, and start again")
         }
       }
       let afterMs = answer?.retryAfterSeconds.map { min($0, 3600) * 1000 }
-      if !hasWarned { Messages.warn("\(problem); lines wait, and are tried again until they are taken") }
+      if !hasWarned { Messages.warn("\(problem); lines are kept and sent again until they are accepted") }
       hasWarned = true
       // Spread, so that many gates do not come back at once.
       Clock.pause(ms: UInt32(clamping: afterMs ?? waitMs * UInt64.random(in: 80...120) / 100))

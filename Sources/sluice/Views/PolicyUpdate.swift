@@ -22,7 +22,7 @@ struct PolicyUpdate {
     let new: [UInt8]
     var done: [String] = []
     do throws(PolicyEntries.Problem) { (new, done) = try edit(old, proposal) } catch {
-      try fail("\(path): nothing was written: \(error); add by hand what is printed above")
+      try fail("\(path): nothing was written: \(error); add the printed rules by hand")
     }
     guard !done.isEmpty else {
       Messages.say("\(path): nothing to add")
@@ -33,7 +33,7 @@ struct PolicyUpdate {
     }
     guard loaded.policy != nil else {
       for problem in loaded.problems { Messages.say("\(problem)") }
-      try fail("\(path): nothing was written: the result would be no policy; add by hand what is printed above")
+      try fail("\(path): nothing was written: the result would not be a valid policy; add the printed rules by hand")
     }
     do { try NewFile.replace(real, new, mode: NewFile.mode(real) ?? 0o644) } catch { try fail("\(error)") }
     Messages.say("\(path): \(done.joined(separator: ", ")); a running gate takes it with `sluice reload`")

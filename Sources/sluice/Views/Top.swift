@@ -10,14 +10,13 @@ import Policy
 struct Top: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "top",
-    abstract: "Watch the log: per client and host, rates, refusals, bytes.",
+    abstract: "Watch the log: rates, refusals and bytes per client and host.",
     discussion: """
-      Keys: q quits, s sorts by another column, / filters by gate, client or host,
-      p pauses, j and k scroll. Reads nothing but the log files, also while they
-      are rotated; several gates have a column of their own. Levels of buckets are
-      estimates between the lines that tell them; with --policy limits are known
-      from the start. Not on a terminal, or with --once, it prints the table once
-      and ends.
+      Keys: q quits, s sorts by another column, / filters by gate, client or host, p
+      pauses, j and k scroll. Reads only the log files, and follows rotation. With
+      several gates, a column names the gate. Levels of buckets are estimates between
+      the lines that tell them; with --policy limits are known from the start. Not on
+      a terminal, or with --once, it prints the table once and ends.
       """)
 
   @OptionGroup var choice: LogChoice
