@@ -51,6 +51,8 @@ package final class InspectedTunnel {
   package private(set) var isStuck = false
   /// Where sessions of the upstream's TLS are kept, and found.
   private var sessionKey: UpstreamSessions.Key?
+  /// When the certificate of the upstream was verified: before this tunnel, if its handshake resumes a session.
+  private var verifiedMs: UInt64 = 0
 
   /// Both sockets are connected, and stay open until this is gone.
   package init(
@@ -66,11 +68,12 @@ package final class InspectedTunnel {
     startedMs = nowMs
     phase = .upstreamHandshake
     let sessionKey = UpstreamSessions.Key(rule: rule, target: target, client: client)
+    let offered = tools.sessions.take(sessionKey, nowMs: nowMs)
     self.sessionKey = sessionKey
+    verifiedMs = offered?.verifiedMs ?? nowMs
     guard case .name(let name) = target.host, let tls = rule.inspection?.tls, let context = contexts.upstream(tls),
       let stream = TLSStream(context, fd: upstreamFD),
-      stream.ask(
-        name, protocols: Self.offered(early).wire, resuming: tools.sessions.take(sessionKey, nowMs: nowMs))
+      stream.ask(name, protocols: Self.offered(early).wire, resuming: offered)
     else {
       phase = .ended
       return
@@ -221,7 +224,7 @@ package final class InspectedTunnel {
   /// TLS 1.3 offers sessions behind the handshake, with the first bytes.
   private func keepSession(_ tick: Tick) {
     guard let sessionKey, let session = upstreamStream?.takeSession() else { return }
-    tools.sessions.put(session, for: sessionKey, nowMs: tick.nowMs)
+    tools.sessions.put(session, for: sessionKey, verifiedMs: verifiedMs, nowMs: tick.nowMs)
   }
 
   // MARK: - Handshakes
@@ -230,6 +233,7 @@ package final class InspectedTunnel {
     guard let upstreamStream else { return .event(.gateFailed) }
     switch upstreamStream.handshake() {
     case .done:
+      if !upstreamStream.isResumed { verifiedMs = tick.nowMs }
       phase = .clientHandshake
       startedMs = tick.nowMs
       return nil
