@@ -39,7 +39,7 @@ extension Flow {
       target, .due, .policy(client.network), conditions.moment, conditions.policy.placeholders,
       approval: approvalStanding(of: target, conditions))
     heldConcurrency = judgement.slot
-    if let finding = judgement.note { note(finding) }
+    if let finding = judgement.note { note(finding, via == .http && finding.isOfInspectedRule ? requestLine : nil) }
     switch judgement.verdict {
     case .allow(let rule, let path):
       self.rule = rule
@@ -73,7 +73,7 @@ extension Flow {
   }
 
   /// The request line of a plain request, kept even when its head is gone.
-  private var requestLine: RequestLine {
+  var requestLine: RequestLine {
     if case .relaying(let tunnel) = state, case .upgraded(let line) = tunnel.content { return line }
     return buffers?.requestLine ?? RequestLine()
   }
@@ -131,6 +131,7 @@ extension Flow {
       refusal.isToAPI = finding.isOfInspectedRule && via == .http
       if via == .http { refusal.form = buffers.refusalForm }
       refusal.isToHEAD = via == .http && target != nil && buffers.request.isHEAD
+      if refusal.isToAPI { outcome.request = LoggedRequest(requestLine, status: refusal.status) }
       if mayExplain(refusal, conditions) {
         end(outcome)
         return explainInTunnel(refusal, conditions)

@@ -221,16 +221,21 @@ package struct Flow: ~Copyable {
     deadlineMs = .max
   }
 
-  mutating func note(_ finding: Finding) { note(finding.reason, line: finding.line) }
+  mutating func note(_ finding: Finding, _ request: RequestLine? = nil) {
+    note(finding.reason, line: finding.line, request: request)
+  }
 
   /// Logs, in report mode, a request that enforce mode would refuse.
-  mutating func note(_ reason: Reason, line: SourceLine? = nil, address: IPAddress? = nil) {
+  mutating func note(
+    _ reason: Reason, line: SourceLine? = nil, address: IPAddress? = nil, request: RequestLine? = nil
+  ) {
     guard !hasNoted else { return }
     hasNoted = true
     var outcome = Outcome(noting: reason, line: line)
     outcome.address = address
     outcome.ordinal = ordinal
     outcome.isInspected = isInspected
+    outcome.request = request.map { LoggedRequest($0, status: nil) }
     notice = outcome
   }
 

@@ -161,7 +161,10 @@ package enum Judge {
     if let finding = look(into: request, rule, line, &spelling) {
       approved = approval(of: finding, request, rule, line, moment, &spelling)
       guard approved != nil || request.isReportOnly else { return refusal(finding, of: rule) }
-      if approved == nil { note = note ?? finding }
+      if approved == nil, note == nil {
+        note = finding
+        note?.isOfInspectedRule = rule.isInspected
+      }
     }
     // Also in report mode: the placeholder stands for a credential, and a credential leaves over verified TLS only.
     if request.kind == .plain, request.carriesPlaceholder {

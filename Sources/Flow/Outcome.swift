@@ -22,6 +22,8 @@ package struct Outcome: Sendable {
   package var ordinal: UInt32 = 0
   /// A short reason for a malformed request or a failure.
   package private(set) var detail: String?
+  /// The request, where the gate reads requests of this target.
+  package var request: LoggedRequest?
   /// The bucket's level, for a limited request.
   package var bucket: BucketLevel?
 
@@ -43,6 +45,29 @@ package struct Outcome: Sendable {
     // Nothing failed here: the line says what the policy would have done.
     self.init(event == .limited ? .limited : .denied, reason, line: line)
     wouldDeny = true
+  }
+}
+
+/// Method and path of a request that has a log line. A class, so that outcomes of tunnels stay small.
+package final class LoggedRequest: Sendable {
+  package let line: RequestLine
+  /// The status of the gate's refusal; nil where the request went on.
+  package let status: Int?
+
+  package init(_ line: RequestLine, status: Int?) { (self.line, self.status) = (line, status) }
+
+  /// Empty where the request was refused before its head was read.
+  package var method: [UInt8] {
+    var bytes: [UInt8] = []
+    line.read { method, _ in bytes.append(method) }
+    return bytes
+  }
+
+  /// With its query.
+  package var path: [UInt8] {
+    var bytes: [UInt8] = []
+    line.read { _, path in bytes.append(path) }
+    return bytes
   }
 }
 

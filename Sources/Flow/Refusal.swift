@@ -79,6 +79,8 @@ package struct Refusal: Sendable {
     if !isToHEAD { out += body }
   }
 
+  package var status: Int { statusLine.code }
+
   var statusLine: (code: Int, phrase: StaticString) {
     if isHeadTooLarge { return (431, "Request Header Fields Too Large") }
     return isClientSlow ? (408, "Request Timeout") : (reason.row.status, reason.row.phrase)

@@ -107,10 +107,14 @@ package struct Settings: Sendable {
     ]
   }
 
+  /// How much of a request's path a log line has. A query is never written, since it may hold a secret.
+  package enum LoggedPaths: String, CaseIterable, Sendable { case none, shape, full }
+
   package struct Log: Equatable, Sendable {
     /// Nil for standard output.
     package var file: String?
     package var refusesWhenUnwritable = true
+    package var paths = LoggedPaths.shape
     /// Lines that wait for the disk; beyond it no connection is accepted.
     package var bufferBytes = 8 << 20
   }

@@ -86,6 +86,7 @@ extension Settings.Log {
     [
       PolicyFact("log.file", file ?? "standard output"),
       PolicyFact("log.on_failure", refusesWhenUnwritable ? "refuse" : "continue"),
+      PolicyFact("log.paths", paths.rawValue),
       PolicyFact("limits.log_buffer_bytes", "\(bufferBytes)"),
     ]
   }

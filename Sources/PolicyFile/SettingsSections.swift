@@ -112,8 +112,9 @@ struct SettingsSections {
       findings.problem(node.mark, "`log` is a mapping; write log: {file: \(path.quotable)}")
       return
     }
-    guard let fields = Fields(node, of: "log", known: ["file", "on_failure"], findings) else { return }
+    guard let fields = Fields(node, of: "log", known: ["file", "on_failure", "paths"], findings) else { return }
     log.file = fields.text("file", example: "/var/log/sluice.jsonl")
+    log.paths = fields.choice("paths", Settings.LoggedPaths.self) ?? log.paths
     if fields.choice("on_failure", OnFailure.self) == .continue {
       log.refusesWhenUnwritable = false
       findings.warn(

@@ -277,7 +277,7 @@ private let sectionChanges: [Change] =
       ("answers", "real", "synthetic"), ("refused", "address", "nxdomain"), ("ttl", "1", "2"),
       ("networks", "[198.18.0.0/16]", "[198.19.0.0/16]"),
     ])
-  + section("log", [("file", "/a", "/b"), ("on_failure", "refuse", "continue")])
+  + section("log", [("file", "/a", "/b"), ("on_failure", "refuse", "continue"), ("paths", "none", "full")])
   + section(
     "limits",
     [

@@ -218,9 +218,9 @@ def test_descriptors_that_are_no_listeners_are_refused_and_closed(admin, tmp_pat
         local_socket.bind(str(tmp_path / "x"))
         local_socket.listen()
         for line, fds, says in [
-            (b'{"command":"attach","name":"a","listeners":["connect"]}\n', [null.fileno()], "no listener"),
-            (b'{"command":"attach","name":"a","listeners":["connect"]}\n', [unbound.fileno()], "no listener"),
-            (b'{"command":"attach","name":"a","listeners":["connect"]}\n', [local_socket.fileno()], "no listener"),
+            (b'{"command":"attach","name":"a","listeners":["connect"]}\n', [null.fileno()], "is not a listener"),
+            (b'{"command":"attach","name":"a","listeners":["connect"]}\n', [unbound.fileno()], "is not a listener"),
+            (b'{"command":"attach","name":"a","listeners":["connect"]}\n', [local_socket.fileno()], "is not a listener"),
             (b'{"command":"attach","name":"a","listeners":["connect"]}\n', [null.fileno()] * 2, "2 descriptors came"),
             (b'{"command":"status"}\n', [null.fileno()], "only allowed with attach"), (b"x\n", [null.fileno()] * 64, "no JSON"),
         ]:

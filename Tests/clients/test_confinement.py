@@ -119,7 +119,7 @@ def test_a_new_password_file_is_read_where_the_old_files_are(gate, tmp_path, whe
     one.signal(signal.SIGHUP)
     until("the refusal", lambda: "stays in force" in one.errors.read_text())
     said = one.errors.read_text()
-    assert f"{path}: this gate has confined itself" in said and "restart it to use this file" in said
+    assert f"{path}: the gate may read only the folders that it used at its start" in said and "restart it to use this file" in said
     assert "the policy was not replaced" in said
 
 

@@ -99,6 +99,7 @@ def test_a_method_or_path_that_the_rule_does_not_name_is_refused_inside_the_tunn
     assert json.loads(body)["reason"] == reason
     line = narrow.gate.logged(event="denied", reason=reason, host="allowed.test")
     assert line["id"].endswith("-1") and line["rule"].startswith(str(narrow.gate.policy_file))
+    assert (line["method"], line["status"]) == (method, 403) and line["path"].startswith(target[:1])
     assert not narrow.seen
 
 

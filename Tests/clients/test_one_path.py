@@ -132,6 +132,30 @@ def test_the_same_requests_get_the_same_verdicts_and_lines(way):
 
 
 @pytest.mark.parametrize("kind", WAYS)
+@pytest.mark.parametrize("paths, shown", [("", "/items/*/comments"), ("none", None), ("full", "/items/42/comments")])
+def test_a_line_has_method_status_and_path_but_no_query(kind, paths, shown, way):
+    one = way(kind).start(", methods: [GET]")
+    if paths:
+        one.gate.on_failure = f"refuse, paths: {paths}"
+        one.gate.write(rules(one.rule(", methods: [GET]")))
+        one.gate.reload()
+    assert one.ask("DELETE", "/items/42/comments?key=a-secret") == (403, "method_refused")
+    line = one.gate.logged(event="denied")
+    assert (line["method"], line["status"], line.get("path")) == ("DELETE", 403, shown)
+    assert "a-secret" not in one.gate.log.read_text()
+
+
+@pytest.mark.parametrize("kind", WAYS)
+def test_a_line_of_report_mode_has_method_and_path(kind, way):
+    one = way(kind).start(", methods: [GET]")
+    one.gate.write(rules(one.rule(", methods: [GET]")).replace("network_policy:", "network_policy:\n  mode: report"))
+    one.gate.reload()
+    assert one.ask("DELETE", "/items/42")[0] == 200
+    line = one.gate.logged(event="denied", would_deny=True)
+    assert (line["method"], line["path"]) == ("DELETE", "/items/*") and "status" not in line
+
+
+@pytest.mark.parametrize("kind", WAYS)
 def test_a_rate_gives_up_at_the_same_request(kind, way):
     one = way(kind).start(limits='  rate_limits: [{host: "*", requests_per_minute: 1, burst: 3}]\n')
     assert [one.ask() for _ in range(5)] == [(200, None)] * 3 + [(429, "rate_limited")] * 2

@@ -97,6 +97,7 @@ package final class AuditLog {
       } else {
         line.account(outcome.event, facts, isInspected: outcome.isInspected)
       }
+      if let request = outcome.request { line.request(request, policy.settings.log.paths) }
       if let bucket = outcome.bucket { line.bucket(bucket) }
       if isProbe { line.field(#","probe":true"#) }
     }

@@ -6,6 +6,9 @@ import Wire
 
 /// A field is named by all that stands before its value, `,"port":`, so that it costs one append.
 struct LogLines {
+  /// Methods are words of a few letters; a longer one is a client's own text.
+  private static let methodBytesMax = 32
+
   private var bytes: [UInt8] = []
   /// What all lines of one millisecond begin with.
   private var opening: [UInt8] = []
@@ -123,6 +126,14 @@ struct LogLines {
     }
     number(#","duration_ms":"#, facts.durationMs)
     if isInspected { field(#","inspected":true"#) } else if hasEnded { field(#","inspected":false"#) }
+  }
+
+  mutating func request(_ request: LoggedRequest, _ paths: Settings.LoggedPaths) {
+    let method = request.method
+    if method.isEmpty { return }
+    text(#","method":"#, Array(method.prefix(Self.methodBytesMax)))
+    if let status = request.status { number(#","status":"#, UInt64(clamping: status)) }
+    if let path = LoggedPath.text(request.path, paths) { text(#","path":"#, path) }
   }
 
   mutating func bucket(_ level: BucketLevel) {

@@ -136,7 +136,7 @@ extension HTTP1Bridge {
     if case .refuse(let reason, let detail) = filter.answerHead(&head, hasBody: body != .none) {
       keepsConnection = false
       headLength = 0
-      return refuse(requests.refuse(reason, tick, detail: detail))
+      return refuse(requests.refuse(reason, tick, line: line, detail: detail))
     }
     if filter.holdsAnswerHead, body != .none {
       if filter.changesAnswerLength, request.minorVersion == 0 { keepsConnection = false }
@@ -165,7 +165,7 @@ extension HTTP1Bridge {
     down = BodyPipe(body, writesChunks: writesChunks)
     out.removeAll(keepingCapacity: true)
     guard head.appendHTTP1(to: &out) else {
-      _ = requests.noAnswer(tick)
+      _ = requests.noAnswer(tick, line: line)
       return .end(.upstreamReset)
     }
     return client.write(out) ? nil : .end(.clientReset)
@@ -260,7 +260,7 @@ extension HTTP1Bridge {
       state = .closing
       return .worked
     case .refused(let reason, let detail):
-      let verdict = requests.refuse(reason, tick, detail: detail)
+      let verdict = requests.refuse(reason, tick, line: line, detail: detail)
       guard down.holdsHead else { return .end(.clientReset) }
       // What is left of the answer stands where the next one would.
       headLength = 0
@@ -337,7 +337,7 @@ extension HTTP1Bridge {
     var chunk: [UInt8] = []
     chunk.append(bytes)
     if case .refuse(let reason, let detail) = filter.relayed(&chunk, fromClient: source === client) {
-      _ = requests.refuse(reason, tick, detail: detail)
+      _ = requests.refuse(reason, tick, line: line, detail: detail)
       return .end(.clientReset)
     }
     return chunk.isEmpty || sink.write(chunk) ? nil : broke

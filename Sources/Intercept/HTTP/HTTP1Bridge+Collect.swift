@@ -78,6 +78,6 @@ extension HTTP1Bridge {
   /// What of the body has not come is not waited for.
   private func refuseCollected(_ tick: Tick, _ detail: String) -> Step {
     headLength = 0
-    return refuse(requests.refuse(.badRequest, tick, detail: detail))
+    return refuse(requests.refuse(.badRequest, tick, line: line, detail: detail))
   }
 }

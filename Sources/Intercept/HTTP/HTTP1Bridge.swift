@@ -76,7 +76,7 @@ final class HTTP1Bridge: Bridge {
   var deadlineMs = UInt64.max
   var collected: CollectedBody?
   /// Of the request that is under way.
-  private var line = RequestLine()
+  private(set) var line = RequestLine()
   private var judgedPath: [UInt8]?
   /// The rule that let it out, or had it wait.
   private var judgedBy: AllowRule?
@@ -291,7 +291,7 @@ final class HTTP1Bridge: Bridge {
       head.body = collected?.bytes
       switch filter.requestHead(&head, hasBody: body != .none) {
       case .pass: break
-      case .refuse(let reason, let detail): return refuse(requests.refuse(reason, tick, detail: detail))
+      case .refuse(let reason, let detail): return refuse(requests.refuse(reason, tick, line: line, detail: detail))
       case .wait, .end:
         state = .waiting(.filter)
         return awaitPerson() ?? .idle
@@ -302,7 +302,7 @@ final class HTTP1Bridge: Bridge {
       if rewritesLength { head.frameAsChunks() }
       out.removeAll(keepingCapacity: true)
       guard head.appendHTTP1(to: &out) else {
-        return refuse(requests.malformedHead(tick))
+        return refuse(requests.malformedHead(tick, line: line))
       }
       up = BodyPipe(body, writesChunks: rewritesLength || body == .chunked)
       if rewritesLength { body = .chunked }
@@ -385,7 +385,7 @@ final class HTTP1Bridge: Bridge {
 
   /// A part of the body is out: the upstream must not take it for the whole.
   private func refuseMidway(_ reason: Reason, _ detail: String?, _ tick: Tick) -> Step {
-    let verdict = requests.refuse(reason, tick, detail: detail)
+    let verdict = requests.refuse(reason, tick, line: line, detail: detail)
     switch state {
     case .exchanging(_, .body) where !down.holdsHead, .exchanging(_, .done): return .end(.clientReset)
     default: return refuse(verdict)
@@ -468,9 +468,9 @@ final class HTTP1Bridge: Bridge {
       return .worked
     case .exchanging(_, .head),
       .exchanging(_, .body) where down.holdsHead:
-      return refuse(requests.noAnswer(tick, detail: upstream?.problem ?? detail))
+      return refuse(requests.noAnswer(tick, line: line, detail: upstream?.problem ?? detail))
     case .exchanging, .relaying, .closing, .handingBack:
-      _ = requests.noAnswer(tick, detail: detail)
+      _ = requests.noAnswer(tick, line: line, detail: detail)
       return .end(.upstreamReset)
     }
   }

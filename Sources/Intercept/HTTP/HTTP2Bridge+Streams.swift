@@ -96,7 +96,7 @@ extension HTTP2Bridge: HTTP2Events {
       switch filter.requestHead(&head, hasBody: !endsStream) {
       case .pass: break
       case .refuse(let reason, let detail):
-        return refuse(stream, requests.refuse(reason, tick, ordinal: stream.ordinal, detail: detail))
+        return refuse(stream, requests.refuse(reason, tick, line: stream.line, ordinal: stream.ordinal, detail: detail))
       // Asked again when the session gets its next turn.
       case .wait, .end:
         if let untilMs = filter.awaitsPersonUntilMs() { deadlineMs = min(deadlineMs, untilMs) }
@@ -105,12 +105,12 @@ extension HTTP2Bridge: HTTP2Events {
         return refuse(
           stream,
           requests.refuse(
-            .badRequest, tick, ordinal: stream.ordinal,
+            .badRequest, tick, line: stream.line, ordinal: stream.ordinal,
             detail: "Its body has to be there whole to be signed; over HTTP/2 the gate keeps none: use HTTP/1.1"))
       }
       if filter.changesRequestLength, !endsStream { head.remove("content-length") }
       guard block.take(head) else {
-        return refuse(stream, requests.malformedHead(tick, ordinal: stream.ordinal))
+        return refuse(stream, requests.malformedHead(tick, line: stream.line, ordinal: stream.ordinal))
       }
     }
     let authority = authorityText
@@ -182,7 +182,7 @@ extension HTTP2Bridge: HTTP2Events {
     if let filter = stream.filter {
       var head = block.head
       if case .refuse(let reason, let detail) = filter.answerHead(&head, hasBody: !endsStream) {
-        return refuse(stream, requests.refuse(reason, tick, ordinal: stream.ordinal, detail: detail))
+        return refuse(stream, requests.refuse(reason, tick, line: stream.line, ordinal: stream.ordinal, detail: detail))
       }
       let isHeld = filter.holdsAnswerHead && !endsStream
       if filter.changesAnswerLength, !endsStream, !isHeld { head.remove("content-length") }
@@ -203,7 +203,7 @@ extension HTTP2Bridge: HTTP2Events {
   }
 
   func answerBroke(_ stream: HTTP2Stream) {
-    refuse(stream, requests.noAnswer(tick, ordinal: stream.ordinal))
+    refuse(stream, requests.noAnswer(tick, line: stream.line, ordinal: stream.ordinal))
   }
 
   // MARK: - Bodies
@@ -261,7 +261,7 @@ extension HTTP2Bridge: HTTP2Events {
   }
 
   func refuseMidway(_ stream: HTTP2Stream, _ reason: Reason, _ detail: String?) {
-    cut(stream, requests.refuse(reason, tick, ordinal: stream.ordinal, detail: detail))
+    cut(stream, requests.refuse(reason, tick, line: stream.line, ordinal: stream.ordinal, detail: detail))
   }
 
   /// Ends a stream of which something has gone out.

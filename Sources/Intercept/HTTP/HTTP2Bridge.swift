@@ -164,12 +164,12 @@ final class HTTP2Bridge: Bridge {
     for stream in byClient.values
     where !stream.isRefused && !stream.down.isEnded && !stream.down.isWholeUnfiltered {
       if stream.hasFinalHead, stream.heldHead == nil {
-        _ = requests.refuse(.connectFailed, tick, ordinal: stream.ordinal)
+        _ = requests.refuse(.connectFailed, tick, line: stream.line, ordinal: stream.ordinal)
         server.reset(stream.clientID, code: NGHTTP2_INTERNAL_ERROR.rawValue)
       } else {
         refuse(
           stream,
-          requests.noAnswer(tick, ordinal: stream.ordinal, detail: upstream?.tls.problem))
+          requests.noAnswer(tick, line: stream.line, ordinal: stream.ordinal, detail: upstream?.tls.problem))
       }
     }
     byUpstream.removeAll()

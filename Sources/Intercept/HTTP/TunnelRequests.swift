@@ -73,34 +73,42 @@ struct TunnelRequests {
     // A request that was let out before has its line already.
     if payment == .due {
       wouldRefuse = judgement.note != nil
-      if let note = judgement.note { append(Outcome(noting: note.reason, line: note.line)) }
+      if let note = judgement.note {
+        var outcome = Outcome(noting: note.reason, line: note.line)
+        outcome.request = LoggedRequest(line, status: nil)
+        append(outcome)
+      }
     }
     switch judgement.verdict {
     case .allow(_, let path): return .allow(path: path)
     case .pace(_, let untilMs): return .pace(untilMs: untilMs)
-    case .ask(_, let finding): return .refuse(record(finding, tick))
-    case .refuse(let finding): return .refuse(record(finding, tick))
+    case .ask(_, let finding): return .refuse(record(finding, tick, line))
+    case .refuse(let finding): return .refuse(record(finding, tick, line))
     }
   }
 
-  /// `ordinal`: of a request that was begun before others.
+  /// `ordinal`: of a request that was begun before others. `line`: nil where its head could not be read.
   mutating func refuse(
-    _ reason: Reason, _ tick: Tick, ordinal: UInt32? = nil, detail: String? = nil, isHeadTooLarge: Bool = false
+    _ reason: Reason, _ tick: Tick, line: RequestLine? = nil, ordinal: UInt32? = nil, detail: String? = nil,
+    isHeadTooLarge: Bool = false
   ) -> RequestVerdict {
     judged = ordinal ?? self.ordinal
     var finding = Finding(reason, detail: detail)
     finding.isHeadTooLarge = isHeadTooLarge
-    return .refuse(record(finding, tick))
+    return .refuse(record(finding, tick, line))
   }
 
   /// The upstream's answer is none, or none came.
-  mutating func noAnswer(_ tick: Tick, ordinal: UInt32? = nil, detail: String? = nil) -> RequestVerdict {
+  mutating func noAnswer(
+    _ tick: Tick, line: RequestLine? = nil, ordinal: UInt32? = nil, detail: String? = nil
+  ) -> RequestVerdict {
     refuse(
-      .connectFailed, tick, ordinal: ordinal, detail: detail ?? "It sent no HTTP answer that the gate can pass on")
+      .connectFailed, tick, line: line, ordinal: ordinal,
+      detail: detail ?? "It sent no HTTP answer that the gate can pass on")
   }
 
-  mutating func malformedHead(_ tick: Tick, ordinal: UInt32? = nil) -> RequestVerdict {
-    refuse(.badRequest, tick, ordinal: ordinal, detail: "A field that the gate would add is malformed")
+  mutating func malformedHead(_ tick: Tick, line: RequestLine, ordinal: UInt32? = nil) -> RequestVerdict {
+    refuse(.badRequest, tick, line: line, ordinal: ordinal, detail: "A field that the gate would add is malformed")
   }
 
   /// A policy came since a request went out: what it says counts at once. A full disk or a drain refuses what is new,
@@ -112,10 +120,12 @@ struct TunnelRequests {
     let verdict = judge(line, named: target, pacedSinceMs: nil, ordinal: ordinal, calm, .paid)
     guard case .refuse = verdict, let last = outcomes.indices.last else { return nil }
     outcomes[last].event = .revoked
+    // The client may have had a part of the upstream's answer.
+    outcomes[last].request = LoggedRequest(line, status: nil)
     return verdict
   }
 
-  private mutating func record(_ finding: Finding, _ tick: Tick) -> RefusedRequest {
+  private mutating func record(_ finding: Finding, _ tick: Tick, _ line: RequestLine?) -> RefusedRequest {
     var refusal = Refusal(finding.reason, target: target, client: client)
     refusal.detail = finding.detail
     refusal.hasRule = tick.rule != nil
@@ -126,6 +136,7 @@ struct TunnelRequests {
     var outcome = Outcome(finding.reason.logEvent, finding.reason, line: finding.line ?? tick.rule?.line)
     outcome.bucket = finding.bucket
     outcome.explain(finding.detail)
+    outcome.request = line.map { LoggedRequest($0, status: refusal.status) }
     append(outcome)
     return RefusedRequest(refusal: refusal, outcome: outcome)
   }

@@ -283,6 +283,8 @@ package struct Proposal: Sendable {
         "\(key.target): \(Amount.times(facts.count(reason))) \(reason.rawValue) for \(key.client); add to `\(word)` of"
           + " \(rule.line) what is meant")
     }
+    let wanted = facts.refusedShapes.keys
+    if !wanted.isEmpty { note("\(key.target): refused for \(key.client) were requests of \(wanted)") }
   }
 
   private mutating func noteNames(_ known: Set<HostName>) {

@@ -25,6 +25,8 @@ package struct Traffic: Sendable {
     package var credentials: Set<String> = []
     /// Methods and paths, where the gate looked inside.
     var shapes = RequestShapes()
+    /// The same of requests that were refused, or only noted in report mode, for their method or path.
+    var refusedShapes = RequestShapes()
     /// The highest limit that refused it, by the log; zeros: none did.
     private(set) var set = (perMinute: 0, burst: 0)
     private var endedByMinute = BusiestSpan.minute
@@ -53,6 +55,7 @@ package struct Traffic: Sendable {
       addresses.formUnion(other.addresses)
       credentials.formUnion(other.credentials)
       shapes.add(other.shapes)
+      refusedShapes.add(other.refusedShapes)
       set = (max(set.perMinute, other.set.perMinute), max(set.burst, other.set.burst))
     }
 
@@ -109,6 +112,9 @@ package struct Traffic: Sendable {
 extension Traffic.Facts {
   mutating func add(_ line: borrowing LogLine) {
     let reason = line.text(.reason).flatMap { Reason(rawValue: $0) }
+    if reason == .methodRefused || reason == .pathRefused, let method = line.text(NamedField.method) {
+      refusedShapes.add(method: method, path: line.text(NamedField.path))
+    }
     if line.flag(.wouldDeny) {
       if let reason { noted[reason, default: 0] += line.count }
       if let timeMs = line.timeMs {
