@@ -1,4 +1,5 @@
 // The mark of an approved rule: the approval's number, and the number of requests left.
+// It relies on one atomic counter that all loops share.
 import Synchronization
 
 /// The number of requests left for an approval, shared by all loops.

@@ -25,7 +25,8 @@ struct ListenSection {
     return listen
   }
 
-  /// Reads the admin path. A relative path would name another socket if the gate starts in another folder.
+  /// Reads the admin path, which must be absolute: a relative path would name another socket if the gate starts in
+  /// another folder.
   private func readAdmin(_ fields: Fields) -> String? {
     guard let path = fields.text("admin", example: "/run/sluice/admin.sock"), let node = fields.node("admin") else {
       return nil
