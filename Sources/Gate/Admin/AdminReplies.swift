@@ -1,4 +1,4 @@
-// What the gate answers on its admin socket, as JSON: docs/admin.md names each member.
+// Replies of the gate on its admin socket, as JSON: docs/admin.md names each member.
 // It relies on values that were gathered before; it asks nobody.
 import Flow
 import Kernel
@@ -25,7 +25,7 @@ extension TunnelFacts {
   }
 }
 
-/// What a reload came to.
+/// The result of a reload.
 struct Reloaded {
   private static let changesMax = 200
 
@@ -34,7 +34,7 @@ struct Reloaded {
   /// nil: the file has problems, and the policy stays as it was.
   var change: ReloadSummary?
   var cut = 0
-  /// What was said to whoever runs the gate.
+  /// Messages printed for the operator.
   var messages: [String]
   /// Workers that have not said that they have the policy.
   var silent: [Int] = []

@@ -1,4 +1,4 @@
-// What can be asked of a running gate: one line of JSON becomes one request, or a text that says what is wrong with it.
+// Requests to a running gate: one line of JSON becomes one request, or a text that says what is wrong with it.
 // It relies on Wire.JSONValue, and knows every member of every command: what it does not know is an error.
 package import Flow
 package import Policy
@@ -17,7 +17,7 @@ package enum AdminRequest: Equatable, Sendable {
   case refuse(id: String, isAlways: Bool)
   /// Flagged content: shown, or let through.
   case review(id: String, ReviewDecision?)
-  /// What a sandbox of this name has to know before it is made.
+  /// The facts that a sandbox of this name needs before it is made.
   case client(name: String, probe: HostName)
   /// Listeners of a sandbox, in the order of the descriptors that come with the line.
   case attach(name: String, listeners: [AttachedListener], hasMore: Bool, isProbing: Bool)

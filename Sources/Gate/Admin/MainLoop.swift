@@ -1,4 +1,4 @@
-// What the main thread waits for: signals, the admin socket, and what workers report.
+// The main thread's loop: it waits for signals, the admin socket, and reports of workers.
 // It relies on being made before any other thread starts, since those inherit the mask of signals.
 import Flow
 import Kernel

@@ -26,7 +26,7 @@ final class Survey {
   private var timers: [(dueMs: UInt64, body: () -> Void)] = []
   /// Zero is the token of what nobody asked for.
   private var lastToken: UInt64 = 0
-  /// What workers that have ended had counted.
+  /// The counts of workers that have ended.
   private(set) var retired = WorkerCounts()
 
   init(_ mailboxes: [Mailbox<WorkerMessage>]) {

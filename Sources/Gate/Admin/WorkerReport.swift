@@ -1,4 +1,4 @@
-// What the main thread asks of workers, and what they answer: values that cross threads by mail.
+// Questions of the main thread to workers, and their answers: values that cross threads by mail.
 // It relies on numbers and shared immutable things alone; texts are made of them on the main thread.
 package import Flow
 import Policy
@@ -40,7 +40,7 @@ package struct WorkerReport: Sendable {
 
 package struct WorkerCounts: Sendable {
   var counters = Counters()
-  /// What is let out now, and the bytes of it.
+  /// Open connections that were let out, and their bytes.
   var open = 0
   var liveBytesUp: UInt64 = 0
   var liveBytesDown: UInt64 = 0

@@ -15,7 +15,7 @@ package enum AccountNames {
     return "\(uid) (\(name))"
   }
 
-  /// Of lines of passwd(5): `name:password:uid:…`.
+  /// Reads lines of passwd(5): `name:password:uid:…`.
   static func name(of uid: UInt32, in bytes: [UInt8]) -> String? {
     let wanted = Array("\(uid)".utf8)
     for line in bytes.split(separator: UInt8(ascii: "\n")) {

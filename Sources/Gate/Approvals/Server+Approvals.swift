@@ -82,7 +82,7 @@ extension Server {
 
   // MARK: - Content
 
-  /// What there is to see of flagged content.
+  /// The visible part of flagged content.
   func review(_ id: String) -> JSONValue {
     guard let entry = shared.approvals.change({ $0.entry(id) }), let sheet = entry.sheet else {
       return .failure(
@@ -157,7 +157,7 @@ extension Server {
 
   // MARK: - Ends
 
-  /// Of rules whose time is over, and of clients that have left.
+  /// Applies to expired rules, and to clients that have left.
   func lookAfterApprovals() {
     guard policy.settings.approvals != nil else { return }
     let (needsClients, isChanged) = shared.approvals.change { registry in

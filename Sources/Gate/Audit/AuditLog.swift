@@ -20,7 +20,7 @@ package final class AuditSequence: Sendable {
   func take() -> UInt64 { next.wrappingAdd(1, ordering: .relaxed).oldValue }
 }
 
-/// What the Gate knows of a flow beside its outcome.
+/// The Gate's facts of a flow beside its outcome.
 struct AuditFacts {
   var id: UInt64
   var bytesUp: UInt64

@@ -17,7 +17,7 @@ package enum CountedVia: Int, CaseIterable, Sendable {
   }
 }
 
-/// What a tunnel was asked for by.
+/// The protocol that asked for a tunnel.
 package enum TunnelKind: Int, CaseIterable, Sendable {
   case connect, socks
   /// An upgrade, by 101.
@@ -42,7 +42,7 @@ package struct Counters: Sendable, Equatable {
   private var lines = [UInt64](repeating: 0, count: LogEvent.allCases.count * Counters.columns)
   /// The same lines by event and via.
   private var linesByVia = [UInt64](repeating: 0, count: LogEvent.allCases.count * Counters.vias)
-  /// What report mode let out and enforce would have refused, by reason.
+  /// Requests that report mode let out and enforce mode would have refused, by reason.
   private var wouldDenyLines = [UInt64](repeating: 0, count: Counters.columns)
   /// Tunnels that were joined, by kind.
   private var joined = [UInt64](repeating: 0, count: TunnelKind.allCases.count)

@@ -10,7 +10,7 @@ struct LogLines {
   private static let methodBytesMax = 32
 
   private var bytes: [UInt8] = []
-  /// What all lines of one millisecond begin with.
+  /// The common start of all lines of one millisecond.
   private var opening: [UInt8] = []
   private var openingMs = Int64.min
   /// The gate's name, as a field.
@@ -108,7 +108,7 @@ struct LogLines {
     number(#"","port":"#, UInt64(target.port))
   }
 
-  /// What a DNS query asked for, where that is a host name: any other bytes are left out.
+  /// The name of a DNS query, if it is a host name: any other bytes are left out.
   mutating func name(_ host: HostName?) {
     bytes.append(#","via":"dns""#)
     guard let host else { return }

@@ -7,10 +7,10 @@ import Kernel
 import Policy
 import Wire
 
-/// What came back to one question.
+/// The result of one question.
 struct LookupReply {
   var type: DNSType
-  /// What an answer without records of the type means.
+  /// The meaning of an answer without records of the type.
   var absence: Absence
   /// The whole message; empty where none came.
   var message: [UInt8]

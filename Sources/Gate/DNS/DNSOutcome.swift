@@ -1,4 +1,4 @@
-// What the log says of one DNS query: that it was refused, or failed, or would have been refused by enforce.
+// The log's view of one DNS query: refused, failed, or a refusal that only enforce mode would have made.
 // It relies on AuditLog for the line; a query that is answered leaves none, as the connection that follows leaves one.
 import Flow
 import Policy

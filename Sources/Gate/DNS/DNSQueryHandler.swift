@@ -1,4 +1,4 @@
-// What sockets that bring DNS queries know of the server: they hand a query over, and get its reply now or later.
+// The server as seen by sockets with DNS queries: they hand a query over, and get its reply now or later.
 // It relies on DNSServer to be the one that answers.
 import Kernel
 import Policy
@@ -26,7 +26,7 @@ enum DNSAsked {
   case answered
   /// The reply comes through `DNSRequester`.
   case waiting
-  /// What came gets no reply.
+  /// The message gets no reply.
   case dropped
 }
 

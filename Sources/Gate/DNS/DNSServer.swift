@@ -28,7 +28,7 @@ final class DNSServer: Source, DNSQueryHandler {
     var found: Found { Found(question: question, name: name, rules: rules, v4: v4, v6: v6) }
   }
 
-  /// What is known of a name's addresses, and by which rules it may be told.
+  /// The known facts of a name's addresses, and the rules that allow them.
   private struct Found {
     let question: Question
     let name: HostName
@@ -36,7 +36,7 @@ final class DNSServer: Source, DNSQueryHandler {
     var v4: NameAnswer?
     var v6: NameAnswer?
 
-    /// What is not known yet is none.
+    /// Nil until known.
     var families: (asked: [IPAddress], other: [IPAddress]) {
       let (four, six) = (v4?.addresses ?? [], v6?.addresses ?? [])
       return question.query.type == .a ? (four, six) : (six, four)
@@ -337,7 +337,7 @@ final class DNSServer: Source, DNSQueryHandler {
     return !DNSVerdict.screen(asked, entry.name, entry.rules, worker.conditions.gate).good.isEmpty
   }
 
-  /// What is there in the other family only has no data.
+  /// A name with addresses only in the other family has no data.
   private func finish(_ entry: Found, into out: inout [UInt8]) {
     let question = entry.question
     let (asked, other) = entry.families

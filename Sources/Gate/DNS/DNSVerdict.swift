@@ -1,4 +1,4 @@
-// What becomes of one DNS query: one decision, the same whether it came as a datagram or on a stream.
+// The verdict on one DNS query: one decision, for datagrams and streams alike.
 // It relies on the rules of the client, and touches nothing but the table of made-up addresses: who asks acts on it.
 import Flow
 import Policy

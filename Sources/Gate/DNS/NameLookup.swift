@@ -5,7 +5,7 @@ import Kernel
 import Policy
 import Wire
 
-/// What a look-up is after: the addresses of a name, or its records of one type.
+/// The goal of a lookup: the addresses of a name, or its records of one type.
 enum LookupSubject: Hashable {
   case addresses(HostName)
   case records(HostName, DNSType)

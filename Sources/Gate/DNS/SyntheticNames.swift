@@ -229,7 +229,7 @@ extension SyntheticNames {
   }
 }
 
-/// What a connection to a made-up address holds for as long as it lives.
+/// The lease that a connection to a synthetic address holds while it lives.
 final class NameLease {
   let name: HostName
   private let address: IPAddress

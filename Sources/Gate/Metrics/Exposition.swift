@@ -5,7 +5,7 @@ package enum MetricType: String, Sendable {
   case counter, gauge, histogram
 }
 
-/// What a family is, for the output and for docs/metrics.md alike.
+/// The description of a metric family, for the output and for docs/metrics.md alike.
 package struct MetricFamily: Sendable {
   package let name: String
   package let type: MetricType

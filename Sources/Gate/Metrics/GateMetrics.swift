@@ -1,4 +1,4 @@
-// What the gate tells a monitoring system: each family, and its samples out of figures that were gathered before.
+// The metrics for a monitoring system: each family, with samples from figures that were gathered before.
 // It relies on docs/metrics.md to say the same; a test compares the two. No host that a client named becomes a label.
 import Flow
 import Kernel
@@ -176,7 +176,7 @@ package struct GateMetrics {
     plain(Self.lastReload, .flag(!reloads.didLastFail), &out)
   }
 
-  /// What the kernel does not tell is left out.
+  /// Figures that the kernel does not tell are omitted.
   private func processFigures(_ out: inout Exposition) {
     let figures: [(MetricFamily, MetricValue?)] = [
       (Self.cpu, process.map { .nanoseconds($0.cpuNs) }), (Self.resident, process.map { .whole($0.residentBytes) }),
@@ -191,7 +191,7 @@ package struct GateMetrics {
   }
 }
 
-/// What reloads came to since the start.
+/// Results of reloads since the start.
 struct ReloadCounts {
   var applied: UInt64 = 0
   var failed: UInt64 = 0

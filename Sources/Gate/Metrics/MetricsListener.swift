@@ -6,7 +6,7 @@ import Policy
 import Wire
 
 final class MetricsListener: HTTPHandler {
-  /// What it needs of the gate.
+  /// The parts of the gate that the listener needs.
   struct Gate {
     /// The text of all figures, when workers have given theirs.
     let metrics: (_ finish: @escaping ([UInt8]) -> Void) -> Void

@@ -5,7 +5,7 @@ import Kernel
 import Policy
 import Wire
 
-/// What epoll's edges have told of one socket. It does not own the descriptor.
+/// The state of one socket as epoll's edges reported it. It does not own the descriptor.
 struct SocketState {
   var fd: CInt = -1
   /// May have bytes; true until a read says that there are none.
@@ -60,7 +60,7 @@ struct RelayDirection {
   /// Of the held bytes, the last ones that no byte bucket has granted yet.
   private var unpaid = 0
   private var pipe: Pipe?
-  /// What was read behind the end of a chunked body: it belongs to what follows.
+  /// Bytes read behind the end of a chunked body: they belong to the next message.
   private var surplus: [UInt8] = []
   var meter = BodyMeter(.none)
   /// Bytes that the sink took, without the gate's own replies.
@@ -129,7 +129,7 @@ enum PumpEnd {
   case limited(ByteBucket.Grant)
 }
 
-/// What a loop lends to each pump.
+/// The tools that a loop lends to each pump.
 final class PumpTools {
   let scratch = Scratch()
   let pipes = PipePool()
