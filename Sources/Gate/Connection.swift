@@ -235,7 +235,7 @@ struct Connection: ~Copyable {
     }
   }
 
-  /// An idle upstream must not send anything (RFC 9112 section 9.3): bytes or an end make it unfit for the next
+  /// An idle upstream must not send anything (RFC 9112 section 9.2): bytes or an end make it unfit for the next
   /// request.
   mutating func standingUpstreamEvent() {
     if upstream.isReadable {
