@@ -37,7 +37,7 @@ import Testing
 
   static let mistakes: [(String, String)] = [
     ("", "p.yaml:1:1: the file is empty"), ("patterns: []", "`patterns` is missing or empty"),
-    ("pattern: []", "did you mean `patterns`?"), ("- x", "`the pattern file` is a mapping"),
+    ("pattern: []", "did you mean `patterns`?"), ("- x", "the pattern file takes keys below it"),
     ("patterns: [{weight: 1, match: [a1 bc]}]", "`id` is missing"),
     ("patterns: [{id: x, match: [ab cd]}]", "`weight` is missing"),
     ("patterns: [{id: x, weight: 1}]", "`match` is missing"),

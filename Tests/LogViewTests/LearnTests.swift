@@ -197,6 +197,15 @@ private func allows(_ policy: Policy, _ target: String) throws -> Bool {
     #expect(!odd.text.contains("evil") && odd.policy.fallback.network.allow.count == 1)
   }
 
+  @Test func refusedMethodsAndPathsAreNamed() throws {
+    let base = try policy("network_policy: {allow: [{host: api.example.com:443, methods: [GET]}]}")
+    let line = seen(
+      "denied", "api.example.com", 443,
+      #","reason":"method_refused","inspected":true,"method":"POST","status":403,"path":"/items/*""#)
+    let text = Proposal(try traffic([line]), options(base), nowUnix: 0).text
+    #expect(text.contains(#"api.example.com:443: refused for agent: methods: [POST], paths: ["/items/*"]"#), "\(text)")
+  }
+
   @Test func credentialsAreProposedWhereThePolicyHasThem() throws {
     let use = seen("credential", "api.example.com", 443, #","credential":"github","place":"header Authorization""#)
     let lines = [use, closed("api.example.com")]

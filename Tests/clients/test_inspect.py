@@ -118,6 +118,14 @@ def test_a_refusal_keeps_the_tunnel_where_the_next_request_can_be_told_from_it(n
     assert [line["reason"] for line in narrow.gate.lines() if line["event"] == "denied"] == ["method_refused"]
 
 
+def test_a_refusal_has_the_form_of_its_own_request(narrow, inspecting):
+    with inspecting.tunnel(narrow.gate, narrow.target) as tls:
+        s3 = request(narrow.target, "GET", close=False).replace(b"\r\n\r\n", b"\r\nx-amz-content-sha256: UNSIGNED-PAYLOAD\r\n\r\n")
+        tls.sendall(s3 + request(narrow.target, "DELETE"))
+        said = everything(tls)
+    assert b"HTTP/1.1 200" in said and b"Content-Type: application/json" in said.split(b"HTTP/1.1 403", 1)[1], said
+
+
 @pytest.mark.parametrize("host", ["refused.test", "allowed.test:1", "allowed.test.evil.test", "127.0.0.1"])
 def test_an_authority_that_is_not_the_tunnels_is_refused(narrow, inspecting, host):
     said = inspecting.ask(narrow.gate, narrow.target, f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())

@@ -208,6 +208,8 @@ final class HTTP1Bridge: Bridge {
       headLength = length
       input.parse { bytes in
         line.keep(request, in: bytes)
+        // An earlier request on this tunnel may have been of another kind.
+        refusalForm = RefusalForm()
         request.forEachField(in: bytes) { refusalForm.note(name: $0, value: $1) }
       }
       return judgeRequest(tick)

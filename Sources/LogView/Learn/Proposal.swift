@@ -284,7 +284,7 @@ package struct Proposal: Sendable {
           + " \(rule.line) what is meant")
     }
     let wanted = facts.refusedShapes.keys
-    if !wanted.isEmpty { note("\(key.target): refused for \(key.client) were requests of \(wanted)") }
+    if !wanted.isEmpty { note("\(key.target): refused for \(key.client): \(wanted)") }
   }
 
   private mutating func noteNames(_ known: Set<HostName>) {
