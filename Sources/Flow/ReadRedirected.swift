@@ -47,11 +47,14 @@ extension Flow {
   }
 
   private mutating func readOpening(_ conditions: borrowing Conditions) -> Action {
-    guard let buffers, let form = buffers.replyForm else { return .wait }
+    guard let buffers, let first = buffers.firstByte else { return .wait }
+    let form = buffers.replyForm
     if form == .http {
       state = .readingHead
       return readHead(conditions)
     }
+    // A zero byte begins neither HTTP nor TLS: the verdict is clear, and only the form of its reply needs more bytes.
+    guard form != nil || first == 0 else { return .wait }
     switch buffers.parseHello(bytesMax: conditions.policy.settings.limits.helloBytes) {
     case .incomplete: return .wait
     case .notTLS: return refuseOpening(.notTLS, nil, conditions)
