@@ -248,9 +248,9 @@ enum SandboxMessage {
   }
 
   static func published(_ message: csandbox_message) -> PublishedConnection {
-    var text = message.text
-    // SAFETY: a local tuple that is larger than the numbers at its beginning.
-    let counts = unsafe withUnsafeBytes(of: &text) { unsafe $0.loadUnaligned(as: csandbox_published.self) }
+    var message = message
+    // SAFETY: a local for the time of the call, which only reads it.
+    let counts = unsafe csandbox_counts_of(&message)
     return PublishedConnection(
       port: UInt16(truncatingIfNeeded: message.code), bytesUp: counts.up, bytesDown: counts.down,
       durationMs: counts.duration_ms)

@@ -530,5 +530,5 @@ def test_a_script_decides_by_rules(admin, upstream):
         assert b" 403 Denied by egress policy: not_approved" in one.gate.connect("evil.test:443")[1]
         assert process.stdout.readline() == "refused default evil.test:443\n"
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.communicate(timeout=DEADLINE)

@@ -250,7 +250,7 @@ def test_a_log_that_comes_later_is_rotated_and_goes(tmp_path, dashboard):
 
 @pytest.mark.parametrize("options, wrong", [
     (["--listen", "somewhere:1"], "--listen takes ADDRESS:PORT"), (["--listen", "0.0.0.0:0"], "can be reached from other machines"),
-    (["--json"], "go with --once"), (["--once", "--log", "/nowhere/log"], "/nowhere/log: open"), (["--log", "-"], "a pipe has one end"),
+    (["--json"], "go with --once"), (["--once", "--log", "/nowhere/log"], "/nowhere/log: open"), (["--log", "-"], "a pipe cannot be followed"),
     (["--policy", "/nowhere/policy"], "cannot be read"),
 ])
 def test_says_what_is_wrong(options, wrong, tmp_path):

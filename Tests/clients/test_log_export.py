@@ -144,7 +144,7 @@ def test_what_cannot_ends_it_and_skips_nothing(tmp_path, collector, status):
     one.answers = [(status, {}, b'{"message": "no \\u001b[2J such thing"}')]
     log, cursor = write(tmp_path / "log", [line("closed", 1)]), tmp_path / "cursor"
     got = sent(one, log, "--cursor", cursor, status=2)
-    assert f"answered {status}: no \\u{{1b}}[2J such thing; nothing is skipped" in got.stderr and len(one.heads) == 1
+    assert f"answered {status}: no \\u{{1b}}[2J such thing; nothing was skipped" in got.stderr and len(one.heads) == 1
     sent(one, log, "--cursor", cursor)
     assert one.sequences() == [1]
 

@@ -61,7 +61,8 @@ def test_a_published_port_without_a_server_is_reset(user_place):
     place, port = user_place, free_port()
     process = place.start("bash", "-c", "echo up; sleep 1000", options=(*BEST, "--publish", f"[::1]:{port}"))
     assert process.stdout.readline() == "up\n", process.communicate()
-    with socket.create_connection(("::1", port), DEADLINE) as one, pytest.raises(ConnectionResetError):
+    # The reset may be there before connect(2) returns.
+    with pytest.raises(ConnectionResetError), socket.create_connection(("::1", port), DEADLINE) as one:
         one.recv(1)
     process.terminate()
     process.communicate()
@@ -110,7 +111,7 @@ def test_debuggers_work_where_they_are_allowed(user_place):
     strace = ("strace", "-f", "-e", "trace=execve", "sh", "-c", "true; /bin/true")
     assert place.run(*strace).returncode != 0
     got = place.run(*strace, options=(*BEST, "--allow", "ptrace"))
-    assert got.returncode == 0 and got.stderr.count("execve(") >= 2 and "--allow ptrace: processes of the command" in got.stderr, got
+    assert got.returncode == 0 and got.stderr.count("execve(") >= 2 and "--allow ptrace: processes in the sandbox" in got.stderr, got
     if shutil.which("gdb"):
         got = place.run("gdb", "--batch", "-ex", "run", "-ex", "bt", "--args", "sh", "-c", "kill -SEGV $$", options=(*BEST, "--allow", "ptrace"))
         assert "SIGSEGV" in got.stdout and "address space randomization" not in got.stderr, got

@@ -70,6 +70,7 @@ class Flood(threading.Thread):
         self.join()
 
 
+@pytest.mark.figures
 @pytest.mark.parametrize("more, source", [(CLIENTS, ONE), ("", None)])
 def test_look_ups_that_never_answer_hold_up_nobody(more, source, admin, names):
     one = admin(rules('"*.slow.test:443"'), more=more)

@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum csandbox_op {
   CSANDBOX_BECOME_USER = 1,   // number uid, more gid
@@ -132,6 +133,12 @@ struct csandbox_message {
   uint32_t step;
   char text[CSANDBOX_TEXT_MAX];
 };
+// The numbers of a CSANDBOX_PUBLISHED. A release build of Swift read its own copy of `text` before it was filled.
+static inline struct csandbox_published csandbox_counts_of(const struct csandbox_message *message) {
+  struct csandbox_published counts;
+  memcpy(&counts, message->text, sizeof counts);
+  return counts;
+}
 
 // Starts the sandbox's first process and maps its ids. Answers its process id, or -errno and the call that failed. The
 // caller has one thread, and blocks the signals that it wants to see.
