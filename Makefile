@@ -6,6 +6,7 @@ DEBIAN = .build-debian
 PACKAGE = .build-package
 MAIN_CLIENTS = test_running.py test_refusals.py test_one_path.py test_exchanges.py test_transparent.py test_socks.py \
   test_dns.py test_policy_tools.py test_log.py test_run.py
+RUN_MAIN_CLIENTS = Tests/clients/run -n 4 --dist loadfile $(MAIN_CLIENTS)
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)$$/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -22,12 +23,12 @@ build: deps ## debug build: .build/debug/sluice
 test: deps ## unit tests, and client tests with real programs
 	@.ci/deps tests
 	$(MAKE) -j2 units release
-	Tests/clients/run -n 4 --dist loadfile $(MAIN_CLIENTS)
+	$(RUN_MAIN_CLIENTS)
 	SLUICE=$$PWD/sluice WITHOUT='$(MAIN_CLIENTS)' Tests/clients/run
 
 check: lint units ## lint, unit tests and the main client tests, in a few minutes
 	@.ci/deps tests
-	Tests/clients/run -n 4 --dist loadfile $(MAIN_CLIENTS)
+	$(RUN_MAIN_CLIENTS)
 
 units: deps ## debug build, and its unit tests
 	$(SWIFT) build --build-tests
