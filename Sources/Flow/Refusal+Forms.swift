@@ -64,14 +64,11 @@ extension Refusal {
 
   /// As `grpc-message` wants it: printable ASCII, but for the percent sign.
   private static func percentEncoded(_ text: String) -> String {
-    var out = ""
+    var out: [UInt8] = []
     for byte in text.utf8 {
-      if byte >= 0x20 && byte < 0x7f && byte != UInt8(ascii: "%") {
-        out.unicodeScalars.append(Unicode.Scalar(byte))
-      } else {
-        out += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
-      }
+      let isPlain = (0x20..<0x7f).contains(byte) && byte != UInt8(ascii: "%")
+      if isPlain { out.append(byte) } else { Percent.escape(byte, to: &out) }
     }
-    return out
+    return String(decoding: out, as: UTF8.self)
   }
 }

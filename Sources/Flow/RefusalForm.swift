@@ -1,7 +1,6 @@
 // In which form an HTTP client reads a refusal, as its request's fields tell: JSON, text, gRPC's status, or S3's XML.
-// Relies on the table of reasons for the words; a client that says nothing of itself gets JSON.
-import Policy
-import Wire
+// Relies on Wire for the fields; a client whose fields say nothing gets JSON.
+package import Wire
 
 package struct RefusalForm: Sendable, Equatable {
   package enum Form: Sendable { case json, text, grpc, s3 }
@@ -9,6 +8,11 @@ package struct RefusalForm: Sendable, Equatable {
   package private(set) var form = Form.json
 
   package init() {}
+
+  /// The form for a complete HTTP/1 head in these bytes.
+  package init(_ request: RequestHead, in bytes: Span<UInt8>) {
+    request.forEachField(in: bytes) { note(name: $0, value: $1) }
+  }
 
   /// Each field of the request, in any order.
   package mutating func note(name: Span<UInt8>, value: Span<UInt8>) {

@@ -8,16 +8,18 @@ extension Refusal {
   var inSSH: [UInt8] {
     let words = Array(sentence.utf8)
     // HOST_NOT_ALLOWED_TO_CONNECT, or SERVICE_NOT_AVAILABLE.
-    let code = reason.row.origin == .upstream ? 7 : 1
+    let code: UInt32 = reason.row.origin == .upstream ? 7 : 1
     var payload: [UInt8] = [1]
-    payload += bigEndian(code) + bigEndian(words.count) + words + bigEndian(0)
+    payload.append(number: code)
+    payload.append(number: UInt32(clamping: words.count))
+    payload += words
+    payload.append(number: UInt32(0))
     // RFC 4253 section 6: four bytes of padding at least, and a whole number of blocks of eight.
     let padding = 4 + (8 - (4 + 1 + payload.count + 4) % 8) % 8
-    return Array("SSH-2.0-sluice\r\n".utf8) + bigEndian(1 + payload.count + padding) + [
-      UInt8(truncatingIfNeeded: padding)
-    ]
-      + payload
-      + [UInt8](repeating: 0, count: padding)
+    var bytes = Array("SSH-2.0-sluice\r\n".utf8)
+    bytes.append(number: UInt32(clamping: 1 + payload.count + padding))
+    bytes.append(UInt8(clamping: padding))
+    return bytes + payload + [UInt8](repeating: 0, count: padding)
   }
 
   /// ErrorResponse, which may also answer a request for TLS (PostgreSQL's "Message Formats").
@@ -28,15 +30,13 @@ extension Refusal {
       fields += Array(kind.utf8) + Array(text.utf8) + [0]
     }
     fields.append(0)
-    return [UInt8(ascii: "E")] + bigEndian(fields.count + 4) + fields
+    var bytes = [UInt8(ascii: "E")]
+    bytes.append(number: UInt32(clamping: fields.count + 4))
+    return bytes + fields
   }
 
   /// An error of RESP; NOPERM is what Redis itself says where a user may not.
   var inRedis: [UInt8] {
     Array("-\(reason.row.origin == .upstream ? "ERR" : "NOPERM") \(sentence)\r\n".utf8)
   }
-}
-
-private func bigEndian(_ value: Int) -> [UInt8] {
-  [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: value >> $0) }
 }

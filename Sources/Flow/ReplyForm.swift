@@ -33,17 +33,13 @@ enum ReplyForm {
     case 0:
       // PostgreSQL: a length of four bytes, then version 3, or a number that asks for TLS or GSSAPI.
       guard opening.count >= Self.negotiationBytes else { return nil }
-      switch (Self.number(opening, at: 0), Self.number(opening, at: 4)) {
+      switch (opening.number(at: 0, as: UInt32.self), opening.number(at: 4, as: UInt32.self)) {
       case (8, 80_877_103...80_877_104): self = .postgreSQLNegotiation
       case (9...Self.startupBytesMax, 3 << 16...(3 << 16 | 0xffff)): self = .postgreSQL
       default: self = .unknown
       }
     default: self = .unknown
     }
-  }
-
-  private static func number(_ bytes: Span<UInt8>, at offset: Int) -> UInt32 {
-    (0..<4).reduce(0) { $0 << 8 | UInt32(truncatingIfNeeded: bytes[offset + $1]) }
   }
 
   /// True for a protocol in which the refusal reads like an error of its server.

@@ -135,11 +135,9 @@ final class RequestBuffers {
 
   /// Valid only while the head is in the buffer.
   var refusalForm: RefusalForm {
-    var form = RefusalForm()
-    guard headLength > 0 else { return form }
+    guard headLength > 0 else { return RefusalForm() }
     let bytes = input
-    request.forEachField(in: bytes.span) { form.note(name: $0, value: $1) }
-    return form
+    return RefusalForm(request, in: bytes.span)
   }
 
   func keepRequestLine() {

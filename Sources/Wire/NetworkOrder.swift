@@ -4,7 +4,9 @@
 extension Span where Element == UInt8 {
   /// As many bytes as `Value` has, the highest first.
   @inline(__always)
-  func number<Value: FixedWidthInteger & UnsignedInteger>(at index: Int, as type: Value.Type = Value.self) -> Value {
+  package func number<Value: FixedWidthInteger & UnsignedInteger>(at index: Int, as type: Value.Type = Value.self)
+    -> Value
+  {
     var value: Value = 0
     for offset in 0..<(Value.bitWidth / 8) { value = value << 8 | Value(self[index + offset]) }
     return value
@@ -19,7 +21,7 @@ extension Span where Element == UInt8 {
 
 extension Array where Element == UInt8 {
   @inline(__always)
-  mutating func append<Value: FixedWidthInteger & UnsignedInteger>(number value: Value) {
+  package mutating func append<Value: FixedWidthInteger & UnsignedInteger>(number value: Value) {
     for shift in stride(from: Value.bitWidth - 8, through: 0, by: -8) {
       append(UInt8(truncatingIfNeeded: value >> Value(shift)))
     }

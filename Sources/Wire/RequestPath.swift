@@ -141,7 +141,7 @@ package enum Percent {
   @inline(__always)
   package static func digit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x41 + value - 10 }
 
-  static func escape(_ byte: UInt8, to out: inout [UInt8]) {
+  package static func escape(_ byte: UInt8, to out: inout [UInt8]) {
     out.append(UInt8(ascii: "%"))
     out.append(digit(byte >> 4))
     out.append(digit(byte & 0xf))

@@ -69,7 +69,7 @@ final class HTTP1Bridge: Bridge {
   var down = BodyPipe()
   var filter: (any RequestFilter)?
   var headLength = 0
-  /// Of the request that is under way.
+  /// The form for the current request; it outlives the head, since a refusal can follow an upstream's failure.
   private var refusalForm = RefusalForm()
   var keepsConnection = false
   var hasClientEnded = false
@@ -208,9 +208,7 @@ final class HTTP1Bridge: Bridge {
       headLength = length
       input.parse { bytes in
         line.keep(request, in: bytes)
-        // An earlier request on this tunnel may have been of another kind.
-        refusalForm = RefusalForm()
-        request.forEachField(in: bytes) { refusalForm.note(name: $0, value: $1) }
+        refusalForm = RefusalForm(request, in: bytes)
       }
       return judgeRequest(tick)
     }
