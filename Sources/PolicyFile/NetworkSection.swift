@@ -18,14 +18,13 @@ struct NetworkSection {
     "requests_per_minute", "burst", "concurrent", "upload_bytes_per_minute", "download_bytes_per_minute",
     "tunnel_lifetime_seconds",
   ]
-  private static let elsewhere = bounds.reduce(into: topLevel) {
+  /// Advice on keys that people write into rules. Some keys of the file (`dns`, `tls`) are keys of rules too.
+  private static let notInRules = bounds.reduce(into: [String: String]()) {
     $0[$1] = "limits stand in `rate_limits`; write rate_limits: [{host: HOST:PORT, \($1): …}]"
   }
-  private static let topLevel = TopLevelKeys.sections.reduce(into: [String: String]()) {
+  private static let elsewhere = TopLevelKeys.sections.reduce(into: notInRules) {
     $0[$1] = "it is a key of the file itself; write it without indentation"
   }
-  /// Keys of rules that are also keys of the file (`dns`, `tls`) are none of these.
-  private static let notInRules = bounds.reduce(into: [String: String]()) { $0[$1] = elsewhere[$1] }
   private static let limitKeys = ["host", "ports"] + bounds + ["on_limit"]
 
   let findings: Findings

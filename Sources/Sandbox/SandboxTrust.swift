@@ -52,10 +52,15 @@ package struct SandboxTrust: Equatable, Sendable {
     return steps + others.map { .cover($0, .file(text)) } + [
       .data(Self.certificatePath, certificate), .data(Self.bundlePath, bundle), .data(Self.javaPath, javaStore),
       .file(Self.wgetPath, "ca_certificate = \(Self.bundlePath)\n"),
-    ] + Self.browserPaths.map { .file($0, browserPolicy) }
+    ] + browserFiles
   }
 
-  /// What stands between the first and the last line of a PEM block is the Base64 that the policy takes.
+  private var browserFiles: [Step] {
+    let policy = browserPolicy
+    return Self.browserPaths.map { .file($0, policy) }
+  }
+
+  /// The policy takes certificates as the Base64 between the first and the last line of a PEM block.
   private var browserPolicy: String {
     var blocks: [String] = []
     for line in String(decoding: certificate, as: UTF8.self).split(whereSeparator: \.isNewline) {

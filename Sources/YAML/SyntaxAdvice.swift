@@ -44,8 +44,8 @@ struct YAMLSyntaxError: Error {
     if problem.contains("unknown escape") {
       return (
         mark,
-        "a backslash in double quotes begins an escape; write the text in single quotes (a rule is not a regular expression:"
-          + " *.example.com:443 is every name below example.com)"
+        "a backslash in double quotes begins an escape; write the text in single quotes "
+          + "(a rule is not a regular expression: *.example.com:443 is every name below example.com)"
       )
     }
     return (contextMark, "the quote that begins here is not closed; close it in this line")

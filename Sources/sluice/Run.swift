@@ -46,7 +46,8 @@ struct Run: ParsableCommand {
   var apply = ApplyMode.ask
   @Option(
     help: ArgumentHelp(
-      "Use the running gate with this admin socket: its rules and its log apply; --policy then only sets files and process limits.",
+      "Use the running gate with this admin socket: its rules and its log apply; "
+        + "--policy then only sets files and process limits.",
       valueName: "socket"), completion: .file())
   var gate: String?
   @Option(help: "The sandbox's name: its client in the log, and its entry of `clients` where the policy has one.")
@@ -93,7 +94,8 @@ struct Run: ParsableCommand {
   var allow: [Allowance] = []
   @Option(
     help: ArgumentHelp(
-      "The file of the gate's log; - is standard error. Default: `log.file` of the policy, else a file below ~/.local/state/sluice.",
+      "The file of the gate's log; - is standard error. "
+        + "Default: `log.file` of the policy, else a file below ~/.local/state/sluice.",
       valueName: "file"), completion: .file())
   var log: String?
   @Option(

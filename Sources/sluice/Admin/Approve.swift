@@ -29,7 +29,8 @@ struct Approve: ParsableCommand {
   @Flag(help: "Add a rule to the policy file.") var forever = false
   @Option(
     help: ArgumentHelp(
-      "The rule to add in place of the exact target: HOST:PORT, or {host: HOST:PORT, methods: [GET]}. It must allow the request.",
+      "The rule to add in place of the exact target: HOST:PORT, or {host: HOST:PORT, methods: [GET]}. "
+        + "It must allow the request.",
       valueName: "rule"))
   var rule: String?
 

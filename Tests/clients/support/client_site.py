@@ -114,7 +114,7 @@ class Site:
         shutil.copy(files / "user.pub", folder / "authorized")
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        # What sshd gives up its rights in while it does not know who speaks.
+        # sshd enters this empty folder before it has authenticated the client.
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         (folder / "sshd").write_text(f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\n"
                                      "StrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile none\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[3] / "docs/clients.md"
 BEGIN = "<!-- Written by `make clients-page`; held by Tests/clients/test_clients_table.py. -->"
-# What differs from run to run, or with a version, and what stands for it.
+# Parts of the words that differ from run to run or between versions, and their replacements.
 DIFFERS = [
     (r"\x1b\[[0-9;]*m", ""), (r"\b(?:0x)?[0-9a-f]{8,}\b", "HEX"), (r"\d{4}-\d\d-\d\d[T ][\d:.,Z+_-]+", "TIME"), (r"\b198\.1[89]\.\d+\.\d+", "ADDRESS"),
     (r"\[?\bfd[0-9a-f]{2}(?::[0-9a-f]*)+\b\]?", "ADDRESS"), (r"\b\d+(?:\.\d+)? ?m?s\b", "TIME"), (r"(?<=\w-)\d+(?:\.\d+)+", "VERSION"),
