@@ -37,6 +37,8 @@ final class AnswerCheck {
     var isReportOnly: Bool
     /// Path and query of the request.
     var path: [UInt8] = []
+    /// Nil where it cannot be remembered, or pages stay as they are.
+    var opening: FileOpening?
     var wake: @Sendable () -> Void
     var reporter: ContentReporter
   }
@@ -54,10 +56,12 @@ final class AnswerCheck {
 
   let plan: ContentPlan
   let kind: BodyKind
-  private let facts: AnswerFacts
+  let facts: AnswerFacts
   private let looksInto: Bool
   let around: Surroundings
-  private let strips: Bool
+  let strips: Bool
+  /// Part of what would be a page, if it opens like one.
+  let seeksPageOfPart: Bool
   let flags: ContentPolicy.OnInstructions?
   /// A body that cannot be looked into is refused rather than told.
   private let acts: Bool
@@ -81,6 +85,7 @@ final class AnswerCheck {
   var (passed, markedIDs): (Int, [String]) = (0, [])
   private var (reserved, reservedWindow) = (0, 0)
   private var opening = BodyOpening()
+  var part = PartSniffer()
   private var hasToldNoText = false
   private var watchedBytes = 0
   let findings: AnswerFindings
@@ -96,6 +101,9 @@ final class AnswerCheck {
     let acting = policy.flagInstructions == .review && around.review == nil ? .block : policy.flagInstructions
     flags = around.isReportOnly && acting != nil ? .log : acting
     strips = policy.stripsHTML && !around.isReportOnly && !facts.isPart
+    seeksPageOfPart =
+      policy.stripsHTML && !around.isReportOnly && kind.mayOpenLikePage
+      && (facts.extent == .opening || facts.extent == .middle && around.opening?.isNoPage != true)
     findings = AnswerFindings(plan.policy, flags, around)
     acts = !around.isReportOnly && (plan.actsOnAnswers || policy.maxResponseBytes != nil)
     isStream = kind.form == .rpc || kind.form == .events && !facts.hasPromises
@@ -123,13 +131,14 @@ final class AnswerCheck {
     switch kind.form {
     case .html where strips: work = .collecting
     case .text where strips, .other where strips, .data where strips && kind.isJSON: work = .sniffing
+    case _ where seeksPageOfPart: work = .sniffing
     case .other where flags == .annotate: work = .sniffing
     default: return chooseFlagging(isText: kind.form != .other)
     }
     leaving = .nothing
   }
 
-  private func chooseFlagging(isText: Bool) {
+  func chooseFlagging(isText: Bool) {
     let isLatin = kind.characters == .latin
     switch flags {
     case nil: (work, leaving) = (.passing, .original)
@@ -154,6 +163,8 @@ final class AnswerCheck {
   var pauseMs: UInt64? {
     switch work {
     case .marking(let marker) where leaving == .edited: marker.isInsideLine ? Self.lineMs : nil
+    // The rest of a part is there, and follows.
+    case .sniffing where seeksPageOfPart: nil
     case .sniffing, .watching, .marking: leaving == .nothing ? Self.heldMs : nil
     case .passing, .collecting, .parsing, .reviewing, .over: nil
     }
@@ -256,7 +267,7 @@ final class AnswerCheck {
           return .wait
         }
       }
-      if isLast { try decoder?.finish() }
+      if isLast && !facts.isPart { try decoder?.finish() }
     } catch {
       let why = error == .tooLarge ? "too dense a coding" : "broken coding"
       if !acts { return passUnread(why, &out) }
@@ -314,15 +325,13 @@ final class AnswerCheck {
       }
     }
     if opening.saysWhetherText, let verdict = tellIfNoText() { return verdict }
-    let mayBePage = strips && isStream || facts.isPart && plan.policy.stripsHTML && acts
-    guard mayBePage, case true? = PageSniffer.looksLikePage(opening.bytes.span) else { return nil }
-    return refuse(
-      facts.isPart
-        ? "It is a part of a page; ask for all of it, without Range" : "It came as a stream, and opens like a page")
+    // A stream is not waited for: a comment that has only begun makes it a page.
+    guard strips, isStream, PageSniffer.looksLikePage(opening.bytes.span, isLast: true) == true else { return nil }
+    return refuse("It came as a stream, and opens like a page")
   }
 
   private var refusesUnchecked: Bool { plan.policy.onUnchecked == .refuse && !around.isReportOnly }
-  private var isNoText: Bool { opening.isNoText(kind) }
+  var isNoText: Bool { opening.isNoText(kind) }
 
   private func tellIfNoText() -> FilterVerdict? {
     guard looksInto, !hasToldNoText, isNoText, !opening.isWide else { return nil }
@@ -331,7 +340,7 @@ final class AnswerCheck {
     return refusesUnchecked ? refuse("It is no text, and cannot be looked into") : nil
   }
 
-  private func look(at piece: [UInt8], _ out: inout [UInt8]) -> FilterVerdict? {
+  func look(at piece: [UInt8], _ out: inout [UInt8]) -> FilterVerdict? {
     switch work {
     case .passing, .over, .parsing, .reviewing: send(piece, &out)
     case .watching(let check): return watch(piece, check, &out)
@@ -409,23 +418,6 @@ final class AnswerCheck {
       leaving = .original
       out += decoder == nil ? marked : takeCoded()
     }
-  }
-
-  private func sniff(_ piece: [UInt8], isLast: Bool, _ out: inout [UInt8]) -> FilterVerdict? {
-    text += piece
-    guard let isPage = strips ? PageSniffer.looksLikePage(text.span, isLast: isLast) : false else { return nil }
-    // True if it is text takes more of it to say.
-    let isKnown =
-      kind.form != .other || flags != .annotate || text.count >= BodyOpening.firstBytesMax || isNoText || isLast
-    guard isPage || isKnown else { return nil }
-    let all = text
-    text = []
-    if isPage {
-      work = .collecting
-    } else {
-      chooseFlagging(isText: kind.form != .other || !isNoText)
-    }
-    return look(at: all, &out)
   }
 
   // MARK: - The end

@@ -14,13 +14,13 @@ struct AnswerFacts {
   var statedBytes: Int?
   /// The head says which bytes will come: how many, or by a name or a digest.
   var hasPromises: Bool
-  /// The answer is a part of a whole (206).
-  var isPart: Bool
+  var extent: AnswerExtent
+  var isPart: Bool { extent != .whole }
 
-  init(_ head: MessageHead) {
+  init(_ head: MessageHead, asksForBytes: Bool = false) {
     statedBytes = head["content-length"].flatMap { Int(String(decoding: $0, as: UTF8.self)) }
     hasPromises = head.fields.contains(where: Self.isPromise)
-    isPart = head.status == 206
+    extent = AnswerExtent(head, asksForBytes: asksForBytes)
   }
 
   /// Removes what was said of other bytes than those that leave.

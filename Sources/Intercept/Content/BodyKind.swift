@@ -45,6 +45,9 @@ struct BodyKind: Equatable {
     if said.contains(where: { $0 != said.first }) { characters = .unknown("said twice") }
   }
 
+  /// True if a body of this kind that opens like a page is one, whatever its type says.
+  var mayOpenLikePage: Bool { form != .data && form != .html || isJSON }
+
   /// Binary files hold none, and are long.
   var mayHoldTokens: Bool { form == .html || form == .text || form == .data }
 

@@ -33,7 +33,7 @@ package final class ContentFilter: RequestFilter {
   private var messages: WebSocketMessages?
   private var isWebSocketStream = false
   private var isHEAD = false
-  private var asksForPart = false
+  private var (asksForPart, asksForBytes) = (false, false)
   private(set) var path: [UInt8] = []
   private var toldOfRequest: Set<String> = []
   /// Report mode let it out.
@@ -69,6 +69,7 @@ package final class ContentFilter: RequestFilter {
   package func requestHead(_ head: inout MessageHead, hasBody: Bool) -> FilterVerdict {
     isHEAD = head.method.elementsEqual("HEAD".utf8)
     asksForPart = head["range"] != nil
+    asksForBytes = head["range"].map { String(decoding: $0.prefix(6), as: UTF8.self).lowercased() } == "bytes="
     path = head.path
     if let verdict = answeredByPerson() { return verdict }
     // A head may be shown again, for a credential that was waited for.
@@ -272,18 +273,23 @@ package final class ContentFilter: RequestFilter {
     head.keepFirst("content-type")
     let hasNone = head.status == 204 || head.status == 304
     guard (hasBody || isHEAD) && !hasNone else { return .pass }
-    let facts = AnswerFacts(head)
+    let facts = AnswerFacts(head, asksForBytes: asksForBytes)
     let kind = BodyKind(contentType: head["content-type"])
     let codings = BodyCodings(head)
     if let refusal = tooLong(facts.statedBytes, codings) { return refusal }
     var looksInto = plan.looksIntoAnswers
-    if looksInto, let why = whatHidesIt(head, kind, codings) {
+    if looksInto, let why = whatHidesIt(head, kind, codings, facts) {
       if let refusal = unchecked(why, "answer", blocks: blocksAnswers, .contentRefused) { return refusal }
       looksInto = false
     }
-    if looksInto, facts.isPart, let refusal = lookAtPart(kind, &looksInto, codings) { return refusal }
+    let opening = plan.policy.stripsHTML ? FileOpening(head, of: request, path: path, in: around.held.openings) : nil
+    if looksInto, facts.isPart {
+      let isNoPage = opening?.isNoPage == true
+      if let refusal = lookAtPart(kind, &looksInto, codings, facts, isNoPage: isNoPage) { return refusal }
+    }
     var decoder: BodyDecoder?
-    if looksInto, case .known(let codings) = codings {
+    // Without its beginning a coding cannot be undone.
+    if looksInto, facts.extent != .middle, case .known(let codings) = codings {
       do throws(DecompressProblem) { decoder = try BodyDecoder(codings) } catch {
         return .refuse(.tooMany, detail: "No memory to look into it")
       }
@@ -292,7 +298,7 @@ package final class ContentFilter: RequestFilter {
       plan, kind, looksInto: looksInto, decoder: decoder, facts,
       AnswerCheck.Surroundings(
         held: around.held, review: plan.policy.flagInstructions == .review ? review : nil,
-        isReportOnly: request.isReportOnly, path: path, wake: around.wake, reporter: reporter))
+        isReportOnly: request.isReportOnly, path: path, opening: opening, wake: around.wake, reporter: reporter))
     if hasBody {
       answer = check
       if !check.holdsHead { check.putRight(&head) }
@@ -303,13 +309,15 @@ package final class ContentFilter: RequestFilter {
   }
 
   /// A part of what is no text passes. Of a text, what lies across two parts is not found, and a page is no page in
-  /// parts.
-  private func lookAtPart(_ kind: BodyKind, _ looksInto: inout Bool, _ codings: BodyCodings) -> FilterVerdict? {
-    let isCoded = codings != .plain
-    if kind.form == .other && !isCoded && kind.type != "multipart/byteranges" { return nil }
-    let isPage = plan.policy.stripsHTML && (kind.form == .html || kind.type == "multipart/byteranges")
+  /// parts. Whether a part may be one of a page that its type hides, AnswerCheck sees by its bytes.
+  private func lookAtPart(
+    _ kind: BodyKind, _ looksInto: inout Bool, _ codings: BodyCodings, _ facts: AnswerFacts, isNoPage: Bool
+  ) -> FilterVerdict? {
+    let (isCoded, isInParts) = (codings != .plain, kind.type == "multipart/byteranges")
+    if kind.form == .other && !isCoded && !isInParts { return nil }
+    let isPage = plan.policy.stripsHTML && (kind.form == .html || isInParts && !isNoPage)
     let isHidden = isCoded && kind.form != .other
-    looksInto = !isCoded
+    if isCoded { looksInto = !isHidden && (facts.extent == .opening || plan.policy.stripsHTML) }
     return unchecked("part of a whole", "answer", blocks: blocksAnswers && (isPage || isHidden), .contentRefused)
   }
 
@@ -323,8 +331,10 @@ package final class ContentFilter: RequestFilter {
   }
 
   /// Why it cannot be looked into; nil where it can.
-  private func whatHidesIt(_ head: MessageHead, _ kind: BodyKind, _ codings: BodyCodings) -> String? {
-    if head.status == 206, !asksForPart { return "part of a whole" }
+  private func whatHidesIt(_ head: MessageHead, _ kind: BodyKind, _ codings: BodyCodings, _ facts: AnswerFacts)
+    -> String?
+  {
+    if head.status == 206, facts.isPart, !asksForPart { return "part of a whole" }
     if case .unknown(let name) = kind.characters { return "characters \(name)" }
     if kind.form == .rpc, let coding = head["grpc-encoding"], !coding.elementsEqual("identity".utf8) {
       return "compressed messages"

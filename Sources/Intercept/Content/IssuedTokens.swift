@@ -1,58 +1,19 @@
-// Tokens that upstreams gave to a client: what came in an answer may go out again. Account keys are not among them.
-// It relies on fingerprints: no token is kept. All loops share it; the lock is held for a look.
+// Looks for tokens in answers: what an upstream gave to a client may go out again. Account keys are not among them.
+// It relies on fingerprints: no token is kept.
 import Content
-import Synchronization
-
-package final class IssuedTokens: Sendable {
-  private static let perClientMax = 4096
-  private static let clientsMax = 1024
-
-  private struct Tokens {
-    var known: Set<Int> = []
-    /// The oldest one goes first.
-    var order: [Int] = []
-    var next = 0
-  }
-
-  private let clients = Mutex<[String: Tokens]>([:])
-
-  func add(_ fingerprints: [Int], client: String) {
-    guard !fingerprints.isEmpty else { return }
-    clients.withLock { clients in
-      if clients[client] == nil, clients.count >= Self.clientsMax, let other = clients.keys.first {
-        clients[other] = nil
-      }
-      var tokens = clients.removeValue(forKey: client) ?? Tokens()
-      for fingerprint in fingerprints where tokens.known.insert(fingerprint).inserted {
-        if tokens.order.count < Self.perClientMax {
-          tokens.order.append(fingerprint)
-        } else {
-          tokens.known.remove(tokens.order[tokens.next])
-          tokens.order[tokens.next] = fingerprint
-          tokens.next = (tokens.next + 1) % Self.perClientMax
-        }
-      }
-      clients[client] = tokens
-    }
-  }
-
-  func has(_ fingerprint: Int, client: String) -> Bool {
-    clients.withLock { $0[client]?.known.contains(fingerprint) ?? false }
-  }
-}
 
 /// Looks for tokens in one answer.
 final class IssuedTokenWatch {
   private static let bytesMax = 1 << 20
 
-  private let tokens: IssuedTokens
+  private let tokens: ClientFingerprints
   private let client: String
   private let rules: ContentRules
   private var watch: SecretWatch?
   private var decoder: BodyDecoder?
   private var seen = 0
 
-  init(_ tokens: IssuedTokens, client: String, _ rules: ContentRules) {
+  init(_ tokens: ClientFingerprints, client: String, _ rules: ContentRules) {
     (self.tokens, self.client, self.rules) = (tokens, client, rules)
   }
 

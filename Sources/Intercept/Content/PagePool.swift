@@ -68,7 +68,8 @@ package final class PagePool: Sendable {
   }
 
   /// Of all tunnels.
-  let issued = IssuedTokens()
+  let issued = ClientFingerprints()
+  let openings = ClientFingerprints()
   private let queue = Mutex(Queue())
   /// What the decoders of the process remember of their texts, in all.
   private static let windowBytesMax = 512 << 20
@@ -152,7 +153,9 @@ package final class HeldBytes {
   }
 
   func submit(_ job: PageJob) -> Bool { pool.submit(job, for: owner, sharing) }
-  var issued: IssuedTokens { pool.issued }
+  var issued: ClientFingerprints { pool.issued }
+  /// Files that do not open like a page.
+  var openings: ClientFingerprints { pool.openings }
 
   deinit {
     pool.release(count, by: owner)
